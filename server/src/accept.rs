@@ -1,0 +1,121 @@
+//! The accept loop: deadlines, the connection cap, and the drain that `axum::serve` does not have.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::StatusCode;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use crate::App;
+use crate::conn::{Conn, Open};
+use crate::error::ApiError;
+
+/// tokio's own `bind` listens with 128: thousands of clients at once overflow it and wait 1 s and 3 s for a retry.
+const BACKLOG: u32 = 4096;
+/// A drain ends after so long, whoever is still there: `SIGTERM` to exit in under 10 s.
+const DRAIN: Duration = Duration::from_secs(8);
+/// A refused client may take so long to send its request and read why.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// The longest request head; hyper's smallest buffer is 8 KiB.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Opens the listening socket.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until `shutdown`, then drains: everything acked is delivered, every connection ended.
+pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, shutdown: impl Future<Output = ()>) {
+    let heart = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { app.pulse.run(app.config.heartbeat).await }
+    });
+    tokio::select! {
+        () = accept_all(&app, &listener, &routes) => {}
+        () = shutdown => {}
+    }
+    drop(listener);
+    heart.abort();
+    // In this order: a held poll that the closing log answers is to say `Connection: close`.
+    app.pulse.drain();
+    app.rooms.close();
+    let gone = async {
+        while app.stats.open.load(Relaxed) > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if timeout(DRAIN, gone).await.is_err() {
+        eprintln!("server: {} connections were still open at the end of the drain", app.stats.open.load(Relaxed));
+    }
+}
+
+async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => {
+                // Out of descriptors or memory: accepting again at once would only spin.
+                eprintln!("server: cannot accept: {error}");
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        match Open::enter(app) {
+            Some(open) => {
+                app.stats.accepted.fetch_add(1, Relaxed);
+                let conn = Conn::new(stream, app.config.write_deadline, Some(open));
+                tokio::spawn(connection(Arc::clone(app), conn, routes.clone()));
+            }
+            None => {
+                app.stats.refused.fetch_add(1, Relaxed);
+                tokio::spawn(timeout(REFUSAL, refuse(stream)));
+            }
+        }
+    }
+}
+
+async fn connection(app: Arc<App>, conn: Conn<TcpStream>, routes: Router) {
+    let mut follower = app.pulse.follow();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD);
+    let connection = http.serve_connection(TokioIo::new(conn), TowerToHyperService::new(routes)).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let drained = tokio::select! {
+        biased;
+        () = follower.drain() => true,
+        // Errors here are the peer's: it went away, sent no HTTP, or did not read.
+        _ = connection.as_mut() => false,
+    };
+    if drained {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+/// Tells one client too many why: it has to be read first, or closing would reset what we wrote.
+async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    let reason = "the server has as many connections as it may (--max-connections); try again";
+    let body = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason).to_json();
+    let head =
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n";
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request).await?;
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut request).await? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! A batch as the answer to a poll: 200 with the messages, or 304 when the client's cursor still stands.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hyper::{HeaderMap, StatusCode, header};
+
+use crate::App;
+use crate::log::{After, Batch};
+use crate::message::{Format, with_gap};
+
+/// Answers a poll; 304 only if nothing comes after `after` and the client asked with `If-None-Match: "<after>"`.
+pub(crate) fn poll(app: &App, headers: &HeaderMap, after: After, batch: &Batch, cache: &'static str) -> Response {
+    app.stats.delivered(batch);
+    let etag = format!("\"{}\"", batch.cursor);
+    let common = [(header::ETAG, etag.as_str()), (header::CACHE_CONTROL, cache)];
+    if batch.is_nothing() && matches!(after, After::Cursor(_)) && names(headers, &etag) {
+        return (StatusCode::NOT_MODIFIED, common).into_response();
+    }
+    let body = batch.encoded(Format::Json);
+    let body = batch.gap.map_or_else(|| body.clone(), |gap| with_gap(&body, &gap));
+    (common, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+}
+
+/// Whether `If-None-Match` lists this entity tag (RFC 9110 section 13.1.2: weak comparison).
+fn names(headers: &HeaderMap, etag: &str) -> bool {
+    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == etag)
+}

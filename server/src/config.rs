@@ -1,0 +1,75 @@
+//! The server's flags and their defaults, each with its unit.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::log::Window;
+
+/// Descriptors that are not for connections: the listener, the runtime, files.
+const RESERVED_DESCRIPTORS: u64 = 512;
+
+/// How the server is set up.
+#[derive(Args, Debug, Clone)]
+pub struct Config {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(short, long, default_value_t = 3000)]
+    pub port: u16,
+    /// Most rooms at once; beyond it a rested room goes, or 429.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
+    pub max_rooms: usize,
+    /// Most connections at once, beyond it 503 [default: the descriptor limit minus 512].
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<u64>,
+    /// Messages a room retains.
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = at_least_one)]
+    pub window_messages: usize,
+    /// Bytes of messages a room retains.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = bytes)]
+    pub window_bytes: usize,
+    /// A peer that takes nothing for so long is cut.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
+    pub write_deadline: Duration,
+    /// A connection that sends no (whole) request for so long is closed.
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = positive)]
+    pub idle_deadline: Duration,
+    /// Open streams get a sign of life so often.
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive)]
+    pub heartbeat: Duration,
+}
+
+impl Config {
+    pub(crate) fn addr(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    pub(crate) fn window(&self) -> Window {
+        Window { messages: self.window_messages, bytes: self.window_bytes }
+    }
+
+    /// The connection cap, from the descriptor limit unless it was given.
+    pub(crate) fn connections(&self, descriptors: u64) -> u64 {
+        self.max_connections.unwrap_or_else(|| descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1))
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("must be a whole number from 1".into()),
+        Ok(n) => Ok(n),
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let size = parse_size::parse_size(text).ok().and_then(|size| usize::try_from(size).ok());
+    size.filter(|&size| size > 0).ok_or_else(|| "must be a size such as 64KiB or 1MiB".into())
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).ok();
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "must be a time such as 500ms or 25s".into())
+}

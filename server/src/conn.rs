@@ -1,0 +1,131 @@
+//! A connection's socket: a write that makes no progress has a deadline, and an open one is counted.
+//!
+//! hyper has no write deadline, and a response body whose peer is stuck is never polled: so it stands here, below all.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::App;
+
+/// A socket under a write deadline. The timer exists only while a write is stuck.
+pub(crate) struct Conn<S> {
+    io: S,
+    patience: Duration,
+    stuck: Option<Pin<Box<Sleep>>>,
+    open: Option<Open>,
+}
+
+/// Counts a connection as open for as long as it lives.
+pub(crate) struct Open(Arc<App>);
+
+impl Open {
+    /// `None` if there are already as many as there may be.
+    pub(crate) fn enter(app: &Arc<App>) -> Option<Self> {
+        let max = app.max_connections;
+        let enter = app.stats.open.fetch_update(Relaxed, Relaxed, |open| (open < max).then_some(open + 1));
+        enter.is_ok().then(|| Self(Arc::clone(app)))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.stats.open.fetch_sub(1, Relaxed);
+    }
+}
+
+impl<S> Conn<S> {
+    pub(crate) fn new(io: S, patience: Duration, open: Option<Open>) -> Self {
+        Self { io, patience, stuck: None, open }
+    }
+
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.io
+    }
+
+    /// Passes a write's result on; one that has waited for its whole patience is `TimedOut`.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.stuck = None;
+            return result;
+        }
+        let patience = self.patience;
+        let timer = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
+        ready!(timer.as_mut().poll(cx));
+        if let Some(Open(app)) = &self.open {
+            app.stats.slow_closes.fetch_add(1, Relaxed);
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Conn<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.watch(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.watch(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        self.watch(cx, result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.watch(cx, result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_to_a_peer_that_never_reads_ends_at_the_deadline() {
+        let (near, _far) = tokio::io::duplex(64);
+        let start = Instant::now();
+        let error = Conn::new(near, PATIENCE, None).write_all(&[0; 65]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed(), PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_that_makes_progress_is_not_cut() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let write = tokio::spawn(async move { Conn::new(near, PATIENCE, None).write_all(&[0; 640]).await });
+        let mut buffer = [0; 64];
+        for _ in 0..10 {
+            tokio::time::sleep(PATIENCE - Duration::from_millis(1)).await;
+            far.read_exact(&mut buffer).await.unwrap();
+        }
+        write.await.unwrap().unwrap();
+    }
+}

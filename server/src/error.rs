@@ -1,0 +1,82 @@
+//! What a client is told when its request cannot be served: what was wrong, and what would be right.
+
+use axum::response::{IntoResponse, Response};
+use hyper::{StatusCode, header};
+use serde::Serialize;
+
+use crate::publish::Unavailable;
+
+/// A value that is not accepted, with the name of the field or parameter it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// The field or parameter.
+    pub parameter: &'static str,
+    /// What it was and what would be right.
+    pub reason: String,
+}
+
+impl Invalid {
+    pub(crate) fn new(parameter: &'static str, reason: impl Into<String>) -> Self {
+        Self { parameter, reason: reason.into() }
+    }
+}
+
+/// An error answer: a 4xx or 503 with `{"error":{"reason","parameter"?}}`.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    body: Explained,
+}
+
+#[derive(Debug, Serialize)]
+struct Explained {
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'static str>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self { status, body: Explained { reason: reason.into(), parameter: None } }
+    }
+
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The body of the answer.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::json!({ "error": self.body }).to_string()
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        let body = Explained { reason: invalid.reason, parameter: Some(invalid.parameter) };
+        Self { status: StatusCode::BAD_REQUEST, body }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(unavailable: Unavailable) -> Self {
+        let status = match unavailable {
+            Unavailable::TooManyRooms { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Unavailable::Closing => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, unavailable.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let json = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+        let mut response = (self.status, json, self.to_json()).into_response();
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+        }
+        response
+    }
+}

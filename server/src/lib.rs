@@ -1,0 +1,116 @@
+//! One chat over several transports, on one shared message log.
+//!
+//! The log ([`log`]) is the only shared state: a subscriber, of any transport, is a [`log::Cursor`] into it plus a
+//! wake-up. There are no queues per connection. A reader that is slow finds a longer batch when it comes back, and
+//! one that fell off the retained window is told what it missed.
+//!
+//! The way of a message:
+//!
+//! 1. `accept` takes the connection (deadlines, the cap, the drain) and `conn` puts its writes under a deadline;
+//! 2. [`publish`] checks the [`message::Draft`], finds the room ([`rooms`]) and appends to its log, which gives it a
+//!    seq, encodes it once ([`message`] is the only place that encodes) and wakes the readers, in shards;
+//! 3. each transport (`transport/*`, one file each, none knows another) reads a [`log::Batch`]: everything after its
+//!    cursor, merged once per format and shared by all who stand at the same place, and writes it with one write.
+//!
+//! A drain goes the other way: `pulse` tells idle connections, closing the logs ends every subscription once it has
+//! delivered what is there.
+//!
+//! Around it: `answer` (a batch as the answer to a poll), `query` and [`error`] (what is accepted and how a refusal
+//! reads), `stats`, `pages` (the demo pages in `static/`), [`Config`] (the flags).
+
+mod accept;
+mod answer;
+mod config;
+mod conn;
+pub mod error;
+pub mod log;
+pub mod message;
+mod pages;
+pub mod publish;
+mod pulse;
+mod query;
+pub mod rooms;
+mod run;
+mod stats;
+mod transport;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::routing::{get, post};
+use hyper::StatusCode;
+use tokio::net::TcpListener;
+
+pub use crate::config::Config;
+use crate::error::ApiError;
+use crate::pulse::Pulse;
+use crate::rooms::Rooms;
+pub use crate::run::{Options, run};
+use crate::stats::Stats;
+
+/// What `/healthz` and `/stats` call this server.
+pub const NAME: &str = "transport-workbench";
+/// Its version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version of the protocol it speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// What every handler shares.
+pub(crate) struct App {
+    config: Config,
+    rooms: Rooms,
+    stats: Stats,
+    pulse: Pulse,
+    max_connections: u64,
+    started: Instant,
+}
+
+/// A server that listens and waits to be run.
+pub struct Server {
+    app: Arc<App>,
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// Opens the listening socket. Must be called within a tokio runtime.
+    pub fn bind(config: Config) -> io::Result<Self> {
+        let listener = accept::listen(config.addr())?;
+        let addr = listener.local_addr()?;
+        let app = App {
+            rooms: Rooms::new(config.max_rooms, config.window()),
+            stats: Stats::default(),
+            pulse: Pulse::new(),
+            max_connections: config.connections(run::descriptor_limit()),
+            started: Instant::now(),
+            config,
+        };
+        Ok(Self { app: Arc::new(app), listener, addr })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `shutdown` completes, then drains; returns within 10 s of it.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let routes = routes(Arc::clone(&self.app));
+        accept::serve(self.app, self.listener, routes, shutdown).await;
+    }
+}
+
+fn routes(app: Arc<App>) -> Router {
+    transport::routes()
+        .route("/messages", post(publish::handle))
+        .route("/stats", get(stats::handle))
+        .route("/healthz", get(stats::healthz))
+        .fallback(pages::handle)
+        .method_not_allowed_fallback(async || {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint has another method; see the Allow header")
+        })
+        .with_state(app)
+}

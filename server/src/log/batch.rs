@@ -1,0 +1,81 @@
+//! What one read returns: a range of messages, merged once per format and shared by all who read it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Cursor, Epoch};
+use crate::message::Format;
+
+/// Why a reader could not go on from where it stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GapReason {
+    /// The cursor is older than what the window retains.
+    Window,
+    /// The cursor belongs to another incarnation of the log.
+    Epoch,
+    /// The cursor is ahead of the log.
+    Ahead,
+}
+
+/// What a reader is told when messages are missing between its cursor and what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Why.
+    pub reason: GapReason,
+    /// How many messages were missed; known only for [`GapReason::Window`].
+    pub missed: Option<u64>,
+    /// Where reading goes on: just before the oldest retained message.
+    pub cursor: Cursor,
+}
+
+/// A range of messages of one log, encoded at most once per format.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) after: u64,
+    pub(super) messages: Vec<Bytes>,
+    encoded: [OnceLock<Bytes>; Format::COUNT],
+}
+
+impl Run {
+    pub(super) fn new(after: u64, messages: Vec<Bytes>) -> Self {
+        Self { after, messages, encoded: Default::default() }
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.after + self.messages.len() as u64
+    }
+}
+
+/// What one read returns.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Where the reader stands after it.
+    pub cursor: Cursor,
+    /// What was missed before it, if anything was.
+    pub gap: Option<Gap>,
+    run: Arc<Run>,
+}
+
+impl Batch {
+    pub(super) fn new(epoch: Epoch, gap: Option<Gap>, run: Arc<Run>) -> Self {
+        Self { cursor: Cursor { epoch, seq: run.end() }, gap, run }
+    }
+
+    /// How many messages it holds.
+    pub fn count(&self) -> usize {
+        self.run.messages.len()
+    }
+
+    /// The messages as one run of bytes, shared with every reader of the same range.
+    pub fn encoded(&self, format: Format) -> Bytes {
+        self.run.encoded[format as usize].get_or_init(|| format.merge(self.cursor, &self.run.messages)).clone()
+    }
+
+    /// Nothing to say: neither a message nor a gap.
+    pub fn is_nothing(&self) -> bool {
+        self.count() == 0 && self.gap.is_none()
+    }
+}

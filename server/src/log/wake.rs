@@ -1,0 +1,99 @@
+//! Waking the readers of a log in shards, so that a publish never queues behind a sweep over thousands.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Readers woken together before the sweep yields to whatever else is ready to run.
+const SHARD: usize = 64;
+
+const IDLE: u8 = 0;
+const SWEEPING: u8 = 1;
+const AGAIN: u8 = 2;
+
+/// Everybody who may wait on one log.
+///
+/// Invariant: after [`Wake::all`] returns, every reader that was waiting is woken, at once or by the sweep.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    shards: Mutex<Vec<Arc<Shard>>>,
+    sweep: AtomicU8,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    notify: Notify,
+    members: AtomicUsize,
+}
+
+impl Wake {
+    /// A place to wait, for one reader.
+    pub(super) fn join(&self) -> Seat {
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = shards.iter().rev().find(|shard| shard.members.load(Ordering::Relaxed) < SHARD);
+        let shard = free.cloned().unwrap_or_else(|| {
+            let shard = Arc::<Shard>::default();
+            shards.push(Arc::clone(&shard));
+            shard
+        });
+        shard.members.fetch_add(1, Ordering::Relaxed);
+        Seat(shard)
+    }
+
+    /// How many readers there are.
+    pub(super) fn members(&self) -> usize {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.iter().map(|shard| shard.members.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Wakes all: a single shard at once, more of them in a task of their own, which yields between shards.
+    pub(super) fn all(self: &Arc<Self>) {
+        let first_is_all = self.shard(1).is_none();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !first_is_all => {
+                if self.sweep.swap(AGAIN, Ordering::AcqRel) == IDLE {
+                    runtime.spawn(Arc::clone(self).run_sweep());
+                }
+            }
+            _ => (0..).map_while(|i| self.shard(i)).for_each(|shard| shard.notify.notify_waiters()),
+        }
+    }
+
+    async fn run_sweep(self: Arc<Self>) {
+        loop {
+            self.sweep.store(SWEEPING, Ordering::Release);
+            let mut i = 0;
+            while let Some(shard) = self.shard(i) {
+                shard.notify.notify_waiters();
+                tokio::task::yield_now().await;
+                i += 1;
+            }
+            // A publish during the sweep has set AGAIN: its readers may sit in a shard already passed.
+            if self.sweep.compare_exchange(SWEEPING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn shard(&self, i: usize) -> Option<Arc<Shard>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).get(i).cloned()
+    }
+}
+
+/// One reader's place in a shard.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Shard>);
+
+impl Seat {
+    /// Must be created *before* the reader looks whether there is something: from then on no wake-up is lost.
+    pub(super) fn notified(&self) -> tokio::sync::futures::Notified<'_> {
+        self.0.notify.notified()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.members.fetch_sub(1, Ordering::Relaxed);
+    }
+}

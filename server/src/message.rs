@@ -1,0 +1,185 @@
+//! Draft -> message: what a client may publish, and the only place that encodes it for the wire.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::error::Invalid;
+use crate::log::{Cursor, Gap};
+
+/// The longest text of a message, in bytes.
+pub const MAX_TEXT: usize = 64 * 1024;
+/// The longest encoded draft: a text in which JSON escapes every byte (`\u0000`), and its envelope.
+pub const MAX_DRAFT: usize = 6 * MAX_TEXT + 4096;
+/// The longest name of a room or a sender, in characters.
+pub const MAX_NAME: usize = 64;
+
+/// What somebody wants to publish. Invariant: every field is within its limits.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub(crate) from: String,
+    pub(crate) text: String,
+    pub(crate) key: Option<Box<str>>,
+}
+
+#[derive(Deserialize)]
+struct Incoming {
+    from: String,
+    text: String,
+    key: Option<String>,
+}
+
+impl Draft {
+    /// Checks each field; the error names the one that is wrong and what it accepts.
+    pub fn new(from: String, text: String, key: Option<String>) -> Result<Self, Invalid> {
+        check_name("from", &from)?;
+        if text.len() > MAX_TEXT {
+            return Err(Invalid::new(
+                "text",
+                format!("text has {} bytes; at most {MAX_TEXT} are accepted", text.len()),
+            ));
+        }
+        if key
+            .as_ref()
+            .is_some_and(|key| !(1..=64).contains(&key.len()) || !key.bytes().all(|b| (b' '..=b'~').contains(&b)))
+        {
+            return Err(Invalid::new("key", "key must be 1 to 64 printable ASCII characters"));
+        }
+        Ok(Self { from, text, key: key.map(String::into_boxed_str) })
+    }
+
+    /// Reads `{"from","text","key"?}`.
+    pub fn from_json(body: &[u8]) -> Result<Self, Invalid> {
+        let incoming: Incoming = serde_json::from_slice(body).map_err(|error| {
+            Invalid::new("body", format!(r#"body is not {{"from","text","key"?}} in JSON: {error}"#))
+        })?;
+        Self::new(incoming.from, incoming.text, incoming.key)
+    }
+}
+
+/// Rooms and senders: 1 to 64 characters, no control characters.
+pub(crate) fn check_name(parameter: &'static str, name: &str) -> Result<(), Invalid> {
+    let length = name.chars().take(MAX_NAME + 1).count();
+    if length == 0 || length > MAX_NAME || name.chars().any(char::is_control) {
+        let found = match length {
+            0 => "nothing",
+            _ if length > MAX_NAME => "more",
+            _ => "a control character",
+        };
+        return Err(Invalid::new(
+            parameter,
+            format!("{parameter} must be 1 to {MAX_NAME} characters without control characters, found {found}"),
+        ));
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct OnTheWire<'a> {
+    seq: u64,
+    from: &'a str,
+    text: &'a str,
+    at: u64,
+}
+
+/// Encodes a message, byte for byte the same on every transport. `at` is Unix milliseconds.
+pub(crate) fn encode(draft: &Draft, seq: u64, at: u64) -> Bytes {
+    let message = OnTheWire { seq, from: &draft.from, text: &draft.text, at };
+    serde_json::to_vec(&message).expect("strings and numbers always encode").into()
+}
+
+/// How a range of messages is put on a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The body of a poll's answer: `{"cursor":…,"messages":[…]}`.
+    Json,
+    /// One WebSocket text frame per message.
+    Ws,
+}
+
+impl Format {
+    pub(crate) const COUNT: usize = 2;
+
+    /// Merges messages into one contiguous run of bytes; `cursor` is where a reader stands after them.
+    pub(crate) fn merge(self, cursor: Cursor, messages: &[Bytes]) -> Bytes {
+        let size: usize = messages.iter().map(|message| message.len() + 10).sum();
+        let mut out = BytesMut::with_capacity(size + 64);
+        match self {
+            Self::Json => {
+                out.put_slice(format!(r#"{{"cursor":"{cursor}","messages":["#).as_bytes());
+                for (i, message) in messages.iter().enumerate() {
+                    if i > 0 {
+                        out.put_u8(b',');
+                    }
+                    out.put_slice(message);
+                }
+                out.put_slice(b"]}");
+            }
+            Self::Ws => messages.iter().for_each(|message| text_frame(message.clone(), &mut out)),
+        }
+        out.freeze()
+    }
+}
+
+/// The body of a poll's answer with a gap in it: rare, so not shared.
+pub(crate) fn with_gap(body: &[u8], gap: &Gap) -> Bytes {
+    let mut out = body.strip_suffix(b"}").expect("a poll's answer is an object").to_vec();
+    out.extend_from_slice(br#","gap":"#);
+    serde_json::to_writer(&mut out, gap).expect("a gap always encodes");
+    out.push(b'}');
+    out.into()
+}
+
+/// Appends one unmasked WebSocket text frame (RFC 6455 section 5.2).
+pub(crate) fn text_frame(payload: Bytes, out: &mut BytesMut) {
+    Frame::message(payload, OpCode::Data(Data::Text), true)
+        .format(&mut out.writer())
+        .expect("writing to memory cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(from: &str, text: &str, key: Option<&str>) -> Result<Draft, Invalid> {
+        Draft::new(from.into(), text.into(), key.map(Into::into))
+    }
+
+    #[test]
+    fn a_message_has_the_documented_bytes() {
+        let draft = draft("ann", "hi \"you\"\n", None).unwrap();
+        assert_eq!(
+            encode(&draft, 17, 1_763_900_000_000),
+            br#"{"seq":17,"from":"ann","text":"hi \"you\"\n","at":1763900000000}"#[..]
+        );
+    }
+
+    #[test]
+    fn fields_are_bounded_and_the_error_names_the_field() {
+        assert!(draft("ann", &"x".repeat(MAX_TEXT), Some("k")).is_ok());
+        for (result, parameter) in [
+            (draft("", "hi", None), "from"),
+            (draft("a\u{7}", "hi", None), "from"),
+            (draft(&"ä".repeat(65), "hi", None), "from"),
+            (draft("ann", &"x".repeat(MAX_TEXT + 1), None), "text"),
+            (draft("ann", "hi", Some("")), "key"),
+            (draft("ann", "hi", Some("ключ")), "key"),
+            (draft("ann", "hi", Some(&"k".repeat(65))), "key"),
+            (Draft::from_json(b"hello"), "body"),
+            (Draft::from_json(br#"{"from":"ann"}"#), "body"),
+        ] {
+            assert_eq!(result.unwrap_err().parameter, parameter);
+        }
+    }
+
+    #[test]
+    fn frames_have_the_three_header_lengths_of_the_rfc() {
+        for (length, header) in [(1, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let mut out = BytesMut::new();
+            text_frame(Bytes::from(vec![b'x'; length]), &mut out);
+            assert_eq!(out.len() - length, header);
+            assert_eq!(out[0], 0x81, "final text frame");
+        }
+    }
+}

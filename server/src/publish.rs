@@ -1,0 +1,69 @@
+//! Publishing: the one way into a log, and `POST /messages`, the way there over HTTP.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hyper::{StatusCode, header};
+use tokio::time::timeout;
+
+use crate::App;
+use crate::error::{ApiError, Invalid};
+use crate::log::Published;
+use crate::message::{Draft, MAX_DRAFT};
+use crate::query::Query;
+use crate::rooms::{RoomName, Rooms};
+
+/// Why a room cannot be used now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// There are as many rooms as there may be, and none has rested long enough to go.
+    TooManyRooms {
+        /// The limit.
+        max: usize,
+    },
+    /// The server is closing down.
+    Closing,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyRooms { max } => {
+                write!(
+                    f,
+                    "there are {max} rooms and no more are allowed (--max-rooms); use one of them, or come back when one has rested"
+                )
+            }
+            Self::Closing => f.write_str("the server is closing down; try again"),
+        }
+    }
+}
+
+/// What every way of publishing calls. A durable or shared log would change this function alone.
+pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Published, Unavailable> {
+    rooms.get(room)?.append(draft).map_err(|_| Unavailable::Closing)
+}
+
+/// `POST /messages?room=R` with `{"from","text","key"?}`: 201, or 200 if the key was known, with `{"cursor"}`.
+pub(crate) async fn handle(State(app): State<Arc<App>>, query: Query, body: Body) -> Result<Response, ApiError> {
+    let room = query.room()?;
+    let body = match timeout(app.config.idle_deadline, to_bytes(body, MAX_DRAFT)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return Err(too_large()),
+        Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
+    };
+    let draft = Draft::from_json(&body)?;
+    let published = publish(&app.rooms, &room, &draft).await?;
+    app.stats.published(&published);
+    let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    Ok((status, headers, format!(r#"{{"cursor":"{}"}}"#, published.cursor)).into_response())
+}
+
+fn too_large() -> ApiError {
+    let reason = format!("body is larger than {MAX_DRAFT} bytes or broke off; a text may have 65536 bytes");
+    ApiError::from(Invalid::new("body", reason)).with_status(StatusCode::PAYLOAD_TOO_LARGE)
+}

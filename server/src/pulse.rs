@@ -1,0 +1,100 @@
+//! One heartbeat for all connections, in shards so that they do not all beat at once; and how a drain reaches idle ones.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// Connections beat in so many groups, spread over the period.
+const SHARDS: usize = 32;
+
+/// The server's pulse.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    shards: Vec<watch::Sender<Beat>>,
+    next: AtomicUsize,
+}
+
+/// What a connection hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// Time for a sign of life.
+    Alive,
+    /// The server drains: finish and go.
+    Drain,
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| watch::Sender::new(Beat::Alive)).collect();
+        Self { shards, next: AtomicUsize::new(0) }
+    }
+
+    /// Beats every shard once a period, for ever.
+    pub(crate) async fn run(&self, period: Duration) {
+        let shards = u32::try_from(SHARDS).expect("a small constant");
+        let mut ticks = tokio::time::interval(period / shards);
+        for shard in self.shards.iter().cycle() {
+            ticks.tick().await;
+            shard.send_replace(Beat::Alive);
+        }
+    }
+
+    /// Tells everybody that the server drains.
+    pub(crate) fn drain(&self) {
+        for shard in &self.shards {
+            shard.send_replace(Beat::Drain);
+        }
+    }
+
+    /// A connection's ear.
+    pub(crate) fn follow(&self) -> Follower {
+        let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        Follower(self.shards[shard].subscribe())
+    }
+}
+
+/// Hears every beat since it was made or last asked. Cancel safe.
+#[derive(Debug)]
+pub(crate) struct Follower(watch::Receiver<Beat>);
+
+impl Follower {
+    pub(crate) async fn beat(&mut self) -> Beat {
+        // The senders live as long as the server; a server that is gone drains.
+        match self.0.changed().await {
+            Ok(()) => *self.0.borrow_and_update(),
+            Err(_) => Beat::Drain,
+        }
+    }
+
+    pub(crate) async fn drain(&mut self) {
+        let _ = self.0.wait_for(|beat| *beat == Beat::Drain).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn every_follower_hears_one_beat_a_period_and_not_all_at_once() {
+        let pulse = Pulse::new();
+        let start = Instant::now();
+        let mut followers: Vec<Follower> = (0..SHARDS).map(|_| pulse.follow()).collect();
+        let listen = async {
+            let mut heard = Vec::new();
+            for follower in &mut followers {
+                follower.beat().await;
+                heard.push(start.elapsed());
+                assert_eq!(follower.beat().await, Beat::Alive);
+                assert_eq!((start.elapsed() - *heard.last().unwrap()).as_secs(), 20);
+            }
+            heard
+        };
+        tokio::select! {
+            () = pulse.run(Duration::from_secs(20)) => unreachable!(),
+            heard = listen => assert!(heard.windows(2).all(|pair| pair[0] < pair[1])),
+        }
+    }
+}

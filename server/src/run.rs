@@ -1,0 +1,80 @@
+//! Running the server as a process: signals, the descriptor limit, where it listens.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Config, Server};
+
+/// Flags of the process, as against those of the server in it.
+#[derive(Args, Debug, Clone)]
+pub struct Options {
+    /// Print the bound address, alone on a line, on standard output.
+    #[arg(long)]
+    pub print_addr: bool,
+    /// Leave when standard input ends: how a server started by loadgen never outlives it.
+    #[arg(long, hide = true)]
+    pub exit_with_stdin: bool,
+}
+
+/// Runs a server until Ctrl-C or `SIGTERM`: exit code 0 after a drain, 2 if it cannot listen.
+pub fn run(config: Config, options: &Options) -> ExitCode {
+    raise_descriptor_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}")),
+    };
+    runtime.block_on(async {
+        let addr = config.addr();
+        let server = match Server::bind(config) {
+            Ok(server) => server,
+            Err(error) => return fail(&format!("cannot listen on {addr}: {error}; choose another address with --host and --port (0 takes a free port)")),
+        };
+        if options.print_addr {
+            let mut out = std::io::stdout();
+            let _ = writeln!(out, "{}", server.addr()).and_then(|()| out.flush());
+        } else {
+            eprintln!("server: the demo pages are at http://{}", server.addr());
+        }
+        server.serve(stop(options.exit_with_stdin)).await;
+        ExitCode::SUCCESS
+    })
+}
+
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("server: {reason}");
+    ExitCode::from(2)
+}
+
+async fn stop(with_stdin: bool) {
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = end_of_stdin(), if with_stdin => {}
+    }
+}
+
+async fn end_of_stdin() {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    // A thread of its own: tokio's standard input would keep the runtime from ending.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = sender.send(());
+    });
+    let _ = receiver.await;
+}
+
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// How many descriptors this process may have.
+pub(crate) fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}

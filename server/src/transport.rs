@@ -1,0 +1,16 @@
+//! The transports: one line and one file each; none knows another.
+
+mod short_poll;
+mod ws;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+
+use crate::App;
+
+/// What a client may subscribe with.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/short-poll", get(short_poll::handle)).route("/ws", get(ws::handle))
+}

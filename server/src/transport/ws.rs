@@ -1,0 +1,241 @@
+//! WebSocket: after one handshake (RFC 6455), frames both ways on one socket.
+//!
+//! Messages leave as the log's shared run of frames, in one write for everything pending. tungstenite reads and
+//! answers; what it wants to say (pong, close) is collected, so that one place ever writes to the socket, always
+//! between frames.
+
+mod handshake;
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::App;
+use crate::conn::Conn;
+use crate::error::{ApiError, Invalid};
+use crate::log::{Batch, Subscription};
+use crate::message::{Draft, Format, MAX_DRAFT, text_frame};
+use crate::publish::publish;
+use crate::pulse::{Beat, Follower};
+use crate::query::Query;
+use crate::rooms::RoomName;
+
+/// Zero-filled on every read and held by every connection: tungstenite's default of 128 KiB would be its memory.
+const READ_BUFFER: usize = 512;
+/// Answers to a client that sends without pause are written once they reach so many bytes.
+const OUTBOX: usize = 16 * 1024;
+/// A connection is given up when so many pings in a row went unanswered.
+const MISSED_PINGS: u32 = 2;
+/// How long a peer may take to answer a close frame.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// `GET /ws?room=R&after=C`.
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    query: Query,
+    mut request: Request,
+) -> Result<Response, ApiError> {
+    let response = handshake::accept(request.headers())?;
+    let room = query.room()?;
+    let subscription = app.rooms.get(&room)?.subscribe(query.after()?);
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        app.stats.sockets.fetch_add(1, Relaxed);
+        // An error here is the peer's: it went away or did not read.
+        let _ = Session::new(Arc::clone(&app), room, subscription, upgraded).run().await;
+        app.stats.sockets.fetch_sub(1, Relaxed);
+    });
+    Ok(response)
+}
+
+struct Session {
+    app: Arc<App>,
+    room: RoomName,
+    subscription: Subscription,
+    pulse: Follower,
+    conn: Conn<TcpStream>,
+    protocol: WebSocketContext,
+    /// Whole frames that wait to be written.
+    outbox: BytesMut,
+    missed_pings: u32,
+    closing: bool,
+}
+
+impl Session {
+    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, upgraded: Upgraded) -> Self {
+        let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .max_message_size(Some(MAX_DRAFT))
+            .max_frame_size(Some(MAX_DRAFT));
+        Self {
+            pulse: app.pulse.follow(),
+            conn: parts.io.into_inner(),
+            protocol: WebSocketContext::from_partially_read(parts.read_buf.into(), Role::Server, Some(config)),
+            outbox: BytesMut::new(),
+            missed_pings: 0,
+            closing: false,
+            app,
+            room,
+            subscription,
+        }
+    }
+
+    async fn run(mut self) -> io::Result<()> {
+        let cursor = self.subscription.cursor();
+        self.say(&json!({ "hello": { "cursor": cursor } }));
+        self.read().await?;
+        while !self.closing {
+            self.flush().await?;
+            tokio::select! {
+                batch = self.subscription.next() => match batch {
+                    Some(batch) => self.send(&batch).await?,
+                    None => self.close(CloseCode::Restart, "the server restarts"),
+                },
+                ready = self.conn.get_ref().readable() => {
+                    ready?;
+                    self.read().await?;
+                }
+                beat = self.pulse.beat() => if beat == Beat::Alive { self.ping()? },
+            }
+        }
+        self.flush().await?;
+        self.conn.shutdown().await?;
+        // Closing with unread bytes would reset the connection, and the close frame with it.
+        let until_end = async {
+            while self.conn.read(&mut [0; 1024]).await? > 0 {}
+            Ok(())
+        };
+        timeout(CLOSING, until_end).await.unwrap_or(Ok(()))
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.outbox.is_empty() {
+            self.conn.write_all(&self.outbox).await?;
+            // An outbox that once was large is not kept for the connection's life.
+            self.outbox = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, batch: &Batch) -> io::Result<()> {
+        if let Some(gap) = batch.gap {
+            self.say(&json!({ "gap": gap }));
+            self.flush().await?;
+        }
+        self.app.stats.delivered(batch);
+        self.conn.write_all(&batch.encoded(Format::Ws)).await
+    }
+
+    /// Takes in what has arrived, until there is no more or enough answers wait.
+    async fn read(&mut self) -> io::Result<()> {
+        while !self.closing && self.outbox.len() < OUTBOX {
+            let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox };
+            match self.protocol.read(&mut socket) {
+                Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
+                Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
+                // tungstenite has put its answer into the outbox.
+                Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => self.closing = true,
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(Error::Io(error)) => return Err(error),
+                Err(Error::Capacity(_)) => self.close(CloseCode::Size, "a text may have 65536 bytes"),
+                Err(Error::Utf8(_)) => self.close(CloseCode::Invalid, "text frames must be UTF-8"),
+                Err(_) => self.close(CloseCode::Protocol, "not as RFC 6455 has it"),
+            }
+            self.missed_pings = 0;
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, text: &[u8]) {
+        let answer = match self.try_publish(text).await {
+            Ok(answer) => answer,
+            Err(error) => error,
+        };
+        self.say(&answer);
+    }
+
+    async fn try_publish(&mut self, text: &[u8]) -> Result<serde_json::Value, serde_json::Value> {
+        let draft = Draft::from_json(text).map_err(|Invalid { reason, .. }| refusal(&reason, text))?;
+        let published =
+            publish(&self.app.rooms, &self.room, &draft).await.map_err(|error| refusal(&error.to_string(), text))?;
+        self.app.stats.published(&published);
+        Ok(match &draft.key {
+            Some(key) => json!({ "ack": { "cursor": published.cursor, "key": key } }),
+            None => json!({ "ack": { "cursor": published.cursor } }),
+        })
+    }
+
+    fn say(&mut self, value: &serde_json::Value) {
+        text_frame(Bytes::from(value.to_string()), &mut self.outbox);
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &'static str) {
+        let frame = Frame::close(Some(CloseFrame { code, reason: reason.into() }));
+        self.append(frame);
+        self.closing = true;
+    }
+
+    fn ping(&mut self) -> io::Result<()> {
+        if self.missed_pings == MISSED_PINGS {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer answers no ping"));
+        }
+        self.missed_pings += 1;
+        self.append(Frame::ping(Bytes::new()));
+        Ok(())
+    }
+
+    fn append(&mut self, frame: Frame) {
+        use bytes::BufMut;
+        frame.format(&mut (&mut self.outbox).writer()).expect("writing to memory cannot fail");
+    }
+}
+
+/// `{"error":{"reason","key"?}}`: the key is told if one can be made out, so that the client knows which of its messages it was.
+fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
+    let sent: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+    match sent.get("key").and_then(|key| key.as_str()) {
+        Some(key) => json!({ "error": { "reason": reason, "key": key } }),
+        None => json!({ "error": { "reason": reason } }),
+    }
+}
+
+/// What tungstenite sees of the connection: it reads from the socket and writes into the outbox.
+struct Socket<'a> {
+    stream: &'a TcpStream,
+    outbox: &'a mut BytesMut,
+}
+
+impl Read for Socket<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buf)
+    }
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.outbox.extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! The opening handshake of a WebSocket (RFC 6455 section 4.2).
+
+use axum::body::Body;
+use axum::response::Response;
+use hyper::{HeaderMap, StatusCode, header};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::error::{ApiError, Invalid};
+
+/// Checks the request and makes the 101; 426 for what is no upgrade or another version, 400 for a bad key.
+pub(super) fn accept(headers: &HeaderMap) -> Result<Response, ApiError> {
+    if !lists(headers, header::CONNECTION, "upgrade") || !lists(headers, header::UPGRADE, "websocket") {
+        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint: open it with ws://"));
+    }
+    if !lists(headers, header::SEC_WEBSOCKET_VERSION, "13") {
+        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13"));
+    }
+    let key =
+        headers.get(header::SEC_WEBSOCKET_KEY).map(header::HeaderValue::as_bytes).filter(|key| is_sixteen_bytes(key));
+    let key = key.ok_or_else(|| Invalid::new("Sec-WebSocket-Key", "Sec-WebSocket-Key must be 16 bytes in base64"))?;
+    let response = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key));
+    Ok(response.body(Body::empty()).expect("these headers are valid"))
+}
+
+fn lists(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    let lists = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// 16 bytes are 22 characters of base64 and `==`.
+fn is_sixteen_bytes(key: &[u8]) -> bool {
+    key.strip_suffix(b"==").is_some_and(|digits| {
+        digits.len() == 22 && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+    })
+}

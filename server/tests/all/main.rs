@@ -1,0 +1,3 @@
+//! The server from outside, over real sockets.
+
+mod helper;
