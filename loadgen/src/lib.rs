@@ -1,1 +1,45 @@
+//! Plays thousands of chat clients and measures what each transport costs.
+//!
+//! A load flows one way: [`scenario`] (what goes in) -> [`plan`] (which trials, in which order) -> [`trial`] (connect,
+//! warm up, measure, drain) -> [`client`] -> the server ([`sut`]) -> [`measure`] -> [`settle`] -> [`outcome`] (what
+//! came out) -> [`judge`] -> [`report`].
+//!
+//! A trial has two sides that know nothing of each other. [`press`] publishes: [`pacer`] says which message is due
+//! when, from the seed alone, a thread keeps that time, and each text carries its due time and a checksum
+//! ([`payload`]). [`fleet`] subscribes: threads with a runtime and a book each, one connection per simulated client,
+//! [`client::Client`] for what differs between transports and one file for each of them.
+//!
+//! What is measured: `measure/recorder` (how late: received minus due), `measure/audit` (how complete: what every
+//! subscriber was owed), `measure/ledger` (at what price). [`settle`] brings the two sides together into an
+//! [`outcome::Outcome`], the only thing that [`judge`] and [`report`] read.
+//!
+//! The server is known over HTTP and WebSocket alone; its messages are parsed with types of our own.
 
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod comparison;
+pub mod cores;
+pub mod environment;
+pub mod fleet;
+pub mod judge;
+pub mod measure;
+pub mod outcome;
+pub mod pacer;
+pub mod payload;
+pub mod plan;
+pub mod press;
+pub mod progress;
+pub mod report;
+pub mod scenario;
+pub mod settle;
+pub mod sut;
+pub mod trial;
+
+/// Runs a command on a runtime of its own, with as many descriptors as this process may have.
+pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

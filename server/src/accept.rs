@@ -48,6 +48,8 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
     }
     drop(listener);
     heart.abort();
+    // A last beat after the drain's would take its place.
+    let _ = heart.await;
     // In this order: a held poll that the closing log answers is to say `Connection: close`.
     app.pulse.drain();
     app.rooms.close();

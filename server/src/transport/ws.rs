@@ -150,8 +150,8 @@ impl Session {
             match self.protocol.read(&mut socket) {
                 Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
-                // tungstenite has put its answer into the outbox.
-                Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => self.closing = true,
+                // tungstenite answers a close frame when it is read from once more, and then says so.
+                Err(Error::ConnectionClosed) => self.closing = true,
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(Error::Io(error)) => return Err(error),

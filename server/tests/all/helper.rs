@@ -1,11 +1,16 @@
 //! A server on a free port for a test.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Parser;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
 use server::{Config, Server};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use crate::raw::PATIENCE;
 
 #[derive(Parser)]
 struct Flags {
@@ -16,6 +21,7 @@ struct Flags {
 /// A running server; dropped, it goes with the test's runtime.
 pub(crate) struct TestServer {
     pub(crate) addr: SocketAddr,
+    http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     done: JoinHandle<()>,
 }
@@ -28,7 +34,7 @@ impl TestServer {
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
         let done = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        Self { addr, stop: Some(stop), done }
+        Self { addr, http: reqwest::Client::new(), stop: Some(stop), done }
     }
 
     /// `http://ADDR` and a path.
@@ -36,9 +42,78 @@ impl TestServer {
         format!("http://{}{path}", self.addr)
     }
 
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::to(self.http.get(self.url(path))).await
+    }
+
+    /// A poll that already has the answer of this `ETag`.
+    pub(crate) async fn get_unless(&self, path: &str, etag: &str) -> Answer {
+        Answer::to(self.http.get(self.url(path)).header("if-none-match", etag)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        Answer::to(self.http.post(self.url(path)).body(body)).await
+    }
+
+    /// Publishes to the lobby; the cursor of the message.
+    pub(crate) async fn publish(&self, text: &str) -> String {
+        let answer = self.post("/messages", json!({ "from": "ann", "text": text }).to_string()).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.cursor()
+    }
+
+    pub(crate) async fn stats(&self) -> Value {
+        self.get("/stats").await.json()
+    }
+
+    /// Asks for the statistics again and again until they are so.
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        let ask = async {
+            while !is_so(&self.stats().await) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ask).await.unwrap_or_else(|_| panic!("not before the deadline: {what}"));
+    }
+
     /// Drains it and waits until it has ended.
     pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         self.done.await.expect("the server does not panic");
+    }
+}
+
+/// What the server said to a request.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    async fn to(request: reqwest::RequestBuilder) -> Self {
+        let response = request.timeout(PATIENCE).send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.text().await.expect("the whole answer") }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("JSON: {self:?}"))
+    }
+
+    pub(crate) fn cursor(&self) -> String {
+        self.json()["cursor"].as_str().unwrap_or_else(|| panic!("a cursor: {self:?}")).to_owned()
+    }
+
+    /// The texts of the messages in it.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let json = self.json();
+        let messages = json["messages"].as_array().unwrap_or_else(|| panic!("messages: {self:?}"));
+        messages.iter().map(|message| message["text"].as_str().unwrap().to_owned()).collect()
     }
 }

@@ -1,0 +1,192 @@
+//! What the commands take, and what they do with it.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::client::Transport;
+use crate::comparison::Comparison;
+use crate::outcome::End;
+use crate::plan::{self, Plan};
+use crate::progress::Progress;
+use crate::report::markdown;
+use crate::scenario::Scenario;
+use crate::sut::Sut;
+use crate::trial::check_descriptors;
+
+/// One trial of one transport.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// The transport.
+    // An `Option` because a subcommand takes its place; clap still asks for it otherwise.
+    #[arg(short, long, value_enum, required = true, help_heading = "Load")]
+    mode: Option<Transport>,
+    #[command(flatten)]
+    scenario: Scenario,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    output: Output,
+    /// Write comparison.json and comparison.md into this folder.
+    #[arg(short, long, value_name = "DIR", help_heading = "Output")]
+    out: Option<PathBuf>,
+}
+
+/// Each transport in turn against a fresh server, and a report.
+#[derive(Args, Debug)]
+pub struct Compare {
+    /// The transports, separated by commas [default: all].
+    #[arg(short, long, value_enum, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::ALL, help_heading = "Load")]
+    mode: Vec<Transport>,
+    #[command(flatten)]
+    scenario: Scenario,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    output: Output,
+    /// The folder in which each comparison gets a folder of its own.
+    #[arg(short, long, value_name = "DIR", default_value = "results", help_heading = "Output")]
+    out: PathBuf,
+    /// A name for it, part of its folder's name.
+    #[arg(long, default_value = "compare", help_heading = "Output")]
+    name: String,
+}
+
+/// Renders the reports of a folder again, from its comparison.json alone.
+#[derive(Args, Debug)]
+pub struct Report {
+    /// A folder that compare or run --out has written.
+    folder: PathBuf,
+}
+
+/// Which server.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Target")]
+struct Target {
+    /// A server that already runs, such as http://127.0.0.1:3000 [default: start one for each trial].
+    #[arg(long)]
+    url: Option<String>,
+    /// Allow a --url that is not this machine.
+    #[arg(long)]
+    allow_remote: bool,
+}
+
+/// What is shown.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+struct Output {
+    /// Show no progress.
+    #[arg(long)]
+    quiet: bool,
+    /// Print the JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a command ended, in the order in which exit codes are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// A mistake in what was asked for: 2.
+    Usage,
+    /// Ctrl-C: 130.
+    Interrupted,
+    /// A trial broke or its audit failed: 1.
+    Failed,
+    /// Done: 0.
+    Done,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+impl Run {
+    /// Runs it. An error is one of usage.
+    pub async fn run(self) -> Result<Exit> {
+        execute(self.mode.into_iter().collect(), self.scenario, &self.target, &self.output, self.out).await
+    }
+}
+
+impl Compare {
+    /// Runs it. An error is one of usage.
+    pub async fn run(self) -> Result<Exit> {
+        let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        anyhow::ensure!(
+            self.name.chars().all(safe),
+            "--name {:?}: only letters, digits, - and _ are accepted",
+            self.name
+        );
+        let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(['-', ':'], "");
+        let folder = self.out.join(format!("{time}-{}", self.name));
+        execute(self.mode, self.scenario, &self.target, &self.output, Some(folder)).await
+    }
+}
+
+impl Report {
+    /// Renders again.
+    pub fn run(&self) -> Result<Exit> {
+        let comparison = Comparison::load(&self.folder)?;
+        plan::write(&comparison, &self.folder)?;
+        print!("{}", markdown::table(&comparison));
+        Ok(Exit::Done)
+    }
+}
+
+async fn execute(
+    modes: Vec<Transport>,
+    scenario: Scenario,
+    target: &Target,
+    output: &Output,
+    folder: Option<PathBuf>,
+) -> Result<Exit> {
+    check_descriptors(&scenario)?;
+    if let Some(folder) = &folder {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("--out: cannot make the folder {}", folder.display()))?;
+    }
+    let server = match &target.url {
+        Some(url) => Some(Sut::at(url, target.allow_remote).await?),
+        None => None,
+    };
+    let progress = Progress::new(output.quiet);
+    progress.say(&format!("{scenario}."));
+    let plan = Plan { modes, scenario, server, folder: folder.clone(), command: command() };
+    let comparison = plan.run(&progress).await?;
+    if output.json {
+        println!("{}", serde_json::to_string_pretty(&comparison)?);
+    } else {
+        print!("{}", markdown::table(&comparison));
+    }
+    if let Some(folder) = folder {
+        progress.say(&format!("The report is in {}", folder.join("comparison.md").display()));
+    }
+    Ok(exit(&comparison))
+}
+
+fn exit(comparison: &Comparison) -> Exit {
+    if comparison.trials.iter().any(|trial| trial.outcome.end == End::Interrupted) {
+        Exit::Interrupted
+    } else if comparison.trials.iter().any(|trial| trial.outcome.failure().is_some()) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    }
+}
+
+/// The command line as a person would type it.
+fn command() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,".contains(c);
+    let quote =
+        |word: String| if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) };
+    let words: Vec<String> = std::env::args().skip(1).map(quote).collect();
+    format!("loadgen {}", words.join(" "))
+}

@@ -1,0 +1,255 @@
+//! What a simulated client is: [`Client`] for what differs between transports, [`Transport`] for which there are.
+
+mod http;
+mod protocol;
+mod short_poll;
+mod wire;
+mod ws;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+pub use self::http::{Headers, Http};
+pub use self::protocol::{Gap, GapReason};
+pub use self::short_poll::ShortPoll;
+pub use self::wire::{Meter, Totals};
+pub use self::ws::Ws;
+use crate::clock::{Nanos, nanos};
+
+/// The transports there are: the flag, the row and the dispatch come from this one list.
+#[derive(ValueEnum, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// The client asks again and again.
+    ShortPoll,
+    /// Frames both ways on one socket.
+    Ws,
+}
+
+impl Transport {
+    /// All of them, in the order of the reports.
+    pub const ALL: &[Self] = &[Self::ShortPoll, Self::Ws];
+
+    /// Whether the server tells a client of a message when there is one; otherwise the client finds it at its next poll.
+    pub fn waits(self) -> bool {
+        self != Self::ShortPoll
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no variant is hidden").get_name())
+    }
+}
+
+/// Names the [`Client`] of a [`Transport`] in an expression: the one place that dispatches.
+#[macro_export]
+macro_rules! with_client {
+    ($transport:expr, $client:ident => $expression:expr) => {
+        match $transport {
+            $crate::client::Transport::ShortPoll => {
+                type $client = $crate::client::ShortPoll;
+                $expression
+            }
+            $crate::client::Transport::Ws => {
+                type $client = $crate::client::Ws;
+                $expression
+            }
+        }
+    };
+}
+
+/// One subscriber, of any transport, with a connection of its own.
+pub trait Client: Sized + Send + 'static {
+    /// Connects and learns where it stands: the first event is [`Event::Hello`].
+    fn connect(
+        target: &Target,
+        after: &After,
+        events: &mut Vec<Event>,
+    ) -> impl Future<Output = Result<Self, Failure>> + Send;
+
+    /// Polls, waits or reads as its transport does, and appends what came; possibly nothing.
+    fn next(&mut self, events: &mut Vec<Event>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Takes leave as its transport does.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// Where a client goes and how it behaves there.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The server.
+    pub addr: SocketAddr,
+    /// The room.
+    pub room: String,
+    /// When it polls, if it does.
+    pub cadence: Cadence,
+    /// What its requests carry.
+    pub headers: Headers,
+    /// Where its traffic is counted.
+    pub meter: Arc<Meter>,
+}
+
+/// When a client polls: on an absolute grid, so that a slow answer does not shift the next poll.
+#[derive(Debug, Clone, Copy)]
+pub struct Cadence {
+    /// The distance between polls.
+    pub interval: Duration,
+    /// Where the grid lies within the interval.
+    pub phase: Duration,
+}
+
+impl Cadence {
+    /// The grid of the n-th client: multiples of the golden ratio fill the interval evenly, over all clients and
+    /// over those of each room.
+    pub fn nth(n: usize, interval: Duration) -> Self {
+        const GOLDEN: f64 = 0.618_033_988_749_894_9;
+        Self { interval, phase: interval.mul_f64((n as f64 * GOLDEN).fract()) }
+    }
+
+    /// The first tick after a point in time.
+    pub fn tick_after(self, time: Nanos) -> Nanos {
+        let (interval, phase) = (nanos(self.interval), nanos(self.phase));
+        let passed = (time + interval - phase % interval) / interval;
+        passed * interval + phase % interval
+    }
+}
+
+/// From where a client reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// Everything retained.
+    Oldest,
+    /// Only what comes from now on.
+    Latest,
+    /// What follows a message already seen.
+    Cursor(Cursor),
+}
+
+impl After {
+    /// The query of a request for this room from this position.
+    fn query(&self, room: &str) -> String {
+        match self {
+            Self::Oldest => format!("?room={room}"),
+            Self::Latest => format!("?room={room}&after=latest"),
+            Self::Cursor(cursor) => format!("?room={room}&after={cursor}"),
+        }
+    }
+}
+
+/// The last message a client has seen: `EPOCH-SEQ`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// The incarnation of the log.
+    pub epoch: String,
+    /// The position in it.
+    pub seq: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.seq)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let cursor =
+            text.split_once('-').and_then(|(epoch, seq)| Some(Self { epoch: epoch.into(), seq: seq.parse().ok()? }));
+        cursor.ok_or_else(|| Failure::Protocol(format!("{text:?} is not a cursor")))
+    }
+}
+
+/// What a client reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Connected; what follows comes after this cursor.
+    Hello(Cursor),
+    /// A message arrived.
+    Message(Delivery),
+    /// The server says that messages are missing here.
+    Gap(Gap),
+    /// A poll was answered, with or without messages (they follow).
+    Polled {
+        /// The tick it was to be sent at.
+        asked: Nanos,
+        /// When the whole answer had been read.
+        answered: Nanos,
+    },
+}
+
+/// One message at one subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its position in the room's log.
+    pub seq: u64,
+    /// When all of it had been read, before anything was parsed.
+    pub received: Nanos,
+    /// The tick of the poll that brought it, if one did.
+    pub asked: Option<Nanos>,
+    /// What it says.
+    pub text: String,
+}
+
+/// Why a client's connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The network or the peer ended it.
+    Io(String),
+    /// The server refused.
+    Refused(u16, String),
+    /// The server said something that the protocol does not have.
+    Protocol(String),
+    /// The server closed a WebSocket with this code.
+    Closed(u16),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(reason) => write!(f, "connection: {reason}"),
+            Self::Refused(status, reason) => write!(f, "refused with {status}: {reason}"),
+            Self::Protocol(reason) => write!(f, "protocol: {reason}"),
+            Self::Closed(code) => write!(f, "closed with {code}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    #[test]
+    fn ticks_stay_on_the_grid_whenever_one_asks() {
+        let cadence = Cadence { interval: Duration::from_millis(250), phase: Duration::from_millis(100) };
+        for (time, tick) in
+            [(0, 100), (99, 100), (100, 350), (340, 350), (1_000, 1_100), (1_099, 1_100), (1_100, 1_350)]
+        {
+            assert_eq!(cadence.tick_after(time * MS), tick * MS, "after {time} ms");
+        }
+    }
+
+    #[test]
+    fn phases_fill_the_interval_evenly_in_every_room() {
+        let interval = Duration::from_secs(1);
+        for room in 0..50 {
+            let mut phases: Vec<f64> =
+                (room * 20..room * 20 + 20).map(|n| Cadence::nth(n, interval).phase.as_secs_f64()).collect();
+            phases.sort_by(f64::total_cmp);
+            let widest = phases.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+            assert!(widest < 0.1, "20 phases in 1 s with a hole of {widest} s");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! HTTP/1.1 over a wrapped socket: one connection per client, as a browser's tab has; a pooled client would share a few.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use clap::ValueEnum;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+
+use super::protocol::{Ack, parse};
+use super::wire::{Meter, Wire};
+use super::{Cursor, Failure, Target};
+
+/// What a client's requests carry.
+#[derive(ValueEnum, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Headers {
+    /// What Chromium sends, and a 200-byte cookie.
+    Browser,
+    /// Only what the protocol needs.
+    Lean,
+}
+
+/// What Chromium 156 sends with every request of a page's script, beside what each kind of request adds.
+const BROWSER: &[(&str, &str)] = &[
+    ("pragma", "no-cache"),
+    ("cache-control", "no-cache"),
+    (
+        "user-agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
+    ),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("accept-language", "en-US,en;q=0.9"),
+];
+/// What it adds to a `fetch` of the page's own server.
+const BROWSER_FETCH: &[(&str, &str)] = &[
+    ("connection", "keep-alive"),
+    ("sec-ch-ua-platform", "\"Linux\""),
+    ("sec-ch-ua", "\"Not:A-Brand\";v=\"8\", \"Chromium\";v=\"156\""),
+    ("sec-ch-ua-mobile", "?0"),
+    ("accept", "*/*"),
+    ("sec-fetch-site", "same-origin"),
+    ("sec-fetch-mode", "cors"),
+    ("sec-fetch-dest", "empty"),
+];
+/// A session cookie of usual length.
+const COOKIE_BYTES: usize = 200;
+
+impl Headers {
+    /// The headers of a `fetch` from a page of this host.
+    pub(super) fn fetch(self, host: &str, page: &str) -> HeaderMap {
+        let mut headers = self.common(host);
+        if self == Self::Browser {
+            insert(&mut headers, BROWSER_FETCH);
+            set(&mut headers, header::REFERER, &format!("http://{host}/{page}"));
+        }
+        headers
+    }
+
+    /// The headers of a WebSocket handshake from a page of this host, beside those the protocol itself needs.
+    pub(super) fn handshake(self, host: &str) -> HeaderMap {
+        let mut headers = self.common(host);
+        if self == Self::Browser {
+            set(&mut headers, header::ORIGIN, &format!("http://{host}"));
+            set(&mut headers, header::SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate; client_max_window_bits");
+        }
+        headers
+    }
+
+    fn common(self, host: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        set(&mut headers, header::HOST, host);
+        if self == Self::Browser {
+            insert(&mut headers, BROWSER);
+            set(&mut headers, header::COOKIE, &format!("session={}", "c".repeat(COOKIE_BYTES - "session=".len())));
+        }
+        headers
+    }
+}
+
+fn insert(headers: &mut HeaderMap, fixed: &'static [(&str, &str)]) {
+    headers.extend(fixed.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    headers.insert(name, HeaderValue::try_from(value).expect("an address is a valid header value"));
+}
+
+/// One keep-alive connection.
+pub struct Http {
+    sender: http1::SendRequest<Full<Bytes>>,
+    headers: HeaderMap,
+    meter: Arc<Meter>,
+}
+
+/// An answer, read to its end.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+impl Http {
+    /// Connects to a target; `page` is the page whose script is played.
+    pub async fn connect(target: &Target, page: &str) -> Result<Self, Failure> {
+        let wire = Wire::connect(target.addr, &target.meter).await.map_err(io)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(io)?;
+        // It ends with the sender or the peer; what went wrong reaches the request under way.
+        tokio::spawn(connection);
+        let headers = target.headers.fetch(&target.addr.to_string(), page);
+        Ok(Self { sender, headers, meter: Arc::clone(&target.meter) })
+    }
+
+    /// `GET`, with a cursor to be confirmed if there is one.
+    pub(crate) async fn get(&mut self, path: &str, etag: Option<&str>) -> Result<Reply, Failure> {
+        let mut request = self.request(Method::GET, path, Bytes::new())?;
+        if let Some(etag) = etag {
+            let value =
+                HeaderValue::try_from(format!("\"{etag}\"")).map_err(|error| Failure::Protocol(error.to_string()))?;
+            request.headers_mut().insert(header::IF_NONE_MATCH, value);
+        }
+        self.exchange(request).await
+    }
+
+    /// Publishes a draft with `POST`; returns where the message stands.
+    pub async fn publish(&mut self, path: &str, draft: String) -> Result<Cursor, Failure> {
+        let mut request = self.request(Method::POST, path, draft.into())?;
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let reply = self.exchange(request).await?;
+        parse::<Ack<'_>>(&reply.body)?.cursor.parse()
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+        let request = Request::builder().method(method).uri(path).body(Full::new(body));
+        let mut request = request.map_err(|error| Failure::Protocol(error.to_string()))?;
+        request.headers_mut().clone_from(&self.headers);
+        Ok(request)
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
+        self.meter.requests.fetch_add(1, Relaxed);
+        self.sender.ready().await.map_err(io)?;
+        let response = self.sender.send_request(request).await.map_err(io)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(io)?.to_bytes();
+        if status.is_client_error() || status.is_server_error() {
+            let reason = String::from_utf8_lossy(&body).chars().take(200).collect();
+            return Err(Failure::Refused(status.as_u16(), reason));
+        }
+        Ok(Reply { status, body })
+    }
+}
+
+/// The root of an error's chain says what happened; hyper's own text only where.
+pub(super) fn io(error: impl std::error::Error + 'static) -> Failure {
+    let mut cause: &(dyn std::error::Error + 'static) = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    Failure::Io(cause.to_string())
+}

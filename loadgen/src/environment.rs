@@ -1,0 +1,55 @@
+//! On what a result was measured: without it a figure means nothing.
+
+use std::process::Command;
+
+use procfs::{CpuInfo, Current, Meminfo};
+use serde::{Deserialize, Serialize};
+
+use crate::cores::{self, Cores};
+
+/// The machine and the build.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Environment {
+    /// The processor's name.
+    pub cpu: String,
+    /// How many cores this process may use.
+    pub cores: usize,
+    /// Which cores were whose.
+    pub pinned: Cores,
+    /// Memory, in bytes.
+    pub memory: u64,
+    /// The kernel.
+    pub kernel: String,
+    /// loadgen's version.
+    pub version: String,
+    /// The commit of the working directory, if it is a checkout.
+    pub commit: Option<String>,
+    /// Whether loadgen was built with optimisation; without it no figure means anything.
+    pub optimised: bool,
+}
+
+impl Environment {
+    /// Looks around.
+    pub fn here() -> Self {
+        let uname = rustix::system::uname();
+        Self {
+            cpu: CpuInfo::current()
+                .ok()
+                .and_then(|cpus| cpus.model_name(0).map(Into::into))
+                .unwrap_or_else(|| "unknown".into()),
+            cores: cores::available().len(),
+            pinned: Cores::split(),
+            memory: Meminfo::current().map_or(0, |memory| memory.mem_total),
+            kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: commit(),
+            optimised: !cfg!(debug_assertions),
+        }
+    }
+}
+
+fn commit() -> Option<String> {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}

@@ -1,0 +1,164 @@
+//! What every subscriber was owed against what it got, message by message.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+/// What a delivery was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// The next one, or a later one.
+    InOrder,
+    /// One that was skipped before: it came after its successor.
+    Reordered,
+    /// One that had come already.
+    Doubled,
+}
+
+/// The account of one subscriber: owed is everything after its first cursor.
+///
+/// Invariant: what has come is exactly `first..next` less `holes`; holes are sorted, not empty, and apart.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    next: u64,
+    holes: Vec<Range<u64>>,
+}
+
+impl Account {
+    /// A subscriber whose confirmed cursor is `seq`.
+    pub fn open(seq: u64) -> Self {
+        Self { next: seq + 1, holes: Vec::new() }
+    }
+
+    /// Books a delivery.
+    pub fn see(&mut self, seq: u64) -> Seen {
+        if seq >= self.next {
+            if seq > self.next {
+                self.holes.push(self.next..seq);
+            }
+            self.next = seq + 1;
+            return Seen::InOrder;
+        }
+        let Some(i) = self.holes.iter().position(|hole| hole.contains(&seq)) else {
+            return Seen::Doubled;
+        };
+        let hole = self.holes.remove(i);
+        let rest = [hole.start..seq, seq + 1..hole.end];
+        self.holes.splice(i..i, rest.into_iter().filter(|hole| !hole.is_empty()));
+        Seen::Reordered
+    }
+
+    /// The server has said that everything up to `seq` is gone; returns how many that are, of those owed.
+    pub fn told_gap(&mut self, seq: u64) -> u64 {
+        let told = (seq + 1).saturating_sub(self.next);
+        self.next = self.next.max(seq + 1);
+        told
+    }
+
+    /// Everything owed up to `head` that never came and was not told as a gap.
+    pub fn missing(&self, head: u64) -> impl Iterator<Item = u64> + '_ {
+        self.holes.iter().cloned().chain(std::iter::once(self.next..head + 1)).flatten()
+    }
+
+    /// The last message seen.
+    pub fn last(&self) -> u64 {
+        self.next - 1
+    }
+}
+
+/// The sums over all subscribers and the whole trial, warm-up included.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Acked messages times their subscribers.
+    pub owed: u64,
+    /// Different ones that came.
+    pub received: u64,
+    /// Owed, not told as a gap, and never came.
+    pub lost: u64,
+    /// Came again.
+    pub doubled: u64,
+    /// Came after their successor.
+    pub reordered: u64,
+    /// Came with a text that is not as it was published, or in another room.
+    pub corrupt: u64,
+    /// Told as gaps.
+    pub gaps: u64,
+}
+
+impl std::ops::Add for Audit {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            owed: self.owed + other.owed,
+            received: self.received + other.received,
+            lost: self.lost + other.lost,
+            doubled: self.doubled + other.doubled,
+            reordered: self.reordered + other.reordered,
+            corrupt: self.corrupt + other.corrupt,
+            gaps: self.gaps + other.gaps,
+        }
+    }
+}
+
+impl Audit {
+    /// Every message came to everybody, once, in order, as it was sent.
+    pub fn is_clean(&self) -> bool {
+        self.lost + self.doubled + self.reordered + self.corrupt == 0
+    }
+
+    /// What is wrong, in words; empty if nothing is.
+    pub fn faults(&self) -> String {
+        let faults =
+            [(self.lost, "lost"), (self.doubled, "doubled"), (self.reordered, "reordered"), (self.corrupt, "corrupt")];
+        let found: Vec<String> = faults.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        found.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(account: &Account, head: u64) -> Vec<u64> {
+        account.missing(head).collect()
+    }
+
+    #[test]
+    fn a_clean_run_misses_nothing() {
+        let mut account = Account::open(10);
+        assert!((11..=20).all(|seq| account.see(seq) == Seen::InOrder));
+        assert!(missing(&account, 20).is_empty());
+        assert_eq!(missing(&account, 22), [21, 22]);
+    }
+
+    #[test]
+    fn skipped_doubled_and_late_messages_are_told_apart() {
+        let mut account = Account::open(0);
+        let seen: Vec<Seen> = [1, 5, 3, 3, 5, 1, 2, 6].into_iter().map(|seq| account.see(seq)).collect();
+        use Seen::{Doubled, InOrder, Reordered};
+        assert_eq!(seen, [InOrder, InOrder, Reordered, Doubled, Doubled, Doubled, Reordered, InOrder]);
+        assert_eq!(missing(&account, 7), [4, 7]);
+    }
+
+    #[test]
+    fn a_told_gap_is_not_a_loss() {
+        let mut account = Account::open(0);
+        account.see(1);
+        assert_eq!(account.told_gap(5), 4);
+        assert_eq!(account.see(6), Seen::InOrder);
+        assert!(missing(&account, 6).is_empty());
+    }
+
+    #[test]
+    fn every_message_dropped_at_random_is_missed_and_no_other() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..200 {
+            let (mut account, mut dropped) = (Account::open(0), Vec::new());
+            for seq in 1..=100 {
+                if random.u8(..10) == 0 { dropped.push(seq) } else { assert_eq!(account.see(seq), Seen::InOrder) }
+            }
+            assert_eq!(missing(&account, 100), dropped);
+        }
+    }
+}

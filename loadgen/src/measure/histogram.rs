@@ -1,0 +1,114 @@
+//! A histogram of times: recorded in microseconds, kept in the JSON with all its buckets.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer as HdrDeserializer, Serializer as HdrSerializer, V2DeflateSerializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use crate::clock::Nanos;
+
+/// The longest time told apart from longer ones, in microseconds: one hour.
+const HIGHEST: u64 = 3_600_000_000;
+/// Three significant digits.
+const DIGITS: u8 = 3;
+
+/// Times from 1 us to 1 h to three digits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Times(Histogram<u64>);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, HIGHEST, DIGITS).expect("constant bounds are valid"))
+    }
+}
+
+impl Times {
+    /// Records a time.
+    pub fn record(&mut self, time: Nanos) {
+        self.0.saturating_record(time / 1000);
+    }
+
+    /// Adds all of another: the only way percentiles of several workers or trials come together.
+    pub fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("the same bounds");
+    }
+
+    /// How many were recorded.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time that this share (0 to 1) does not exceed; `None` if nothing was recorded.
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(share)))
+    }
+
+    /// The longest.
+    pub fn max(&self) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_micros(self.0.max()))
+    }
+}
+
+/// In the JSON: the figures people look for, and the whole histogram as HdrHistogram's V2 deflated, in base64.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    count: u64,
+    mean_us: f64,
+    p50_us: u64,
+    p90_us: u64,
+    p99_us: u64,
+    max_us: u64,
+    hdr: String,
+}
+
+impl Serialize for Times {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new().serialize(&self.0, &mut bytes).map_err(ser::Error::custom)?;
+        let at = |share| self.0.value_at_quantile(share);
+        let written = Written {
+            count: self.0.len(),
+            mean_us: (self.0.mean() * 10.0).round() / 10.0,
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            max_us: self.0.max(),
+            hdr: STANDARD.encode(bytes),
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Times {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = STANDARD.decode(Written::deserialize(deserializer)?.hdr).map_err(de::Error::custom)?;
+        let read: Histogram<u64> =
+            HdrDeserializer::new().deserialize(&mut bytes.as_slice()).map_err(de::Error::custom)?;
+        let mut times = Self::default();
+        times.0.add(&read).map_err(de::Error::custom)?;
+        Ok(times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_reads_back_from_its_json_with_every_bucket() {
+        let mut times = Times::default();
+        (1..10_000).for_each(|i| times.record(i * i * 1000));
+        let json = serde_json::to_string(&times).unwrap();
+        assert_eq!(serde_json::from_str::<Times>(&json).unwrap(), times);
+        assert!(json.contains("\"count\":9999"), "{json}");
+    }
+
+    #[test]
+    fn an_empty_one_has_no_quantiles() {
+        assert_eq!(Times::default().quantile(0.5), None);
+        assert_eq!(Times::default().max(), None);
+    }
+}

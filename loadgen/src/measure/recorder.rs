@@ -1,0 +1,205 @@
+//! What one worker's clients report, written down as it comes: one book per worker, so nobody waits for another's.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use super::audit::{Account, Audit, Seen};
+use super::histogram::Times;
+use crate::client::{Cursor, Delivery, Event, Failure};
+use crate::clock::{Nanos, now};
+use crate::payload::Stamp;
+
+/// How many waits of short polls one worker keeps: enough for any distribution, 16 bytes each.
+const MAX_WAITS: usize = 500_000;
+
+/// The measuring window, known once everybody is connected.
+pub type Window = Arc<OnceLock<Range<Nanos>>>;
+
+/// A worker's book. `client` counts from 0 within the worker.
+#[derive(Debug)]
+pub struct Book {
+    window: Window,
+    /// Latency from the due time, of messages due within the window.
+    pub latency: Times,
+    /// Poll requests answered within the window, from their tick.
+    pub polls: Times,
+    /// Connects, from the first packet to the confirmed cursor.
+    pub connects: Times,
+    /// How late the worker's own 10 ms ticker was.
+    pub lateness: Times,
+    /// For messages that polls brought: which, and the tick of the poll.
+    pub waits: Vec<(u32, Nanos)>,
+    /// All deliveries so far, warm-up included.
+    pub deliveries: u64,
+    /// Failures by kind.
+    pub failures: BTreeMap<String, u64>,
+    /// Clients connected now.
+    pub connected: usize,
+    /// Clients that could not connect at first.
+    pub refused: usize,
+    /// Connections lost after that.
+    pub disconnects: u64,
+    /// Deliveries by kind; `owed` and `lost` are known only at the end.
+    pub audit: Audit,
+    /// What every client has got.
+    pub subscribers: Vec<Subscriber>,
+}
+
+/// One client in the book.
+#[derive(Debug, Clone)]
+pub struct Subscriber {
+    /// The number of its room.
+    pub room: u32,
+    epoch: Option<String>,
+    /// What has come.
+    pub account: Account,
+}
+
+impl Subscriber {
+    /// Where it would resume; `None` before it has connected.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.epoch.clone().map(|epoch| Cursor { epoch, seq: self.account.last() })
+    }
+}
+
+impl Book {
+    /// An empty book for clients in these rooms.
+    pub fn new(rooms: impl Iterator<Item = u32>, window: Window) -> Self {
+        Self {
+            window,
+            latency: Times::default(),
+            polls: Times::default(),
+            connects: Times::default(),
+            lateness: Times::default(),
+            waits: Vec::new(),
+            deliveries: 0,
+            failures: BTreeMap::new(),
+            connected: 0,
+            refused: 0,
+            disconnects: 0,
+            audit: Audit::default(),
+            subscribers: rooms.map(|room| Subscriber { room, epoch: None, account: Account::default() }).collect(),
+        }
+    }
+
+    /// Books what a client has reported.
+    pub fn record(&mut self, client: usize, events: &mut Vec<Event>) {
+        for event in events.drain(..) {
+            match event {
+                Event::Hello(cursor) => self.hello(client, cursor),
+                Event::Message(delivery) => self.deliver(client, &delivery),
+                Event::Gap(gap) => {
+                    let subscriber = &mut self.subscribers[client];
+                    if subscriber.epoch.as_ref() == Some(&gap.cursor.epoch) {
+                        self.audit.gaps += subscriber.account.told_gap(gap.cursor.seq);
+                    } else {
+                        // Another log: what the old one owed is judged no more.
+                        self.audit.gaps += gap.missed.unwrap_or(1);
+                        subscriber.epoch = None;
+                        self.hello(client, gap.cursor);
+                    }
+                }
+                Event::Polled { asked, answered } => {
+                    if self.is_in_window(asked) {
+                        self.polls.record(answered.saturating_sub(asked));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Books how late the worker's ticker was.
+    pub fn tick(&mut self, late: Nanos) {
+        if self.is_in_window(now()) {
+            self.lateness.record(late);
+        }
+    }
+
+    /// Books a failure; only its kind is kept.
+    pub fn fail(&mut self, failure: &Failure) {
+        *self.failures.entry(failure.to_string()).or_default() += 1;
+    }
+
+    fn hello(&mut self, client: usize, cursor: Cursor) {
+        let subscriber = &mut self.subscribers[client];
+        if subscriber.epoch.is_none() {
+            subscriber.account = Account::open(cursor.seq);
+            subscriber.epoch = Some(cursor.epoch);
+        }
+    }
+
+    fn deliver(&mut self, client: usize, delivery: &Delivery) {
+        self.deliveries += 1;
+        let subscriber = &mut self.subscribers[client];
+        let stamp = Stamp::from_text(&delivery.text).filter(|stamp| stamp.room == subscriber.room);
+        match subscriber.account.see(delivery.seq) {
+            Seen::Doubled => {
+                self.audit.doubled += 1;
+                return;
+            }
+            Seen::Reordered => self.audit.reordered += 1,
+            Seen::InOrder => {}
+        }
+        let Some(stamp) = stamp else {
+            self.audit.corrupt += 1;
+            return;
+        };
+        self.audit.received += 1;
+        if self.is_in_window(stamp.due) {
+            self.latency.record(delivery.received.saturating_sub(stamp.due));
+            if let Some(asked) = delivery.asked.filter(|_| self.waits.len() < MAX_WAITS) {
+                self.waits.push((stamp.number, asked));
+            }
+        }
+    }
+
+    fn is_in_window(&self, time: Nanos) -> bool {
+        self.window.get().is_some_and(|window| window.contains(&time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: Stamp = Stamp { number: 0, room: 4, due: 1_000 };
+
+    fn book() -> Book {
+        let window = Window::default();
+        window.set(500..2_000).unwrap();
+        let mut book = Book::new([4].into_iter(), window);
+        book.record(0, &mut vec![Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 })]);
+        book
+    }
+
+    fn message(seq: u64, stamp: Stamp) -> Event {
+        Event::Message(Delivery { seq, received: 5_001_000, asked: None, text: stamp.to_text(64) })
+    }
+
+    #[test]
+    fn latency_counts_from_the_due_time_and_only_within_the_window() {
+        let mut book = book();
+        book.record(0, &mut vec![message(1, STAMP), message(2, Stamp { due: 2_000, ..STAMP })]);
+        assert_eq!((book.latency.count(), book.audit.received), (1, 2));
+        assert_eq!(book.latency.max().unwrap().as_micros(), 5_000);
+    }
+
+    #[test]
+    fn another_rooms_message_and_a_broken_text_are_corrupt() {
+        let mut book = book();
+        let broken = Event::Message(Delivery { seq: 2, received: 0, asked: None, text: "hello".into() });
+        book.record(0, &mut vec![message(1, Stamp { room: 5, ..STAMP }), broken]);
+        assert_eq!((book.audit.corrupt, book.audit.received), (2, 0));
+    }
+
+    #[test]
+    fn a_new_epoch_is_a_told_gap_and_starts_a_new_account() {
+        let mut book = book();
+        let cursor = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
+        let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: cursor.clone() };
+        book.record(0, &mut vec![message(1, STAMP), Event::Gap(gap), message(1, STAMP)]);
+        assert_eq!((book.audit.doubled, book.audit.gaps), (0, 1));
+        assert_eq!(book.subscribers[0].cursor(), Some(Cursor { seq: 1, ..cursor }));
+    }
+}

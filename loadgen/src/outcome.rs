@@ -1,0 +1,100 @@
+//! What came out of a trial: how the server did, and everything the verdict needs. The reports read nothing else.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::Transport;
+use crate::measure::audit::Audit;
+use crate::measure::histogram::Times;
+use crate::measure::ledger::Ledger;
+
+/// One trial's result.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The transport.
+    pub mode: Transport,
+    /// How the trial ended.
+    pub end: End,
+    /// The subscribers' connections.
+    pub connections: Connections,
+    /// What was published.
+    pub publishing: Publishing,
+    /// Deliveries owed of messages due within the window.
+    pub owed: u64,
+    /// Those that came before the end of the drain.
+    pub delivered: u64,
+    /// Every delivery of the trial, warm-up included.
+    pub audit: Audit,
+    /// Delivery latency from the due time, in the window; one that never came counts at the end of the drain.
+    pub latency: Times,
+    /// Poll requests from their tick to the whole answer, in the window.
+    pub polls: Times,
+    /// Connects, to the confirmed cursor.
+    pub connects: Times,
+    /// Lateness of loadgen's own tickers, in the window.
+    pub lateness: Times,
+    /// For a transport that polls: the largest distance of the waits' distribution from U(0, interval).
+    pub wait_ks: Option<f64>,
+    /// What it cost.
+    pub ledger: Ledger,
+    /// How many cores loadgen's clients had.
+    pub loadgen_cores: u64,
+    /// Failures by kind.
+    pub failures: BTreeMap<String, u64>,
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// As planned.
+    Completed,
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
+    /// The server went away, or could not be reached; in words.
+    Broken(String),
+}
+
+/// The subscribers' connections.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Connections {
+    /// As many as were to be.
+    pub wanted: usize,
+    /// As many as were when the load began.
+    pub connected: usize,
+    /// Connections lost after that.
+    pub lost: u64,
+}
+
+/// The publishers' side.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Publishing {
+    /// Messages due within the window.
+    pub scheduled: u64,
+    /// Those that were sent.
+    pub sent: u64,
+    /// Those that were acked.
+    pub acked: u64,
+    /// Refused by the server, over the whole trial.
+    pub failed: u64,
+    /// Sent without an answer, over the whole trial: they may have been stored.
+    pub indeterminate: u64,
+    /// From due to sent, of messages due within the window.
+    pub lag: Times,
+    /// The part of it in which a connection was free: loadgen's own lateness.
+    pub own_lag: Times,
+    /// From due to acked: the publish path.
+    pub acks: Times,
+}
+
+impl Outcome {
+    /// Why this trial counts as failed: it broke, or its audit is not clean.
+    pub fn failure(&self) -> Option<String> {
+        match &self.end {
+            End::Broken(reason) => Some(reason.clone()),
+            _ if !self.audit.is_clean() => Some(format!("the audit found {}", self.audit.faults())),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What one sees while a trial runs: one live line on a terminal, a line now and then elsewhere, nothing if asked.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::client::Transport;
+
+/// The live line is drawn so often.
+const LIVE: Duration = Duration::from_millis(200);
+/// A line is printed so often, and whenever a phase begins.
+const PLAIN: Duration = Duration::from_secs(5);
+
+/// How things stand.
+pub struct Status {
+    /// Clients connected now.
+    pub connected: usize,
+    /// Clients that are to be.
+    pub wanted: usize,
+    /// Deliveries so far.
+    pub deliveries: u64,
+    /// Median latency in the window so far.
+    pub p50: Option<Duration>,
+    /// The same for the 99th percentile.
+    pub p99: Option<Duration>,
+}
+
+/// Where progress is shown, and whether somebody has pressed Ctrl-C.
+pub struct Progress {
+    line: Option<ProgressBar>,
+    quiet: bool,
+    last: Mutex<Last>,
+    interrupted: Arc<AtomicBool>,
+}
+
+struct Last {
+    phase: &'static str,
+    at: Instant,
+    deliveries: u64,
+}
+
+impl Progress {
+    /// On standard error, as it is; a second Ctrl-C ends the process at once.
+    pub fn new(quiet: bool) -> Self {
+        let live = !quiet && std::io::stderr().is_terminal();
+        let interrupted = Arc::<AtomicBool>::default();
+        tokio::spawn(listen(Arc::clone(&interrupted)));
+        let style = ProgressStyle::with_template("{spinner} {msg}").expect("a constant template");
+        let line = live.then(|| ProgressBar::new_spinner().with_style(style));
+        Self { line, quiet, last: Mutex::new(Last { phase: "", at: Instant::now(), deliveries: 0 }), interrupted }
+    }
+
+    /// Whether the run is to end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Relaxed)
+    }
+
+    /// Shows how things stand, if it is time.
+    pub fn show(&self, mode: Transport, phase: &'static str, status: impl FnOnce() -> Status) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = last.at.elapsed();
+        let begins = last.phase != phase;
+        let pause = if self.line.is_some() { LIVE } else { PLAIN };
+        if self.quiet || (since < pause && !begins) {
+            return;
+        }
+        let status = status();
+        let text = describe(
+            mode,
+            phase,
+            &status,
+            if begins { None } else { Some((status.deliveries.saturating_sub(last.deliveries), since)) },
+        );
+        *last = Last { phase, at: Instant::now(), deliveries: status.deliveries };
+        match &self.line {
+            Some(line) => {
+                line.set_message(text);
+                line.tick();
+            }
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// A line of its own.
+    pub fn say(&self, text: &str) {
+        match &self.line {
+            _ if self.quiet => {}
+            Some(line) => line.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// The live line goes.
+    pub fn clear(&self) {
+        if let Some(line) = &self.line {
+            line.finish_and_clear();
+        }
+    }
+}
+
+async fn listen(interrupted: Arc<AtomicBool>) {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        if interrupted.swap(true, Relaxed) {
+            std::process::exit(130);
+        }
+    }
+}
+
+fn describe(mode: Transport, phase: &str, status: &Status, flow: Option<(u64, Duration)>) -> String {
+    let mut text = format!("{mode}: {phase}, {} of {} connected", status.connected, status.wanted);
+    if let Some((deliveries, time)) = flow.filter(|(deliveries, _)| *deliveries > 0) {
+        text += &format!(", {:.0} deliveries/s", deliveries as f64 / time.as_secs_f64());
+    }
+    if let (Some(p50), Some(p99)) = (status.p50, status.p99) {
+        text += &format!(", p50 {:.1} ms, p99 {:.1} ms", p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+    }
+    text
+}

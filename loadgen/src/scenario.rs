@@ -1,0 +1,249 @@
+//! A full description of a load: what goes in. Everything here has a flag, a default and a place in the JSON.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::client::Headers;
+use crate::payload;
+
+/// The load of a trial. `--rate` is per second *and room*.
+#[derive(Args, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[command(next_help_heading = "Load")]
+pub struct Scenario {
+    /// Simulated clients, each with a connection of its own.
+    #[arg(short, long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, allow_hyphen_values = true)]
+    pub clients: usize,
+    /// Clients that share a room, or `all` for one big room.
+    #[arg(long, value_name = "N|all", default_value = "20", allow_hyphen_values = true)]
+    pub room_size: RoomSize,
+    /// Messages per second and room.
+    #[arg(short = 'q', long, value_name = "R", default_value_t = 1.0, value_parser = positive_number, allow_hyphen_values = true)]
+    pub rate: f64,
+    /// How publishes are spread in time.
+    #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
+    pub arrivals: Arrivals,
+    /// Bytes of text in a message.
+    #[arg(long, value_name = "SIZE", default_value = "128", value_parser = payload_size, allow_hyphen_values = true)]
+    pub payload: usize,
+    /// How often a short poll asks.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive_time, allow_hyphen_values = true)]
+    #[serde(rename = "interval_seconds", with = "seconds")]
+    pub interval: Duration,
+    /// The request headers of a client: a browser's with a 200-byte cookie, or only what is needed.
+    #[arg(long, value_enum, default_value_t = Headers::Browser)]
+    pub headers: Headers,
+    /// Connections that publish, whatever the transport.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one, allow_hyphen_values = true)]
+    pub publishers: usize,
+    /// Load before the measuring window [default: the longer of 3s and 5 intervals].
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
+    #[serde(rename = "warmup_seconds", with = "optional_seconds")]
+    pub warmup: Option<Duration>,
+    /// Length of the measuring window.
+    #[arg(short = 'z', long, value_name = "TIME", default_value = "10s", value_parser = positive_time, allow_hyphen_values = true)]
+    #[serde(rename = "duration_seconds", with = "seconds")]
+    pub duration: Duration,
+    /// Seed of the publishing schedule: the same seed publishes the same messages at the same times.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl Scenario {
+    /// Clients in a full room.
+    pub fn room_size(&self) -> usize {
+        match self.room_size {
+            RoomSize::All => self.clients,
+            RoomSize::Of(n) => n.min(self.clients),
+        }
+    }
+
+    /// How many rooms there are; the last may be smaller.
+    pub fn rooms(&self) -> usize {
+        self.clients.div_ceil(self.room_size())
+    }
+
+    /// The room of a client.
+    pub fn room_of(&self, client: usize) -> usize {
+        client / self.room_size()
+    }
+
+    /// How many clients share a room.
+    pub fn population(&self, room: usize) -> usize {
+        self.room_size().min(self.clients - room * self.room_size())
+    }
+
+    /// Load before the window.
+    pub fn warmup(&self) -> Duration {
+        self.warmup.unwrap_or_else(|| (self.interval * 5).max(Duration::from_secs(3)))
+    }
+
+    /// How long a delivery may take after the last publish before it counts as missing.
+    pub fn patience(&self) -> Duration {
+        (self.interval + Duration::from_secs(2)).max(Duration::from_secs(5))
+    }
+
+    /// Messages per second over all rooms.
+    pub fn publish_rate(&self) -> f64 {
+        self.rate * self.rooms() as f64
+    }
+}
+
+impl fmt::Display for Scenario {
+    /// The workload in one sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let deliveries: f64 = (0..self.rooms()).map(|room| self.rate * self.population(room) as f64).sum();
+        let rooms = match self.rooms() {
+            1 => "one room".to_owned(),
+            n => format!("{n} rooms of {}", self.room_size()),
+        };
+        let interval = humantime::format_duration(self.interval);
+        let window = humantime::format_duration(self.duration);
+        write!(
+            f,
+            "{} clients in {rooms}, {} messages of {} bytes per second and room ({deliveries:.0} deliveries/s), \
+             short polls every {interval}, measured for {window}",
+            self.clients, self.rate, self.payload
+        )
+    }
+}
+
+/// How many clients share a room.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomSize {
+    /// Everybody.
+    All,
+    /// So many.
+    Of(usize),
+}
+
+impl FromStr for RoomSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" { Ok(Self::All) } else { at_least_one(text).map(Self::Of).map_err(|error| error + ", or all") }
+    }
+}
+
+/// How publishes are spread in time.
+#[derive(ValueEnum, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrivals {
+    /// Independent of each other, as people are.
+    Poisson,
+    /// At even distances.
+    Fixed,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "must be a whole number from 1".into())
+}
+
+fn positive_number(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    number.filter(|n| n.is_finite() && *n > 0.0).ok_or_else(|| "must be a number above 0".into())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "must be a time such as 500ms, 25s or 2m".into())
+}
+
+fn positive_time(text: &str) -> Result<Duration, String> {
+    let shortest = Duration::from_millis(1);
+    time(text)
+        .ok()
+        .filter(|&time| time >= shortest)
+        .ok_or_else(|| "must be a time from 1ms, such as 500ms, 25s or 2m".into())
+}
+
+fn payload_size(text: &str) -> Result<usize, String> {
+    let size = parse_size::parse_size(text).ok().and_then(|size| usize::try_from(size).ok());
+    size.filter(|size| (payload::MIN..=payload::MAX).contains(size)).ok_or_else(|| {
+        format!("must be a size from {} (what the audit needs) to 64KiB, such as 128 or 1KiB", payload::MIN)
+    })
+}
+
+mod seconds {
+    use super::{Deserialize, Duration};
+
+    pub(super) fn serialize<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+mod optional_seconds {
+    use super::{Deserialize, Duration, Serialize};
+
+    pub(super) fn serialize<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.as_secs_f64()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<f64>::deserialize(deserializer)?;
+        seconds.map(|seconds| Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        scenario: Scenario,
+    }
+
+    /// The scenario of these flags.
+    pub(crate) fn scenario(flags: &str) -> Scenario {
+        Flags::try_parse_from(std::iter::once("test").chain(flags.split_whitespace())).unwrap().scenario
+    }
+
+    #[test]
+    fn rooms_hold_every_client_once_and_the_last_may_be_smaller() {
+        let scenario = scenario("--clients 45 --room-size 20");
+        assert_eq!(scenario.rooms(), 3);
+        let found: Vec<usize> =
+            (0..3).map(|room| (0..45).filter(|&client| scenario.room_of(client) == room).count()).collect();
+        assert_eq!(found, [20, 20, 5]);
+        assert_eq!((0..3).map(|room| scenario.population(room)).collect::<Vec<_>>(), found);
+        assert_eq!(super::tests::scenario("--clients 45 --room-size all").rooms(), 1);
+    }
+
+    #[test]
+    fn a_scenario_reads_back_from_its_json() {
+        for flags in ["", "--room-size all --warmup 500ms --interval 250ms --payload 1KiB --arrivals fixed"] {
+            let scenario = scenario(flags);
+            let json = serde_json::to_string(&scenario).unwrap();
+            assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), scenario);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_what_would_be_right() {
+        for (flags, right) in [
+            ("--clients 0", "whole number from 1"),
+            ("--rate 0", "number above 0"),
+            ("--rate NaN", "number above 0"),
+            ("--duration -5s", "500ms"),
+            ("--interval 0s", "from 1ms"),
+            ("--room-size none", "or all"),
+            ("--payload 12", "from 40"),
+        ] {
+            let error = Flags::try_parse_from(std::iter::once("test").chain(flags.split_whitespace()))
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(error.contains(right) && error.contains(&flags[..6]), "{flags}: {error}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A real browser for a test: chromedriver, Chromium under it, tabs that say what they show.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use thirtyfour::prelude::*;
+use thirtyfour::{ChromiumLikeCapabilities, LoggingPrefsLogLevel};
+
+/// Two browsers may start at once on two busy cores; a page may wait for its fourth attempt to reconnect.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The last four keep it off the network: it is to talk to the server under test and to nobody else.
+const CHROMIUM_FLAGS: &[&str] = &[
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+];
+
+/// Invariant: fields drop in this order; the session's end closes Chromium, before its driver and its profile go.
+pub(crate) struct Browser {
+    driver: WebDriver,
+    _chromedriver: Driver,
+    _profile: Profile,
+}
+
+struct Driver(Child);
+
+struct Profile(PathBuf);
+
+/// One tab of a browser.
+pub(crate) struct Tab<'a> {
+    browser: &'a Browser,
+    window: WindowHandle,
+}
+
+impl Browser {
+    pub(crate) async fn start() -> Self {
+        let (chromium, chromedriver) = (program("chromium"), program("chromedriver"));
+        let (chromedriver, port) = Driver::start(&chromedriver);
+        let profile = Profile::fresh();
+        let mut wanted = DesiredCapabilities::chrome();
+        wanted.set_binary(chromium.to_str().expect("a path in UTF-8")).unwrap();
+        for flag in CHROMIUM_FLAGS {
+            wanted.add_arg(flag).unwrap();
+        }
+        wanted.add_arg(&format!("--user-data-dir={}", profile.0.display())).unwrap();
+        wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.expect("Chromium starts");
+        Self { driver, _chromedriver: chromedriver, _profile: profile }
+    }
+
+    pub(crate) async fn open(&self, url: &str) -> Tab<'_> {
+        let tab = Tab { browser: self, window: self.driver.new_tab().await.expect("a tab") };
+        self.driver.switch_to_window(tab.window.clone()).await.unwrap();
+        self.driver.goto(url).await.expect("the page loads");
+        tab
+    }
+
+    /// What the console says of errors, warnings and violations of the content policy since the last look.
+    pub(crate) async fn complaints(&self) -> Vec<String> {
+        let entries = self.driver.browser_log().await.expect("the console");
+        let bad = entries.into_iter().filter(|entry| ["SEVERE", "WARNING"].contains(&entry.level.as_str()));
+        bad.map(|entry| entry.message).collect()
+    }
+}
+
+impl Tab<'_> {
+    /// Types a message and presses Enter.
+    pub(crate) async fn send(&self, text: &str) {
+        let input = self.find("#text").await;
+        input.send_keys(text).await.unwrap();
+        input.send_keys(Key::Enter).await.unwrap();
+    }
+
+    pub(crate) async fn click(&self, css: &str) {
+        self.find(css).await.click().await.expect("something to click");
+    }
+
+    /// Puts a text in the place of what an input holds.
+    pub(crate) async fn fill(&self, css: &str, text: &str) {
+        let input = self.find(css).await;
+        input.clear().await.unwrap();
+        input.send_keys(text).await.unwrap();
+    }
+
+    /// The texts of all elements of a selector, in the order of the document.
+    pub(crate) async fn texts(&self, css: &str) -> Vec<String> {
+        self.front().await;
+        let script = "return [...document.querySelectorAll(arguments[0])].map((element) => element.textContent)";
+        let texts = self.browser.driver.execute(script, vec![Value::from(css)]).await;
+        texts.expect("the script runs").convert().expect("texts")
+    }
+
+    /// Waits until the messages and notes in the list, and nothing else, are these.
+    pub(crate) async fn lists(&self, expected: &[&str]) {
+        self.until("#messages .text, #messages .note", |texts| texts == expected).await;
+    }
+
+    /// Waits until the state says so; with a `retrying`, it may be between two attempts.
+    pub(crate) async fn is(&self, state: &str) {
+        self.until("#state", |texts| texts == [state]).await;
+    }
+
+    /// Waits until the texts of a selector are so.
+    pub(crate) async fn until(&self, css: &str, is_so: impl Fn(&[String]) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let texts = self.texts(css).await;
+            if is_so(&texts) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{css} was to be something else, in the end it was {texts:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn find(&self, css: &str) -> WebElement {
+        self.front().await;
+        self.browser.driver.find(By::Css(css)).await.expect("the page has it")
+    }
+
+    async fn front(&self) {
+        self.browser.driver.switch_to_window(self.window.clone()).await.expect("the tab is open");
+    }
+}
+
+impl Driver {
+    /// Starts chromedriver on a free port, which it tells on its standard output.
+    fn start(program: &Path) -> (Self, u16) {
+        let mut child = Command::new(program).arg("--port=0").stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
+        let driver = Self(child);
+        let mut line = String::new();
+        while said.read_line(&mut line).expect("text") > 0 {
+            if let Some((_, port)) = line.trim_end().split_once("started successfully on port ") {
+                let port = port.trim_end_matches('.').parse().expect("a port");
+                // It goes on talking: with nobody to read, it would block or fail.
+                std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+                return (driver, port);
+            }
+            line.clear();
+        }
+        panic!("chromedriver ended without naming its port");
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Profile {
+    fn fresh() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("workbench-pages-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a directory for the profile");
+        Self(path)
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        // Chromium's last processes may still write while they end.
+        for _ in 0..50 {
+            if std::fs::remove_dir_all(&self.0).is_ok() || !self.0.exists() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "there is no {name}: these tests drive a real browser; install it with ./test.sh or \
+             apt-get install chromium chromium-driver"
+        )
+    })
+}

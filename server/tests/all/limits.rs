@@ -1,0 +1,293 @@
+//! What no client can do to the others: hold a place, a connection or memory for nothing; and how a server ends.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::helper::TestServer;
+use crate::raw::{CLOSE, PATIENCE, Raw, RawWs};
+
+/// With the encoding around it, seventeen of them fill a window of 1 MiB.
+const LARGE: usize = 60_000;
+const LOBBY: &str = "GET /short-poll HTTP/1.1\r\nhost: test\r\n\r\n";
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_503_and_let_in_when_there_is_room() {
+    let server = TestServer::start("--max-connections 2");
+    let mut first = Raw::connect(server.addr).await;
+    assert_eq!(first.get("/healthz").await.status, 200);
+    let mut second = RawWs::open(server.addr, "").await;
+    second.hello().await;
+    for _ in 0..3 {
+        let mut refused = Raw::connect(server.addr).await;
+        let answer = refused.get("/healthz").await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.head.contains("retry-after: 1\r\n") && answer.body.contains("--max-connections"), "{answer:?}");
+        assert_eq!(refused.rest().await, 0);
+    }
+    let mut silent = Raw::connect(server.addr).await;
+    assert_eq!(silent.rest().await, 0, "one that says nothing is not waited for");
+
+    drop(second);
+    let let_in = async { while Raw::connect(server.addr).await.get("/healthz").await.status != 200 {} };
+    timeout(PATIENCE, let_in).await.expect("there is room again");
+    assert_eq!(first.get("/stats").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_sends_no_whole_request_is_closed_at_the_idle_deadline() {
+    let server = TestServer::start("--idle-deadline 300ms");
+    for start in ["", "GET /heal", "GET /healthz HTTP/1.1\r\nhost: test\r\n"] {
+        let mut raw = Raw::connect(server.addr).await;
+        raw.send(start).await;
+        raw.rest().await;
+
+        let mut raw = Raw::connect(server.addr).await;
+        raw.send("GET /healthz HTTP/1.1\r\nx: ").await;
+        raw.drip().await;
+    }
+    let mut keep_alive = Raw::connect(server.addr).await;
+    assert_eq!(keep_alive.get("/healthz").await.status, 200);
+    assert_eq!(keep_alive.rest().await, 0);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_answered_408() {
+    let server = TestServer::start("--idle-deadline 300ms");
+    let half = "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\n{\"from\":";
+    let mut silent = Raw::connect(server.addr).await;
+    silent.send(half).await;
+    assert_eq!(silent.answer().await.expect("an answer").status, 408);
+    silent.rest().await;
+
+    let mut dripping = Raw::connect(server.addr).await;
+    dripping.send(half).await;
+    dripping.drip().await;
+    assert_eq!(server.stats().await["published"], 0);
+}
+
+#[tokio::test]
+async fn websocket_peers_that_never_read_are_cut_while_another_gets_everything() {
+    const STUCK: usize = 10;
+    let server = TestServer::start("--write-deadline 500ms");
+    let mut stuck = Vec::new();
+    for _ in 0..STUCK {
+        stuck.push(RawWs::over(Raw::connect_narrow(server.addr).await, "").await);
+    }
+    let mut reader = RawWs::open(server.addr, "").await;
+    let epoch = reader.hello().await[..8].to_owned();
+    for seq in 1..=200 {
+        server.publish(&"x".repeat(LARGE)).await;
+        assert_eq!(reader.json().await["seq"], seq, "nobody is waited for");
+    }
+    server.until("each is cut once", |stats| stats["connections"]["slow_closes"] == STUCK).await;
+    server.until("and gone", |stats| stats["connections"]["ws"] == 1).await;
+
+    for mut ws in stuck {
+        ws.hello().await;
+        let mut seen = 0;
+        while let Some(frame) = ws.frame().await {
+            seen += 1;
+            assert_eq!(frame.json()["seq"], seen, "what it did get is in order");
+        }
+        let mut resumed = RawWs::open(server.addr, &format!("?after={epoch}-{seen}")).await;
+        resumed.hello().await;
+        let gap = resumed.json().await;
+        let missed = gap["gap"]["missed"].as_u64().unwrap_or_else(|| panic!("a gap, not {gap}"));
+        for seq in seen + missed + 1..=200 {
+            assert_eq!(resumed.json().await["seq"], seq, "the gap and what follows it are all it was owed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_again_and_again_and_never_reads_is_cut() {
+    let server = TestServer::start("--write-deadline 500ms");
+    let mut reader = RawWs::open(server.addr, "").await;
+    reader.hello().await;
+    for seq in 1..=20 {
+        server.publish(&"x".repeat(LARGE)).await;
+        assert_eq!(reader.json().await["seq"], seq);
+    }
+    let mut stuck = Raw::connect_narrow(server.addr).await;
+    stuck.send(LOBBY.repeat(40)).await;
+    server.until("it is cut", |stats| stats["connections"]["slow_closes"] == 1).await;
+    server.publish("meanwhile").await;
+    assert_eq!(reader.json().await["text"], "meanwhile");
+    let answers = stuck.rest().await;
+    assert!(answers < 39 << 20, "{answers} bytes came after all");
+    assert_eq!(server.stats().await["connections"]["slow_closes"], 1, "counted once");
+}
+
+/// Reads messages without a hole to the close frame, which must be a drain's; the last seq.
+async fn read_to_the_drain(mut ws: RawWs) -> u64 {
+    let mut seen = 0;
+    loop {
+        let frame = ws.next().await;
+        if frame.first == CLOSE {
+            assert_eq!(frame.payload[..2], 1012_u16.to_be_bytes());
+            assert!(ws.frame().await.is_none());
+            return seen;
+        }
+        seen += 1;
+        assert_eq!(frame.json()["seq"], seen);
+    }
+}
+
+/// Publishes one message after another for as long as they are acked; the last seq that was.
+async fn publish_to_the_drain(mut raw: Raw) -> u64 {
+    let body = json!({ "from": "ann", "text": "hi" }).to_string();
+    let request = format!("POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut acked = 0;
+    while raw.try_send(&request).await {
+        match raw.answer().await {
+            Some(answer) if answer.status == 201 => {
+                let seq = answer.body.trim_end_matches("\"}").rsplit('-').next();
+                acked = seq.and_then(|seq| seq.parse().ok()).expect("a cursor");
+            }
+            Some(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
+            None => break,
+        }
+    }
+    acked
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drain_under_load_ends_in_time_and_everything_acked_was_delivered() {
+    let server = TestServer::start("");
+    let mut idle = Vec::new();
+    for _ in 0..50 {
+        let mut keep_alive = Raw::connect(server.addr).await;
+        assert_eq!(keep_alive.get("/healthz").await.status, 200);
+        idle.extend([keep_alive, Raw::connect(server.addr).await]);
+    }
+    let mut subscribers = Vec::new();
+    for _ in 0..200 {
+        let mut ws = RawWs::open(server.addr, "").await;
+        ws.hello().await;
+        subscribers.push(tokio::spawn(read_to_the_drain(ws)));
+    }
+    let mut publishers = Vec::new();
+    for _ in 0..4 {
+        publishers.push(tokio::spawn(publish_to_the_drain(Raw::connect(server.addr).await)));
+    }
+    server.until("there is a load", |stats| stats["published"].as_u64() > Some(200)).await;
+
+    timeout(Duration::from_secs(10), server.stop()).await.expect("SIGTERM to exit in under 10 s");
+    let mut acked = 0;
+    for publisher in publishers {
+        acked = acked.max(publisher.await.unwrap());
+    }
+    assert!(acked > 200);
+    for subscriber in subscribers {
+        let seen = subscriber.await.unwrap();
+        assert!(seen >= acked, "{seen} of {acked} acked messages were delivered");
+    }
+    for mut raw in idle {
+        assert_eq!(raw.rest().await, 0);
+    }
+}
+
+/// The real binary; it goes with the test, however that ends.
+fn binary(flags: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.args(flags.split_whitespace()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn output(child: Child) -> Output {
+    timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap()
+}
+
+/// Starts it and reads the line with its address.
+async fn started(command: &mut Command) -> (Child, String) {
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
+    timeout(PATIENCE, stdout.read_line(&mut line)).await.expect("it says where it listens").unwrap();
+    (child, line)
+}
+
+#[tokio::test]
+async fn the_binary_prints_its_address_and_nothing_else_and_sigterm_ends_it_with_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (child, line) = started(&mut binary("--port 0 --print-addr")).await;
+        let addr = line.strip_suffix('\n').expect("a whole line").parse().expect("an address and nothing else");
+        assert_eq!(line, format!("127.0.0.1:{}\n", std::net::SocketAddr::port(&addr)));
+        let mut ws = RawWs::open(addr, "").await;
+        ws.hello().await;
+        let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        assert_eq!(ws.close_code().await, 1012);
+        drop(ws);
+        let output = output(child).await;
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!((output.stdout, output.stderr), (Vec::new(), Vec::new()));
+    }
+}
+
+#[tokio::test]
+async fn the_binary_says_which_flag_is_wrong_and_exits_with_2() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let refused = output(binary(&format!("--print-addr --port {port}")).spawn().unwrap()).await;
+    let reason = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!((refused.status.code(), refused.stdout.len(), reason.lines().count()), (Some(2), 0, 1), "{reason}");
+    assert!(reason.contains(&format!("127.0.0.1:{port}")) && reason.contains("--port"), "{reason}");
+
+    for (flag, value) in [
+        ("--window-bytes", "nonsense"),
+        ("--window-bytes", "0"),
+        ("--window-messages", "0"),
+        ("--max-rooms", "0"),
+        ("--write-deadline", "0s"),
+        ("--heartbeat", "soon"),
+        ("--idle-deadline", "5"),
+        ("--port", "70000"),
+        ("--host", "nowhere"),
+    ] {
+        let refused = output(binary(&format!("--port 0 {flag} {value}")).spawn().unwrap()).await;
+        let reason = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{flag} {value}: {reason}");
+        assert!(reason.contains(flag), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn the_binary_leaves_with_its_standard_input_if_it_was_told_to() {
+    let (mut child, _) = started(binary("--port 0 --print-addr --exit-with-stdin").stdin(Stdio::piped())).await;
+    let mut end = [0];
+    let stays = timeout(Duration::from_millis(300), child.stdout.as_mut().unwrap().read(&mut end)).await;
+    assert!(stays.is_err(), "it serves while its standard input is open");
+    drop(child.stdin.take());
+    assert_eq!(output(child).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn out_of_descriptors_everybody_is_answered_and_there_is_room_again() {
+    let mut shell = Command::new("sh");
+    let server = env!("CARGO_BIN_EXE_server");
+    shell.args(["-c", r#"ulimit -n 64 && exec "$0" --port 0 --print-addr"#, server]);
+    shell.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::null());
+    let (_child, line) = started(&mut shell).await;
+    let addr = line.trim().parse().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(Raw::connect(addr).await);
+    }
+    let mut refused = 0;
+    for mut client in clients {
+        client.send(LOBBY).await;
+        let answer = client.answer().await;
+        refused += usize::from(answer.is_none_or(|answer| answer.status == 503));
+    }
+    assert!((90..100).contains(&refused), "{refused} of 100");
+    let let_in = async { while Raw::connect(addr).await.get("/healthz").await.status != 200 {} };
+    timeout(PATIENCE, let_in).await.expect("there is room again");
+}

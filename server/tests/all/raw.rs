@@ -1,0 +1,232 @@
+//! Clients of raw bytes: they send what no library would, and see every byte of what comes back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+/// Longer than any deadline a test sets: what has not come by then does not come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) const TEXT: u8 = 0x81;
+pub(crate) const BINARY: u8 = 0x82;
+pub(crate) const CLOSE: u8 = 0x88;
+pub(crate) const PING: u8 = 0x89;
+pub(crate) const PONG: u8 = 0x8a;
+
+/// A connection, with what has arrived and was not yet asked for.
+pub(crate) struct Raw {
+    stream: TcpStream,
+    arrived: Vec<u8>,
+}
+
+/// The answer to one HTTP request.
+#[derive(Debug)]
+pub(crate) struct RawAnswer {
+    pub(crate) status: u16,
+    /// In lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Raw {
+    pub(crate) async fn connect(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.expect("the server listens");
+        stream.set_nodelay(true).unwrap();
+        Self { stream, arrived: Vec::new() }
+    }
+
+    /// With a receive buffer that does not grow, so that a peer that stops reading is soon noticed.
+    pub(crate) async fn connect_narrow(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        Self { stream: socket.connect(addr).await.expect("the server listens"), arrived: Vec::new() }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.expect("the server takes it");
+    }
+
+    /// Whether the connection still takes something.
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).await.is_ok()
+    }
+
+    /// Sends a byte now and then until the connection has ended.
+    pub(crate) async fn drip(&mut self) {
+        let drip = async {
+            while self.try_send("x").await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, drip).await.expect("a byte now and then does not keep a connection");
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> RawAnswer {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+        self.answer().await.expect("an answer")
+    }
+
+    /// Waits for more; false at the end, however it came.
+    async fn more(&mut self) -> bool {
+        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.arrived)).await;
+        read.expect("neither bytes nor an end").is_ok_and(|count| count > 0)
+    }
+
+    async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.arrived.len() < count {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.arrived.drain(..count).collect())
+    }
+
+    /// The next answer; `None` if the connection ended instead.
+    pub(crate) async fn answer(&mut self) -> Option<RawAnswer> {
+        let end = loop {
+            if let Some(at) = self.arrived.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if !self.more().await {
+                return None;
+            }
+        };
+        let head = String::from_utf8(self.take(end).await?).expect("a head is ASCII").to_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+        let body = self.take(length.map_or(0, |length| length.parse().unwrap())).await?;
+        Some(RawAnswer { status: head[9..12].parse().unwrap(), head, body: String::from_utf8(body).unwrap() })
+    }
+
+    /// Reads until the connection ends; how many bytes came.
+    pub(crate) async fn rest(&mut self) -> usize {
+        while self.more().await {}
+        std::mem::take(&mut self.arrived).len()
+    }
+}
+
+/// A WebSocket client that frames by hand.
+pub(crate) struct RawWs(pub(crate) Raw);
+
+/// A frame as it came: its first byte, and its payload.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RawFrame {
+    pub(crate) first: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl RawFrame {
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.first, TEXT, "a text frame: {self:?}");
+        serde_json::from_slice(&self.payload).expect("JSON")
+    }
+}
+
+/// A handshake as RFC 6455 section 1.2 has it, with one header replaced.
+pub(crate) fn handshake(query: &str, name: &str, value: &str) -> String {
+    let mut request = format!("GET /ws{query} HTTP/1.1\r\nhost: test\r\n");
+    for (header, default) in [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ] {
+        let value = if header == name { value } else { default };
+        request.push_str(&format!("{header}: {value}\r\n"));
+    }
+    request + "\r\n"
+}
+
+impl RawWs {
+    pub(crate) async fn open(addr: SocketAddr, query: &str) -> Self {
+        Self::over(Raw::connect(addr).await, query).await
+    }
+
+    pub(crate) async fn over(mut raw: Raw, query: &str) -> Self {
+        raw.send(handshake(query, "", "")).await;
+        let answer = raw.answer().await.expect("an answer");
+        assert_eq!(answer.status, 101, "{answer:?}");
+        assert!(answer.head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer:?}");
+        Self(raw)
+    }
+
+    /// Sends a frame, masked as a client must.
+    pub(crate) async fn send(&mut self, first: u8, payload: impl AsRef<[u8]>) {
+        let mask = [7, 99, 200, 31];
+        let mut frame = header(first, payload.as_ref().len() as u64, true);
+        frame.extend(mask);
+        frame.extend(payload.as_ref().iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        self.0.send(frame).await;
+    }
+
+    pub(crate) async fn say(&mut self, json: &Value) {
+        self.send(TEXT, json.to_string()).await;
+    }
+
+    /// The next frame but for the heartbeat; `None` if the connection ended instead.
+    pub(crate) async fn frame(&mut self) -> Option<RawFrame> {
+        loop {
+            let frame = self.any_frame().await?;
+            if frame.first != PING {
+                return Some(frame);
+            }
+        }
+    }
+
+    pub(crate) async fn any_frame(&mut self) -> Option<RawFrame> {
+        let start = self.0.take(2).await?;
+        assert_eq!(start[1] & 0x80, 0, "a server does not mask");
+        let length = match start[1] {
+            126 => self.0.take(2).await?.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)),
+            127 => self.0.take(8).await?.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)),
+            short => usize::from(short),
+        };
+        Some(RawFrame { first: start[0], payload: self.0.take(length).await? })
+    }
+
+    pub(crate) async fn next(&mut self) -> RawFrame {
+        self.frame().await.expect("a frame, not a bare end")
+    }
+
+    pub(crate) async fn json(&mut self) -> Value {
+        self.next().await.json()
+    }
+
+    /// The cursor of the hello, which is the first frame.
+    pub(crate) async fn hello(&mut self) -> String {
+        let hello = self.json().await;
+        hello["hello"]["cursor"].as_str().unwrap_or_else(|| panic!("a hello first, not {hello}")).to_owned()
+    }
+
+    /// Reads on to the close frame: its code, and that nothing but the end follows.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        loop {
+            let frame = self.next().await;
+            if frame.first == CLOSE {
+                assert!(self.frame().await.is_none(), "nothing follows a close frame");
+                return u16::from_be_bytes(frame.payload[..2].try_into().unwrap());
+            }
+        }
+    }
+}
+
+/// The header of a frame, for a payload that need not exist.
+pub(crate) fn header(first: u8, length: u64, masked: bool) -> Vec<u8> {
+    let mask = if masked { 0x80 } else { 0 };
+    let mut header = vec![first];
+    match length {
+        0..126 => header.push(mask | length as u8),
+        126..0x1_0000 => {
+            header.push(mask | 126);
+            header.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            header.push(mask | 127);
+            header.extend(length.to_be_bytes());
+        }
+    }
+    header
+}
