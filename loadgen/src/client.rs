@@ -74,7 +74,7 @@ pub trait Client: Sized + Send + 'static {
         events: &mut Vec<Event>,
     ) -> impl Future<Output = Result<Self, Failure>> + Send;
 
-    /// Polls, waits or reads as its transport does, and appends what came; possibly nothing.
+    /// Polls, waits or reads as its transport does, and appends what came: possibly nothing, and before an error too.
     fn next(&mut self, events: &mut Vec<Event>) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Takes leave as its transport does.

@@ -228,6 +228,8 @@ impl Subscription {
             if let Poll::Ready(batch) = self.reader.look() {
                 return batch;
             }
+            #[cfg(test)]
+            tests::found_nothing();
             woken.await;
         }
     }

@@ -87,7 +87,7 @@ impl Session {
         Self {
             pulse: app.pulse.follow(),
             conn: parts.io.into_inner(),
-            protocol: WebSocketContext::from_partially_read(parts.read_buf.into(), Role::Server, Some(config)),
+            protocol: WebSocketContext::from_partially_read(parts.read_buf.to_vec(), Role::Server, Some(config)),
             outbox: BytesMut::new(),
             missed_pings: 0,
             closing: false,

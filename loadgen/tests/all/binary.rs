@@ -1,0 +1,118 @@
+//! The binary from end to end, tiny: what it prints, what it writes, how it exits.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+fn loadgen(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(arguments.split_whitespace()).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &str) -> Output {
+    loadgen(arguments).output().expect("loadgen starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("loadgen-test-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const TINY: &str = "--clients 8 --room-size 4 --rate 20 --interval 50ms --warmup 100ms --duration 500ms";
+
+#[test]
+fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
+    let folder = Folder::new("compare");
+    let output = run(&format!("compare {TINY} --out {} --name tiny", folder.0.display()));
+    let (table, progress) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{table}{progress}");
+    assert!(table.contains("short-poll") && table.contains("ws"), "{table}");
+    assert!(table.contains("0 / 0 / 0"), "{table}");
+
+    let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
+    assert!(
+        progress.contains(&result.join("comparison.md").display().to_string()),
+        "says where the report is: {progress}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(result.join("comparison.json")).unwrap()).unwrap();
+    for trial in json["trials"].as_array().unwrap() {
+        let outcome = &trial["outcome"];
+        assert_eq!(outcome["audit"]["owed"], outcome["audit"]["received"]);
+        assert_eq!(outcome["owed"], outcome["delivered"]);
+        assert!(outcome["owed"].as_u64().unwrap() > 0, "{outcome}");
+    }
+
+    let before = std::fs::read_to_string(result.join("comparison.md")).unwrap();
+    std::fs::remove_file(result.join("comparison.md")).unwrap();
+    let again = run(&format!("report {}", result.display()));
+    assert_eq!(again.status.code(), Some(0));
+    assert_eq!(text(&again.stdout), table);
+    assert_eq!(std::fs::read_to_string(result.join("comparison.md")).unwrap(), before);
+}
+
+#[test]
+fn a_run_needs_no_server_and_its_json_is_alone_on_standard_output() {
+    let output = run(&format!("--mode ws {TINY} --json --quiet"));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "", "--quiet is quiet");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(json["trials"][0]["outcome"]["mode"], "ws");
+    assert_eq!(json["scenario"]["clients"], 8);
+}
+
+#[test]
+fn mistakes_are_one_clear_line_and_exit_with_2() {
+    for (arguments, says) in [
+        ("--mode carrier-pigeon", "short-poll, ws"),
+        ("--mode ws --clients 0", "whole number from 1"),
+        ("--mode ws --rate 0", "above 0"),
+        ("--mode ws --duration -5s", "500ms"),
+        ("--mode ws --url http://127.0.0.1:1", "nothing answers there"),
+        ("--mode ws --url ftp://127.0.0.1", "only http://HOST:PORT"),
+        ("--mode ws --url http://192.0.2.1:3000", "--allow-remote"),
+        ("--mode ws --clients 10000000", "may open"),
+        ("compare --name ../up", "only letters"),
+        ("report /nowhere", "cannot read"),
+        ("", "Usage"),
+        ("--clients 5", "--mode"),
+    ] {
+        let output = run(arguments);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
+        assert!(message.contains(says), "{arguments}: {message}");
+        assert!(!message.contains("panicked") && !message.contains("stack backtrace"), "{arguments}: {message}");
+    }
+}
+
+#[test]
+fn something_else_that_speaks_http_is_recognised_as_foreign() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    let output = run(&format!("--mode ws --url {url}"));
+    answer.join().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("is not a server of this workbench"), "{}", text(&output.stderr));
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Says what the tests need and installs what is missing, then runs them all: formatting, lints, tests.
+#   ./test.sh               on Debian or Ubuntu, with Rust
+#   ./test.sh --no-install  only checks; missing parts are named and it ends
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# What it is for, how one sees that it is there, and the package that brings it.
+needs=(
+    "C linker|command -v cc|gcc libc6-dev"
+    "curl, a client that knows nothing of us|command -v curl|curl"
+    "Chromium, for the pages|command -v chromium|chromium"
+    "ChromeDriver, for the pages|command -v chromedriver|chromium-driver"
+    "Python's websockets, a client that knows nothing of us|/usr/bin/python3 -c 'import websockets'|python3 python3-websockets"
+)
+
+install=yes
+case "${1:-}" in
+    "") ;;
+    --no-install) install=no ;;
+    *) echo "test.sh: unknown argument $1; it takes --no-install or nothing" >&2; exit 2 ;;
+esac
+
+if ! command -v cargo >/dev/null; then
+    echo "test.sh: cargo is missing; install Rust (https://rustup.rs), then run this again" >&2
+    exit 1
+fi
+missing=()
+for need in "${needs[@]}"; do
+    IFS='|' read -r what check packages <<<"$need"
+    if bash -c "$check" >/dev/null 2>&1; then
+        echo "found    $what"
+    else
+        echo "missing  $what: $packages"
+        # shellcheck disable=SC2206
+        missing+=($packages)
+    fi
+done
+
+if ((${#missing[@]})); then
+    if [[ $install == no ]]; then
+        echo "test.sh: install ${missing[*]}, or run ./test.sh, which does it" >&2
+        exit 1
+    fi
+    if ! command -v apt-get >/dev/null; then
+        echo "test.sh: this is neither Debian nor Ubuntu; install ${missing[*]} by hand" >&2
+        exit 1
+    fi
+    sudo=()
+    if ((EUID != 0)); then sudo=(sudo); fi
+    "${sudo[@]}" apt-get update -qq
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --locked -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+cargo test --workspace --locked
