@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use rustix::process::{Resource, getrlimit};
 
 use crate::client::Transport;
 use crate::comparison::Comparison;
@@ -14,7 +15,9 @@ use crate::progress::Progress;
 use crate::report::markdown;
 use crate::scenario::Scenario;
 use crate::sut::Sut;
-use crate::trial::check_descriptors;
+
+/// Descriptors that are not for clients and publishers.
+const SPARE_DESCRIPTORS: u64 = 100;
 
 /// One trial of one transport.
 #[derive(Args, Debug)]
@@ -139,6 +142,15 @@ impl Report {
         print!("{}", markdown::table(&comparison));
         Ok(Exit::Done)
     }
+}
+
+/// More clients than descriptors is a mistake that is known beforehand.
+fn check_descriptors(Scenario { clients, publishers, .. }: &Scenario) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = limit.saturating_sub(*publishers as u64 + SPARE_DESCRIPTORS);
+    let enough = *clients as u64 <= most;
+    anyhow::ensure!(enough, "--clients {clients}: this process may open {limit} files, enough for {most} clients");
+    Ok(())
 }
 
 async fn execute(

@@ -8,7 +8,6 @@ mod ws;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +143,8 @@ impl After {
 }
 
 /// The last message a client has seen: `EPOCH-SEQ`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(try_from = "&str")]
 pub struct Cursor {
     /// The incarnation of the log.
     pub epoch: String,
@@ -158,10 +158,10 @@ impl fmt::Display for Cursor {
     }
 }
 
-impl FromStr for Cursor {
-    type Err = Failure;
+impl TryFrom<&str> for Cursor {
+    type Error = Failure;
 
-    fn from_str(text: &str) -> Result<Self, Failure> {
+    fn try_from(text: &str) -> Result<Self, Failure> {
         let cursor =
             text.split_once('-').and_then(|(epoch, seq)| Some(Self { epoch: epoch.into(), seq: seq.parse().ok()? }));
         cursor.ok_or_else(|| Failure::Protocol(format!("{text:?} is not a cursor")))

@@ -50,31 +50,31 @@ impl Shared {
     }
 }
 
+/// One client's place in the ramp, its room and where it goes.
+struct Place {
+    ramp: u64,
+    room: u32,
+    target: Target,
+}
+
 /// All clients of a trial.
 pub struct Fleet {
     workers: Vec<(Arc<Shared>, JoinHandle<()>)>,
     phase: watch::Sender<Phase>,
 }
 
-/// One client to be: its place in the ramp, its room and its target (whose meter is its worker's).
-pub struct Berth {
-    /// The number of its room.
-    pub room: u32,
-    /// Where it goes.
-    pub target: Target,
-}
-
 impl Fleet {
-    /// Starts `workers` threads, which begin to connect their share of the clients.
-    pub fn start(transport: Transport, berths: Vec<Berth>, workers: usize, window: &Window) -> Result<Self> {
+    /// Starts `workers` threads, which begin to connect their share of the clients: for each the number of its room,
+    /// and where it goes.
+    pub fn start(transport: Transport, clients: Vec<(u32, Target)>, workers: usize, window: &Window) -> Result<Self> {
         let phase = watch::Sender::new(Phase::Gather);
-        let mut shares: Vec<Vec<(usize, Berth)>> = (0..workers).map(|_| Vec::new()).collect();
-        for (i, berth) in berths.into_iter().enumerate() {
-            shares[i % workers].push((i, berth));
+        let mut shares: Vec<Vec<Place>> = (0..workers).map(|_| Vec::new()).collect();
+        for (i, (room, target)) in clients.into_iter().enumerate() {
+            shares[i % workers].push(Place { ramp: i as u64, room, target });
         }
         let start = now();
         let workers = shares.into_iter().enumerate().map(|(i, share)| {
-            let rooms = share.iter().map(|(_, berth)| berth.room);
+            let rooms = share.iter().map(|place| place.room);
             let shared = Arc::new(Shared { book: Mutex::new(Book::new(rooms, window.clone())), meter: Arc::default() });
             let (phase, theirs) = (phase.subscribe(), Arc::clone(&shared));
             let thread = std::thread::Builder::new().name(format!("clients-{i}"));
@@ -103,7 +103,7 @@ impl Fleet {
 
     /// All traffic so far.
     pub fn traffic(&self) -> Totals {
-        self.workers.iter().map(|(shared, _)| shared.meter.totals()).fold(Totals::default(), std::ops::Add::add)
+        self.workers.iter().map(|(shared, _)| shared.meter.totals()).sum()
     }
 
     /// Lets everybody take leave and hands over the books.
@@ -120,16 +120,16 @@ impl Fleet {
 }
 
 /// A worker's thread: a runtime of its own, the ramp, the ticker, the end.
-fn work<C: Client>(share: Vec<(usize, Berth)>, start: Nanos, shared: &Arc<Shared>, phase: &watch::Receiver<Phase>) {
+fn work<C: Client>(share: Vec<Place>, start: Nanos, shared: &Arc<Shared>, phase: &watch::Receiver<Phase>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let ticker = tokio::spawn(tick(Arc::clone(shared)));
         let (mut clients, mut aborts) = (JoinSet::new(), Vec::new());
-        for (client, (i, Berth { mut target, .. })) in share.into_iter().enumerate() {
+        for (client, Place { ramp, mut target, .. }) in share.into_iter().enumerate() {
             if *phase.borrow() == Phase::Leave {
                 break;
             }
-            sleep_until(start + i as u64 * 1_000_000_000 / CONNECTS_PER_SECOND).await;
+            sleep_until(start + ramp * 1_000_000_000 / CONNECTS_PER_SECOND).await;
             target.meter = Arc::clone(&shared.meter);
             let (abort, registration) = AbortHandle::new_pair();
             aborts.push(abort);

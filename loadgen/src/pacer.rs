@@ -1,24 +1,15 @@
 //! n -> due time: which message is published when, from the seed alone, the same for every transport.
 
 use crate::clock::Nanos;
+use crate::payload::Stamp;
 use crate::scenario::{Arrivals, Scenario};
 
-/// One publish of the schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
-    /// Which message, from 0.
-    pub number: u32,
-    /// Into which room.
-    pub room: u32,
-    /// When, in nanoseconds after the schedule's start.
-    pub offset: Nanos,
-}
-
-/// An endless schedule: an iterator with strictly known due times, whatever happens to earlier publishes (open loop).
+/// An endless schedule: due times come from the clock alone, whatever happens to earlier publishes (open loop).
 pub struct Pacer {
     random: fastrand::Rng,
     arrivals: Arrivals,
     rooms: u32,
+    start: Nanos,
     /// Mean distance between publishes over all rooms, in nanoseconds.
     gap: f64,
     number: u32,
@@ -26,23 +17,19 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// The schedule of a scenario.
-    pub fn new(scenario: &Scenario) -> Self {
-        Self {
-            random: fastrand::Rng::with_seed(scenario.seed),
-            arrivals: scenario.arrivals,
-            rooms: u32::try_from(scenario.rooms()).expect("rooms are fewer than clients"),
-            gap: 1e9 / scenario.publish_rate(),
-            number: 0,
-            offset: 0.0,
-        }
+    /// The schedule of a scenario that begins at `start`.
+    pub fn new(scenario: &Scenario, start: Nanos) -> Self {
+        let random = fastrand::Rng::with_seed(scenario.seed);
+        let rooms = u32::try_from(scenario.rooms()).expect("rooms are fewer than clients");
+        let gap = 1e9 / scenario.publish_rate();
+        Self { random, arrivals: scenario.arrivals, rooms, start, gap, number: 0, offset: 0.0 }
     }
 }
 
 impl Iterator for Pacer {
-    type Item = Due;
+    type Item = Stamp;
 
-    fn next(&mut self) -> Option<Due> {
+    fn next(&mut self) -> Option<Stamp> {
         let room = match self.arrivals {
             // Independent Poisson processes in R rooms are one of R times the rate with a room drawn for each message.
             Arrivals::Poisson => {
@@ -54,9 +41,9 @@ impl Iterator for Pacer {
                 self.number % self.rooms
             }
         };
-        let due = Due { number: self.number, room, offset: self.offset as Nanos };
+        let stamp = Stamp { number: self.number, room, due: self.start + self.offset as Nanos };
         self.number = self.number.checked_add(1)?;
-        Some(due)
+        Some(stamp)
     }
 }
 
@@ -65,8 +52,8 @@ mod tests {
     use super::*;
     use crate::scenario::tests::scenario;
 
-    fn schedule(flags: &str, n: usize) -> Vec<Due> {
-        Pacer::new(&scenario(flags)).take(n).collect()
+    fn schedule(flags: &str, n: usize) -> Vec<Stamp> {
+        Pacer::new(&scenario(flags), 0).take(n).collect()
     }
 
     #[test]
@@ -79,8 +66,8 @@ mod tests {
     fn poisson_arrivals_have_the_mean_and_the_spread_of_their_rate() {
         // 50 rooms at 2/s: 100/s, so 20,000 messages in 200 s; the sd of that count's time is 1.4 s.
         let due = schedule("--clients 1000 --rate 2", 20_000);
-        assert!((due.last().unwrap().offset as f64 / 1e9 - 200.0).abs() < 7.0);
-        let gaps: Vec<f64> = due.windows(2).map(|pair| (pair[1].offset - pair[0].offset) as f64 / 1e9).collect();
+        assert!((due.last().unwrap().due as f64 / 1e9 - 200.0).abs() < 7.0);
+        let gaps: Vec<f64> = due.windows(2).map(|pair| (pair[1].due - pair[0].due) as f64 / 1e9).collect();
         let longer = gaps.iter().filter(|&&gap| gap > 0.01).count() as f64 / gaps.len() as f64;
         assert!((longer - (-1.0_f64).exp()).abs() < 0.02, "P(gap > mean) = 1/e, found {longer}");
         let per_room = due.iter().filter(|due| due.room == 17).count();
@@ -91,7 +78,7 @@ mod tests {
     fn fixed_arrivals_serve_the_rooms_in_turn_at_even_distances() {
         let due = schedule("--clients 40 --rate 5 --arrivals fixed", 4);
         assert_eq!(
-            due.iter().map(|due| (due.room, due.offset / 1_000_000)).collect::<Vec<_>>(),
+            due.iter().map(|due| (due.room, due.due / 1_000_000)).collect::<Vec<_>>(),
             [(0, 100), (1, 200), (0, 300), (1, 400)]
         );
     }

@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::report;
 use crate::scenario::Scenario;
 use crate::sut::Sut;
-use crate::trial;
+use crate::trial::{self, Setting};
 
 /// Trials to run.
 pub struct Plan {
@@ -48,9 +48,10 @@ impl Plan {
             trials: Vec::new(),
         };
         for mode in self.modes {
+            let setting = Setting { scenario: &self.scenario, cores: &cores, progress };
             let outcome = match &mut self.server {
-                Some(sut) => trial::run(mode, &self.scenario, sut, &cores, progress).await?,
-                None => against_own_server(mode, &self.scenario, &cores, progress).await?,
+                Some(sut) => trial::run(mode, &setting, sut).await?,
+                None => against_own_server(mode, &setting).await?,
             };
             let verdict = Verdict::of(&outcome);
             let ended = outcome.end.clone();
@@ -73,14 +74,9 @@ pub fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
     report::write(comparison, folder)
 }
 
-async fn against_own_server(
-    mode: Transport,
-    scenario: &Scenario,
-    cores: &Cores,
-    progress: &Progress,
-) -> Result<Outcome> {
-    let mut sut = Sut::start(&cores.server, scenario.rooms())?;
-    let outcome = trial::run(mode, scenario, &mut sut, cores, progress).await?;
+async fn against_own_server(mode: Transport, setting: &Setting<'_>) -> Result<Outcome> {
+    let mut sut = Sut::start(&setting.cores.server, setting.scenario.rooms())?;
+    let outcome = trial::run(mode, setting, &mut sut).await?;
     if outcome.end == End::Completed
         && let Err(error) = sut.stop()
     {

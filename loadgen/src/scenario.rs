@@ -67,13 +67,13 @@ impl Scenario {
     }
 
     /// The room of a client.
-    pub fn room_of(&self, client: usize) -> usize {
-        client / self.room_size()
+    pub fn room_of(&self, client: usize) -> u32 {
+        u32::try_from(client / self.room_size()).expect("clients are fewer than descriptors")
     }
 
     /// How many clients share a room.
-    pub fn population(&self, room: usize) -> usize {
-        self.room_size().min(self.clients - room * self.room_size())
+    pub fn population(&self, room: u32) -> usize {
+        self.room_size().min(self.clients - room as usize * self.room_size())
     }
 
     /// Load before the window.
@@ -95,7 +95,7 @@ impl Scenario {
 impl fmt::Display for Scenario {
     /// The workload in one sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let deliveries: f64 = (0..self.rooms()).map(|room| self.rate * self.population(room) as f64).sum();
+        let deliveries = self.rate * self.clients as f64;
         let rooms = match self.rooms() {
             1 => "one room".to_owned(),
             n => format!("{n} rooms of {}", self.room_size()),
@@ -109,6 +109,11 @@ impl fmt::Display for Scenario {
             self.clients, self.rate, self.payload
         )
     }
+}
+
+/// The name of a room of a trial, for publishers and subscribers alike.
+pub fn room_name(tag: &str, room: u32) -> String {
+    format!("lg-{tag}-{room}")
 }
 
 /// How many clients share a room.

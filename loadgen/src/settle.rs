@@ -6,7 +6,6 @@ use std::ops::Range;
 use crate::client::{Failure, Transport};
 use crate::clock::{Nanos, nanos};
 use crate::judge::theory::ks_uniform;
-use crate::measure::audit::Audit;
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
 use crate::measure::recorder::Book;
@@ -14,15 +13,14 @@ use crate::outcome::{Connections, End, Outcome, Publishing};
 use crate::pacer::Pacer;
 use crate::press::Publication;
 use crate::scenario::Scenario;
+use crate::trial::Setting;
 
 /// All that a trial leaves behind.
-pub struct Evidence<'a> {
-    /// The transport.
-    pub mode: Transport,
-    /// The load.
-    pub scenario: &'a Scenario,
-    /// When the schedule's offsets began.
-    pub start: Nanos,
+pub struct Evidence {
+    /// How it ended.
+    pub end: End,
+    /// How many clients were connected when the load began.
+    pub connected: usize,
     /// Messages due within it count.
     pub window: Range<Nanos>,
     /// When waiting for deliveries ended.
@@ -33,6 +31,8 @@ pub struct Evidence<'a> {
     pub sent: u64,
     /// What was delivered.
     pub books: Vec<Book>,
+    /// What it cost.
+    pub ledger: Ledger,
 }
 
 /// What was acked in one room.
@@ -44,83 +44,76 @@ struct RoomLog {
 }
 
 /// Draws up the account.
-pub fn settle(evidence: Evidence<'_>, end: End, connected: usize, ledger: Ledger, loadgen_cores: u64) -> Outcome {
-    let publishing = publishing(&evidence);
-    let logs = logs(&evidence);
-    let Evidence { mode, scenario, window, deadline, publications, mut books, .. } = evidence;
-    let (mut audit, mut owed, mut failures) = (Audit::default(), 0, BTreeMap::new());
-    let (mut latency, mut polls, mut connects, mut lateness) = <(Times, Times, Times, Times)>::default();
-    let mut delivered = 0;
-    for book in &mut books {
-        delivered += book.latency.count();
-        owed += charge(book, &logs, &window, deadline);
-        audit = audit + book.audit;
-        latency.add(&book.latency);
-        polls.add(&book.polls);
-        connects.add(&book.connects);
-        lateness.add(&book.lateness);
-        for (failure, n) in &book.failures {
-            *failures.entry(failure.clone()).or_default() += n;
-        }
-    }
-    for failure in publications.iter().filter_map(|publication| publication.acked.as_ref().err()) {
-        *failures.entry(format!("publishing: {failure}")).or_default() += 1;
-    }
-    let connections =
-        Connections { wanted: scenario.clients, connected, lost: books.iter().map(|book| book.disconnects).sum() };
-    let wait_ks = wait_ks(scenario, &publications, &books);
+pub fn settle(mode: Transport, setting: &Setting<'_>, mut evidence: Evidence) -> Outcome {
+    let scenario = setting.scenario;
+    let logs = logs(scenario, &evidence.publications);
+    let delivered = evidence.books.iter().map(|book| book.latency.count()).sum();
+    let charge = |book| charge(book, &logs, &evidence.window, evidence.deadline);
+    let owed = evidence.books.iter_mut().map(charge).sum();
+    let books = &evidence.books;
+    let merged = |times: fn(&Book) -> &Times| {
+        books.iter().map(times).fold(Times::default(), |mut all, times| {
+            all.add(times);
+            all
+        })
+    };
     Outcome {
         mode,
-        end,
-        connections,
-        publishing,
+        connections: Connections {
+            wanted: scenario.clients,
+            connected: evidence.connected,
+            lost: books.iter().map(|book| book.disconnects).sum(),
+        },
+        publishing: publishing(scenario, &evidence),
         owed,
         delivered,
-        audit,
-        latency,
-        polls,
-        connects,
-        lateness,
-        wait_ks,
-        ledger,
-        loadgen_cores,
-        failures,
+        audit: books.iter().map(|book| book.audit).sum(),
+        latency: merged(|book| &book.latency),
+        polls: merged(|book| &book.polls),
+        connects: merged(|book| &book.connects),
+        lateness: merged(|book| &book.lateness),
+        wait_ks: wait_ks(scenario, &evidence),
+        loadgen_cores: setting.cores.loadgen.len() as u64,
+        failures: failures(&evidence),
+        ledger: evidence.ledger,
+        end: evidence.end,
     }
 }
 
-fn publishing(evidence: &Evidence<'_>) -> Publishing {
-    let Evidence { scenario, start, window, publications, sent, .. } = evidence;
-    let due_times = Pacer::new(scenario).map(|due| start + due.offset).take_while(|due| *due < window.end);
-    let mut publishing =
-        Publishing { scheduled: due_times.filter(|due| window.contains(due)).count() as u64, ..Publishing::default() };
-    for publication in publications {
-        match &publication.acked {
-            Ok((_, at)) if window.contains(&publication.due) => {
-                publishing.acked += 1;
-                publishing.acks.record(at - publication.due);
+fn publishing(scenario: &Scenario, evidence: &Evidence) -> Publishing {
+    let Evidence { window, publications, sent, .. } = evidence;
+    let start = window.start.saturating_sub(nanos(scenario.warmup()));
+    let due = Pacer::new(scenario, start).map(|stamp| stamp.due).take_while(|due| *due < window.end);
+    let mut sums =
+        Publishing { scheduled: due.filter(|due| window.contains(due)).count() as u64, ..Publishing::default() };
+    for Publication { stamp, sent, free, acked } in publications {
+        match acked {
+            Ok((_, at)) if window.contains(&stamp.due) => {
+                sums.acked += 1;
+                sums.acks.record(at - stamp.due);
             }
-            Err(Failure::Refused(..)) => publishing.failed += 1,
-            Err(_) => publishing.indeterminate += 1,
             Ok(_) => {}
+            Err(Failure::Refused(..)) => sums.failed += 1,
+            Err(_) => sums.indeterminate += 1,
         }
-        if window.contains(&publication.due) {
-            publishing.sent += 1;
-            publishing.lag.record(publication.sent - publication.due);
-            publishing.own_lag.record(publication.sent - publication.due.max(publication.free));
+        if window.contains(&stamp.due) {
+            sums.sent += 1;
+            sums.lag.record(sent - stamp.due);
+            sums.own_lag.record(sent - stamp.due.max(*free));
         }
     }
     // Sent and never answered: they may have been stored.
-    publishing.indeterminate += sent - publications.len() as u64;
-    publishing
+    sums.indeterminate += sent - publications.len() as u64;
+    sums
 }
 
-fn logs(evidence: &Evidence<'_>) -> Vec<RoomLog> {
-    let mut logs: Vec<RoomLog> = (0..evidence.scenario.rooms()).map(|_| RoomLog::default()).collect();
-    for publication in &evidence.publications {
-        if let Ok((seq, _)) = publication.acked {
-            let log = &mut logs[publication.room as usize];
+fn logs(scenario: &Scenario, publications: &[Publication]) -> Vec<RoomLog> {
+    let mut logs: Vec<RoomLog> = (0..scenario.rooms()).map(|_| RoomLog::default()).collect();
+    for Publication { stamp, acked, .. } in publications {
+        if let Ok((seq, _)) = *acked {
+            let log = &mut logs[stamp.room as usize];
             log.head = log.head.max(seq);
-            log.due.insert(seq, publication.due);
+            log.due.insert(seq, stamp.due);
         }
     }
     logs
@@ -146,12 +139,21 @@ fn charge(book: &mut Book, logs: &[RoomLog], window: &Range<Nanos>, deadline: Na
 }
 
 /// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
-fn wait_ks(scenario: &Scenario, publications: &[Publication], books: &[Book]) -> Option<f64> {
-    let acks =
-        publications.iter().filter_map(|publication| Some((publication.number, publication.acked.as_ref().ok()?.1)));
-    let acks: HashMap<u32, Nanos> = acks.collect();
-    let waits = books.iter().flat_map(|book| &book.waits);
+fn wait_ks(scenario: &Scenario, evidence: &Evidence) -> Option<f64> {
+    let acked = evidence.publications.iter().filter_map(|done| Some((done.stamp.number, done.acked.as_ref().ok()?.1)));
+    let acked: HashMap<u32, Nanos> = acked.collect();
+    let waits = evidence.books.iter().flat_map(|book| &book.waits);
     let mut waits: Vec<f64> =
-        waits.filter_map(|(number, asked)| Some(*asked as f64 - *acks.get(number)? as f64)).collect();
+        waits.filter_map(|(number, asked)| Some(*asked as f64 - *acked.get(number)? as f64)).collect();
     ks_uniform(&mut waits, nanos(scenario.interval) as f64)
+}
+
+fn failures(evidence: &Evidence) -> BTreeMap<String, u64> {
+    let subscribing = evidence.books.iter().flat_map(|book| book.failures.clone());
+    let failed = evidence.publications.iter().filter_map(|done| done.acked.as_ref().err());
+    let publishing = failed.map(|failure| (format!("publishing: {failure}"), 1));
+    subscribing.chain(publishing).fold(BTreeMap::new(), |mut all, (failure, n)| {
+        *all.entry(failure).or_default() += n;
+        all
+    })
 }

@@ -4,19 +4,19 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use crate::client::{Cadence, Headers, Meter, Target, Transport};
+use crate::client::{Cadence, Headers, Target, Transport};
 use crate::clock::{Nanos, nanos, now, sleep_until};
 use crate::cores::Cores;
-use crate::fleet::{Berth, Fleet};
+use crate::fleet::Fleet;
 use crate::measure::ledger::{Ledger, Reading, pss};
 use crate::measure::recorder::Window;
 use crate::outcome::{End, Outcome};
 use crate::pacer::Pacer;
 use crate::press::{Assignment, Press};
 use crate::progress::{Progress, Status};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, room_name};
 use crate::settle::{Evidence, settle};
 use crate::sut::Sut;
 
@@ -28,99 +28,65 @@ const REST: Duration = Duration::from_millis(500);
 const DESERTED: Duration = Duration::from_secs(3);
 /// After an interruption, what was published may still arrive for so long.
 const LAST_WAIT: Duration = Duration::from_secs(1);
-/// Descriptors that are not for clients and publishers.
-const SPARE_DESCRIPTORS: u64 = 100;
 
-/// Runs one trial against a server. An error means that it could not begin; whatever happens later is in the outcome.
-pub async fn run(
-    mode: Transport,
-    scenario: &Scenario,
-    sut: &mut Sut,
-    cores: &Cores,
-    progress: &Progress,
-) -> Result<Outcome> {
-    check_descriptors(scenario)?;
-    let mut trial = Trial::start(mode, scenario, sut, cores, progress)?;
-    let ended = trial.course().await;
-    Ok(trial.finish(ended).await)
+/// What all trials of a plan have in common.
+pub struct Setting<'a> {
+    /// The load.
+    pub scenario: &'a Scenario,
+    /// Which cores are whose.
+    pub cores: &'a Cores,
+    /// Where progress is shown.
+    pub progress: &'a Progress,
 }
 
-/// More clients than descriptors is a mistake that is known beforehand.
-pub fn check_descriptors(scenario: &Scenario) -> Result<()> {
-    use rustix::process::{Resource, getrlimit};
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let needed = (scenario.clients + scenario.publishers) as u64 + SPARE_DESCRIPTORS;
-    if needed > limit {
-        let most = limit.saturating_sub(scenario.publishers as u64 + SPARE_DESCRIPTORS);
-        bail!(
-            "--clients {}: this process may open {limit} files, which is enough for {most} clients",
-            scenario.clients
-        );
-    }
-    Ok(())
+/// Runs one trial against a server. An error means that it could not begin; whatever happens later is in the outcome.
+pub async fn run(mode: Transport, setting: &Setting<'_>, sut: &mut Sut) -> Result<Outcome> {
+    let mut trial = Trial::start(mode, setting, sut)?;
+    let ended = trial.course().await;
+    Ok(trial.finish(ended.err().unwrap_or(End::Completed)).await)
 }
 
 struct Trial<'a> {
     mode: Transport,
     scenario: &'a Scenario,
+    setting: &'a Setting<'a>,
     sut: &'a mut Sut,
-    progress: &'a Progress,
     tag: String,
     window: Window,
     fleet: Fleet,
     press: Option<Press>,
-    ledger: Ledger,
     begun: Option<Reading>,
+    ledger: Ledger,
     connected: usize,
-    cores: u64,
     deserted_since: Option<Nanos>,
 }
 
-/// The name of a room of a trial.
-fn room_name(tag: &str, room: u32) -> String {
-    format!("lg-{tag}-{room}")
-}
-
 impl<'a> Trial<'a> {
-    fn start(
-        mode: Transport,
-        scenario: &'a Scenario,
-        sut: &'a mut Sut,
-        cores: &Cores,
-        progress: &'a Progress,
-    ) -> Result<Self> {
+    fn start(mode: Transport, setting: &'a Setting<'a>, sut: &'a mut Sut) -> Result<Self> {
+        let (scenario, workers) = (setting.scenario, setting.cores.loadgen.len());
         // Another one for every trial: a server that has been running may know the rooms of an earlier one.
         let tag: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
-        let berth = |client| {
-            let room = u32::try_from(scenario.room_of(client)).expect("rooms are fewer than clients");
-            let cadence = Cadence::nth(client, scenario.interval);
-            let target = Target {
-                addr: sut.addr,
-                room: room_name(&tag, room),
-                cadence,
-                headers: scenario.headers,
-                meter: Arc::default(),
-            };
-            Berth { room, target }
+        let client = |n| {
+            let room = scenario.room_of(n);
+            (room, target(sut, room_name(&tag, room), scenario.headers, Cadence::nth(n, scenario.interval)))
         };
         let window = Window::default();
         let ledger = Ledger { server_pss_empty: sut.pid.and_then(pss), ..Ledger::default() };
-        let fleet = Fleet::start(mode, (0..scenario.clients).map(berth).collect(), cores.loadgen.len(), &window)?;
-        let cores = cores.loadgen.len() as u64;
+        let fleet = Fleet::start(mode, (0..scenario.clients).map(client).collect(), workers, &window)?;
+        let (press, begun, deserted_since) = (None, None, None);
         Ok(Self {
             mode,
             scenario,
+            setting,
             sut,
-            progress,
             tag,
             window,
             fleet,
-            press: None,
+            press,
+            begun,
             ledger,
-            begun: None,
             connected: 0,
-            cores,
-            deserted_since: None,
+            deserted_since,
         })
     }
 
@@ -152,28 +118,17 @@ impl<'a> Trial<'a> {
 
     /// Lets the clients and the schedule run.
     fn begin(&mut self) -> Result<Range<Nanos>> {
+        let Scenario { publishers, payload, interval, .. } = *self.scenario;
         let start = now() + nanos(LOOK);
         let from = start + nanos(self.scenario.warmup());
         let window = from..from + nanos(self.scenario.duration);
         self.window.get_or_init(|| window.clone());
         self.fleet.run();
-        let meter = Arc::<Meter>::default();
-        let target = Target {
-            addr: self.sut.addr,
-            room: String::new(),
-            cadence: Cadence::nth(0, self.scenario.interval),
-            headers: Headers::Lean,
-            meter,
-        };
-        let length = window.end - start;
-        self.press = Some(Press::start(Assignment {
-            targets: vec![target; self.scenario.publishers],
-            room_name,
-            tag: self.tag.clone(),
-            payload: self.scenario.payload,
-            start,
-            schedule: Pacer::new(self.scenario).take_while(move |due| due.offset < length),
-        })?);
+        let target = target(self.sut, String::new(), Headers::Lean, Cadence::nth(0, interval));
+        let assignment = Assignment { target, publishers, tag: self.tag.clone(), payload };
+        let end = window.end;
+        let schedule = Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end);
+        self.press = Some(Press::start(assignment, schedule)?);
         Ok(window)
     }
 
@@ -190,20 +145,20 @@ impl<'a> Trial<'a> {
     /// Whether everything published was answered and has reached everybody.
     fn is_all_delivered(&self) -> bool {
         let Some(press) = self.press.as_ref().filter(|press| press.is_finished()) else { return false };
-        let owed = press.acked_times(|room| self.scenario.population(room as usize));
+        let owed = press.acked_times(|room| self.scenario.population(room));
         self.fleet.sum(|book| book.audit.received + book.audit.corrupt + book.audit.gaps) >= owed
     }
 
     /// Waits for a condition; ends early if the trial cannot go on.
     async fn wait(&mut self, phase: &'static str, done: impl Fn(&Self) -> bool) -> Result<(), End> {
         while !done(self) {
-            if self.progress.is_interrupted() {
+            if self.setting.progress.is_interrupted() {
                 return Err(End::Interrupted);
             }
             if let Some(reason) = self.trouble() {
                 return Err(End::Broken(reason));
             }
-            self.progress.show(self.mode, phase, || self.status());
+            self.setting.progress.show(self.mode, phase, || self.status());
             sleep_until(now() + nanos(LOOK)).await;
         }
         Ok(())
@@ -218,8 +173,8 @@ impl<'a> Trial<'a> {
             return None;
         }
         let since = *self.deserted_since.get_or_insert_with(now);
-        (now() - since > nanos(DESERTED))
-            .then(|| format!("every client has lost its connection and none came back for {} s", DESERTED.as_secs()))
+        let text = "every client has lost its connection and none could come back";
+        (now() - since > nanos(DESERTED)).then(|| format!("{text} for {} s", DESERTED.as_secs()))
     }
 
     fn status(&self) -> Status {
@@ -233,9 +188,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    async fn finish(mut self, ended: Result<(), End>) -> Outcome {
+    async fn finish(mut self, end: End) -> Outcome {
         self.book();
-        let end = ended.err().unwrap_or(End::Completed);
         let planned = self.window.get().cloned().unwrap_or_default();
         // What was due after an early end was never owed.
         let window = planned.start..planned.end.min(now());
@@ -243,17 +197,13 @@ impl<'a> Trial<'a> {
         if end == End::Interrupted {
             sleep_until(now() + nanos(LAST_WAIT)).await;
         }
-        let deadline = now();
-        let evidence = Evidence {
-            mode: self.mode,
-            scenario: self.scenario,
-            start: planned.start.saturating_sub(nanos(self.scenario.warmup())),
-            window,
-            deadline,
-            publications,
-            sent,
-            books: self.fleet.finish(),
-        };
-        settle(evidence, end, self.connected, self.ledger, self.cores)
+        let (deadline, connected, ledger) = (now(), self.connected, self.ledger);
+        let books = self.fleet.finish();
+        let evidence = Evidence { end, connected, window, deadline, publications, sent, books, ledger };
+        settle(self.mode, self.setting, evidence)
     }
+}
+
+fn target(sut: &Sut, room: String, headers: Headers, cadence: Cadence) -> Target {
+    Target { addr: sut.addr, room, cadence, headers, meter: Arc::default() }
 }

@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{Ack, parse};
+use super::protocol::{Position, parse};
 use super::wire::{Meter, Wire};
 use super::{Cursor, Failure, Target};
 
@@ -131,7 +131,7 @@ impl Http {
         let mut request = self.request(Method::POST, path, draft.into())?;
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let reply = self.exchange(request).await?;
-        parse::<Ack<'_>>(&reply.body)?.cursor.parse()
+        Ok(parse::<Position>(&reply.body)?.cursor)
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {

@@ -8,7 +8,7 @@ use super::{Cursor, Delivery, Event, Failure};
 use crate::clock::Nanos;
 
 /// What the server says a reader has missed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// Why.
     pub reason: GapReason,
@@ -30,28 +30,21 @@ pub enum GapReason {
     Ahead,
 }
 
+/// `{"cursor"}`: the answer to a publish, and what is in a hello.
 #[derive(Deserialize)]
-pub(super) struct WireGap<'a> {
-    reason: GapReason,
-    missed: Option<u64>,
-    cursor: &'a str,
-}
-
-impl WireGap<'_> {
-    pub(super) fn read(&self) -> Result<Gap, Failure> {
-        Ok(Gap { reason: self.reason, missed: self.missed, cursor: self.cursor.parse()? })
-    }
+pub(super) struct Position {
+    pub(super) cursor: Cursor,
 }
 
 #[derive(Deserialize)]
-pub(super) struct WireMessage<'a> {
+pub(super) struct Message<'a> {
     seq: u64,
     #[serde(borrow)]
     text: Cow<'a, str>,
 }
 
-impl WireMessage<'_> {
-    pub(super) fn read(self, received: Nanos, asked: Option<Nanos>) -> Event {
+impl Message<'_> {
+    pub(super) fn into_event(self, received: Nanos, asked: Option<Nanos>) -> Event {
         Event::Message(Delivery { seq: self.seq, received, asked, text: self.text.into_owned() })
     }
 }
@@ -59,43 +52,30 @@ impl WireMessage<'_> {
 /// The body of a poll's answer.
 #[derive(Deserialize)]
 pub(super) struct Answer<'a> {
-    cursor: &'a str,
+    cursor: Cursor,
     #[serde(borrow)]
-    messages: Vec<WireMessage<'a>>,
-    #[serde(borrow)]
-    gap: Option<WireGap<'a>>,
+    messages: Vec<Message<'a>>,
+    gap: Option<Gap>,
 }
 
-impl<'a> Answer<'a> {
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Failure> {
-        parse(body)
-    }
-
+impl Answer<'_> {
     /// Where the messages of this answer begin.
     pub(super) fn start(&self) -> Result<Cursor, Failure> {
-        let end: Cursor = self.cursor.parse()?;
-        let seq = end.seq.checked_sub(self.messages.len() as u64);
-        Ok(Cursor { seq: seq.ok_or_else(|| Failure::Protocol("more messages than the cursor counts".into()))?, ..end })
+        let seq = self.cursor.seq.checked_sub(self.messages.len() as u64);
+        let seq = seq.ok_or_else(|| Failure::Protocol("more messages than the cursor counts".into()))?;
+        Ok(Cursor { seq, epoch: self.cursor.epoch.clone() })
     }
 
     /// Appends the gap and the messages; returns the new cursor.
-    pub(super) fn read(self, received: Nanos, asked: Nanos, events: &mut Vec<Event>) -> Result<Cursor, Failure> {
-        if let Some(gap) = &self.gap {
-            events.push(Event::Gap(gap.read()?));
-        }
-        events.extend(self.messages.into_iter().map(|message| message.read(received, Some(asked))));
-        self.cursor.parse()
+    pub(super) fn read(self, received: Nanos, asked: Nanos, events: &mut Vec<Event>) -> Cursor {
+        events.extend(self.gap.map(Event::Gap));
+        events.extend(self.messages.into_iter().map(|message| message.into_event(received, Some(asked))));
+        self.cursor
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
-}
-
-/// The answer to a publish.
-#[derive(Deserialize)]
-pub(super) struct Ack<'a> {
-    pub(super) cursor: &'a str,
 }
 
 pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Failure> {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hyper::StatusCode;
 
-use super::protocol::Answer;
+use super::protocol::{Answer, parse};
 use super::{After, Client, Cursor, Event, Failure, Http, Target};
 use crate::clock::{Nanos, now, sleep_until};
 
@@ -22,9 +22,9 @@ impl Client for ShortPoll {
         let asked = now();
         let reply = http.get(&path(&target.room, after), None).await?;
         let answered = now();
-        let answer = Answer::parse(&reply.body)?;
+        let answer = parse::<Answer<'_>>(&reply.body)?;
         events.push(Event::Hello(answer.start()?));
-        let cursor = answer.read(answered, asked, events)?;
+        let cursor = answer.read(answered, asked, events);
         Ok(Self { http, target: target.clone(), cursor, asked })
     }
 
@@ -41,11 +41,11 @@ impl Client for ShortPoll {
             self.target.meter.empties.fetch_add(1, Relaxed);
             return Ok(());
         }
-        let answer = Answer::parse(&reply.body)?;
+        let answer = parse::<Answer<'_>>(&reply.body)?;
         if answer.is_empty() {
             self.target.meter.empties.fetch_add(1, Relaxed);
         }
-        self.cursor = answer.read(answered, tick, events)?;
+        self.cursor = answer.read(answered, tick, events);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
+use derive_more::{Add, Sub, Sum};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -25,7 +26,7 @@ pub struct Meter {
 }
 
 /// A meter's counts at one moment, or between two.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sub, Sum, Serialize, Deserialize)]
 pub struct Totals {
     /// Bytes from the server to the clients.
     pub bytes_in: u64,
@@ -45,32 +46,6 @@ impl Meter {
             bytes_out: self.bytes_out.load(Relaxed),
             requests: self.requests.load(Relaxed),
             empties: self.empties.load(Relaxed),
-        }
-    }
-}
-
-impl std::ops::Add for Totals {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            bytes_in: self.bytes_in + other.bytes_in,
-            bytes_out: self.bytes_out + other.bytes_out,
-            requests: self.requests + other.requests,
-            empties: self.empties + other.empties,
-        }
-    }
-}
-
-impl std::ops::Sub for Totals {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            bytes_in: self.bytes_in - earlier.bytes_in,
-            bytes_out: self.bytes_out - earlier.bytes_out,
-            requests: self.requests - earlier.requests,
-            empties: self.empties - earlier.empties,
         }
     }
 }
@@ -104,20 +79,6 @@ impl AsyncWrite for Wire {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.meter.bytes_out.fetch_add(written as u64, Relaxed);
         Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        self.meter.bytes_out.fetch_add(written as u64, Relaxed);
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

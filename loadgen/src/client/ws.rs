@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::http::io;
-use super::protocol::{WireGap, WireMessage, parse};
+use super::protocol::{Gap, Message as Chat, Position, parse};
 use super::wire::Wire;
 use super::{After, Client, Event, Failure, Target};
 use crate::clock::now;
@@ -25,16 +25,9 @@ pub struct Ws(WebSocketStream<Wire>);
 /// A frame that is not a message.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Control<'a> {
-    #[serde(borrow)]
-    Hello(Hello<'a>),
-    #[serde(borrow)]
-    Gap(WireGap<'a>),
-}
-
-#[derive(Deserialize)]
-struct Hello<'a> {
-    cursor: &'a str,
+enum Control {
+    Hello(Position),
+    Gap(Gap),
 }
 
 impl Client for Ws {
@@ -85,12 +78,12 @@ impl Client for Ws {
 
 fn read(frame: &[u8], received: u64) -> Result<Event, Failure> {
     if frame.starts_with(b"{\"seq\":") {
-        return Ok(parse::<WireMessage<'_>>(frame)?.read(received, None));
+        return Ok(parse::<Chat<'_>>(frame)?.into_event(received, None));
     }
-    match parse(frame)? {
-        Control::Hello(hello) => Ok(Event::Hello(hello.cursor.parse()?)),
-        Control::Gap(gap) => Ok(Event::Gap(gap.read()?)),
-    }
+    Ok(match parse(frame)? {
+        Control::Hello(hello) => Event::Hello(hello.cursor),
+        Control::Gap(gap) => Event::Gap(gap),
+    })
 }
 
 fn failure(error: Error) -> Failure {

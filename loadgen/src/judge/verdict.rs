@@ -26,7 +26,7 @@ pub enum Kind {
     GeneratorLimited,
     /// Polls and publishes were not independent of each other.
     ScheduleOff,
-    /// It was stopped before its end.
+    /// It ended before its time.
     Interrupted,
 }
 
@@ -63,8 +63,8 @@ impl Verdict {
     pub fn of(outcome: &Outcome) -> Self {
         let gates = gates(outcome);
         let kind = match &outcome.end {
-            End::Interrupted => Kind::Interrupted,
-            _ => gates.iter().find(|gate| !gate.holds()).map_or(Kind::Valid, |gate| gate.kind),
+            End::Interrupted | End::Broken(_) => Kind::Interrupted,
+            End::Completed => gates.iter().find(|gate| !gate.holds()).map_or(Kind::Valid, |gate| gate.kind),
         };
         Self { kind, gates }
     }
@@ -130,11 +130,8 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
         // 80 %: k6's guide to running large tests.
         limited("loadgen's CPU", cpu.filter(|cpu| cpu.is_finite()).unwrap_or(0.0), 80.0, "%", SLOWER),
         limited("clients not connected", apart as f64, 0.0, "clients", "see the failures; lower --clients"),
+        limited("connections lost", connections.lost as f64, 0.0, "connections", "see the failures"),
     ];
-    // A server that breaks its connections has a bad outcome; only what nobody can explain is loadgen's.
-    if outcome.end == End::Completed {
-        gates.push(limited("connections lost", connections.lost as f64, 0.0, "connections", "see the failures"));
-    }
     if let Some(ks) = outcome.wait_ks {
         gates.push(Gate::new(
             "distance of the poll waits from U(0, interval)",

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use derive_more::{Add, Sum};
 use serde::{Deserialize, Serialize};
 
 /// What a delivery was.
@@ -67,7 +68,7 @@ impl Account {
 }
 
 /// The sums over all subscribers and the whole trial, warm-up included.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize)]
 pub struct Audit {
     /// Acked messages times their subscribers.
     pub owed: u64,
@@ -83,22 +84,6 @@ pub struct Audit {
     pub corrupt: u64,
     /// Told as gaps.
     pub gaps: u64,
-}
-
-impl std::ops::Add for Audit {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            owed: self.owed + other.owed,
-            received: self.received + other.received,
-            lost: self.lost + other.lost,
-            doubled: self.doubled + other.doubled,
-            reordered: self.reordered + other.reordered,
-            corrupt: self.corrupt + other.corrupt,
-            gaps: self.gaps + other.gaps,
-        }
-    }
 }
 
 impl Audit {

@@ -44,7 +44,7 @@ fn notes(comparison: &Comparison) -> Vec<String> {
         }
         if outcome.connections.lost > 0 {
             notes.push(format!(
-                "{mode}: {} connections were lost; the clients came back and resumed.",
+                "{mode}: {} connections were lost; clients come back and resume.",
                 outcome.connections.lost
             ));
         }

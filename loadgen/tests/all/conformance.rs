@@ -270,7 +270,7 @@ mod properties {
         }
         let cut = async {
             while deaf.write_all(b"x").await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(10)).await
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         timeout(Duration::from_secs(10), cut).await.expect("the peer that never reads is cut");

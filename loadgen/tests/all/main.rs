@@ -2,5 +2,6 @@
 
 mod binary;
 mod conformance;
+mod faults;
 mod helper;
 mod structure;
