@@ -122,7 +122,8 @@ export function show(batch, cursor) {
   for (const [key, sent] of outbox) if (sent.cursor && !follows(sent.cursor, seen)) settle(key);
   if (batch.length === 0) return;
   const age = Date.now() - batch.at(-1).at;
-  $("age").textContent = `${age < 10_000 ? `${age} ms` : `${Math.round(age / 1000).toLocaleString("en")} s`} old on arrival`;
+  const readable = age < 10_000 ? `${age} ms` : `${Math.round(age / 1000).toLocaleString("en")} s`;
+  $("age").textContent = `${readable} old on arrival`;
 }
 
 /** What lies between the cursor and what follows cannot be had any more. */

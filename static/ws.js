@@ -1,6 +1,7 @@
 // WebSocket: one handshake, then frames both ways, until the connection breaks and the page resumes from its cursor.
 
-import { acked, again, connected, count, gap, onSend, patience, query, read, refused, show, unanswered } from "./chat.js";
+import { acked, again, connected, count, gap, onSend, patience, query } from "./chat.js";
+import { read, refused, show, unanswered } from "./chat.js";
 
 let socket;
 let cursor;

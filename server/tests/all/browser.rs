@@ -1,6 +1,7 @@
 //! A real browser for a test: chromedriver, Chromium under it, tabs that say what they show.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -13,7 +14,7 @@ use thirtyfour::{ChromiumLikeCapabilities, LoggingPrefsLogLevel};
 /// Two browsers may start at once on two busy cores; a page may wait for its fourth attempt to reconnect.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The last four keep it off the network: it is to talk to the server under test and to nobody else.
+/// After the first five they keep it off the network: it is to talk to the server under test and to nobody else.
 const CHROMIUM_FLAGS: &[&str] = &[
     "--headless=new",
     "--no-sandbox",
@@ -26,9 +27,10 @@ const CHROMIUM_FLAGS: &[&str] = &[
     "--disable-sync",
 ];
 
-/// Invariant: fields drop in this order; the session's end closes Chromium, before its driver and its profile go.
+/// Invariant: fields drop in this order, so that the profile goes when nobody writes to it any more.
 pub(crate) struct Browser {
     driver: WebDriver,
+    port: u16,
     _chromedriver: Driver,
     _profile: Profile,
 }
@@ -56,7 +58,7 @@ impl Browser {
         wanted.add_arg(&format!("--user-data-dir={}", profile.0.display())).unwrap();
         wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.expect("Chromium starts");
-        Self { driver, _chromedriver: chromedriver, _profile: profile }
+        Self { driver, port, _chromedriver: chromedriver, _profile: profile }
     }
 
     pub(crate) async fn open(&self, url: &str) -> Tab<'_> {
@@ -71,6 +73,25 @@ impl Browser {
         let entries = self.driver.browser_log().await.expect("the console");
         let bad = entries.into_iter().filter(|entry| ["SEVERE", "WARNING"].contains(&entry.level.as_str()));
         bad.map(|entry| entry.message).collect()
+    }
+}
+
+impl Drop for Browser {
+    /// Ends the session, and with it Chromium. Not `WebDriver::quit`, which a test that panics would not come to; and
+    /// its own way out waits for a connection that the test's runtime, blocked by this very drop, would have to drive.
+    fn drop(&mut self) {
+        let _ = self.driver.clone().leak();
+        let delete = || {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            let path = format!("/session/{}", self.driver.session_id());
+            write!(stream, "DELETE {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            // The answer means that it is done; the connection stays open all the same.
+            stream.read(&mut [0; 1024])
+        };
+        if let Err(error) = delete() {
+            eprintln!("Chromium may still be running: {error}");
+        }
     }
 }
 
@@ -145,7 +166,7 @@ impl Driver {
             if let Some((_, port)) = line.trim_end().split_once("started successfully on port ") {
                 let port = port.trim_end_matches('.').parse().expect("a port");
                 // It goes on talking: with nobody to read, it would block or fail.
-                std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+                std::thread::spawn(move || io::copy(&mut said, &mut io::sink()));
                 return (driver, port);
             }
             line.clear();
