@@ -44,7 +44,7 @@ pub struct Scenario {
     #[serde(rename = "warmup_seconds", with = "optional_seconds")]
     pub warmup: Option<Duration>,
     /// Length of the measuring window.
-    #[arg(short = 'z', long, value_name = "TIME", default_value = "10s", value_parser = positive_time, allow_hyphen_values = true)]
+    #[arg(short = 'z', long, value_name = "TIME", default_value = "12s", value_parser = positive_time, allow_hyphen_values = true)]
     #[serde(rename = "duration_seconds", with = "seconds")]
     pub duration: Duration,
     /// Seed of the publishing schedule: the same seed publishes the same messages at the same times.

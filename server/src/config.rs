@@ -20,25 +20,25 @@ pub struct Config {
     #[arg(short, long, default_value_t = 3000)]
     pub port: u16,
     /// Most rooms at once; beyond it a rested room goes, or 429.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, allow_hyphen_values = true)]
     pub max_rooms: usize,
     /// Most connections at once, beyond it 503 [default: the descriptor limit minus 512].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub max_connections: Option<u64>,
     /// Messages a room retains.
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = at_least_one, allow_hyphen_values = true)]
     pub window_messages: usize,
     /// Bytes of messages a room retains.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = bytes, allow_hyphen_values = true)]
     pub window_bytes: usize,
     /// A peer that takes nothing for so long is cut.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive, allow_hyphen_values = true)]
     pub write_deadline: Duration,
     /// A connection that sends no (whole) request for so long is closed.
-    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = positive, allow_hyphen_values = true)]
     pub idle_deadline: Duration,
     /// Open streams get a sign of life so often.
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive)]
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive, allow_hyphen_values = true)]
     pub heartbeat: Duration,
 }
 

@@ -17,6 +17,8 @@ const POLICY: &str =
 pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
     let path = match uri.path().trim_start_matches('/') {
         "" => "index.html",
+        // Browsers ask for it whatever the page says.
+        "favicon.ico" => "favicon.svg",
         path => path,
     };
     let file = Static::get(path)

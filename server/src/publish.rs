@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
 use hyper::{StatusCode, header};
 use tokio::time::timeout;
 
@@ -15,6 +17,9 @@ use crate::log::Published;
 use crate::message::{Draft, MAX_DRAFT};
 use crate::query::Query;
 use crate::rooms::{RoomName, Rooms};
+
+/// A body over its limit is read on for so many bytes.
+const DISCARDED: usize = 8 * 1024 * 1024;
 
 /// Why a room cannot be used now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,18 +54,32 @@ pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Pu
 
 /// `POST /messages?room=R` with `{"from","text","key"?}`: 201, or 200 if the key was known, with `{"cursor"}`.
 pub(crate) async fn handle(State(app): State<Arc<App>>, query: Query, body: Body) -> Result<Response, ApiError> {
-    let room = query.room()?;
-    let body = match timeout(app.config.idle_deadline, to_bytes(body, MAX_DRAFT)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return Err(too_large()),
+    let body = match timeout(app.config.idle_deadline, read(body)).await {
+        Ok(body) => body?,
         Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
     };
+    let room = query.room()?;
     let draft = Draft::from_json(&body)?;
     let published = publish(&app.rooms, &room, &draft).await?;
     app.stats.published(&published);
     let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((status, headers, format!(r#"{{"cursor":"{}"}}"#, published.cursor)).into_response())
+}
+
+/// Reads a body to its end, whatever is wrong with the request: closing on a client that is still sending would reset
+/// the connection, and the refusal with it.
+async fn read(mut body: Body) -> Result<Bytes, ApiError> {
+    if let Ok(whole) = Limited::new(&mut body, MAX_DRAFT).collect().await {
+        return Ok(whole.to_bytes());
+    }
+    let mut discarded = 0;
+    while discarded < DISCARDED
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        discarded += frame.data_ref().map_or(0, Bytes::len);
+    }
+    Err(too_large())
 }
 
 fn too_large() -> ApiError {

@@ -33,13 +33,14 @@ pub fn run(config: Config, options: &Options) -> ExitCode {
             Ok(server) => server,
             Err(error) => return fail(&format!("cannot listen on {addr}: {error}; choose another address with --host and --port (0 takes a free port)")),
         };
+        let stop = stop(options.exit_with_stdin);
         if options.print_addr {
             let mut out = std::io::stdout();
             let _ = writeln!(out, "{}", server.addr()).and_then(|()| out.flush());
         } else {
             eprintln!("server: the demo pages are at http://{}", server.addr());
         }
-        server.serve(stop(options.exit_with_stdin)).await;
+        server.serve(stop).await;
         ExitCode::SUCCESS
     })
 }
@@ -49,13 +50,16 @@ fn fail(reason: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-async fn stop(with_stdin: bool) {
+/// Listens for the signals from the call on, not from the first poll: whoever has read the address may send one.
+fn stop(with_stdin: bool) -> impl Future<Output = ()> {
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = end_of_stdin(), if with_stdin => {}
+    async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = end_of_stdin(), if with_stdin => {}
+        }
     }
 }
 

@@ -44,7 +44,7 @@ fn no_lost_wake_up_between_finding_nothing_and_falling_asleep() {
         let log = Log::new(WIDE);
         let mut subscriptions: Vec<Subscription> = (0..readers).map(|_| log.subscribe(After::Latest)).collect();
         let publishes = Arc::clone(&log);
-        WORST_MOMENT.set(Some(Box::new(move || drop(publishes.append(&draft("now", None))))));
+        WORST_MOMENT.set(Some(Box::new(move || assert!(publishes.append(&draft("now", None)).is_ok()))));
         let closes = Arc::clone(&log);
         let last = subscriptions.last_mut().unwrap();
         assert!(matches!(ask(last), Poll::Ready(Some(batch)) if batch.count() == 1));

@@ -51,8 +51,8 @@ pub(crate) async fn handle(
     mut request: Request,
 ) -> Result<Response, ApiError> {
     let response = handshake::accept(request.headers())?;
-    let room = query.room()?;
-    let subscription = app.rooms.get(&room)?.subscribe(query.after()?);
+    let (room, after) = (query.room()?, query.after()?);
+    let subscription = app.rooms.get(&room)?.subscribe(after);
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
@@ -110,6 +110,7 @@ impl Session {
                 },
                 ready = self.conn.get_ref().readable() => {
                     ready?;
+                    self.missed_pings = 0;
                     self.read().await?;
                 }
                 beat = self.pulse.beat() => if beat == Beat::Alive { self.ping()? },
@@ -159,7 +160,6 @@ impl Session {
                 Err(Error::Utf8(_)) => self.close(CloseCode::Invalid, "text frames must be UTF-8"),
                 Err(_) => self.close(CloseCode::Protocol, "not as RFC 6455 has it"),
             }
-            self.missed_pings = 0;
         }
         Ok(())
     }

@@ -149,6 +149,8 @@ async fn an_empty_log_tells_a_gap_too() {
     let gap = json!({ "reason": "epoch", "missed": null, "cursor": answer.cursor() });
     assert_eq!((answer.status, answer.json()["gap"].clone()), (200, gap));
     assert!(answer.texts().is_empty() && answer.cursor().ends_with("-0"));
+    let current = server.get_unless("/short-poll?after=00000000-0", answer.header("etag").unwrap()).await;
+    assert_eq!((current.status, current.body), (200, answer.body), "a cursor that does not stand is no 304");
 }
 
 #[tokio::test]
@@ -234,10 +236,12 @@ async fn a_malformed_message_is_refused_by_the_field() {
 async fn a_body_over_the_limit_is_refused_even_to_a_client_that_sends_first_and_reads_later() {
     let server = TestServer::start("");
     assert_refused(&server.post("/messages", message(&"x".repeat(1 << 20), "k")).await, 413, Some("body"));
-    for head in ["content-length: 1048576\r\n\r\n", "transfer-encoding: chunked\r\n\r\n100000\r\n"] {
+    for (head, end) in
+        [("content-length: 6291456\r\n\r\n", ""), ("transfer-encoding: chunked\r\n\r\n600000\r\n", "\r\n0\r\n\r\n")]
+    {
         let mut raw = Raw::connect(server.addr).await;
         raw.send(format!("POST /messages HTTP/1.1\r\nhost: test\r\n{head}")).await;
-        raw.send("x".repeat(1 << 20)).await;
+        raw.send("x".repeat(6 << 20) + end).await;
         let answer = raw.answer().await.expect("an answer, not a reset");
         assert_eq!(answer.status, 413);
         assert!(answer.body.contains(r#""parameter":"body""#), "{answer:?}");

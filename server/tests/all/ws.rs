@@ -208,6 +208,15 @@ async fn each_fault_closes_with_its_code_and_never_with_a_bare_end() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_on_sending_after_its_fault_is_not_reset_and_reads_the_code() {
+    let server = TestServer::start("");
+    let (mut ws, _) = connected(&server, "").await;
+    ws.send(BINARY, "hi").await;
+    ws.0.send(vec![0; 6 << 20]).await;
+    assert_eq!(ws.close_code().await, 1003);
+}
+
+#[tokio::test]
 async fn an_unmasked_frame_and_a_length_that_fits_nowhere_are_refused_from_the_header_on() {
     let server = TestServer::start("");
     for (bytes, code) in [
