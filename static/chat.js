@@ -143,8 +143,8 @@ export function gap({ reason, missed, cursor }) {
 /** The query of every request. */
 export const query = (after) => new URLSearchParams(after ? { room, after } : { room });
 
-/** Without it, a server that is gone without a word would look like one that has no news. */
-export const patience = () => AbortSignal.timeout(PATIENCE);
+/** Without it, a server that is gone without a word would look like one that has no news; `hold`: it may take longer. */
+export const patience = (hold = 0) => AbortSignal.timeout(hold + PATIENCE);
 
 /** Adds to the figures. */
 export function count(requests, text) {
@@ -168,11 +168,21 @@ export async function read(request) {
   throw Object.assign(new Error(reason), { final: response.status < 500 && ![408, 429].includes(response.status) });
 }
 
+/** A browser does not tell a page why it was refused a WebSocket or an event stream; over plain HTTP the room does. */
+export const whyRefused = () =>
+  read(fetch(`/short-poll?${query("latest")}`, { signal: patience() })).then(
+    () => new Error("the connection failed"),
+    (error) => error,
+  );
+
 /** The connection stands. */
 export function connected() {
   failures = 0;
   state("open");
 }
+
+/** The browser makes the next attempt by itself. */
+export const retrying = (detail) => state("retrying", detail);
 
 /** Waits before the next attempt; false if the server has refused for good. */
 export async function again(error) {

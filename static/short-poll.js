@@ -1,6 +1,7 @@
 // Short polling: ask, be answered at once, wait, ask again.
 
-import { acked, again, connected, gap, jitter, onSend, patience, query, read, refused, show, sleep } from "./chat.js";
+import { again, connected, gap, onSend, patience, query, read, show, sleep } from "./chat.js";
+import { post } from "./post.js";
 
 const INTERVAL = 1000; // Milliseconds: half of it, on average, is what a message waits for the next poll.
 const FULL = 1000; // Messages the server puts into one answer: after as many there may be more, so no wait.
@@ -30,20 +31,5 @@ async function run() {
   }
 }
 
-async function post(draft) {
-  const request = { method: "POST", body: JSON.stringify(draft) };
-  for (let failures = 0; ; failures += 1) {
-    try {
-      return acked(draft.key, (await read(fetch(`/messages?${query()}`, { ...request, signal: patience() }))).cursor);
-    } catch (error) {
-      if (error.final) return refused(draft.key, error.message);
-      // It may have been stored although the answer was lost: the same key is never stored twice.
-      await sleep(jitter(failures));
-    }
-  }
-}
-
-// One at a time: two requests under way at once may arrive in either order.
-let queue = Promise.resolve();
-onSend((draft) => (queue = queue.then(() => post(draft))));
+onSend(post);
 run();

@@ -1,7 +1,7 @@
 // WebSocket: one handshake, then frames both ways, until the connection breaks and the page resumes from its cursor.
 
-import { acked, again, connected, count, gap, onSend, patience, query } from "./chat.js";
-import { read, refused, show, unanswered } from "./chat.js";
+import { acked, again, connected, count, gap, onSend, query } from "./chat.js";
+import { refused, show, unanswered, whyRefused } from "./chat.js";
 
 let socket;
 let cursor;
@@ -47,13 +47,6 @@ function receive(frame) {
 function send(draft) {
   if (live) socket.send(JSON.stringify(draft)); // Otherwise the next hello sends it, after those typed before it.
 }
-
-// A browser does not tell a page why a handshake failed; the same room asked for over plain HTTP does.
-const whyRefused = () =>
-  read(fetch(`/short-poll?${query("latest")}`, { signal: patience() })).then(
-    () => new Error("the handshake failed"),
-    (error) => error,
-  );
 
 onSend(send);
 connect();

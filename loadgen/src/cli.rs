@@ -1,7 +1,7 @@
 //! What the commands take, and what they do with it.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -19,6 +19,9 @@ use crate::sut::Sut;
 /// Descriptors that are not for clients and publishers.
 const SPARE_DESCRIPTORS: u64 = 100;
 
+/// The measuring window in each block of a comparison.
+const BLOCK: Duration = Duration::from_secs(5);
+
 /// One trial of one transport.
 #[derive(Args, Debug)]
 pub struct Run {
@@ -32,7 +35,7 @@ pub struct Run {
     target: Target,
     #[command(flatten)]
     output: Output,
-    /// Write comparison.json and comparison.md into this folder.
+    /// Write comparison.json and its reports into this folder.
     #[arg(short, long, value_name = "DIR", help_heading = "Output")]
     out: Option<PathBuf>,
 }
@@ -43,6 +46,9 @@ pub struct Compare {
     /// The transports, separated by commas [default: all].
     #[arg(short, long, value_enum, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::ALL, help_heading = "Load")]
     mode: Vec<Transport>,
+    /// Rounds over all transports, each in random order.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Load")]
+    blocks: u16,
     #[command(flatten)]
     scenario: Scenario,
     #[command(flatten)]
@@ -115,7 +121,7 @@ impl From<Exit> for std::process::ExitCode {
 impl Run {
     /// Runs it. An error is one of usage.
     pub async fn run(self) -> Result<Exit> {
-        execute(self.mode.into_iter().collect(), self.scenario, &self.target, &self.output, self.out).await
+        execute(self.mode.into_iter().collect(), 1, self.scenario, &self.target, &self.output, self.out).await
     }
 }
 
@@ -130,7 +136,9 @@ impl Compare {
         );
         let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(['-', ':'], "");
         let folder = self.out.join(format!("{time}-{}", self.name));
-        execute(self.mode, self.scenario, &self.target, &self.output, Some(folder)).await
+        let duration = self.scenario.duration.or(Some(BLOCK));
+        let scenario = Scenario { duration, ..self.scenario };
+        execute(self.mode, self.blocks.into(), scenario, &self.target, &self.output, Some(folder)).await
     }
 }
 
@@ -155,6 +163,7 @@ fn check_descriptors(Scenario { clients, publishers, .. }: &Scenario) -> Result<
 
 async fn execute(
     modes: Vec<Transport>,
+    blocks: usize,
     scenario: Scenario,
     target: &Target,
     output: &Output,
@@ -171,7 +180,7 @@ async fn execute(
     };
     let progress = Progress::new(output.quiet);
     progress.say(&format!("{scenario}."));
-    let plan = Plan { modes, scenario, server, folder: folder.clone(), command: command() };
+    let plan = Plan { modes, blocks, scenario, server, folder: folder.clone(), command: command() };
     let comparison = plan.run(&progress).await?;
     if output.json {
         println!("{}", serde_json::to_string_pretty(&comparison)?);
@@ -179,7 +188,7 @@ async fn execute(
         print!("{}", markdown::table(&comparison));
     }
     if let Some(folder) = folder {
-        progress.say(&format!("The report is in {}", folder.join("comparison.md").display()));
+        progress.say(&format!("The report is in {}", folder.join("comparison.html").display()));
     }
     Ok(exit(&comparison))
 }

@@ -1,6 +1,7 @@
 //! What a simulated client is: [`Client`] for what differs between transports, [`Transport`] for which there are.
 
 mod http;
+mod poller;
 mod protocol;
 mod short_poll;
 mod wire;
@@ -35,9 +36,9 @@ impl Transport {
     /// All of them, in the order of the reports.
     pub const ALL: &[Self] = &[Self::ShortPoll, Self::Ws];
 
-    /// Whether the server tells a client of a message when there is one; otherwise the client finds it at its next poll.
-    pub fn waits(self) -> bool {
-        self != Self::ShortPoll
+    /// Whether one request is enough for all messages; otherwise each answer has to be asked for.
+    pub fn streams(self) -> bool {
+        matches!(self, Self::Ws)
     }
 }
 
@@ -89,6 +90,8 @@ pub struct Target {
     pub room: String,
     /// When it polls, if it does.
     pub cadence: Cadence,
+    /// How long it lets a question wait, if it does.
+    pub hold: Duration,
     /// What its requests carry.
     pub headers: Headers,
     /// Where its traffic is counted.

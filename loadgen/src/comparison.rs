@@ -27,15 +27,19 @@ pub struct Comparison {
     pub command: String,
     /// On what.
     pub environment: Environment,
+    /// How often each transport ran.
+    pub blocks: usize,
     /// With which load.
     pub scenario: Scenario,
-    /// What came out, in the order in which the trials ran.
+    /// What came out, in the order in which the trials ran: random in each block, from the scenario's seed.
     pub trials: Vec<Trial>,
 }
 
 /// One trial in a comparison.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Trial {
+    /// The round it ran in, from 1.
+    pub block: usize,
     /// How the server did.
     pub outcome: Outcome,
     /// Whether the measurement may be believed.
@@ -43,6 +47,20 @@ pub struct Trial {
 }
 
 impl Comparison {
+    /// How the trials were laid out, and how far that carries, in a sentence or two.
+    pub fn design(&self) -> String {
+        let trials = |block| self.trials.iter().filter(|trial| trial.block == block).count();
+        let complete = (1..=self.blocks).filter(|&block| trials(block) > 0 && trials(block) == trials(1)).count();
+        match self.blocks {
+            1 => "One trial each, against a fresh server: it says what happened in this run, no more.".into(),
+            blocks => format!(
+                "In this run: {complete} of {blocks} blocks, each transport once in each block in random order (seed {}), \
+                 each time against a fresh server; quantiles are of all valid trials together. No claim beyond this run.",
+                self.scenario.seed
+            ),
+        }
+    }
+
     /// Writes the JSON into a folder, whole or not at all.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let (path, draft) = (folder.join(FILE), folder.join(".comparison.json"));

@@ -1,5 +1,6 @@
 //! On what a result was measured: without it a figure means nothing.
 
+use std::fmt;
 use std::process::Command;
 
 use procfs::{CpuInfo, Current, Meminfo};
@@ -45,6 +46,19 @@ impl Environment {
             commit: commit(),
             optimised: !cfg!(debug_assertions),
         }
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu, cores, pinned, memory, kernel, version, commit, optimised } = self;
+        let (memory, commit) = (*memory as f64 / f64::from(1 << 30), commit.as_deref().unwrap_or("no checkout"));
+        write!(f, "On {cores} cores of {cpu}, {memory:.0} GiB, {kernel}; loadgen {version} ({commit}); ")?;
+        match pinned.are_shared() {
+            false => write!(f, "server on cores {:?}, loadgen on {:?}.", pinned.server, pinned.loadgen)?,
+            true => write!(f, "server and loadgen shared a core and took time from each other.")?,
+        }
+        f.write_str(if *optimised { "" } else { " Built without optimisation: no figure means anything." })
     }
 }
 

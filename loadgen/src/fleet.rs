@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::client::{After, Client, Event, Failure, Meter, Target, Totals, Transport};
 use crate::clock::{Nanos, now, sleep_until};
+use crate::measure::histogram::Times;
 use crate::measure::recorder::{Book, Window};
 use crate::with_client;
 
@@ -95,10 +96,9 @@ impl Fleet {
     }
 
     /// The books' latencies so far, merged.
-    pub fn latency(&self) -> crate::measure::histogram::Times {
-        let mut all = crate::measure::histogram::Times::default();
-        self.workers.iter().for_each(|(shared, _)| all.add(&shared.book().latency));
-        all
+    pub fn latency(&self) -> Times {
+        let latencies: Vec<Times> = self.workers.iter().map(|(shared, _)| shared.book().latency.clone()).collect();
+        Times::merged(latencies.iter())
     }
 
     /// All traffic so far.

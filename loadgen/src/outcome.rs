@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use derive_more::Add;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Transport;
@@ -36,6 +37,8 @@ pub struct Outcome {
     pub lateness: Times,
     /// For a transport that polls: the largest distance of the waits' distribution from U(0, interval).
     pub wait_ks: Option<f64>,
+    /// Deliveries in each second of the window, by their arrival.
+    pub series: Vec<u64>,
     /// What it cost.
     pub ledger: Ledger,
     /// How many cores loadgen's clients had.
@@ -57,7 +60,7 @@ pub enum End {
 }
 
 /// The subscribers' connections.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Add, Serialize, Deserialize)]
 pub struct Connections {
     /// As many as were to be.
     pub wanted: usize,
@@ -89,6 +92,29 @@ pub struct Publishing {
 }
 
 impl Outcome {
+    /// Adds another trial of the same transport: counts are summed, histograms merged, never percentiles averaged.
+    pub fn merge(&mut self, other: &Self) {
+        if self.end == End::Completed {
+            self.end = other.end.clone();
+        }
+        self.connections = self.connections + other.connections;
+        self.publishing.merge(&other.publishing);
+        self.owed += other.owed;
+        self.delivered += other.delivered;
+        self.audit = self.audit + other.audit;
+        self.latency.add(&other.latency);
+        self.polls.add(&other.polls);
+        self.connects.add(&other.connects);
+        self.lateness.add(&other.lateness);
+        // The worst: a known answer that fails once has failed.
+        self.wait_ks = self.wait_ks.zip(other.wait_ks).map(|(a, b)| a.max(b));
+        self.series.iter_mut().zip(&other.series).for_each(|(sum, n)| *sum += n);
+        self.ledger.add(&other.ledger);
+        for (failure, n) in &other.failures {
+            *self.failures.entry(failure.clone()).or_default() += n;
+        }
+    }
+
     /// Why this trial counts as failed: it broke, or its audit is not clean.
     pub fn failure(&self) -> Option<String> {
         match &self.end {
@@ -96,5 +122,18 @@ impl Outcome {
             _ if !self.audit.is_clean() => Some(format!("the audit found {}", self.audit.faults())),
             _ => None,
         }
+    }
+}
+
+impl Publishing {
+    fn merge(&mut self, other: &Self) {
+        self.scheduled += other.scheduled;
+        self.sent += other.sent;
+        self.acked += other.acked;
+        self.failed += other.failed;
+        self.indeterminate += other.indeterminate;
+        self.lag.add(&other.lag);
+        self.own_lag.add(&other.own_lag);
+        self.acks.add(&other.acks);
     }
 }

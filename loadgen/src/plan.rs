@@ -19,8 +19,10 @@ use crate::trial::{self, Setting};
 
 /// Trials to run.
 pub struct Plan {
-    /// The transports, in order.
+    /// The transports.
     pub modes: Vec<Transport>,
+    /// How often each of them runs.
+    pub blocks: usize,
     /// The load.
     pub scenario: Scenario,
     /// A server that already runs; without one each trial starts its own.
@@ -38,16 +40,17 @@ impl Plan {
         let environment = Environment { pinned: cores.clone(), ..Environment::here() };
         cores::pin(&cores.loadgen);
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let Self { scenario, command, .. } = &self;
         let mut comparison = Comparison {
             schema: SCHEMA,
             started,
-            command: command.clone(),
+            command: self.command.clone(),
             environment,
-            scenario: scenario.clone(),
+            blocks: self.blocks,
+            scenario: self.scenario.clone(),
             trials: Vec::new(),
         };
-        for mode in self.modes {
+        for (block, mode) in self.order() {
+            progress.label(&self.label(block, mode));
             let setting = Setting { scenario: &self.scenario, cores: &cores, progress };
             let outcome = match &mut self.server {
                 Some(sut) => trial::run(mode, &setting, sut).await?,
@@ -55,7 +58,7 @@ impl Plan {
             };
             let verdict = Verdict::of(&outcome);
             let ended = outcome.end.clone();
-            comparison.trials.push(Trial { outcome, verdict });
+            comparison.trials.push(Trial { block, outcome, verdict });
             if let Some(folder) = &self.folder {
                 write(&comparison, folder)?;
             }
@@ -65,6 +68,22 @@ impl Plan {
         }
         progress.clear();
         Ok(comparison)
+    }
+
+    /// Every transport once in each block, in random order: what changes on the machine meanwhile meets them all.
+    fn order(&self) -> Vec<(usize, Transport)> {
+        let mut random = fastrand::Rng::with_seed(self.scenario.seed);
+        let mut order = Vec::new();
+        for block in 1..=self.blocks {
+            let mut modes = self.modes.clone();
+            random.shuffle(&mut modes);
+            order.extend(modes.into_iter().map(|mode| (block, mode)));
+        }
+        order
+    }
+
+    fn label(&self, block: usize, mode: Transport) -> String {
+        if self.blocks == 1 { mode.to_string() } else { format!("block {block} of {}, {mode}", self.blocks) }
     }
 }
 

@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::client::Transport;
-
 /// The live line is drawn so often.
 const LIVE: Duration = Duration::from_millis(200);
 /// A line is printed so often, and whenever a phase begins.
@@ -37,6 +35,7 @@ pub struct Progress {
 }
 
 struct Last {
+    label: String,
     phase: &'static str,
     at: Instant,
     deliveries: u64,
@@ -50,7 +49,12 @@ impl Progress {
         tokio::spawn(listen(Arc::clone(&interrupted)));
         let style = ProgressStyle::with_template("{spinner} {msg}").expect("a constant template");
         let line = live.then(|| ProgressBar::new_spinner().with_style(style));
-        Self { line, quiet, last: Mutex::new(Last { phase: "", at: Instant::now(), deliveries: 0 }), interrupted }
+        Self {
+            line,
+            quiet,
+            last: Mutex::new(Last { label: String::new(), phase: "", at: Instant::now(), deliveries: 0 }),
+            interrupted,
+        }
     }
 
     /// Whether the run is to end.
@@ -58,8 +62,14 @@ impl Progress {
         self.interrupted.load(Relaxed)
     }
 
+    /// Names the trial that begins.
+    pub fn label(&self, label: &str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Last { label: label.into(), phase: "", at: Instant::now(), deliveries: 0 };
+    }
+
     /// Shows how things stand, if it is time.
-    pub fn show(&self, mode: Transport, phase: &'static str, status: impl FnOnce() -> Status) {
+    pub fn show(&self, phase: &'static str, status: impl FnOnce() -> Status) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let since = last.at.elapsed();
         let begins = last.phase != phase;
@@ -69,12 +79,12 @@ impl Progress {
         }
         let status = status();
         let text = describe(
-            mode,
+            &last.label,
             phase,
             &status,
             if begins { None } else { Some((status.deliveries.saturating_sub(last.deliveries), since)) },
         );
-        *last = Last { phase, at: Instant::now(), deliveries: status.deliveries };
+        (last.phase, last.at, last.deliveries) = (phase, Instant::now(), status.deliveries);
         match &self.line {
             Some(line) => {
                 line.set_message(text);
@@ -109,8 +119,8 @@ async fn listen(interrupted: Arc<AtomicBool>) {
     }
 }
 
-fn describe(mode: Transport, phase: &str, status: &Status, flow: Option<(u64, Duration)>) -> String {
-    let mut text = format!("{mode}: {phase}, {} of {} connected", status.connected, status.wanted);
+fn describe(label: &str, phase: &str, status: &Status, flow: Option<(u64, Duration)>) -> String {
+    let mut text = format!("{label}: {phase}, {} of {} connected", status.connected, status.wanted);
     if let Some((deliveries, time)) = flow.filter(|(deliveries, _)| *deliveries > 0) {
         text += &format!(", {:.0} deliveries/s", deliveries as f64 / time.as_secs_f64());
     }

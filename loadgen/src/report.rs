@@ -1,6 +1,10 @@
 //! Reports: rendered from a comparison alone, each kind in its file.
 
+pub mod chart;
+pub mod html;
 pub mod markdown;
+pub mod notes;
+pub mod summary;
 pub mod table;
 
 use std::fs;
@@ -8,10 +12,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use self::summary::Summary;
 use crate::comparison::Comparison;
 
 /// Writes every kind of report into a folder.
 pub fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
-    let path = folder.join("comparison.md");
-    fs::write(&path, markdown::render(comparison)).with_context(|| format!("cannot write {}", path.display()))
+    let save = |name: &str, text: String| {
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    save("comparison.md", markdown::render(comparison))?;
+    save("comparison.html", html::render(comparison)?)?;
+    let charts = chart::all(&Summary::of(comparison));
+    charts.into_iter().try_for_each(|(name, svg)| save(&format!("{name}.svg"), svg))
 }

@@ -33,6 +33,10 @@ pub struct Scenario {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive_time, allow_hyphen_values = true)]
     #[serde(rename = "interval_seconds", with = "seconds")]
     pub interval: Duration,
+    /// How long a long poll waits at the server.
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = hold, allow_hyphen_values = true)]
+    #[serde(rename = "hold_seconds", with = "seconds")]
+    pub hold: Duration,
     /// The request headers of a client: a browser's with a 200-byte cookie, or only what is needed.
     #[arg(long, value_enum, default_value_t = Headers::Browser)]
     pub headers: Headers,
@@ -43,10 +47,10 @@ pub struct Scenario {
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     #[serde(rename = "warmup_seconds", with = "optional_seconds")]
     pub warmup: Option<Duration>,
-    /// Length of the measuring window.
-    #[arg(short = 'z', long, value_name = "TIME", default_value = "12s", value_parser = positive_time, allow_hyphen_values = true)]
-    #[serde(rename = "duration_seconds", with = "seconds")]
-    pub duration: Duration,
+    /// Length of the measuring window [default: 12s, or 5s in each block of a comparison].
+    #[arg(short = 'z', long, value_name = "TIME", value_parser = positive_time, allow_hyphen_values = true)]
+    #[serde(rename = "duration_seconds", with = "optional_seconds")]
+    pub duration: Option<Duration>,
     /// Seed of the publishing schedule: the same seed publishes the same messages at the same times.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -81,6 +85,11 @@ impl Scenario {
         self.warmup.unwrap_or_else(|| (self.interval * 5).max(Duration::from_secs(3)))
     }
 
+    /// Length of the measuring window.
+    pub fn duration(&self) -> Duration {
+        self.duration.unwrap_or(Duration::from_secs(12))
+    }
+
     /// How long a delivery may take after the last publish before it counts as missing.
     pub fn patience(&self) -> Duration {
         (self.interval + Duration::from_secs(2)).max(Duration::from_secs(5))
@@ -100,13 +109,17 @@ impl fmt::Display for Scenario {
             1 => "one room".to_owned(),
             n => format!("{n} rooms of {}", self.room_size()),
         };
-        let interval = humantime::format_duration(self.interval);
-        let window = humantime::format_duration(self.duration);
+        let time = |time| humantime::format_duration(time).to_string();
+        let messages = if self.rate == 1.0 { "one message".to_owned() } else { format!("{} messages", self.rate) };
         write!(
             f,
-            "{} clients in {rooms}, {} messages of {} bytes per second and room ({deliveries:.0} deliveries/s), \
-             short polls every {interval}, measured for {window}",
-            self.clients, self.rate, self.payload
+            "{} clients in {rooms}, {messages} of {} bytes per second and room ({deliveries:.0} deliveries/s), \
+             short polls every {}, long polls held for {}, measured for {}",
+            self.clients,
+            self.payload,
+            time(self.interval),
+            time(self.hold),
+            time(self.duration()),
         )
     }
 }
@@ -163,6 +176,11 @@ fn positive_time(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|&time| time >= shortest)
         .ok_or_else(|| "must be a time from 1ms, such as 500ms, 25s or 2m".into())
+}
+
+fn hold(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_millis(1)..=Duration::from_secs(60);
+    time(text).ok().filter(|time| range.contains(time)).ok_or_else(|| "must be a time from 1ms to 60s".into())
 }
 
 fn payload_size(text: &str) -> Result<usize, String> {

@@ -51,12 +51,9 @@ pub fn settle(mode: Transport, setting: &Setting<'_>, mut evidence: Evidence) ->
     let charge = |book| charge(book, &logs, &evidence.window, evidence.deadline);
     let owed = evidence.books.iter_mut().map(charge).sum();
     let books = &evidence.books;
-    let merged = |times: fn(&Book) -> &Times| {
-        books.iter().map(times).fold(Times::default(), |mut all, times| {
-            all.add(times);
-            all
-        })
-    };
+    let merged = |times: fn(&Book) -> &Times| Times::merged(books.iter().map(times));
+    let seconds = scenario.duration().as_secs() as usize;
+    let series = (0..seconds).map(|i| books.iter().filter_map(|book| book.series.get(i)).sum()).collect();
     Outcome {
         mode,
         connections: Connections {
@@ -75,6 +72,7 @@ pub fn settle(mode: Transport, setting: &Setting<'_>, mut evidence: Evidence) ->
         wait_ks: wait_ks(scenario, &evidence),
         loadgen_cores: setting.cores.loadgen.len() as u64,
         failures: failures(&evidence),
+        series,
         ledger: evidence.ledger,
         end: evidence.end,
     }

@@ -68,7 +68,7 @@ impl<'a> Trial<'a> {
         let tag: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
         let client = |n| {
             let room = scenario.room_of(n);
-            (room, target(sut, room_name(&tag, room), scenario.headers, Cadence::nth(n, scenario.interval)))
+            (room, target(scenario, sut, room_name(&tag, room), Cadence::nth(n, scenario.interval)))
         };
         let window = Window::default();
         let ledger = Ledger { server_pss_empty: sut.pid.and_then(pss), ..Ledger::default() };
@@ -121,10 +121,11 @@ impl<'a> Trial<'a> {
         let Scenario { publishers, payload, interval, .. } = *self.scenario;
         let start = now() + nanos(LOOK);
         let from = start + nanos(self.scenario.warmup());
-        let window = from..from + nanos(self.scenario.duration);
+        let window = from..from + nanos(self.scenario.duration());
         self.window.get_or_init(|| window.clone());
         self.fleet.run();
-        let target = target(self.sut, String::new(), Headers::Lean, Cadence::nth(0, interval));
+        let target = target(self.scenario, self.sut, String::new(), Cadence::nth(0, interval));
+        let target = Target { headers: Headers::Lean, ..target };
         let assignment = Assignment { target, publishers, tag: self.tag.clone(), payload };
         let end = window.end;
         let schedule = Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end);
@@ -158,7 +159,7 @@ impl<'a> Trial<'a> {
             if let Some(reason) = self.trouble() {
                 return Err(End::Broken(reason));
             }
-            self.setting.progress.show(self.mode, phase, || self.status());
+            self.setting.progress.show(phase, || self.status());
             sleep_until(now() + nanos(LOOK)).await;
         }
         Ok(())
@@ -204,6 +205,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-fn target(sut: &Sut, room: String, headers: Headers, cadence: Cadence) -> Target {
-    Target { addr: sut.addr, room, cadence, headers, meter: Arc::default() }
+fn target(scenario: &Scenario, sut: &Sut, room: String, cadence: Cadence) -> Target {
+    let Scenario { hold, headers, .. } = *scenario;
+    Target { addr: sut.addr, room, cadence, hold, headers, meter: Arc::default() }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// One chat over short polling and WebSocket, on one shared message log, with demo pages.
+/// One chat over short polling, long polling, SSE and WebSocket, on one shared message log, with demo pages.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

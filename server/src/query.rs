@@ -24,7 +24,8 @@ impl<S: Sync> FromRequestParts<S> for Query {
 }
 
 impl Query {
-    fn get(&self, name: &str) -> Option<String> {
+    /// A parameter, decoded.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
         let query = self.0.as_deref()?.as_bytes();
         form_urlencoded::parse(query).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
@@ -36,16 +37,22 @@ impl Query {
 
     /// `after=C`: a cursor, `latest`, or absent for everything retained.
     pub(crate) fn after(&self) -> Result<After, Invalid> {
-        match self.get("after").as_deref() {
-            None => Ok(After::Oldest),
-            Some("latest") => Ok(After::Latest),
-            Some(text) => text.parse().map(After::Cursor).map_err(|_| {
-                let found: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-                Invalid::new(
-                    "after",
-                    format!("after must be a cursor (EPOCH-SEQ as given out) or latest, found {found}"),
-                )
-            }),
-        }
+        self.get("after").map_or(Ok(After::Oldest), |text| position("after", &text))
     }
+}
+
+/// A cursor or `latest`, in the parameter or header of this name.
+pub(crate) fn position(name: &'static str, text: &str) -> Result<After, Invalid> {
+    if text == "latest" {
+        return Ok(After::Latest);
+    }
+    text.parse().map(After::Cursor).map_err(|_| {
+        let right = "must be a cursor (EPOCH-SEQ as given out) or latest";
+        Invalid::new(name, format!("{name} {right}, found {}", excerpt(text)))
+    })
+}
+
+/// The beginning of what somebody sent, fit to be shown.
+pub(crate) fn excerpt(text: &str) -> String {
+    text.chars().take(40).flat_map(char::escape_debug).collect()
 }

@@ -76,6 +76,12 @@ impl Rooms {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).rooms.len()
     }
 
+    /// How many subscribers wait in all rooms together: open streams and held polls.
+    pub fn subscribers(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.rooms.values().map(|room| room.log.subscribers()).sum()
+    }
+
     /// Closes every log, and with it every subscription.
     pub fn close(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

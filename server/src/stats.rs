@@ -54,6 +54,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         "pid": std::process::id(),
         "uptime_seconds": app.started.elapsed().as_secs(),
         "rooms": app.rooms.count(),
+        "subscribers": app.rooms.subscribers(),
         "connections": {
             "open": get(&stats.open), "ws": get(&stats.sockets), "accepted": get(&stats.accepted),
             "refused": get(&stats.refused), "slow_closes": get(&stats.slow_closes),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use clap::ValueEnum;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -142,16 +143,21 @@ impl Http {
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
+        let (status, body) = self.begin(request).await?;
+        Ok(Reply { status, body: body.collect().await.map_err(io)?.to_bytes() })
+    }
+
+    /// Sends a request; an answer that is no error is handed over unread.
+    async fn begin(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Incoming), Failure> {
         self.meter.requests.fetch_add(1, Relaxed);
         self.sender.ready().await.map_err(io)?;
-        let response = self.sender.send_request(request).await.map_err(io)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(io)?.to_bytes();
-        if status.is_client_error() || status.is_server_error() {
+        let (head, body) = self.sender.send_request(request).await.map_err(io)?.into_parts();
+        if head.status.is_client_error() || head.status.is_server_error() {
+            let body = body.collect().await.map_err(io)?.to_bytes();
             let reason = String::from_utf8_lossy(&body).chars().take(200).collect();
-            return Err(Failure::Refused(status.as_u16(), reason));
+            return Err(Failure::Refused(head.status.as_u16(), reason));
         }
-        Ok(Reply { status, body })
+        Ok((head.status, body))
     }
 }
 

@@ -67,14 +67,10 @@ impl Answer<'_> {
     }
 
     /// Appends the gap and the messages; returns the new cursor.
-    pub(super) fn read(self, received: Nanos, asked: Nanos, events: &mut Vec<Event>) -> Cursor {
+    pub(super) fn read(self, received: Nanos, asked: Option<Nanos>, events: &mut Vec<Event>) -> Cursor {
         events.extend(self.gap.map(Event::Gap));
-        events.extend(self.messages.into_iter().map(|message| message.into_event(received, Some(asked))));
+        events.extend(self.messages.into_iter().map(|message| message.into_event(received, asked)));
         self.cursor
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
     }
 }
 

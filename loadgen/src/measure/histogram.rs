@@ -36,6 +36,14 @@ impl Times {
         self.0.add(&other.0).expect("the same bounds");
     }
 
+    /// All of several.
+    pub fn merged<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        all.fold(Self::default(), |mut sum, times| {
+            sum.add(times);
+            sum
+        })
+    }
+
     /// How many were recorded.
     pub fn count(&self) -> u64 {
         self.0.len()

@@ -71,6 +71,20 @@ impl Ledger {
         self.traffic = to.traffic - from.traffic;
     }
 
+    /// Adds another trial's.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |a: &mut Option<u64>, b: Option<u64>| *a = a.zip(b).map(|(a, b)| a + b);
+        self.seconds += other.seconds;
+        self.deliveries += other.deliveries;
+        sum(&mut self.server_cpu_ns, other.server_cpu_ns);
+        sum(&mut self.loadgen_cpu_ns, other.loadgen_cpu_ns);
+        sum(&mut self.machine_busy_ns, other.machine_busy_ns);
+        sum(&mut self.server_pss_empty, other.server_pss_empty);
+        sum(&mut self.server_pss_idle, other.server_pss_idle);
+        self.traffic = self.traffic + other.traffic;
+        self.idle_connections += other.idle_connections;
+    }
+
     /// A sum per delivery.
     pub fn per_delivery(&self, sum: u64) -> Option<f64> {
         (self.deliveries > 0).then(|| sum as f64 / self.deliveries as f64)

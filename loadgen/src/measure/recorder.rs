@@ -32,6 +32,8 @@ pub struct Book {
     pub waits: Vec<(u32, Nanos)>,
     /// All deliveries so far, warm-up included.
     pub deliveries: u64,
+    /// Deliveries in each second of the window, by their arrival.
+    pub series: Vec<u64>,
     /// Failures by kind.
     pub failures: BTreeMap<String, u64>,
     /// Clients connected now.
@@ -74,6 +76,7 @@ impl Book {
             lateness: Times::default(),
             waits: Vec::new(),
             deliveries: 0,
+            series: Vec::new(),
             failures: BTreeMap::new(),
             connected: 0,
             refused: 0,
@@ -131,6 +134,7 @@ impl Book {
 
     fn deliver(&mut self, client: usize, delivery: &Delivery) {
         self.deliveries += 1;
+        self.plot(delivery.received);
         let subscriber = &mut self.subscribers[client];
         let stamp = Stamp::from_text(&delivery.text).filter(|stamp| stamp.room == subscriber.room);
         match subscriber.account.see(delivery.seq) {
@@ -151,6 +155,14 @@ impl Book {
             if let Some(asked) = delivery.asked.filter(|_| self.waits.len() < MAX_WAITS) {
                 self.waits.push((stamp.number, asked));
             }
+        }
+    }
+
+    fn plot(&mut self, received: Nanos) {
+        if let Some(window) = self.window.get().filter(|window| window.contains(&received)) {
+            let second = ((received - window.start) / 1_000_000_000) as usize;
+            self.series.resize(self.series.len().max(second + 1), 0);
+            self.series[second] += 1;
         }
     }
 

@@ -2,86 +2,34 @@
 
 use std::fmt::Write;
 
+use super::notes;
+use super::summary::Summary;
 use super::table::{Cell, Row, rows};
 use crate::comparison::Comparison;
-use crate::environment::Environment;
-use crate::outcome::End;
 
 /// The whole report.
 pub fn render(comparison: &Comparison) -> String {
     let Comparison { scenario, environment, command, started, .. } = comparison;
-    let mut out = format!("# Transports compared\n\n{scenario}.\n\n{}", table(comparison));
-    let _ = writeln!(out, "\nMeasured {started} with `{command}`.\n\n{}", describe(environment));
+    let design = comparison.design();
+    let mut out = format!("# Transports compared\n\n{scenario}.\n{design}\n\n{}", table(comparison));
+    let _ = writeln!(out, "\nMeasured {started} with `{command}`.\n\n{environment}\n\n{}", notes::CAVEATS);
     out
 }
 
 /// The table and what has to be said about it.
 pub fn table(comparison: &Comparison) -> String {
-    let rows = rows(&comparison.trials);
-    let modes: Vec<String> = comparison.trials.iter().map(|trial| trial.outcome.mode.to_string()).collect();
+    let summaries = Summary::of(comparison);
+    let rows = rows(&summaries);
+    let modes: Vec<String> = summaries.iter().map(|summary| summary.mode.to_string()).collect();
     let mut lines = vec![(String::new(), modes)];
     lines.extend(rows.iter().map(|Row { name, cells }| ((*name).to_owned(), cells.iter().map(text).collect())));
     let mut out = align(&lines);
     if rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.believable) {
-        out += "\nIn brackets: not to be leaned on, because the trial is not valid or too few messages stand behind the figure.\n";
+        out += "\nIn brackets: not to be leaned on, because no trial is valid or too few messages stand behind it.\n";
     }
-    for note in notes(comparison) {
+    for note in notes::of(comparison) {
         let _ = writeln!(out, "\n{note}");
     }
-    out
-}
-
-/// What went wrong, and what to think of the rest.
-fn notes(comparison: &Comparison) -> Vec<String> {
-    let mut notes = Vec::new();
-    for trial in &comparison.trials {
-        let (mode, outcome) = (trial.outcome.mode, &trial.outcome);
-        if outcome.end == End::Interrupted {
-            notes.push(format!("{mode}: interrupted; what was measured until then is shown."));
-        }
-        if let Some(failure) = outcome.failure() {
-            notes.push(format!("{mode}: FAILED: {failure}."));
-        }
-        if outcome.connections.lost > 0 {
-            notes.push(format!(
-                "{mode}: {} connections were lost; clients come back and resume.",
-                outcome.connections.lost
-            ));
-        }
-        if outcome.audit.gaps > 0 {
-            notes.push(format!(
-                "{mode}: the server told its clients of {} messages they had missed.",
-                outcome.audit.gaps
-            ));
-        }
-        for (failure, n) in &outcome.failures {
-            notes.push(format!("{mode}: {n} x {failure}."));
-        }
-        if let Some(gate) = trial.verdict.failed() {
-            notes.push(format!("{mode}: {}: {gate}.", trial.verdict.kind));
-        }
-    }
-    notes
-}
-
-fn describe(environment: &Environment) -> String {
-    let Environment { cpu, cores, pinned, memory, kernel, version, commit, optimised } = environment;
-    let mut out = format!(
-        "On {cores} cores of {cpu}, {:.0} GiB, {kernel}; loadgen {version}{}; server on cores {:?}, loadgen on {:?}.",
-        *memory as f64 / f64::from(1 << 30),
-        commit.as_ref().map(|commit| format!(" ({commit})")).unwrap_or_default(),
-        pinned.server,
-        pinned.loadgen,
-    );
-    if pinned.are_shared() {
-        out += " Server and loadgen shared a core: they took time from each other.";
-    }
-    if !optimised {
-        out += " **Built without optimisation: no figure means anything.**";
-    }
-    out += "\n\nOver loopback, where the kernel runs a receiver's TCP input in the sender's context: a server that pushes is \
-            billed for part of its clients' work. CPU ranks pushing transports among each other, and push against poll only \
-            where they differ by more than half. Memory is this server's, user space only.\n";
     out
 }
 

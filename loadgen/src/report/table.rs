@@ -1,13 +1,10 @@
-//! The table of a comparison: a column per trial, a row per figure, the same in every kind of report.
+//! The table of a comparison: a column per transport, a row per figure, the same in every kind of report.
 
-use std::time::Duration;
-
-use crate::comparison::Trial;
-use crate::judge::verdict::Kind;
+use super::summary::Summary;
 use crate::measure::histogram::Times;
 use crate::outcome::Outcome;
 
-/// One row: what it is, and a cell per trial.
+/// One row: what it is, and a cell per transport.
 pub struct Row {
     /// What the figures are, with their unit.
     pub name: &'static str,
@@ -15,94 +12,127 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
-/// One figure. One that nobody should lean on is shown, but marked.
+/// One figure.
 pub struct Cell {
     /// The figure as text.
     pub text: String,
-    /// Whether it may be believed: the trial is valid, and enough messages stand behind it.
+    /// Whether it may be leaned on: a trial is valid, and enough messages stand behind it.
     pub believable: bool,
+    /// Whether it is the best of its row, where one can be told.
+    pub best: bool,
 }
 
-/// A quantile is believable with this many messages behind it, over 1 - q: at 5.7 the interval of a quantile is
-/// bounded on both sides by samples (95 %, by order statistics).
+/// A quantile q needs this many messages over 1 - q: with n of them the chance that not one lies beyond it is about
+/// e^-5.7, one in 300. Messages, not deliveries: those of one message are not independent.
 const MESSAGES: f64 = 5.7;
-
+/// Over loopback a server that pushes is billed for part of its clients' work: its CPU and a polled server's are
+/// ranked only where they differ by more than this.
+const LOOPBACK: f64 = 1.5;
 /// What is printed for something that was not measured.
 const NONE: &str = "-";
 
+/// How the best of a row is found.
+#[derive(Clone, Copy, PartialEq)]
+enum Rank {
+    None,
+    Lowest,
+    Cpu,
+}
+
+/// How many messages the quantile needs that this share does not exceed.
+pub fn messages_needed(share: f64) -> u64 {
+    // Less a little, for 1 - 0.9 is not quite 0.1.
+    (MESSAGES / (1.0 - share) - 1e-9).ceil() as u64
+}
+
 /// The rows of a comparison.
-pub fn rows(trials: &[Trial]) -> Vec<Row> {
-    let row = |name, figure: &dyn Fn(&Outcome) -> String| cells(trials, name, figure, 0);
-    let quantile = |name, share: f64, needed: f64| {
-        let needed = (MESSAGES / (1.0 - needed)).ceil() as u64;
-        cells(trials, name, &|outcome| latency(&outcome.latency, share), needed)
+pub fn rows(summaries: &[Summary]) -> Vec<Row> {
+    let text = |name, figure: &dyn Fn(&Summary) -> String| Row {
+        name,
+        cells: summaries.iter().map(|s| Cell { text: figure(s), believable: s.is_valid(), best: false }).collect(),
     };
+    let figure = |name, rank, figure: &dyn Fn(&Outcome) -> Option<f64>| row(summaries, name, rank, 0.0, figure);
+    let quantile = |name, share, needed| row(summaries, name, Rank::Lowest, needed, &|o| ms(&o.latency, share));
+    let cpu = |ns: Option<u64>, o: &Outcome| Some(o.ledger.per_delivery(ns?)? / 1e3);
     vec![
         quantile("latency p50, ms", 0.5, 0.5),
         quantile("latency p90, ms", 0.9, 0.9),
         quantile("latency p99, ms", 0.99, 0.99),
         quantile("latency max, ms", 1.0, 0.99),
-        row("delivered of owed", &|o| format!("{} of {}", o.delivered, o.owed)),
-        row("lost / doubled / reordered", &|o| {
-            format!("{} / {} / {}", o.audit.lost, o.audit.doubled, o.audit.reordered)
+        text("delivered of owed", &|s| match s.outcome.owed - s.outcome.delivered {
+            0 => format!("all {}", s.outcome.owed),
+            _ => format!("{} of {}", s.outcome.delivered, s.outcome.owed),
         }),
-        row("server CPU per delivery, µs", &|o| {
-            number(o.ledger.server_cpu_ns.and_then(|ns| o.ledger.per_delivery(ns / 1000)))
+        text("lost / doubled / reordered", &|s| {
+            let audit = s.outcome.audit;
+            format!("{} / {} / {}", audit.lost, audit.doubled, audit.reordered)
         }),
-        row("machine busy per delivery, µs", &|o| {
-            number(o.ledger.machine_busy_ns.and_then(|ns| o.ledger.per_delivery(ns / 1000)))
+        figure("server CPU per delivery, µs", Rank::Cpu, &|o| cpu(o.ledger.server_cpu_ns, o)),
+        figure("machine busy per delivery, µs", Rank::None, &|o| cpu(o.ledger.machine_busy_ns, o)),
+        figure("server memory per connection, KiB", Rank::Lowest, &|o| {
+            Some(o.ledger.memory_per_connection()? / 1024.0)
         }),
-        row("server memory per connection, KiB", &|o| {
-            number(o.ledger.memory_per_connection().map(|bytes| bytes / 1024.0))
-        }),
-        row("bytes to clients per delivery", &|o| number(o.ledger.per_delivery(o.ledger.traffic.bytes_in))),
-        row("bytes from clients per delivery", &|o| number(o.ledger.per_delivery(o.ledger.traffic.bytes_out))),
-        row("requests per delivery", &|o| number(o.ledger.per_delivery(o.ledger.traffic.requests))),
-        row("empty answers, % of requests", &|o| empties(o)),
-        row("wait against U(0, interval), KS", &|o| o.wait_ks.map_or(NONE.into(), |ks| format!("{ks:.3}"))),
+        figure("bytes to clients per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.bytes_in)),
+        figure("bytes from clients per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.bytes_out)),
+        figure("requests per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.requests)),
+        figure("empty answers, % of requests", Rank::None, &empties),
+        figure("wait against U(0, interval), KS", Rank::None, &|o| o.wait_ks),
         Row {
             name: "verdict on the measurement",
-            cells: trials.iter().map(|trial| Cell { text: trial.verdict.kind.to_string(), believable: true }).collect(),
+            cells: summaries.iter().map(|s| Cell { text: s.verdict(), believable: true, best: false }).collect(),
         },
     ]
 }
 
-fn cells(trials: &[Trial], name: &'static str, figure: &dyn Fn(&Outcome) -> String, messages: u64) -> Row {
-    let cell = |trial: &Trial| Cell {
-        text: figure(&trial.outcome),
-        believable: trial.verdict.kind == Kind::Valid && trial.outcome.publishing.acked >= messages,
+fn row(
+    summaries: &[Summary],
+    name: &'static str,
+    rank: Rank,
+    quantile: f64,
+    figure: &dyn Fn(&Outcome) -> Option<f64>,
+) -> Row {
+    let needed = if quantile > 0.0 { messages_needed(quantile) } else { 0 };
+    let believable = |s: &Summary| s.is_valid() && s.outcome.publishing.acked >= needed;
+    let candidates: Vec<(bool, f64)> = summaries
+        .iter()
+        .filter(|s| believable(s))
+        .filter_map(|s| Some((s.mode.streams(), figure(&s.outcome)?)))
+        .collect();
+    let is_best = |s: &Summary, value: f64| {
+        let others = candidates.iter().filter(|other| **other != (s.mode.streams(), value));
+        let beats = |&(streams, other): &(bool, f64)| {
+            value < if rank == Rank::Cpu && streams != s.mode.streams() { other / LOOPBACK } else { other }
+        };
+        rank != Rank::None && candidates.len() > 1 && others.clone().count() + 1 == candidates.len() && { others }
+            .all(beats)
     };
-    Row { name, cells: trials.iter().map(cell).collect() }
+    let cell = |s: &Summary| {
+        let value = figure(&s.outcome);
+        let best = believable(s) && value.is_some_and(|value| is_best(s, value));
+        Cell { text: value.map_or(NONE.into(), number), believable: believable(s), best }
+    };
+    Row { name, cells: summaries.iter().map(cell).collect() }
 }
 
-fn latency(times: &Times, share: f64) -> String {
+fn ms(times: &Times, share: f64) -> Option<f64> {
     let time = if share < 1.0 { times.quantile(share) } else { times.max() };
-    time.map_or(NONE.into(), ms)
+    Some(time?.as_secs_f64() * 1e3)
 }
 
-/// Milliseconds with three digits.
-pub fn ms(time: Duration) -> String {
-    number(Some(time.as_secs_f64() * 1e3))
-}
-
-fn number(figure: Option<f64>) -> String {
-    match figure {
-        None => NONE.into(),
-        Some(0.0) => "0".into(),
-        Some(figure) if figure.abs() < 0.0005 => "<0.001".into(),
-        Some(figure) if figure.abs() < 1.0 => format!("{figure:.3}"),
-        Some(figure) if figure.abs() < 10.0 => format!("{figure:.2}"),
-        Some(figure) if figure.abs() < 100.0 => format!("{figure:.1}"),
-        Some(figure) => format!("{figure:.0}"),
-    }
-}
-
-fn empties(outcome: &Outcome) -> String {
+fn empties(outcome: &Outcome) -> Option<f64> {
     let traffic = outcome.ledger.traffic;
-    if traffic.requests == 0 {
-        NONE.into()
-    } else {
-        number(Some(100.0 * traffic.empties as f64 / traffic.requests as f64))
+    (traffic.requests > 0).then(|| 100.0 * traffic.empties as f64 / traffic.requests as f64)
+}
+
+/// Three digits, and never 0 for something that is not nothing.
+pub fn number(figure: f64) -> String {
+    match figure.abs() {
+        0.0 => "0".into(),
+        x if x < 0.0005 => "<0.001".into(),
+        x if x < 1.0 => format!("{figure:.3}"),
+        x if x < 10.0 => format!("{figure:.2}"),
+        x if x < 100.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.0}"),
     }
 }
 
@@ -112,9 +142,12 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_and_never_pretend_to_be_nothing() {
-        let found: Vec<String> =
-            [0.0, 0.0001, 0.04567, 1.2345, 12.345, 123.45, 12345.0].map(|n| number(Some(n))).into();
+        let found: Vec<String> = [0.0, 0.0001, 0.04567, 1.2345, 12.345, 123.45, 12345.0].map(number).into();
         assert_eq!(found, ["0", "<0.001", "0.046", "1.23", "12.3", "123", "12345"]);
-        assert_eq!(number(None), "-");
+    }
+
+    #[test]
+    fn the_99th_percentile_needs_570_messages() {
+        assert_eq!([0.5, 0.9, 0.99].map(messages_needed), [12, 57, 570]);
     }
 }

@@ -80,7 +80,7 @@ fn a_run_needs_no_server_and_its_json_is_alone_on_standard_output() {
 #[test]
 fn mistakes_are_one_clear_line_and_exit_with_2() {
     for (arguments, says) in [
-        ("--mode carrier-pigeon", "short-poll, ws"),
+        ("--mode carrier-pigeon", "[possible values: short-poll, "),
         ("--mode ws --clients 0", "whole number from 1"),
         ("--mode ws --rate 0", "above 0"),
         ("--mode ws --duration -5s", "500ms"),

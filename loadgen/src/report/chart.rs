@@ -1,0 +1,215 @@
+//! Charts as SVG: each stands alone as a file, in light and dark, and in the report.
+
+use std::fmt::Write;
+
+use super::summary::Summary;
+use super::table::{messages_needed, number};
+
+const WIDTH: f64 = 460.0;
+const HEIGHT: f64 = 300.0;
+/// The plot within the picture: left, top, right, bottom.
+const PLOT: [f64; 4] = [58.0, 46.0, WIDTH - 20.0, HEIGHT - 44.0];
+const BAR: f64 = 34.0;
+/// Colours by transport, apart also for those who do not see them all; dashes where lines lie upon each other.
+const STYLE: &str = include_str!("chart.css");
+
+/// All pictures of a comparison: a name for the file, and the SVG.
+pub fn all(summaries: &[Summary]) -> Vec<(&'static str, String)> {
+    let ledger = |figure: &dyn Fn(&Summary) -> Option<f64>| -> Vec<(&Summary, Vec<f64>)> {
+        summaries.iter().filter_map(|s| Some((s, vec![figure(s)?]))).collect()
+    };
+    let cpu = ledger(&|s| Some(s.outcome.ledger.per_delivery(s.outcome.ledger.server_cpu_ns?)? / 1e3));
+    let memory = ledger(&|s| Some(s.outcome.ledger.memory_per_connection()? / 1024.0));
+    let bytes = |s| Some(bytes(s)?.to_vec());
+    let bytes: Vec<(&Summary, Vec<f64>)> = summaries.iter().filter_map(|s| Some((s, bytes(s)?))).collect();
+    vec![
+        ("latency", latency(summaries)),
+        ("deliveries", deliveries(summaries)),
+        ("cpu", bars("Server CPU per delivery, µs", &cpu)),
+        ("bytes", bars("Bytes per delivery: to the client, and (paler) from it", &bytes)),
+        ("memory", bars("Server memory per idle connection, KiB", &memory)),
+    ]
+}
+
+fn bytes(summary: &Summary) -> Option<[f64; 2]> {
+    let ledger = &summary.outcome.ledger;
+    Some([ledger.per_delivery(ledger.traffic.bytes_in)?, ledger.per_delivery(ledger.traffic.bytes_out)?])
+}
+
+/// An axis: its label, its marks, and where a value lies on it, from 0 to 1.
+struct Axis {
+    label: &'static str,
+    marks: Vec<(f64, String)>,
+    scale: Box<dyn Fn(f64) -> f64>,
+}
+
+/// One line: its transport's name, and its points, of which those from `doubtful` on have too little behind them.
+struct Line {
+    name: String,
+    points: Vec<(f64, f64)>,
+    doubtful: usize,
+}
+
+/// Latency by percentile, both axes logarithmic: the x axis in 1 / (1 - q), so that the tail has room.
+fn latency(summaries: &[Summary]) -> String {
+    const NINES: f64 = 3.0;
+    let line = |s: &Summary| {
+        let steps = (0..=150).map(|i| f64::from(i) / 150.0 * NINES).map(|nines| (nines, 1.0 - 10_f64.powf(-nines)));
+        let (times, messages) = (&s.outcome.latency, s.outcome.publishing.acked);
+        let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
+        let doubtful =
+            steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
+        let point = |&(nines, share): &(f64, f64)| Some((nines, times.quantile(share)?.as_secs_f64().max(1e-6) * 1e3));
+        Line { name: s.mode.to_string(), points: steps.iter().filter_map(point).collect(), doubtful }
+    };
+    let lines: Vec<Line> = summaries.iter().map(line).collect();
+    let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), ms| (low.min(ms), high.max(ms)));
+    let (low, high) = if low > high { (0.0, 1.0) } else { (low.log10().floor(), high.log10().ceil()) };
+    let high = high.max(low + 1.0);
+    let decades = (low as i32..=high as i32).map(|decade| 10_f64.powi(decade));
+    let percentiles = [(0.0, "0"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9")];
+    let x = Axis {
+        label: "% of deliveries, at most so late",
+        marks: percentiles.iter().map(|&(share, text)| (-f64::log10(1.0 - share), text.into())).collect(),
+        scale: Box::new(|nines| nines / NINES),
+    };
+    let y = Axis {
+        label: "ms",
+        marks: decades.map(|ms| (ms, format!("{ms}"))).collect(),
+        scale: Box::new(move |ms| (ms.log10() - low) / (high - low)),
+    };
+    plot("Delivery latency by percentile", &describe(summaries), &x, &y, &lines)
+}
+
+fn describe(summaries: &[Summary]) -> String {
+    let ms =
+        |s: &Summary, share| s.outcome.latency.quantile(share).map_or("-".into(), |t| number(t.as_secs_f64() * 1e3));
+    let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.mode, ms(s, 0.5), ms(s, 0.99));
+    summaries.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+fn deliveries(summaries: &[Summary]) -> String {
+    let line = |s: &Summary| {
+        let points: Vec<(f64, f64)> = s.flow().enumerate().map(|(i, flow)| (i as f64 + 0.5, flow)).collect();
+        Line { name: s.mode.to_string(), doubtful: if s.is_valid() { points.len() } else { 0 }, points }
+    };
+    let lines: Vec<Line> = summaries.iter().map(line).collect();
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let seconds = points().map(|point| point.0 + 0.5).fold(1.0, f64::max);
+    let step = step(points().map(|point| point.1).fold(1.0, f64::max));
+    let top = (points().map(|point| point.1).fold(1.0, f64::max) / step).ceil() * step;
+    let every = (seconds / 6.0).ceil().max(1.0);
+    let marks = |last: f64, step: f64| (0..).map(move |i| f64::from(i) * step).take_while(move |x| *x <= last * 1.0001);
+    let x = Axis {
+        label: "seconds of the measuring window",
+        marks: marks(seconds, every).map(|x| (x, format!("{x}"))).collect(),
+        scale: Box::new(move |x| x / seconds),
+    };
+    let y = Axis {
+        label: "deliveries/s",
+        marks: marks(top, step).map(|y| (y, thousands(y))).collect(),
+        scale: Box::new(move |y| y / top),
+    };
+    let mean = |s: &Summary| s.flow().sum::<f64>() / s.outcome.series.len().max(1) as f64;
+    let text: Vec<String> =
+        summaries.iter().map(|s| format!("{}: {} per second on average.", s.mode, number(mean(s)))).collect();
+    plot("Deliveries over time", &text.join(" "), &x, &y, &lines)
+}
+
+/// A round distance for four or five marks up to a value.
+fn step(top: f64) -> f64 {
+    let rough = top / 4.0;
+    let decade = 10_f64.powf(rough.log10().floor());
+    [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * decade).into_iter().find(|step| *step >= rough).unwrap_or(rough)
+}
+
+fn thousands(value: f64) -> String {
+    if value >= 1e6 {
+        format!("{}M", value / 1e6)
+    } else if value >= 1e4 {
+        format!("{}k", value / 1e3)
+    } else {
+        format!("{value}")
+    }
+}
+
+fn open(title: &str, description: &str, height: f64) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" class=\"chart\">\
+         <title>{title}</title><desc>{description}</desc><style>{STYLE}</style>\
+         <rect class=\"c-back\" width=\"{WIDTH}\" height=\"{height}\" rx=\"8\"/>\
+         <text class=\"c-title\" x=\"12\" y=\"20\">{title}</text>"
+    )
+}
+
+fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
+    let [left, top, right, bottom] = PLOT;
+    let at = |point: &(f64, f64)| {
+        let (x, y) = ((x.scale)(point.0), (y.scale)(point.1));
+        format!("{:.1},{:.1}", left + x * (right - left), bottom - y * (bottom - top))
+    };
+    let mut out = open(title, description, HEIGHT);
+    for (value, text) in &y.marks {
+        let height = bottom - (y.scale)(*value) * (bottom - top);
+        let _ = write!(out, "<path class=\"c-grid\" d=\"M{left} {height:.1}H{right}\"/>");
+        let _ =
+            write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{:.1}\">{text}</text>", left - 6.0, height + 4.0);
+    }
+    for (value, text) in &x.marks {
+        let place = left + (x.scale)(*value) * (right - left);
+        let _ = write!(out, "<text class=\"c-mark c-mid\" x=\"{place:.1}\" y=\"{}\">{text}</text>", bottom + 16.0);
+    }
+    let _ = write!(
+        out,
+        "<text class=\"c-mark c-mid\" x=\"{}\" y=\"{}\">{}</text>",
+        (left + right) / 2.0,
+        HEIGHT - 8.0,
+        x.label
+    );
+    let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{right}\" y=\"20\">{}</text>", y.label);
+    for (i, Line { name, points, doubtful }) in lines.iter().enumerate() {
+        let (sure, doubt) = (&points[..*doubtful], &points[doubtful.saturating_sub(1)..]);
+        for (class, part) in [("", sure), (" c-doubt", doubt)] {
+            let part: Vec<String> = part.iter().map(at).collect();
+            if part.len() > 1 {
+                let _ = write!(out, "<polyline class=\"c-line c-{name}{class}\" points=\"{}\"/>", part.join(" "));
+            }
+        }
+        let place = 12.0 + i as f64 * (WIDTH - 24.0) / lines.len() as f64;
+        let _ = write!(out, "<path class=\"c-line c-{name}\" d=\"M{place:.1} 35h20\"/>");
+        let _ = write!(out, "<text class=\"c-mark\" x=\"{:.1}\" y=\"39\">{name}</text>", place + 25.0);
+    }
+    out + "</svg>"
+}
+
+/// A bar for each transport, in one or two parts.
+fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
+    let (left, right) = (84.0, WIDTH - 84.0);
+    let most = rows.iter().map(|(_, parts)| parts.iter().sum()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    let values = |parts: &[f64]| parts.iter().map(|&value| number(value)).collect::<Vec<_>>().join(" + ");
+    let text: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.mode, values(parts))).collect();
+    let mut out = open(title, &text.join(" "), 40.0 + rows.len() as f64 * BAR);
+    for (i, (summary, parts)) in rows.iter().enumerate() {
+        let (top, mode) = (36.0 + i as f64 * BAR, summary.mode);
+        let doubt = if summary.is_valid() { "" } else { " c-doubt" };
+        let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{}\">{mode}</text>", left - 8.0, top + 16.0);
+        let mut place = left;
+        for (value, class) in parts.iter().zip(["c-bar", "c-bar c-pale"]) {
+            let width = value / most * (right - left);
+            let _ = write!(
+                out,
+                "<rect class=\"{class} c-{mode}{doubt}\" x=\"{place:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"22\"/>"
+            );
+            place += width;
+        }
+        let _ = write!(
+            out,
+            "<text class=\"c-mark\" x=\"{:.1}\" y=\"{}\">{}</text>",
+            place + 6.0,
+            top + 16.0,
+            values(parts)
+        );
+    }
+    out + "</svg>"
+}

@@ -1,0 +1,61 @@
+//! The trials of each transport brought together over the blocks: what every kind of report shows.
+
+use crate::client::Transport;
+use crate::comparison::{Comparison, Trial};
+use crate::judge::verdict::Kind;
+use crate::outcome::Outcome;
+
+/// One transport in a comparison.
+pub struct Summary {
+    /// The transport.
+    pub mode: Transport,
+    /// Its valid trials merged; all of them if none is valid.
+    pub outcome: Outcome,
+    /// How many trials are valid.
+    pub valid: usize,
+    /// How many there are.
+    pub trials: usize,
+    /// Valid, or why the first trial that is not valid is not.
+    pub kind: Kind,
+}
+
+impl Summary {
+    /// The transports of a comparison, in the order of all reports.
+    pub fn of(comparison: &Comparison) -> Vec<Self> {
+        let modes = Transport::ALL.iter();
+        modes.filter_map(|&mode| Self::merge(mode, &comparison.trials)).collect()
+    }
+
+    fn merge(mode: Transport, trials: &[Trial]) -> Option<Self> {
+        let trials: Vec<&Trial> = trials.iter().filter(|trial| trial.outcome.mode == mode).collect();
+        let valid: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.verdict.kind == Kind::Valid).collect();
+        let counted = if valid.is_empty() { &trials } else { &valid };
+        let (first, others) = counted.split_first()?;
+        let mut outcome = first.outcome.clone();
+        others.iter().for_each(|trial| outcome.merge(&trial.outcome));
+        // What went wrong is never left out, whatever the measurement is worth.
+        outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
+        let kind = if valid.is_empty() { first.verdict.kind } else { Kind::Valid };
+        Some(Self { mode, outcome, valid: valid.len(), trials: trials.len(), kind })
+    }
+
+    /// Whether its figures may be believed at all.
+    pub fn is_valid(&self) -> bool {
+        self.kind == Kind::Valid
+    }
+
+    /// The verdict in words.
+    pub fn verdict(&self) -> String {
+        match self.trials {
+            1 => self.kind.to_string(),
+            trials if self.is_valid() => format!("valid, {} of {trials}", self.valid),
+            trials => format!("{}, {trials} of {trials}", self.kind),
+        }
+    }
+
+    /// Deliveries per second, in each second of the window, averaged over the merged trials.
+    pub fn flow(&self) -> impl Iterator<Item = f64> + '_ {
+        let trials = self.valid.max(1) as f64;
+        self.outcome.series.iter().map(move |&n| n as f64 / trials)
+    }
+}
