@@ -1,6 +1,7 @@
 //! What a simulated client is: [`Client`] for what differs between transports, [`Transport`] for which there are.
 
 mod http;
+mod long_poll;
 mod poller;
 mod protocol;
 mod short_poll;
@@ -16,6 +17,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 pub use self::http::{Headers, Http};
+pub use self::long_poll::LongPoll;
 pub use self::protocol::{Gap, GapReason};
 pub use self::short_poll::ShortPoll;
 pub use self::wire::{Meter, Totals};
@@ -28,13 +30,15 @@ use crate::clock::{Nanos, nanos};
 pub enum Transport {
     /// The client asks again and again.
     ShortPoll,
+    /// The question waits at the server.
+    LongPoll,
     /// Frames both ways on one socket.
     Ws,
 }
 
 impl Transport {
     /// All of them, in the order of the reports.
-    pub const ALL: &[Self] = &[Self::ShortPoll, Self::Ws];
+    pub const ALL: &[Self] = &[Self::ShortPoll, Self::LongPoll, Self::Ws];
 
     /// Whether one request is enough for all messages; otherwise each answer has to be asked for.
     pub fn streams(self) -> bool {
@@ -55,6 +59,10 @@ macro_rules! with_client {
         match $transport {
             $crate::client::Transport::ShortPoll => {
                 type $client = $crate::client::ShortPoll;
+                $expression
+            }
+            $crate::client::Transport::LongPoll => {
+                type $client = $crate::client::LongPoll;
                 $expression
             }
             $crate::client::Transport::Ws => {

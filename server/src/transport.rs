@@ -1,5 +1,6 @@
 //! The transports: one line and one file each; none knows another.
 
+mod long_poll;
 mod short_poll;
 mod ws;
 
@@ -12,5 +13,8 @@ use crate::App;
 
 /// What a client may subscribe with.
 pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/short-poll", get(short_poll::handle)).route("/ws", get(ws::handle))
+    Router::new()
+        .route("/short-poll", get(short_poll::handle))
+        .route("/long-poll", get(long_poll::handle))
+        .route("/ws", get(ws::handle))
 }

@@ -1,0 +1,68 @@
+//! Long polling: the question waits at the server until there is an answer, and the next one is asked at once
+//! (RFC 6202 section 2.1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use hyper::HeaderMap;
+use tokio::time::timeout;
+
+use crate::App;
+use crate::answer;
+use crate::error::{ApiError, Invalid};
+use crate::log::After;
+use crate::query::{Query, excerpt};
+
+/// How long a question waits that does not say: proxies cut a silent one at 30 to 60 s.
+const HOLD: Duration = Duration::from_secs(25);
+/// The longest one may ask for.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// `GET /long-poll?room=R&after=C&wait=25s`.
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (after, wait) = (query.after()?, wait(query.get("wait").as_deref())?);
+    let log = app.rooms.get(&query.room()?)?;
+    // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
+    let held = match after {
+        After::Cursor(_) => timeout(wait, log.subscribe(after).next()).await.ok().flatten(),
+        After::Oldest | After::Latest => None,
+    };
+    // The hold has ended, or the server drains: whatever there is, by now nothing.
+    let batch = held.unwrap_or_else(|| log.read(after));
+    Ok(answer::poll(&app, &headers, after, &batch, "no-store"))
+}
+
+/// `wait=25s` or `wait=500ms`, 0 to 60 s.
+fn wait(text: Option<&str>) -> Result<Duration, Invalid> {
+    let Some(text) = text else { return Ok(HOLD) };
+    let milliseconds = text.strip_suffix("ms").map(|digits| (digits, 1));
+    let parsed = milliseconds.or(text.strip_suffix('s').map(|digits| (digits, 1000))).and_then(|(digits, unit)| {
+        let number: u64 = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+        number.checked_mul(unit).map(Duration::from_millis)
+    });
+    parsed.filter(|wait| *wait <= LONGEST).ok_or_else(|| {
+        Invalid::new("wait", format!("wait must be 0 to 60 s, such as 500ms or 25s, found {}", excerpt(text)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_takes_milliseconds_and_seconds_up_to_a_minute() {
+        assert_eq!(wait(None), Ok(HOLD));
+        for (text, ms) in [("0s", 0), ("0ms", 0), ("500ms", 500), ("25s", 25_000), ("60000ms", 60_000)] {
+            assert_eq!(wait(Some(text)), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "25", "-1s", "61s", "60001ms", "1e18", "1e1s", "NaN", "1.5s", "99999999999999999999s"] {
+            assert_eq!(wait(Some(text)).unwrap_err().parameter, "wait", "{text}");
+        }
+    }
+}
