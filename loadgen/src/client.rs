@@ -5,6 +5,7 @@ mod long_poll;
 mod poller;
 mod protocol;
 mod short_poll;
+mod sse;
 mod wire;
 mod ws;
 
@@ -20,6 +21,7 @@ pub use self::http::{Headers, Http};
 pub use self::long_poll::LongPoll;
 pub use self::protocol::{Gap, GapReason};
 pub use self::short_poll::ShortPoll;
+pub use self::sse::Sse;
 pub use self::wire::{Meter, Totals};
 pub use self::ws::Ws;
 use crate::clock::{Nanos, nanos};
@@ -32,17 +34,19 @@ pub enum Transport {
     ShortPoll,
     /// The question waits at the server.
     LongPoll,
+    /// One answer that never ends.
+    Sse,
     /// Frames both ways on one socket.
     Ws,
 }
 
 impl Transport {
     /// All of them, in the order of the reports.
-    pub const ALL: &[Self] = &[Self::ShortPoll, Self::LongPoll, Self::Ws];
+    pub const ALL: &[Self] = &[Self::ShortPoll, Self::LongPoll, Self::Sse, Self::Ws];
 
     /// Whether one request is enough for all messages; otherwise each answer has to be asked for.
     pub fn streams(self) -> bool {
-        matches!(self, Self::Ws)
+        matches!(self, Self::Sse | Self::Ws)
     }
 }
 
@@ -63,6 +67,10 @@ macro_rules! with_client {
             }
             $crate::client::Transport::LongPoll => {
                 type $client = $crate::client::LongPoll;
+                $expression
+            }
+            $crate::client::Transport::Sse => {
+                type $client = $crate::client::Sse;
                 $expression
             }
             $crate::client::Transport::Ws => {

@@ -94,12 +94,14 @@ pub(crate) fn encode(draft: &Draft, seq: u64, at: u64) -> Bytes {
 pub enum Format {
     /// The body of a poll's answer: `{"cursor":…,"messages":[…]}`.
     Json,
+    /// One server-sent event per message, its cursor as the event's id.
+    Sse,
     /// One WebSocket text frame per message.
     Ws,
 }
 
 impl Format {
-    pub(crate) const COUNT: usize = 2;
+    pub(crate) const COUNT: usize = 3;
 
     /// Merges messages into one contiguous run of bytes; `cursor` is where a reader stands after them.
     pub(crate) fn merge(self, cursor: Cursor, messages: &[Bytes]) -> Bytes {
@@ -115,6 +117,13 @@ impl Format {
                     out.put_slice(message);
                 }
                 out.put_slice(b"]}");
+            }
+            Self::Sse => {
+                for (seq, message) in (cursor.seq + 1 - messages.len() as u64..).zip(messages) {
+                    out.put_slice(format!("id: {}\ndata: ", Cursor { seq, ..cursor }).as_bytes());
+                    out.put_slice(message);
+                    out.put_slice(b"\n\n");
+                }
             }
             Self::Ws => messages.iter().for_each(|message| text_frame(message.clone(), &mut out)),
         }

@@ -2,6 +2,7 @@
 
 mod long_poll;
 mod short_poll;
+mod sse;
 mod ws;
 
 use std::sync::Arc;
@@ -16,5 +17,6 @@ pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/short-poll", get(short_poll::handle))
         .route("/long-poll", get(long_poll::handle))
+        .route("/sse", get(sse::handle))
         .route("/ws", get(ws::handle))
 }

@@ -127,6 +127,13 @@ impl Http {
         self.exchange(request).await
     }
 
+    /// `GET` of a stream, which is read by the caller.
+    pub(super) async fn open(&mut self, path: &str, accept: &'static str) -> Result<Incoming, Failure> {
+        let mut request = self.request(Method::GET, path, Bytes::new())?;
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
+        Ok(self.begin(request).await?.1)
+    }
+
     /// Publishes a draft with `POST`; returns where the message stands.
     pub async fn publish(&mut self, path: &str, draft: String) -> Result<Cursor, Failure> {
         let mut request = self.request(Method::POST, path, draft.into())?;

@@ -1,0 +1,108 @@
+//! Server-sent events: one request whose answer never ends, read event by event.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::protocol::{Message, Position, parse};
+use super::{After, Client, Event, Failure, Gap, Http, Target};
+use crate::clock::{Nanos, now};
+
+/// A client that reads a stream of events.
+pub struct Sse {
+    body: Incoming,
+    /// What has come of an event that is not yet whole.
+    rest: Vec<u8>,
+    // The connection lives as long as its sender.
+    _http: Http,
+}
+
+impl Client for Sse {
+    async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
+        let mut http = Http::connect(target, "sse.html").await?;
+        let body = http.open(&format!("/sse{}", after.query(&target.room)), "text/event-stream").await?;
+        let mut client = Self { body, rest: Vec::new(), _http: http };
+        while events.is_empty() {
+            client.next(events).await?;
+        }
+        match &events[0] {
+            Event::Hello(_) => Ok(client),
+            other => Err(Failure::Protocol(format!("the first event was {other:?} and not the hello"))),
+        }
+    }
+
+    async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
+        let mut frame = self.body.frame().await;
+        loop {
+            let received = now();
+            let whole = frame.ok_or_else(|| Failure::Io("the stream ended".into()))?.map_err(super::http::io)?;
+            self.take(&whole.into_data().unwrap_or_default(), received, events)?;
+            // What is already here belongs to the same wake-up.
+            match self.body.frame().now_or_never() {
+                Some(more) => frame = more,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn close(self) {}
+}
+
+impl Sse {
+    fn take(&mut self, bytes: &Bytes, received: Nanos, events: &mut Vec<Event>) -> Result<(), Failure> {
+        self.rest.extend_from_slice(bytes);
+        let mut begin = 0;
+        while let Some(length) = self.rest[begin..].windows(2).position(|pair| pair == b"\n\n") {
+            let text = std::str::from_utf8(&self.rest[begin..begin + length]);
+            let text = text.map_err(|_| Failure::Protocol("an event is not UTF-8".into()))?;
+            events.extend(read(text, received)?);
+            begin += length + 2;
+        }
+        self.rest.drain(..begin);
+        Ok(())
+    }
+}
+
+/// Reads one event; `None` for a comment (HTML standard, section 9.2.6).
+fn read(text: &str, received: Nanos) -> Result<Option<Event>, Failure> {
+    let (mut kind, mut data, mut id) = ("message", None, None);
+    for line in text.lines() {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => kind = value,
+            "data" => data = Some(value),
+            "id" => id = Some(value),
+            _ => {}
+        }
+    }
+    let Some(data) = data.map(str::as_bytes) else { return Ok(None) };
+    let event = match kind {
+        "hello" => Event::Hello(parse::<Position>(data)?.cursor),
+        "gap" => Event::Gap(parse::<Gap>(data)?),
+        _ => parse::<Message<'_>>(data)?.into_event(received, None),
+    };
+    match &event {
+        // A browser resumes from the id: one that is not the message's own would lose or double messages.
+        Event::Message(delivery) if !id.is_some_and(|id| id.ends_with(&format!("-{}", delivery.seq))) => {
+            Err(Failure::Protocol(format!("message {} has the id {id:?}", delivery.seq)))
+        }
+        _ => Ok(Some(event)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_retry_are_no_events_and_a_wrong_id_is_noticed() {
+        assert_eq!(read(":", 0), Ok(None));
+        assert_eq!(read("retry: 1000", 0), Ok(None));
+        let message = |id: &str| read(&format!("id: {id}\ndata: {{\"seq\":3,\"text\":\"hi\"}}"), 7);
+        assert!(matches!(message("abcdefgh-3"), Ok(Some(Event::Message(delivery))) if delivery.received == 7));
+        assert!(message("abcdefgh-13").is_err());
+        assert!(message("abcdefgh-4").is_err());
+    }
+}

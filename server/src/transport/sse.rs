@@ -1,0 +1,89 @@
+//! Server-sent events: one answer that never ends (HTML standard, section 9.2).
+//!
+//! The body yields the log's shared bytes as they are; axum's `sse::Event` would encode each for each connection.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper::{HeaderMap, header};
+
+use crate::App;
+use crate::error::ApiError;
+use crate::log::{After, Subscription};
+use crate::message::Format;
+use crate::pulse::{Beat, Follower};
+use crate::query::{Query, position};
+
+/// How long a browser waits before it connects again, in milliseconds.
+const RETRY: u32 = 1000;
+/// A comment: a sign of life that no listener sees.
+const COMMENT: &[u8] = b":\n\n";
+
+/// `GET /sse?room=R&after=C`; a browser that reconnects says `Last-Event-ID`, which wins over `after`.
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = match headers.get("last-event-id") {
+        Some(id) => position("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
+        None => query.after()?,
+    };
+    let subscription = app.rooms.get(&query.room()?)?.subscribe(after);
+    let cursor = subscription.cursor();
+    // A gap comes next if the client stands elsewhere. Its id must be the first: were the connection cut before it, a
+    // browser that had taken the hello's would resume behind the gap and never be told.
+    let id = match after {
+        After::Cursor(seen) if seen != cursor => String::new(),
+        _ => format!("id: {cursor}\n"),
+    };
+    let hello = format!("retry: {RETRY}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
+    let events = Events { pulse: app.pulse.follow(), app, subscription, hello: Some(hello.into()) };
+    let stream = unfold(events, async |mut events| {
+        let bytes = events.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(bytes)), events))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // nginx would collect the events until its buffer is full.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::new(StreamBody::new(stream))).into_response())
+}
+
+struct Events {
+    app: Arc<App>,
+    subscription: Subscription,
+    pulse: Follower,
+    hello: Option<Bytes>,
+}
+
+impl Events {
+    /// What is to be written next: everything pending in one piece; `None` ends the stream.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(hello) = self.hello.take() {
+            return Some(hello);
+        }
+        loop {
+            tokio::select! {
+                batch = self.subscription.next() => {
+                    let batch = batch?;
+                    self.app.stats.delivered(&batch);
+                    let messages = batch.encoded(Format::Sse);
+                    let Some(gap) = batch.gap else { return Some(messages) };
+                    let gap_event = format!("id: {}\nevent: gap\ndata: {}\n\n", gap.cursor, serde_json::json!(gap));
+                    return Some([gap_event.as_bytes(), &messages].concat().into());
+                }
+                beat = self.pulse.beat() => if beat == Beat::Alive { return Some(Bytes::from_static(COMMENT)) },
+            }
+        }
+    }
+}
