@@ -11,6 +11,7 @@ needs=(
     "curl, a client that knows nothing of us|command -v curl|curl"
     "Chromium, for the pages|command -v chromium|chromium"
     "ChromeDriver, for the pages|command -v chromedriver|chromium-driver"
+    "nginx, a proxy in front|test -x /usr/sbin/nginx|nginx-light"
     "Python's websockets, a client that knows nothing of us|/usr/bin/python3 -c 'import websockets'|python3 python3-websockets"
 )
 

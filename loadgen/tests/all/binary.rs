@@ -39,15 +39,15 @@ const TINY: &str = "--clients 8 --room-size 4 --rate 20 --interval 50ms --warmup
 #[test]
 fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
     let folder = Folder::new("compare");
-    let output = run(&format!("compare {TINY} --out {} --name tiny", folder.0.display()));
+    let output = run(&format!("compare {TINY} --blocks 2 --out {} --name tiny", folder.0.display()));
     let (table, progress) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{table}{progress}");
-    assert!(table.contains("short-poll") && table.contains("ws"), "{table}");
+    assert!(["short-poll", "long-poll", "sse", "ws"].iter().all(|mode| table.contains(mode)), "{table}");
     assert!(table.contains("0 / 0 / 0"), "{table}");
 
     let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
     assert!(
-        progress.contains(&result.join("comparison.md").display().to_string()),
+        progress.contains(&result.join("comparison.html").display().to_string()),
         "says where the report is: {progress}"
     );
     let json: serde_json::Value =
@@ -59,12 +59,30 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
         assert!(outcome["owed"].as_u64().unwrap() > 0, "{outcome}");
     }
 
-    let before = std::fs::read_to_string(result.join("comparison.md")).unwrap();
-    std::fs::remove_file(result.join("comparison.md")).unwrap();
+    assert_eq!(json["trials"].as_array().unwrap().len(), 2 * 4, "each transport once in each block");
+
+    let reports =
+        ["comparison.md", "comparison.html", "latency.svg", "deliveries.svg", "cpu.svg", "bytes.svg", "memory.svg"];
+    let read = || reports.map(|name| std::fs::read_to_string(result.join(name)).unwrap());
+    let before = read();
+    reports.iter().for_each(|name| std::fs::remove_file(result.join(name)).unwrap());
     let again = run(&format!("report {}", result.display()));
-    assert_eq!(again.status.code(), Some(0));
-    assert_eq!(text(&again.stdout), table);
-    assert_eq!(std::fs::read_to_string(result.join("comparison.md")).unwrap(), before);
+    assert_eq!((again.status.code(), text(&again.stdout)), (Some(0), table));
+    assert!(read() == before, "the same reports, from the JSON alone");
+    let page = &before[1];
+    let outside = ["src=", "href=", "url(", "@import", "<script"];
+    assert!(outside.iter().all(|way| !page.contains(way)), "the page needs nothing but itself");
+}
+
+#[test]
+fn what_a_person_typed_is_text_in_the_page() {
+    let folder = Folder::new("hostile");
+    let out = folder.0.join("<script>alert(1)</script>");
+    let mut command = loadgen(&format!("compare --mode ws {TINY} --blocks 1 --quiet --out"));
+    assert_eq!(command.arg(&out).output().unwrap().status.code(), Some(0));
+    let result = std::fs::read_dir(&out).unwrap().next().unwrap().unwrap().path();
+    let page = std::fs::read_to_string(result.join("comparison.html")).unwrap();
+    assert!(page.contains("&#60;script&#62;") && !page.contains("<script"), "the command is escaped");
 }
 
 #[test]

@@ -1,0 +1,215 @@
+//! The demo pages when the server or the connection to it goes away.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::browser::Browser;
+use crate::helper::TestServer;
+use crate::pages::{PAGES, open_all};
+
+const NEW_EPOCH: &str =
+    "The room has started anew, with a new server or after a long rest. What had not arrived before is lost.";
+/// How long the long-polling page lets the server wait.
+const HOLD: Duration = Duration::from_secs(25);
+/// What a proxy says that has lost its server.
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn every_page_comes_back_after_a_restart_and_loses_nothing_that_was_typed() {
+    let (mut program, browser) = (Program::start(0).await, Browser::start().await);
+    let mut tabs = Vec::new();
+    for page in PAGES {
+        let tab = browser.open(&format!("http://{}{page}?room={page}", program.addr)).await;
+        tab.send("before").await;
+        tab.lists(&["before"]).await;
+        tabs.push(tab);
+    }
+    let mut shown = vec!["before"];
+    for (killed, while_away) in [(false, ["a", "b"]), (true, ["c", "d"])] {
+        let port = program.addr.port();
+        program.end(killed).await;
+        for tab in &tabs {
+            tab.is("retrying").await;
+            for text in while_away {
+                tab.send(text).await;
+            }
+            tab.until("#pending .status", |states| states == ["sending…", "sending…"]).await;
+        }
+        program = Program::start(port).await;
+        shown.push(NEW_EPOCH);
+        shown.extend(while_away);
+        for tab in &tabs {
+            tab.lists(&shown).await;
+            tab.is("open").await;
+            tab.until("#pending li", <[_]>::is_empty).await;
+        }
+    }
+    assert_eq!(unexpected(&browser).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn every_page_resumes_after_a_cut_and_misses_nothing() {
+    let (server, browser) = (TestServer::start(""), Browser::start().await);
+    let forwarder = Forwarder::start(server.addr).await;
+    let tabs = open_all(&browser, forwarder.addr, "").await;
+    let [_, _, event_stream, _] = &tabs[..] else { panic!("four tabs") };
+    let mut cursor = server.publish("before").await;
+    let mut shown = vec!["before"];
+    for tab in &tabs {
+        tab.lists(&shown).await;
+    }
+    let resumed = "GET /sse?room=lobby HTTP/1.1 and Last-Event-ID: CURSOR";
+    let came_back = "GET /sse?room=lobby&after=CURSOR HTTP/1.1";
+    let cuts = [
+        ("", "the browser makes a new one", resumed, &["1", "2"][..]),
+        // Nothing to tell afterwards: a page must not wait for the next message to find that it is back.
+        ("", "the browser makes a new one", resumed, &[]),
+        // An error for an answer ends an event stream for good: then the page itself comes back.
+        (UNAVAILABLE, "HTTP status 503", came_back, &["3", "4"]),
+    ];
+    for (answer, why, expected, while_away) in cuts {
+        forwarder.cut(answer);
+        for tab in &tabs {
+            tab.is("retrying").await;
+        }
+        event_stream.until("#detail", |detail| detail[0].ends_with(why)).await;
+        let expected = expected.replace("CURSOR", &cursor);
+        for text in while_away {
+            cursor = server.publish(text).await;
+        }
+        forwarder.restore();
+        let restored = Instant::now();
+        shown.extend(while_away);
+        for tab in &tabs {
+            tab.lists(&shown).await;
+            tab.is("open").await;
+        }
+        assert!(restored.elapsed() < HOLD);
+        assert_eq!(forwarder.last_event_stream(), expected);
+    }
+    assert_eq!(unexpected(&browser).await, [""; 0]);
+}
+
+/// What the console says besides that requests have failed.
+async fn unexpected(browser: &Browser) -> Vec<String> {
+    let failed = ["net::ERR_", "503 (Service Unavailable)", "WebSocket connection to"];
+    let complaints = browser.complaints().await.into_iter();
+    complaints.filter(|complaint| !failed.iter().any(|failure| complaint.contains(failure))).collect()
+}
+
+/// Stands between a browser and a server, and can cut all connections: until it is restored, each request over a new
+/// one is answered with a text of the test's, or with nothing, and the connection closed.
+struct Forwarder {
+    addr: SocketAddr,
+    cut: watch::Sender<Option<&'static str>>,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Forwarder {
+    async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let (cut, heard) = (watch::Sender::new(None), Arc::<Mutex<Vec<String>>>::default());
+        let (state, log) = (cut.subscribe(), Arc::clone(&heard));
+        tokio::spawn(async move {
+            while let Ok((browser, _)) = listener.accept().await {
+                let (mut state, log) = (state.clone(), Arc::clone(&log));
+                tokio::spawn(async move {
+                    let answer = *state.borrow_and_update();
+                    tokio::select! {
+                        _ = carry(browser, server, answer, &log) => {}
+                        _ = state.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { addr, cut, heard }
+    }
+
+    fn cut(&self, answer: &'static str) {
+        self.cut.send_replace(Some(answer));
+    }
+
+    fn restore(&self) {
+        self.cut.send_replace(None);
+    }
+
+    /// The first line of the last request for one, and the header by which a browser resumes.
+    fn last_event_stream(&self) -> String {
+        let heard = self.heard.lock().unwrap();
+        let head = heard.iter().rfind(|head| head.starts_with("GET /sse?")).expect("a request");
+        let resumes = |line: &&str| line.to_lowercase().starts_with("last-event-id:");
+        head.lines().take(1).chain(head.lines().filter(resumes)).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+/// Carries one connection to the server, or answers it, and notes what the browser says.
+async fn carry(
+    browser: TcpStream,
+    server: SocketAddr,
+    answer: Option<&str>,
+    heard: &Mutex<Vec<String>>,
+) -> io::Result<()> {
+    let (mut from_browser, mut to_browser) = browser.into_split();
+    let (mut from_server, mut to_server) = TcpStream::connect(server).await?.into_split();
+    let ask = async {
+        let mut said = vec![0; 16 * 1024];
+        loop {
+            let count = from_browser.read(&mut said).await?;
+            if count == 0 {
+                return Ok(());
+            }
+            heard.lock().unwrap().push(String::from_utf8_lossy(&said[..count]).into_owned());
+            if answer.is_some() {
+                return Ok(());
+            }
+            to_server.write_all(&said[..count]).await?;
+        }
+    };
+    let Some(answer) = answer else {
+        return tokio::select! {
+            asked = ask => asked,
+            answered = copy(&mut from_server, &mut to_browser) => answered.map(drop),
+        };
+    };
+    ask.await?;
+    to_browser.write_all(answer.as_bytes()).await
+}
+
+/// The server as a process of its own, which can be started again on the same port, and killed.
+struct Program {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Program {
+    async fn start(port: u16) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
+            .args(["--print-addr", "--exit-with-stdin", "--port", &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the server starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        let line = BufReader::new(stdout).lines().next_line().await.expect("text").expect("the address");
+        Self { child, addr: line.parse().expect("an address") }
+    }
+
+    /// Ends it, after a drain or without one.
+    async fn end(mut self, killed: bool) {
+        if killed {
+            self.child.kill().await.expect("it can be killed");
+        }
+        drop(self.child.stdin.take());
+        self.child.wait().await.expect("it ends");
+    }
+}

@@ -1,0 +1,134 @@
+//! Server-sent events from outside, byte by byte; a real `EventSource` is in `resume`.
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::helper::TestServer;
+use crate::raw::PATIENCE;
+
+/// A stream of events, read as text.
+struct Stream {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Stream {
+    async fn open(server: &TestServer, path: &str) -> Self {
+        Self::send(reqwest::Client::new().get(server.url(path))).await
+    }
+
+    async fn resume(server: &TestServer, path: &str, id: &str) -> Self {
+        Self::send(reqwest::Client::new().get(server.url(path)).header("Last-Event-ID", id)).await
+    }
+
+    async fn send(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        Self { response, text: String::new() }
+    }
+
+    /// The next event, without the empty line that ends it; `None` at the end of the stream.
+    async fn event(&mut self) -> Option<String> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let event = event.to_owned();
+                self.text = rest.to_owned();
+                return Some(event);
+            }
+            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("not silent for ever").expect("whole");
+            self.text += std::str::from_utf8(&chunk?).unwrap();
+        }
+    }
+
+    async fn next(&mut self) -> String {
+        self.event().await.expect("an event and not the end")
+    }
+}
+
+fn message(event: &str) -> serde_json::Value {
+    serde_json::from_str(event.split_once("data: ").expect("data").1).expect("JSON")
+}
+
+#[tokio::test]
+async fn the_stream_begins_with_the_cursor_and_brings_each_message_with_its_own() {
+    let server = TestServer::start("");
+    let first = server.publish("one\ntwo").await;
+    let mut stream = Stream::open(&server, "/sse").await;
+    for (name, value) in
+        [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
+    {
+        assert_eq!(stream.response.headers()[name], value);
+    }
+    let start = first.replace("-1", "-0");
+    assert_eq!(
+        stream.next().await,
+        format!("retry: 1000\nid: {start}\nevent: hello\ndata: {{\"cursor\":\"{start}\"}}")
+    );
+    let event = stream.next().await;
+    assert!(event.starts_with(&format!("id: {first}\ndata: {{\"seq\":1,")), "{event}");
+    assert_eq!(message(&event)["text"], "one\ntwo");
+    let second = server.publish("later").await;
+    assert!(stream.next().await.starts_with(&format!("id: {second}\n")));
+}
+
+#[tokio::test]
+async fn the_last_event_id_wins_over_after() {
+    let server = TestServer::start("");
+    let first = server.publish("one").await;
+    let second = server.publish("two").await;
+    server.publish("three").await;
+    let mut stream = Stream::resume(&server, &format!("/sse?after={first}"), &second).await;
+    assert!(stream.next().await.contains("event: hello"));
+    assert_eq!(message(&stream.next().await)["text"], "three");
+}
+
+#[tokio::test]
+async fn a_gap_is_an_event_of_its_own_whose_id_is_where_reading_goes_on() {
+    let server = TestServer::start("--window-messages 2");
+    let first = server.publish("one").await;
+    for text in ["two", "three", "four", "five"] {
+        server.publish(text).await;
+    }
+    let mut stream = Stream::open(&server, &format!("/sse?after={first}")).await;
+    let third = first.replace("-1", "-3");
+    let hello = stream.next().await;
+    assert_eq!(message(&hello)["cursor"], third.as_str());
+    assert!(!hello.contains("id:"), "cut here, a browser resumes from its own cursor and is told of the gap: {hello}");
+    let gap = stream.next().await;
+    assert!(gap.starts_with(&format!("id: {third}\nevent: gap\n")), "{gap}");
+    assert_eq!(message(&gap), json!({ "reason": "window", "missed": 2, "cursor": third }));
+    assert_eq!(message(&stream.next().await)["text"], "four");
+}
+
+#[tokio::test]
+async fn an_idle_stream_gives_signs_of_life_that_are_no_events() {
+    let server = TestServer::start("--heartbeat 100ms");
+    let mut stream = Stream::open(&server, "/sse").await;
+    stream.next().await;
+    assert_eq!([stream.next().await, stream.next().await], [":", ":"]);
+}
+
+#[tokio::test]
+async fn a_drain_delivers_what_is_there_and_ends_the_stream() {
+    let server = TestServer::start("");
+    let mut stream = Stream::open(&server, "/sse").await;
+    stream.next().await;
+    server.publish("the last").await;
+    server.stop().await;
+    assert_eq!(message(&stream.next().await)["text"], "the last");
+    assert_eq!(stream.event().await, None);
+}
+
+#[tokio::test]
+async fn who_leaves_is_forgotten_and_a_bad_id_is_refused_by_name() {
+    let server = TestServer::start("");
+    let mut stream = Stream::open(&server, "/sse").await;
+    stream.next().await;
+    drop(stream);
+    server.until("nobody listens any more", |stats| stats["subscribers"] == 0).await;
+    let request = reqwest::Client::new().get(server.url("/sse")).header("Last-Event-ID", "yesterday");
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    let body = answer.text().await.unwrap();
+    assert!(body.contains(r#""parameter":"Last-Event-ID""#), "{body}");
+}
