@@ -13,7 +13,6 @@ use crate::outcome::{Connections, End, Outcome, Publishing};
 use crate::pacer::Pacer;
 use crate::press::Publication;
 use crate::scenario::Scenario;
-use crate::trial::Setting;
 
 /// All that a trial leaves behind.
 pub struct Evidence {
@@ -33,6 +32,8 @@ pub struct Evidence {
     pub books: Vec<Book>,
     /// What it cost.
     pub ledger: Ledger,
+    /// How many cores loadgen had.
+    pub loadgen_cores: u64,
 }
 
 /// What was acked in one room.
@@ -44,8 +45,7 @@ struct RoomLog {
 }
 
 /// Draws up the account.
-pub fn settle(mode: Transport, setting: &Setting<'_>, mut evidence: Evidence) -> Outcome {
-    let scenario = setting.scenario;
+pub fn settle(mode: Transport, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
     let logs = logs(scenario, &evidence.publications);
     let delivered = evidence.books.iter().map(|book| book.latency.count()).sum();
     let charge = |book| charge(book, &logs, &evidence.window, evidence.deadline);
@@ -70,7 +70,7 @@ pub fn settle(mode: Transport, setting: &Setting<'_>, mut evidence: Evidence) ->
         connects: merged(|book| &book.connects),
         lateness: merged(|book| &book.lateness),
         wait_ks: wait_ks(scenario, &evidence),
-        loadgen_cores: setting.cores.loadgen.len() as u64,
+        loadgen_cores: evidence.loadgen_cores,
         failures: failures(&evidence),
         series,
         ledger: evidence.ledger,

@@ -199,9 +199,9 @@ impl<'a> Trial<'a> {
             sleep_until(now() + nanos(LAST_WAIT)).await;
         }
         let (deadline, connected, ledger) = (now(), self.connected, self.ledger);
-        let books = self.fleet.finish();
-        let evidence = Evidence { end, connected, window, deadline, publications, sent, books, ledger };
-        settle(self.mode, self.setting, evidence)
+        let (books, loadgen_cores) = (self.fleet.finish(), self.setting.cores.loadgen.len() as u64);
+        let evidence = Evidence { end, connected, window, deadline, publications, sent, books, ledger, loadgen_cores };
+        settle(self.mode, self.scenario, evidence)
     }
 }
 

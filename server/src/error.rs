@@ -4,8 +4,6 @@ use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, header};
 use serde::Serialize;
 
-use crate::publish::Unavailable;
-
 /// A value that is not accepted, with the name of the field or parameter it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
@@ -54,16 +52,6 @@ impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         let body = Explained { reason: invalid.reason, parameter: Some(invalid.parameter) };
         Self { status: StatusCode::BAD_REQUEST, body }
-    }
-}
-
-impl From<Unavailable> for ApiError {
-    fn from(unavailable: Unavailable) -> Self {
-        let status = match unavailable {
-            Unavailable::TooManyRooms { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Unavailable::Closing => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Self::new(status, unavailable.to_string())
     }
 }
 

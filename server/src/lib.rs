@@ -1,6 +1,6 @@
 //! One chat over several transports, on one shared message log.
 //!
-//! The log ([`log`]) is the only shared state: a subscriber, of any transport, is a [`log::Cursor`] into it plus a
+//! The log ([`log`]) is the only shared state: a subscriber, of any transport, is a [`cursor::Cursor`] into it plus a
 //! wake-up. There are no queues per connection. A reader that is slow finds a longer batch when it comes back, and
 //! one that fell off the retained window is told what it missed.
 //!
@@ -22,6 +22,7 @@ mod accept;
 mod answer;
 mod config;
 mod conn;
+pub mod cursor;
 pub mod error;
 pub mod log;
 pub mod message;

@@ -3,7 +3,6 @@
 //! The log never sees HTTP, never waits for a reader and holds nothing per reader but a seat to be woken in.
 
 mod batch;
-mod cursor;
 mod wake;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,8 +14,8 @@ use bytes::Bytes;
 
 use self::batch::Run;
 pub use self::batch::{Batch, Gap, GapReason};
-pub use self::cursor::{After, Cursor, Epoch, NotACursor};
 use self::wake::{Seat, Wake};
+use crate::cursor::{After, Cursor, Epoch};
 use crate::message::{self, Draft};
 
 /// The most messages one batch holds.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
+use crate::cursor::Cursor;
 use crate::error::Invalid;
-use crate::log::{Cursor, Gap};
 
 /// The longest text of a message, in bytes.
 pub const MAX_TEXT: usize = 64 * 1024;
@@ -129,15 +129,6 @@ impl Format {
         }
         out.freeze()
     }
-}
-
-/// The body of a poll's answer with a gap in it: rare, so not shared.
-pub(crate) fn with_gap(body: &[u8], gap: &Gap) -> Bytes {
-    let mut out = body.strip_suffix(b"}").expect("a poll's answer is an object").to_vec();
-    out.extend_from_slice(br#","gap":"#);
-    serde_json::to_writer(&mut out, gap).expect("a gap always encodes");
-    out.push(b'}');
-    out.into()
 }
 
 /// Appends one unmasked WebSocket text frame (RFC 6455 section 5.2).

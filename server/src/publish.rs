@@ -1,6 +1,5 @@
 //! Publishing: the one way into a log, and `POST /messages`, the way there over HTTP.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -16,36 +15,10 @@ use crate::error::{ApiError, Invalid};
 use crate::log::Published;
 use crate::message::{Draft, MAX_DRAFT};
 use crate::query::Query;
-use crate::rooms::{RoomName, Rooms};
+use crate::rooms::{RoomName, Rooms, Unavailable};
 
 /// A body over its limit is read on for so many bytes.
 const DISCARDED: usize = 8 * 1024 * 1024;
-
-/// Why a room cannot be used now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unavailable {
-    /// There are as many rooms as there may be, and none has rested long enough to go.
-    TooManyRooms {
-        /// The limit.
-        max: usize,
-    },
-    /// The server is closing down.
-    Closing,
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManyRooms { max } => {
-                write!(
-                    f,
-                    "there are {max} rooms and no more are allowed (--max-rooms); use one of them, or come back when one has rested"
-                )
-            }
-            Self::Closing => f.write_str("the server is closing down; try again"),
-        }
-    }
-}
 
 /// What every way of publishing calls. A durable or shared log would change this function alone.
 pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Published, Unavailable> {

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use hyper::http::request::Parts;
 
+use crate::cursor::After;
 use crate::error::Invalid;
-use crate::log::After;
 use crate::rooms::RoomName;
 
 /// The room of a client that names none.

@@ -1,15 +1,16 @@
 //! Name -> log: a room is made by its first use, and a rested one goes when the place is needed.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use tokio::time::Instant;
 
-use crate::error::Invalid;
+use crate::error::{ApiError, Invalid};
 use crate::log::{Log, Window};
 use crate::message::check_name;
-use crate::publish::Unavailable;
 
 /// A room nobody subscribes to is kept so long: short pollers hold nothing between their polls.
 pub const REST: Duration = Duration::from_secs(600);
@@ -23,6 +24,42 @@ impl RoomName {
     pub fn new(name: &str) -> Result<Self, Invalid> {
         check_name("room", name)?;
         Ok(Self(name.into()))
+    }
+}
+
+/// Why a room cannot be used now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// There are as many rooms as there may be, and none has rested long enough to go.
+    TooManyRooms {
+        /// The limit.
+        max: usize,
+    },
+    /// The server is closing down.
+    Closing,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyRooms { max } => {
+                write!(
+                    f,
+                    "there are {max} rooms and no more are allowed (--max-rooms); use one of them, or come back when one has rested"
+                )
+            }
+            Self::Closing => f.write_str("the server is closing down; try again"),
+        }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(unavailable: Unavailable) -> Self {
+        let status = match unavailable {
+            Unavailable::TooManyRooms { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Unavailable::Closing => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, unavailable.to_string())
     }
 }
 
@@ -105,7 +142,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::After;
+    use crate::cursor::After;
 
     fn name(text: &str) -> RoomName {
         RoomName::new(text).unwrap()

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Cursor, Epoch};
+use crate::cursor::{Cursor, Epoch};
 use crate::message::Format;
 
 /// Why a reader could not go on from where it stood.

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use crate::App;
 use crate::answer;
+use crate::cursor::After;
 use crate::error::{ApiError, Invalid};
-use crate::log::After;
 use crate::query::{Query, excerpt};
 
 /// How long a question waits that does not say: proxies cut a silent one at 30 to 60 s.

@@ -15,8 +15,9 @@ use hyper::body::Frame;
 use hyper::{HeaderMap, header};
 
 use crate::App;
+use crate::cursor::After;
 use crate::error::ApiError;
-use crate::log::{After, Subscription};
+use crate::log::Subscription;
 use crate::message::Format;
 use crate::pulse::{Beat, Follower};
 use crate::query::{Query, position};
