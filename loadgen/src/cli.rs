@@ -94,7 +94,7 @@ struct Output {
     json: bool,
 }
 
-/// How a command ended, in the order in which exit codes are chosen.
+/// How a command ended, and with which exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// A mistake in what was asked for: 2.
@@ -170,18 +170,18 @@ async fn execute(
     folder: Option<PathBuf>,
 ) -> Result<Exit> {
     check_descriptors(&scenario)?;
-    if let Some(folder) = &folder {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("--out: cannot make the folder {}", folder.display()))?;
-    }
     let server = match &target.url {
         Some(url) => Some(Sut::at(url, target.allow_remote).await?),
         None => None,
     };
+    if let Some(folder) = &folder {
+        let failed = || format!("--out: cannot make the folder {}", folder.display());
+        std::fs::create_dir_all(folder).with_context(failed)?;
+    }
     let progress = Progress::new(output.quiet);
     progress.say(&format!("{scenario}."));
     let plan = Plan { modes, blocks, scenario, server, folder: folder.clone(), command: command() };
-    let comparison = plan.run(&progress).await?;
+    let (comparison, result) = plan.run(&progress).await;
     if output.json {
         println!("{}", serde_json::to_string_pretty(&comparison)?);
     } else {
@@ -189,6 +189,10 @@ async fn execute(
     }
     if let Some(folder) = folder {
         progress.say(&format!("The report is in {}", folder.join("comparison.html").display()));
+    }
+    if let Err(error) = result {
+        eprintln!("loadgen: {error:#}");
+        return Ok(Exit::Failed);
     }
     Ok(exit(&comparison))
 }

@@ -242,6 +242,17 @@ impl fmt::Display for Failure {
     }
 }
 
+impl Failure {
+    /// What failures are counted by: what differs from one to the next is left out.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Refused(status, _) => format!("refused with {status}"),
+            Self::Protocol(_) => "protocol".into(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl std::error::Error for Failure {}
 
 #[cfg(test)]

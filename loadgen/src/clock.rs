@@ -9,7 +9,12 @@ pub type Nanos = u64;
 
 /// Now.
 pub fn now() -> Nanos {
-    let time = clock_gettime(ClockId::Monotonic);
+    time_of(ClockId::Monotonic)
+}
+
+/// The time of another clock.
+pub fn time_of(clock: ClockId) -> Nanos {
+    let time = clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 

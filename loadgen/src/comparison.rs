@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::client::Transport;
 use crate::environment::Environment;
 use crate::judge::verdict::Verdict;
 use crate::outcome::Outcome;
@@ -27,6 +28,10 @@ pub struct Comparison {
     pub command: String,
     /// On what.
     pub environment: Environment,
+    /// The running server it was measured against; without one, each trial started its own.
+    pub target: Option<String>,
+    /// The transports.
+    pub modes: Vec<Transport>,
     /// How often each transport ran.
     pub blocks: usize,
     /// With which load.
@@ -49,16 +54,20 @@ pub struct Trial {
 impl Comparison {
     /// How the trials were laid out, and how far that carries, in a sentence or two.
     pub fn design(&self) -> String {
-        let trials = |block| self.trials.iter().filter(|trial| trial.block == block).count();
-        let complete = (1..=self.blocks).filter(|&block| trials(block) > 0 && trials(block) == trials(1)).count();
-        match self.blocks {
-            1 => "One trial each, against a fresh server: it says what happened in this run, no more.".into(),
-            blocks => format!(
-                "In this run: {complete} of {blocks} blocks, each transport once in each block in random order (seed {}), \
-                 each time against a fresh server; quantiles are of all valid trials together. No claim beyond this run.",
-                self.scenario.seed
-            ),
+        let server = match &self.target {
+            Some(target) => format!("against the running server at {target}"),
+            None => "each time against a fresh server".into(),
+        };
+        if self.blocks == 1 {
+            return format!("One trial each, {server}: it says what happened in this run, no more.");
         }
+        let trials = |block| self.trials.iter().filter(|trial| trial.block == block).count();
+        let complete = (1..=self.blocks).filter(|&block| trials(block) == self.modes.len()).count();
+        format!(
+            "In this run: {complete} of {} blocks, each transport once in each block in random order (seed {}), {server}; \
+             quantiles are of all valid trials together. No claim beyond this run.",
+            self.blocks, self.scenario.seed
+        )
     }
 
     /// Writes the JSON into a folder, whole or not at all.

@@ -25,11 +25,6 @@ impl Cores {
         let (server, loadgen) = cores.split_at(cores.len() / 2);
         Self { server: server.to_vec(), loadgen: loadgen.to_vec() }
     }
-
-    /// Whether server and loadgen take time from each other.
-    pub fn are_shared(&self) -> bool {
-        self.server == self.loadgen
-    }
 }
 
 /// The cores this process may use.
@@ -58,6 +53,6 @@ mod tests {
             assert!(!server.is_empty() && server.iter().all(|core| !loadgen.contains(core)));
             assert_eq!(server.len() + loadgen.len(), n);
         }
-        assert!(Cores::of(&[3]).are_shared());
+        assert_eq!(Cores::of(&[3]), Cores { server: vec![3], loadgen: vec![3] });
     }
 }

@@ -23,7 +23,7 @@ pub struct Environment {
     pub kernel: String,
     /// loadgen's version.
     pub version: String,
-    /// The commit of the working directory, if it is a checkout.
+    /// The commit of the sources, if they are a checkout.
     pub commit: Option<String>,
     /// Whether loadgen was built with optimisation; without it no figure means anything.
     pub optimised: bool,
@@ -31,7 +31,7 @@ pub struct Environment {
 
 impl Environment {
     /// Looks around.
-    pub fn here() -> Self {
+    pub fn here(pinned: Cores) -> Self {
         let uname = rustix::system::uname();
         Self {
             cpu: CpuInfo::current()
@@ -39,7 +39,7 @@ impl Environment {
                 .and_then(|cpus| cpus.model_name(0).map(Into::into))
                 .unwrap_or_else(|| "unknown".into()),
             cores: cores::available().len(),
-            pinned: Cores::split(),
+            pinned,
             memory: Meminfo::current().map_or(0, |memory| memory.mem_total),
             kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -54,16 +54,20 @@ impl fmt::Display for Environment {
         let Self { cpu, cores, pinned, memory, kernel, version, commit, optimised } = self;
         let (memory, commit) = (*memory as f64 / f64::from(1 << 30), commit.as_deref().unwrap_or("no checkout"));
         write!(f, "On {cores} cores of {cpu}, {memory:.0} GiB, {kernel}; loadgen {version} ({commit}); ")?;
-        match pinned.are_shared() {
-            false => write!(f, "server on cores {:?}, loadgen on {:?}.", pinned.server, pinned.loadgen)?,
-            true => write!(f, "server and loadgen shared a core and took time from each other.")?,
+        let Cores { server, loadgen } = pinned;
+        match server.as_slice() {
+            [] => write!(f, "loadgen on cores {loadgen:?}, the server where it was.")?,
+            _ if server == loadgen => f.write_str("server and loadgen shared a core and took time from each other.")?,
+            _ => write!(f, "server on cores {server:?}, loadgen on {loadgen:?}.")?,
         }
         f.write_str(if *optimised { "" } else { " Built without optimisation: no figure means anything." })
     }
 }
 
+/// The commit of the sources this was built from, if they still lie where they lay.
 fn commit() -> Option<String> {
-    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output().ok()?;
+    let sources = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new("git").args(["-C", sources, "describe", "--always", "--dirty"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }

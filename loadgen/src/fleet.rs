@@ -85,6 +85,19 @@ impl Fleet {
         Ok(Self { workers: workers.collect::<Result<_>>()?, phase })
     }
 
+    /// How long it may take until everybody has connected or failed to.
+    pub fn patience(&self) -> Duration {
+        let clients = self.sum(|book| book.subscribers.len() as u64);
+        Duration::from_secs(clients / CONNECTS_PER_SECOND) + CONNECT_TIMEOUT * 2
+    }
+
+    /// What most often went wrong, in words.
+    pub fn worst_failure(&self) -> String {
+        let books = self.workers.iter().map(|(shared, _)| shared.book());
+        let failures = books.flat_map(|book| book.failures.values().cloned().collect::<Vec<_>>());
+        failures.max_by_key(|failures| failures.count).map_or("no answer".into(), |failures| failures.example)
+    }
+
     /// Everybody is connected: begin.
     pub fn run(&self) {
         self.phase.send_replace(Phase::Run);
@@ -188,7 +201,8 @@ async fn live<C: Client>(
             current = None;
             while current.is_none() {
                 tokio::time::sleep(RECONNECT.mul_f64(fastrand::f64())).await;
-                current = connect::<C>(client, &target, &shared).await.ok();
+                let again = connect::<C>(client, &target, &shared).await;
+                current = again.map_err(|failure| shared.book().fail(&failure)).ok();
             }
             shared.book().connected += 1;
         }

@@ -21,9 +21,9 @@ pub struct Outcome {
     pub connections: Connections,
     /// What was published.
     pub publishing: Publishing,
-    /// Deliveries owed of messages due within the window.
+    /// Every message scheduled in the window, times its subscribers.
     pub owed: u64,
-    /// Those that came before the end of the drain.
+    /// Those that came before the end of the drain; what is missing was lost, told as a gap, or never accepted.
     pub delivered: u64,
     /// Every delivery of the trial, warm-up included.
     pub audit: Audit,
@@ -44,7 +44,28 @@ pub struct Outcome {
     /// How many cores loadgen's clients had.
     pub loadgen_cores: u64,
     /// Failures by kind.
-    pub failures: BTreeMap<String, u64>,
+    pub failures: BTreeMap<String, Failures>,
+    /// Samples below zero: there must be none.
+    pub negative: u64,
+}
+
+/// Failures of one kind.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Failures {
+    /// How many.
+    pub count: u64,
+    /// What the first of them said.
+    pub example: String,
+}
+
+impl Failures {
+    /// Counts more of them.
+    pub fn add(&mut self, count: u64, example: impl FnOnce() -> String) {
+        if self.count == 0 {
+            self.example = example();
+        }
+        self.count += count;
+    }
 }
 
 /// How a trial ended.
@@ -75,6 +96,8 @@ pub struct Connections {
 pub struct Publishing {
     /// Messages due within the window.
     pub scheduled: u64,
+    /// Those whose time the pacer kept: handed to the publishers, whether or not one was free.
+    pub paced: u64,
     /// Those that were sent.
     pub sent: u64,
     /// Those that were acked.
@@ -110,8 +133,9 @@ impl Outcome {
         self.wait_ks = self.wait_ks.zip(other.wait_ks).map(|(a, b)| a.max(b));
         self.series.iter_mut().zip(&other.series).for_each(|(sum, n)| *sum += n);
         self.ledger.add(&other.ledger);
-        for (failure, n) in &other.failures {
-            *self.failures.entry(failure.clone()).or_default() += n;
+        self.negative += other.negative;
+        for (kind, failures) in &other.failures {
+            self.failures.entry(kind.clone()).or_default().add(failures.count, || failures.example.clone());
         }
     }
 
@@ -119,6 +143,9 @@ impl Outcome {
     pub fn failure(&self) -> Option<String> {
         match &self.end {
             End::Broken(reason) => Some(reason.clone()),
+            End::Completed if self.publishing.acked == 0 && self.publishing.scheduled > 0 => {
+                Some("the server accepted no message".into())
+            }
             _ if !self.audit.is_clean() => Some(format!("the audit found {}", self.audit.faults())),
             _ => None,
         }
@@ -128,6 +155,7 @@ impl Outcome {
 impl Publishing {
     fn merge(&mut self, other: &Self) {
         self.scheduled += other.scheduled;
+        self.paced += other.paced;
         self.sent += other.sent;
         self.acked += other.acked;
         self.failed += other.failed;

@@ -34,24 +34,35 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Runs them all; what has been measured is written after every trial.
-    pub async fn run(mut self, progress: &Progress) -> Result<Comparison> {
+    /// Runs them all; what has been measured is written after every trial, and returned even if one could not run.
+    pub async fn run(mut self, progress: &Progress) -> (Comparison, Result<()>) {
         let cores = Cores::split();
-        let environment = Environment { pinned: cores.clone(), ..Environment::here() };
+        let server = if self.server.is_some() { Vec::new() } else { cores.server.clone() };
+        let environment = Environment::here(Cores { server, ..cores.clone() });
         cores::pin(&cores.loadgen);
-        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let mut comparison = Comparison {
             schema: SCHEMA,
-            started,
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             command: self.command.clone(),
             environment,
+            target: self.server.as_ref().map(|sut| sut.addr.to_string()),
+            modes: self.modes.clone(),
             blocks: self.blocks,
             scenario: self.scenario.clone(),
             trials: Vec::new(),
         };
+        let result = self.run_all(&mut comparison, &cores, progress).await;
+        progress.clear();
+        (comparison, result)
+    }
+
+    async fn run_all(&mut self, comparison: &mut Comparison, cores: &Cores, progress: &Progress) -> Result<()> {
         for (block, mode) in self.order() {
             progress.label(&self.label(block, mode));
-            let setting = Setting { scenario: &self.scenario, cores: &cores, progress };
+            // Another schedule in each block, the same for all its transports.
+            let seed = self.scenario.seed.wrapping_add(block as u64 - 1);
+            let scenario = Scenario { seed, ..self.scenario.clone() };
+            let setting = Setting { scenario: &scenario, cores, progress };
             let outcome = match &mut self.server {
                 Some(sut) => trial::run(mode, &setting, sut).await?,
                 None => against_own_server(mode, &setting).await?,
@@ -60,14 +71,13 @@ impl Plan {
             let ended = outcome.end.clone();
             comparison.trials.push(Trial { block, outcome, verdict });
             if let Some(folder) = &self.folder {
-                write(&comparison, folder)?;
+                write(comparison, folder)?;
             }
             if ended != End::Completed {
                 break;
             }
         }
-        progress.clear();
-        Ok(comparison)
+        Ok(())
     }
 
     /// Every transport once in each block, in random order: what changes on the machine meanwhile meets them all.
@@ -94,7 +104,7 @@ pub fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
 }
 
 async fn against_own_server(mode: Transport, setting: &Setting<'_>) -> Result<Outcome> {
-    let mut sut = Sut::start(&setting.cores.server, setting.scenario.rooms())?;
+    let mut sut = Sut::start(&setting.cores.server, setting.scenario)?;
     let outcome = trial::run(mode, setting, &mut sut).await?;
     if outcome.end == End::Completed
         && let Err(error) = sut.stop()

@@ -10,7 +10,7 @@ use anyhow::Result;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use crate::client::{Failure, Http, Target};
+use crate::client::{Cursor, Failure, Http, Target};
 use crate::clock::{Nanos, now};
 use crate::payload::Stamp;
 use crate::scenario::room_name;
@@ -27,8 +27,19 @@ pub struct Publication {
     pub sent: Nanos,
     /// From when that connection was free: of the time from due to sent, what follows this is loadgen's own.
     pub free: Nanos,
-    /// The seq it was acked with, and when; or why it was not.
-    pub acked: Result<(u64, Nanos), Failure>,
+    /// Where it was stored, and when the ack came; or why it was not.
+    pub acked: Result<(Cursor, Nanos), Failure>,
+}
+
+/// What the publishers did in a trial.
+#[derive(Debug, Default)]
+pub struct Pressed {
+    /// Every message that was answered, or whose connection broke.
+    pub publications: Vec<Publication>,
+    /// How many messages were sent in all.
+    pub sent: u64,
+    /// How many the pacer handed over, from the first on.
+    pub paced: u64,
 }
 
 /// How to publish.
@@ -56,6 +67,7 @@ struct Desk {
     queue: tokio::sync::Mutex<UnboundedReceiver<Stamp>>,
     done: Mutex<Vec<Publication>>,
     sent: AtomicU64,
+    paced: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -68,6 +80,7 @@ impl Press {
             queue: receiver.into(),
             done: Mutex::default(),
             sent: AtomicU64::default(),
+            paced: AtomicU64::default(),
             stop: AtomicBool::default(),
         });
         let [pacing, publishing] = [Arc::clone(&desk), Arc::clone(&desk)];
@@ -77,10 +90,15 @@ impl Press {
         Ok(Self { desk, threads: [pacer, publishers] })
     }
 
-    /// The sum over all acked messages of what their rooms weigh.
-    pub fn acked_times(&self, weight: impl Fn(u32) -> usize) -> u64 {
+    /// The sum over all messages of what their rooms weigh; `None` if one was not acked, so that nobody knows.
+    pub fn acked_times(&self, weight: impl Fn(u32) -> usize) -> Option<u64> {
         let done = self.desk.done.lock().unwrap_or_else(PoisonError::into_inner);
-        done.iter().filter(|publication| publication.acked.is_ok()).map(|done| weight(done.stamp.room) as u64).sum()
+        done.iter().map(|done| done.acked.as_ref().ok().map(|_| weight(done.stamp.room) as u64)).sum()
+    }
+
+    /// Publishes no more; what is under way may still be answered.
+    pub fn stop(&self) {
+        self.desk.stop.store(true, Relaxed);
     }
 
     /// Whether the schedule has ended and everything of it was answered.
@@ -88,15 +106,15 @@ impl Press {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
-    /// Publishes no more, and tells what became of everything that was answered, and how many were sent.
-    pub fn finish(self) -> (Vec<Publication>, u64) {
-        self.desk.stop.store(true, Relaxed);
+    /// Publishes no more, and tells what was done.
+    pub fn finish(self) -> Pressed {
+        self.stop();
         for thread in self.threads {
             // A publisher's panic would be a bug of ours; what was published before it still counts.
             let _ = thread.join();
         }
-        let done = std::mem::take(&mut *self.desk.done.lock().unwrap_or_else(PoisonError::into_inner));
-        (done, self.desk.sent.load(Relaxed))
+        let publications = std::mem::take(&mut *self.desk.done.lock().unwrap_or_else(PoisonError::into_inner));
+        Pressed { publications, sent: self.desk.sent.load(Relaxed), paced: self.desk.paced.load(Relaxed) }
     }
 }
 
@@ -109,6 +127,7 @@ impl Desk {
             if self.stop.load(Relaxed) || queue.send(stamp).is_err() {
                 return;
             }
+            self.paced.fetch_add(1, Relaxed);
         }
     }
 
@@ -151,11 +170,11 @@ impl Desk {
         }
     }
 
-    async fn publish(&self, http: &mut Http, stamp: Stamp) -> Result<(u64, Nanos), Failure> {
+    async fn publish(&self, http: &mut Http, stamp: Stamp) -> Result<(Cursor, Nanos), Failure> {
         let Assignment { tag, payload, .. } = &self.assignment;
         // The text is ASCII without anything that JSON escapes.
         let draft = format!(r#"{{"from":"loadgen","text":"{}"}}"#, stamp.to_text(*payload));
         let path = format!("/messages?room={}", room_name(tag, stamp.room));
-        http.publish(&path, draft).await.map(|cursor| (cursor.seq, now()))
+        http.publish(&path, draft).await.map(|cursor| (cursor, now()))
     }
 }

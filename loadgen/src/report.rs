@@ -12,7 +12,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use self::summary::Summary;
 use crate::comparison::Comparison;
 
 /// Writes every kind of report into a folder.
@@ -23,6 +22,5 @@ pub fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
     };
     save("comparison.md", markdown::render(comparison))?;
     save("comparison.html", html::render(comparison)?)?;
-    let charts = chart::all(&Summary::of(comparison));
-    charts.into_iter().try_for_each(|(name, svg)| save(&format!("{name}.svg"), svg))
+    chart::all(comparison).into_iter().try_for_each(|(name, svg)| save(&format!("{name}.svg"), svg))
 }

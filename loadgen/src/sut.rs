@@ -11,11 +11,15 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use crate::cores;
+use crate::measure::ledger::pss;
+use crate::scenario::Scenario;
 
 /// The protocol that loadgen speaks.
 const PROTOCOL: u32 = 1;
 /// A server that has been asked to leave may take so long: its drain has a deadline of 8 s.
 const LEAVE: Duration = Duration::from_secs(12);
+/// Connections the server may have beyond clients and publishers: who reconnects, before the old one is noticed gone.
+const SPARE_CONNECTIONS: usize = 32;
 /// A control call may take so long.
 const CONTROL: Duration = Duration::from_secs(5);
 
@@ -31,11 +35,13 @@ pub struct Sut {
 
 impl Sut {
     /// Starts `loadgen serve` on a free port and on these cores.
-    pub fn start(server_cores: &[usize], rooms: usize) -> Result<Self> {
+    pub fn start(server_cores: &[usize], scenario: &Scenario) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
         let mut command = Command::new(program);
-        command.args(["serve", "--port", "0", "--print-addr", "--exit-with-stdin", "--max-rooms"]);
-        command.arg(rooms.max(1000).to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["serve", "--port", "0", "--print-addr", "--exit-with-stdin"]);
+        command.arg("--max-rooms").arg(scenario.rooms().max(1000).to_string());
+        command.arg("--max-connections").arg((scenario.clients + scenario.publishers + SPARE_CONNECTIONS).to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // A group of its own: Ctrl-C is for loadgen, which then ends its server in good order.
         command.process_group(0);
         let own_cores = cores::available();
@@ -49,7 +55,10 @@ impl Sut {
         let pid = i32::try_from(child.id()).ok();
         match line.trim().parse() {
             Ok(addr) => Ok(Self { addr, pid, child: Some(child) }),
-            Err(_) => bail!("the server did not start: {}", child.wait()?),
+            Err(_) => {
+                let _ = child.kill();
+                bail!("the server did not start: it said {line:?} and ended with {}", child.wait()?)
+            }
         }
     }
 
@@ -72,6 +81,11 @@ impl Sut {
                 .is_ok_and(|stat| ["server", "loadgen"].contains(&stat.comm.as_str()))
         });
         Ok(Self { addr, pid, child: None })
+    }
+
+    /// The memory of a server that was started for this trial alone, in bytes; of another it would say nothing.
+    pub fn memory(&self) -> Option<u64> {
+        self.child.as_ref().and(self.pid).and_then(pss)
     }
 
     /// Why the server is no longer there, if it is not.

@@ -10,7 +10,7 @@ use crate::client::{Cadence, Headers, Target, Transport};
 use crate::clock::{Nanos, nanos, now, sleep_until};
 use crate::cores::Cores;
 use crate::fleet::Fleet;
-use crate::measure::ledger::{Ledger, Reading, pss};
+use crate::measure::ledger::{Ledger, Reading};
 use crate::measure::recorder::Window;
 use crate::outcome::{End, Outcome};
 use crate::pacer::Pacer;
@@ -27,7 +27,7 @@ const REST: Duration = Duration::from_millis(500);
 /// The whole fleet has lost its connections for so long: there is nothing to measure any more.
 const DESERTED: Duration = Duration::from_secs(3);
 /// After an interruption, what was published may still arrive for so long.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+const LAST_WAIT: Duration = Duration::from_secs(3);
 
 /// What all trials of a plan have in common.
 pub struct Setting<'a> {
@@ -71,7 +71,7 @@ impl<'a> Trial<'a> {
             (room, target(scenario, sut, room_name(&tag, room), Cadence::nth(n, scenario.interval)))
         };
         let window = Window::default();
-        let ledger = Ledger { server_pss_empty: sut.pid.and_then(pss), ..Ledger::default() };
+        let ledger = Ledger { server_pss_empty: sut.memory(), ..Ledger::default() };
         let fleet = Fleet::start(mode, (0..scenario.clients).map(client).collect(), workers, &window)?;
         let (press, begun, deserted_since) = (None, None, None);
         Ok(Self {
@@ -104,14 +104,19 @@ impl<'a> Trial<'a> {
 
     async fn connect(&mut self) -> Result<(), End> {
         let wanted = self.scenario.clients;
-        self.wait("connecting", |trial| trial.fleet.sum(|book| book.connected + book.refused) == wanted).await?;
-        let rested = now() + nanos(REST);
-        self.wait("connected", |_| now() >= rested).await?;
+        // A client that has neither connected nor failed by then never will.
+        let deadline = now() + nanos(self.fleet.patience());
+        let settled = |trial: &Self| trial.fleet.sum(|book| book.connected + book.refused) == wanted;
+        self.wait("connecting", |trial| settled(trial) || now() >= deadline).await?;
         self.connected = self.fleet.sum(|book| book.connected);
         if self.connected == 0 {
-            return Err(End::Broken("no client could connect".into()));
+            return Err(End::Broken(format!("no client could connect ({})", self.fleet.worst_failure())));
         }
-        self.ledger.server_pss_idle = self.sut.pid.and_then(pss);
+        // Idle, each as its transport is: questions are held, polls are asked and answered with nothing.
+        self.fleet.run();
+        let rested = now() + nanos(REST);
+        self.wait("connected", |_| now() >= rested).await?;
+        self.ledger.server_pss_idle = self.sut.memory();
         self.ledger.idle_connections = self.connected as u64;
         Ok(())
     }
@@ -123,7 +128,6 @@ impl<'a> Trial<'a> {
         let from = start + nanos(self.scenario.warmup());
         let window = from..from + nanos(self.scenario.duration());
         self.window.get_or_init(|| window.clone());
-        self.fleet.run();
         let target = target(self.scenario, self.sut, String::new(), Cadence::nth(0, interval));
         let target = Target { headers: Headers::Lean, ..target };
         let assignment = Assignment { target, publishers, tag: self.tag.clone(), payload };
@@ -143,11 +147,13 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Whether everything published was answered and has reached everybody.
+    /// Whether everything published was accepted and has reached everybody.
     fn is_all_delivered(&self) -> bool {
         let Some(press) = self.press.as_ref().filter(|press| press.is_finished()) else { return false };
         let owed = press.acked_times(|room| self.scenario.population(room));
-        self.fleet.sum(|book| book.audit.received + book.audit.corrupt + book.audit.gaps) >= owed
+        owed.is_some_and(|owed| {
+            self.fleet.sum(|book| book.audit.received + book.audit.corrupt + book.audit.gaps) >= owed
+        })
     }
 
     /// Waits for a condition; ends early if the trial cannot go on.
@@ -193,14 +199,18 @@ impl<'a> Trial<'a> {
         self.book();
         let planned = self.window.get().cloned().unwrap_or_default();
         // What was due after an early end was never owed.
-        let window = planned.start..planned.end.min(now());
-        let (publications, sent) = self.press.take().map(Press::finish).unwrap_or_default();
+        let window = planned.start..planned.end.min(now()).max(planned.start);
         if end == End::Interrupted {
-            sleep_until(now() + nanos(LAST_WAIT)).await;
+            self.press.iter().for_each(Press::stop);
+            let deadline = now() + nanos(LAST_WAIT);
+            while !self.is_all_delivered() && now() < deadline {
+                sleep_until(now() + nanos(LOOK)).await;
+            }
         }
+        let press = self.press.take().map(Press::finish).unwrap_or_default();
         let (deadline, connected, ledger) = (now(), self.connected, self.ledger);
         let (books, loadgen_cores) = (self.fleet.finish(), self.setting.cores.loadgen.len() as u64);
-        let evidence = Evidence { end, connected, window, deadline, publications, sent, books, ledger, loadgen_cores };
+        let evidence = Evidence { end, connected, window, deadline, press, books, ledger, loadgen_cores };
         settle(self.mode, self.scenario, evidence)
     }
 }

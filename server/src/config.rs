@@ -23,7 +23,7 @@ pub struct Config {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, allow_hyphen_values = true)]
     pub max_rooms: usize,
     /// Most connections at once, beyond it 503 [default: the descriptor limit minus 512].
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_hyphen_values = true)]
     pub max_connections: Option<u64>,
     /// Messages a room retains.
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = at_least_one, allow_hyphen_values = true)]
@@ -71,5 +71,6 @@ fn bytes(text: &str) -> Result<usize, String> {
 
 fn positive(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).ok();
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "must be a time such as 500ms or 25s".into())
+    let shortest = Duration::from_millis(1);
+    time.filter(|time| *time >= shortest).ok_or_else(|| "must be a time from 1ms, such as 500ms or 25s".into())
 }

@@ -44,7 +44,7 @@ impl Draft {
             .as_ref()
             .is_some_and(|key| !(1..=64).contains(&key.len()) || !key.bytes().all(|b| (b' '..=b'~').contains(&b)))
         {
-            return Err(Invalid::new("key", "key must be 1 to 64 printable ASCII characters"));
+            return Err(Invalid::new("key", "key must be 1 to 64 printable ASCII characters; found something else"));
         }
         Ok(Self { from, text, key: key.map(String::into_boxed_str) })
     }
@@ -64,12 +64,12 @@ pub(crate) fn check_name(parameter: &'static str, name: &str) -> Result<(), Inva
     if length == 0 || length > MAX_NAME || name.chars().any(char::is_control) {
         let found = match length {
             0 => "nothing",
-            _ if length > MAX_NAME => "more",
+            _ if length > MAX_NAME => "more of them",
             _ => "a control character",
         };
         return Err(Invalid::new(
             parameter,
-            format!("{parameter} must be 1 to {MAX_NAME} characters without control characters, found {found}"),
+            format!("{parameter} must be 1 to {MAX_NAME} characters, none of them a control character; found {found}"),
         ));
     }
     Ok(())

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::App;
 use crate::error::{ApiError, Invalid};
 use crate::log::Published;
-use crate::message::{Draft, MAX_DRAFT};
+use crate::message::{Draft, MAX_DRAFT, MAX_TEXT};
 use crate::query::Query;
 use crate::rooms::{RoomName, Rooms, Unavailable};
 
@@ -56,6 +56,6 @@ async fn read(mut body: Body) -> Result<Bytes, ApiError> {
 }
 
 fn too_large() -> ApiError {
-    let reason = format!("body is larger than {MAX_DRAFT} bytes or broke off; a text may have 65536 bytes");
+    let reason = format!("body is larger than {MAX_DRAFT} bytes; a text may have {MAX_TEXT}");
     ApiError::from(Invalid::new("body", reason)).with_status(StatusCode::PAYLOAD_TOO_LARGE)
 }

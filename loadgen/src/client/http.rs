@@ -1,6 +1,5 @@
 //! HTTP/1.1 over a wrapped socket: one connection per client, as a browser's tab has; a pooled client would share a few.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Position, parse};
-use super::wire::{Meter, Wire};
+use super::wire::Wire;
 use super::{Cursor, Failure, Target};
 
 /// What a client's requests carry.
@@ -96,7 +95,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 pub struct Http {
     sender: http1::SendRequest<Full<Bytes>>,
     headers: HeaderMap,
-    meter: Arc<Meter>,
+    target: Target,
 }
 
 /// An answer, read to its end.
@@ -108,12 +107,9 @@ pub(crate) struct Reply {
 impl Http {
     /// Connects to a target; `page` is the page whose script is played.
     pub async fn connect(target: &Target, page: &str) -> Result<Self, Failure> {
-        let wire = Wire::connect(target.addr, &target.meter).await.map_err(io)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(io)?;
-        // It ends with the sender or the peer; what went wrong reaches the request under way.
-        tokio::spawn(connection);
+        let sender = open(target).await?;
         let headers = target.headers.fetch(&target.addr.to_string(), page);
-        Ok(Self { sender, headers, meter: Arc::clone(&target.meter) })
+        Ok(Self { sender, headers, target: target.clone() })
     }
 
     /// `GET`, with a cursor to be confirmed if there is one.
@@ -156,8 +152,11 @@ impl Http {
 
     /// Sends a request; an answer that is no error is handed over unread.
     async fn begin(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Incoming), Failure> {
-        self.meter.requests.fetch_add(1, Relaxed);
-        self.sender.ready().await.map_err(io)?;
+        // A server closes what idles: nothing of this request was sent yet, so connecting again is safe.
+        if self.sender.ready().await.is_err() {
+            self.sender = open(&self.target).await?;
+        }
+        self.target.meter.requests.fetch_add(1, Relaxed);
         let (head, body) = self.sender.send_request(request).await.map_err(io)?.into_parts();
         if head.status.is_client_error() || head.status.is_server_error() {
             let body = body.collect().await.map_err(io)?.to_bytes();
@@ -166,6 +165,14 @@ impl Http {
         }
         Ok((head.status, body))
     }
+}
+
+async fn open(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
+    let wire = Wire::connect(target.addr, &target.meter).await.map_err(io)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(io)?;
+    // It ends with the sender or the peer; what went wrong reaches the request under way.
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// The root of an error's chain says what happened; hyper's own text only where.

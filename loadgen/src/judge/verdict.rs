@@ -26,8 +26,12 @@ pub enum Kind {
     GeneratorLimited,
     /// Polls and publishes were not independent of each other.
     ScheduleOff,
-    /// It ended before its time.
+    /// There was nothing to measure.
+    NothingMeasured,
+    /// Somebody stopped it before its time.
     Interrupted,
+    /// The server went away before its time.
+    Broken,
 }
 
 /// One condition that a believable measurement fulfils.
@@ -63,7 +67,8 @@ impl Verdict {
     pub fn of(outcome: &Outcome) -> Self {
         let gates = gates(outcome);
         let kind = match &outcome.end {
-            End::Interrupted | End::Broken(_) => Kind::Interrupted,
+            End::Interrupted => Kind::Interrupted,
+            End::Broken(_) => Kind::Broken,
             End::Completed => gates.iter().find(|gate| !gate.holds()).map_or(Kind::Valid, |gate| gate.kind),
         };
         Self { kind, gates }
@@ -81,7 +86,9 @@ impl fmt::Display for Kind {
             Self::Valid => "valid",
             Self::GeneratorLimited => "generator-limited",
             Self::ScheduleOff => "schedule-off",
+            Self::NothingMeasured => "nothing-measured",
             Self::Interrupted => "interrupted",
+            Self::Broken => "broken",
         })
     }
 }
@@ -100,47 +107,126 @@ fn ms(times: &Times, share: f64) -> f64 {
 /// The gates; limits are our own defaults unless a source is named.
 fn gates(outcome: &Outcome) -> Vec<Gate> {
     const SLOWER: &str = "give loadgen another core, or lower --clients or --rate";
+    const HELD: &str = "loadgen was held up; run it again on a calmer machine";
+    const LOST: &str = "what failed is listed; a server of your own may need a higher descriptor limit";
     let Outcome { publishing, latency, lateness, ledger, connections, .. } = outcome;
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
     let limited =
         |name, measured, limit, unit, advice| Gate::new(name, measured, limit, unit, Kind::GeneratorLimited, advice);
-    let missed = publishing.scheduled.saturating_sub(publishing.sent) as f64;
+    let unpaced = 100.0 * (publishing.scheduled - publishing.paced) as f64 / publishing.scheduled.max(1) as f64;
     let cpu = ledger.loadgen_cpu_ns.map(|cpu| cpu as f64 / 1e7 / (ledger.seconds * outcome.loadgen_cores as f64));
-    let apart = connections.wanted - connections.connected;
+    let longest = lateness.max().map_or(0.0, |time| time.as_secs_f64() * 1e3);
+    let nothing = f64::from(u8::from(publishing.acked == 0));
     let mut gates = vec![
         // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
         limited("publish lag p99", ms(&publishing.own_lag, 0.99), (0.05 * p50).max(3.0), "ms", SLOWER),
-        // But if it is the rule, there are too few connections for the rate.
-        limited(
-            "publish lag p50",
-            ms(&publishing.lag, 0.5),
-            (0.05 * p50).max(3.0),
-            "ms",
-            "raise --publishers, or lower --rate",
-        ),
-        limited("messages never sent", 100.0 * missed / publishing.scheduled.max(1) as f64, 1.0, "%", SLOWER),
+        limited("messages the pacer missed", unpaced, 1.0, "%", SLOWER),
         limited("loadgen's lateness p99", ms(lateness, 0.99), (0.1 * p99).max(5.0), "ms", SLOWER),
-        limited(
-            "loadgen's lateness max",
-            lateness.max().map_or(0.0, |time| time.as_secs_f64() * 1e3),
-            100.0,
-            "ms",
-            "loadgen was held up; run it again on a calmer machine",
-        ),
+        limited("loadgen's lateness max", longest, 100.0, "ms", HELD),
         // 80 %: k6's guide to running large tests.
         limited("loadgen's CPU", cpu.filter(|cpu| cpu.is_finite()).unwrap_or(0.0), 80.0, "%", SLOWER),
-        limited("clients not connected", apart as f64, 0.0, "clients", "see the failures; lower --clients"),
-        limited("connections lost", connections.lost as f64, 0.0, "connections", "see the failures"),
+        limited("clients not connected", (connections.wanted - connections.connected) as f64, 0.0, "clients", LOST),
+        limited("connections lost", connections.lost as f64, 0.0, "connections", LOST),
+        limited("samples below zero", outcome.negative as f64, 0.0, "samples", HELD),
+        Gate::new(
+            "windows without a message",
+            nothing,
+            0.0,
+            "windows",
+            Kind::NothingMeasured,
+            "raise --rate or --duration",
+        ),
     ];
-    if let Some(ks) = outcome.wait_ks {
+    // With few messages even independent waits are uneven: 1.63 / sqrt(n) is the distance that 1 % of samples exceed.
+    let messages = publishing.acked as f64;
+    if let Some(ks) = outcome.wait_ks.filter(|_| messages >= 50.0) {
+        let limit = (1.63 / messages.sqrt()).max(0.1);
+        let advice = "polls and publishes follow each other: use --arrivals poisson and a longer --duration";
         gates.push(Gate::new(
             "distance of the poll waits from U(0, interval)",
             ks,
-            0.1,
+            limit,
             "KS",
             Kind::ScheduleOff,
-            "polls and publishes follow each other: use --arrivals poisson and a longer --duration",
+            advice,
         ));
     }
     gates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Transport;
+    use crate::measure::audit::Audit;
+    use crate::outcome::{Connections, Publishing};
+
+    const MS: u64 = 1_000_000;
+
+    fn times(ms: u64) -> Times {
+        let mut times = Times::default();
+        (0..1000).for_each(|_| times.record(ms * MS));
+        times
+    }
+
+    fn healthy() -> Outcome {
+        let publishing = Publishing { scheduled: 1000, paced: 1000, sent: 1000, acked: 1000, ..Publishing::default() };
+        Outcome {
+            mode: Transport::Ws,
+            end: End::Completed,
+            connections: Connections { wanted: 10, connected: 10, lost: 0 },
+            publishing: Publishing { lag: times(0), own_lag: times(0), acks: times(1), ..publishing },
+            owed: 10_000,
+            delivered: 10_000,
+            audit: Audit::default(),
+            latency: times(1),
+            polls: Times::default(),
+            connects: Times::default(),
+            lateness: times(1),
+            wait_ks: None,
+            series: Vec::new(),
+            ledger: crate::measure::ledger::Ledger::default(),
+            loadgen_cores: 1,
+            failures: std::collections::BTreeMap::new(),
+            negative: 0,
+        }
+    }
+
+    fn kind(change: impl FnOnce(&mut Outcome)) -> Kind {
+        let mut outcome = healthy();
+        change(&mut outcome);
+        Verdict::of(&outcome).kind
+    }
+
+    #[test]
+    fn what_the_server_does_badly_leaves_the_verdict_valid() {
+        assert_eq!(kind(|_| {}), Kind::Valid);
+        assert_eq!(kind(|o| o.latency = times(5_000)), Kind::Valid, "slow");
+        assert_eq!(kind(|o| (o.delivered, o.audit.lost) = (9_000, 1_000)), Kind::Valid, "lossy");
+        assert_eq!(kind(|o| (o.publishing.lag, o.publishing.sent) = (times(900), 500)), Kind::Valid, "stalled");
+    }
+
+    #[test]
+    fn what_loadgen_does_badly_is_said_of_loadgen() {
+        assert_eq!(kind(|o| o.publishing.own_lag = times(4)), Kind::GeneratorLimited);
+        assert_eq!(kind(|o| o.publishing.paced = 900), Kind::GeneratorLimited);
+        assert_eq!(kind(|o| o.lateness = times(6)), Kind::GeneratorLimited);
+        assert_eq!(kind(|o| o.lateness.record(200 * MS)), Kind::GeneratorLimited);
+        assert_eq!(kind(|o| o.connections.connected = 9), Kind::GeneratorLimited);
+        assert_eq!(kind(|o| o.connections.lost = 1), Kind::GeneratorLimited);
+        assert_eq!(kind(|o| o.negative = 1), Kind::GeneratorLimited);
+        assert_eq!(
+            kind(|o| (o.ledger.loadgen_cpu_ns, o.ledger.seconds) = (Some(900 * MS), 1.0)),
+            Kind::GeneratorLimited
+        );
+    }
+
+    #[test]
+    fn the_other_reasons_have_names_of_their_own() {
+        assert_eq!(kind(|o| o.wait_ks = Some(0.2)), Kind::ScheduleOff);
+        assert_eq!(kind(|o| (o.wait_ks, o.publishing.acked) = (Some(0.2), 60)), Kind::Valid, "few messages are uneven");
+        assert_eq!(kind(|o| o.publishing.acked = 0), Kind::NothingMeasured);
+        assert_eq!(kind(|o| o.end = End::Interrupted), Kind::Interrupted);
+        assert_eq!(kind(|o| o.end = End::Broken("gone".into())), Kind::Broken);
+    }
 }

@@ -18,17 +18,18 @@ pub enum Seen {
 
 /// The account of one subscriber: owed is everything after its first cursor.
 ///
-/// Invariant: what has come is exactly `first..next` less `holes`; holes are sorted, not empty, and apart.
+/// Invariant: what has come is exactly `first..next` less `holes` and less `told`; holes are sorted, not empty, apart.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
     next: u64,
     holes: Vec<Range<u64>>,
+    told: Vec<Range<u64>>,
 }
 
 impl Account {
     /// A subscriber whose confirmed cursor is `seq`.
     pub fn open(seq: u64) -> Self {
-        Self { next: seq + 1, holes: Vec::new() }
+        Self { next: seq + 1, ..Self::default() }
     }
 
     /// Books a delivery.
@@ -51,9 +52,16 @@ impl Account {
 
     /// The server has said that everything up to `seq` is gone; returns how many that are, of those owed.
     pub fn told_gap(&mut self, seq: u64) -> u64 {
-        let told = (seq + 1).saturating_sub(self.next);
-        self.next = self.next.max(seq + 1);
-        told
+        let told = self.next..self.next.max(seq + 1);
+        self.next = told.end;
+        let count = told.end - told.start;
+        self.told.extend((count > 0).then_some(told));
+        count
+    }
+
+    /// What the server has said it will not deliver.
+    pub fn told(&self) -> impl Iterator<Item = u64> + '_ {
+        self.told.iter().cloned().flatten()
     }
 
     /// Everything owed up to `head` that never came and was not told as a gap.

@@ -2,10 +2,11 @@
 
 use procfs::process::{Process, SmapsRollup};
 use procfs::{CurrentSI, KernelStats};
+use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Totals;
-use crate::clock::{Nanos, now};
+use crate::clock::{Nanos, now, time_of};
 
 /// What was read at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -21,11 +22,11 @@ pub struct Reading {
 impl Reading {
     /// Reads everything now; `server` is its process, if it is on this machine.
     pub fn take(server: Option<i32>, traffic: Totals, deliveries: u64) -> Self {
-        let own = i32::try_from(std::process::id()).ok();
         Self {
             at: now(),
             server_cpu: server.and_then(cpu),
-            loadgen_cpu: own.and_then(cpu),
+            // Of the whole process: the sum over its threads would forget those that have ended.
+            loadgen_cpu: Some(time_of(ClockId::ProcessCPUTime)),
             machine_idle: machine_idle(),
             traffic,
             deliveries,
@@ -90,9 +91,19 @@ impl Ledger {
         (self.deliveries > 0).then(|| sum as f64 / self.deliveries as f64)
     }
 
-    /// Server memory per idle connection, in bytes.
-    pub fn memory_per_connection(&self) -> Option<f64> {
-        let grown = self.server_pss_idle? as f64 - self.server_pss_empty? as f64;
+    /// Server CPU per delivery, user and system, in microseconds.
+    pub fn server_us(&self) -> Option<f64> {
+        Some(self.per_delivery(self.server_cpu_ns?)? / 1e3)
+    }
+
+    /// Time of the machine's cores per delivery, in microseconds.
+    pub fn machine_us(&self) -> Option<f64> {
+        Some(self.per_delivery(self.machine_busy_ns?)? / 1e3)
+    }
+
+    /// Server memory per idle connection, in KiB.
+    pub fn memory_kib(&self) -> Option<f64> {
+        let grown = self.server_pss_idle?.saturating_sub(self.server_pss_empty?) as f64 / 1024.0;
         (self.idle_connections > 0).then(|| grown / self.idle_connections as f64)
     }
 }
@@ -100,8 +111,9 @@ impl Ledger {
 /// CPU time of a process: the sum over its threads, in nanoseconds.
 fn cpu(pid: i32) -> Option<Nanos> {
     let tasks = Process::new(pid).ok()?.tasks().ok()?;
-    // A thread may end between the listing and the look.
-    Some(tasks.flatten().filter_map(|task| task.schedstat().ok()).map(|stat| stat.sum_exec_runtime).sum())
+    // A thread may end between the listing and the look; a kernel without these figures has them for none.
+    let times: Vec<Nanos> = tasks.flatten().filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime)).collect();
+    (!times.is_empty()).then(|| times.iter().sum())
 }
 
 fn machine_idle() -> Option<Nanos> {

@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::audit::{Account, Audit, Seen};
 use super::histogram::Times;
-use crate::client::{Cursor, Delivery, Event, Failure};
+use crate::client::{Cursor, Delivery, Event, Failure, Gap};
 use crate::clock::{Nanos, now};
+use crate::outcome::Failures;
 use crate::payload::Stamp;
 
 /// How many waits of short polls one worker keeps: enough for any distribution, 16 bytes each.
@@ -22,7 +23,7 @@ pub struct Book {
     window: Window,
     /// Latency from the due time, of messages due within the window.
     pub latency: Times,
-    /// Poll requests answered within the window, from their tick.
+    /// Requests of polls whose tick was within the window, from that tick.
     pub polls: Times,
     /// Connects, from the first packet to the confirmed cursor.
     pub connects: Times,
@@ -34,8 +35,10 @@ pub struct Book {
     pub deliveries: u64,
     /// Deliveries in each second of the window, by their arrival.
     pub series: Vec<u64>,
+    /// Samples below zero: there must be none.
+    pub negative: u64,
     /// Failures by kind.
-    pub failures: BTreeMap<String, u64>,
+    pub failures: BTreeMap<String, Failures>,
     /// Clients connected now.
     pub connected: usize,
     /// Clients that could not connect at first.
@@ -53,15 +56,14 @@ pub struct Book {
 pub struct Subscriber {
     /// The number of its room.
     pub room: u32,
-    epoch: Option<String>,
-    /// What has come.
-    pub account: Account,
+    /// What has come, for each incarnation of the room's log it has seen; the last is the current one.
+    pub accounts: Vec<(String, Account)>,
 }
 
 impl Subscriber {
     /// Where it would resume; `None` before it has connected.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.epoch.clone().map(|epoch| Cursor { epoch, seq: self.account.last() })
+        self.accounts.last().map(|(epoch, account)| Cursor { epoch: epoch.clone(), seq: account.last() })
     }
 }
 
@@ -77,12 +79,13 @@ impl Book {
             waits: Vec::new(),
             deliveries: 0,
             series: Vec::new(),
+            negative: 0,
             failures: BTreeMap::new(),
             connected: 0,
             refused: 0,
             disconnects: 0,
             audit: Audit::default(),
-            subscribers: rooms.map(|room| Subscriber { room, epoch: None, account: Account::default() }).collect(),
+            subscribers: rooms.map(|room| Subscriber { room, accounts: Vec::new() }).collect(),
         }
     }
 
@@ -92,20 +95,10 @@ impl Book {
             match event {
                 Event::Hello(cursor) => self.hello(client, cursor),
                 Event::Message(delivery) => self.deliver(client, &delivery),
-                Event::Gap(gap) => {
-                    let subscriber = &mut self.subscribers[client];
-                    if subscriber.epoch.as_ref() == Some(&gap.cursor.epoch) {
-                        self.audit.gaps += subscriber.account.told_gap(gap.cursor.seq);
-                    } else {
-                        // Another log: what the old one owed is judged no more.
-                        self.audit.gaps += gap.missed.unwrap_or(1);
-                        subscriber.epoch = None;
-                        self.hello(client, gap.cursor);
-                    }
-                }
+                Event::Gap(gap) => self.told(client, gap),
                 Event::Polled { asked, answered } => {
                     if self.is_in_window(asked) {
-                        self.polls.record(answered.saturating_sub(asked));
+                        self.polls.record(answered - asked);
                     }
                 }
             }
@@ -114,21 +107,33 @@ impl Book {
 
     /// Books how late the worker's ticker was.
     pub fn tick(&mut self, late: Nanos) {
-        if self.is_in_window(now()) {
+        // Up to the end of the drain: what is late there is late for messages of the window.
+        if self.window.get().is_some_and(|window| now() >= window.start) {
             self.lateness.record(late);
         }
     }
 
-    /// Books a failure; only its kind is kept.
+    /// Books a failure.
     pub fn fail(&mut self, failure: &Failure) {
-        *self.failures.entry(failure.to_string()).or_default() += 1;
+        self.failures.entry(failure.kind()).or_default().add(1, || failure.to_string());
     }
 
     fn hello(&mut self, client: usize, cursor: Cursor) {
-        let subscriber = &mut self.subscribers[client];
-        if subscriber.epoch.is_none() {
-            subscriber.account = Account::open(cursor.seq);
-            subscriber.epoch = Some(cursor.epoch);
+        let accounts = &mut self.subscribers[client].accounts;
+        // A client that comes back goes on with its account: if it cannot, a gap says so next.
+        if accounts.is_empty() {
+            accounts.push((cursor.epoch, Account::open(cursor.seq)));
+        }
+    }
+
+    fn told(&mut self, client: usize, gap: Gap) {
+        let accounts = &mut self.subscribers[client].accounts;
+        match accounts.last_mut().filter(|(epoch, _)| *epoch == gap.cursor.epoch) {
+            Some((_, account)) => self.audit.gaps += account.told_gap(gap.cursor.seq),
+            None => {
+                self.audit.gaps += gap.missed.unwrap_or(1);
+                accounts.push((gap.cursor.epoch, Account::open(gap.cursor.seq)));
+            }
         }
     }
 
@@ -137,7 +142,8 @@ impl Book {
         self.plot(delivery.received);
         let subscriber = &mut self.subscribers[client];
         let stamp = Stamp::from_text(&delivery.text).filter(|stamp| stamp.room == subscriber.room);
-        match subscriber.account.see(delivery.seq) {
+        let Some((_, account)) = subscriber.accounts.last_mut() else { return };
+        match account.see(delivery.seq) {
             Seen::Doubled => {
                 self.audit.doubled += 1;
                 return;
@@ -151,6 +157,8 @@ impl Book {
         };
         self.audit.received += 1;
         if self.is_in_window(stamp.due) {
+            // Received before it was due: the clock went back, and the books are not to be believed.
+            self.negative += u64::from(delivery.received < stamp.due);
             self.latency.record(delivery.received.saturating_sub(stamp.due));
             if let Some(asked) = delivery.asked.filter(|_| self.waits.len() < MAX_WAITS) {
                 self.waits.push((stamp.number, asked));

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::summary::Summary;
 use super::table::{messages_needed, number};
+use crate::comparison::Comparison;
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 300.0;
@@ -14,17 +15,17 @@ const BAR: f64 = 34.0;
 const STYLE: &str = include_str!("chart.css");
 
 /// All pictures of a comparison: a name for the file, and the SVG.
-pub fn all(summaries: &[Summary]) -> Vec<(&'static str, String)> {
+pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
+    let summaries = &Summary::of(comparison);
     let ledger = |figure: &dyn Fn(&Summary) -> Option<f64>| -> Vec<(&Summary, Vec<f64>)> {
         summaries.iter().filter_map(|s| Some((s, vec![figure(s)?]))).collect()
     };
-    let cpu = ledger(&|s| Some(s.outcome.ledger.per_delivery(s.outcome.ledger.server_cpu_ns?)? / 1e3));
-    let memory = ledger(&|s| Some(s.outcome.ledger.memory_per_connection()? / 1024.0));
-    let bytes = |s| Some(bytes(s)?.to_vec());
-    let bytes: Vec<(&Summary, Vec<f64>)> = summaries.iter().filter_map(|s| Some((s, bytes(s)?))).collect();
+    let cpu = ledger(&|s| s.outcome.ledger.server_us());
+    let memory = ledger(&|s| s.outcome.ledger.memory_kib());
+    let bytes = summaries.iter().filter_map(|s| Some((s, bytes(s)?.to_vec()))).collect::<Vec<_>>();
     vec![
         ("latency", latency(summaries)),
-        ("deliveries", deliveries(summaries)),
+        ("deliveries", deliveries(summaries, comparison.scenario.duration().as_secs_f64())),
         ("cpu", bars("Server CPU per delivery, µs", &cpu)),
         ("bytes", bars("Bytes per delivery: to the client, and (paler) from it", &bytes)),
         ("memory", bars("Server memory per idle connection, KiB", &memory)),
@@ -43,11 +44,11 @@ struct Axis {
     scale: Box<dyn Fn(f64) -> f64>,
 }
 
-/// One line: its transport's name, and its points, of which those from `doubtful` on have too little behind them.
+/// One line: its transport's name, and its points, of which the first `sure` have enough behind them.
 struct Line {
     name: String,
     points: Vec<(f64, f64)>,
-    doubtful: usize,
+    sure: usize,
 }
 
 /// Latency by percentile, both axes logarithmic: the x axis in 1 / (1 - q), so that the tail has room.
@@ -57,10 +58,9 @@ fn latency(summaries: &[Summary]) -> String {
         let steps = (0..=150).map(|i| f64::from(i) / 150.0 * NINES).map(|nines| (nines, 1.0 - 10_f64.powf(-nines)));
         let (times, messages) = (&s.outcome.latency, s.outcome.publishing.acked);
         let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
-        let doubtful =
-            steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
+        let sure = steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
         let point = |&(nines, share): &(f64, f64)| Some((nines, times.quantile(share)?.as_secs_f64().max(1e-6) * 1e3));
-        Line { name: s.mode.to_string(), points: steps.iter().filter_map(point).collect(), doubtful }
+        Line { name: s.mode.to_string(), points: steps.iter().filter_map(point).collect(), sure }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
@@ -89,14 +89,14 @@ fn describe(summaries: &[Summary]) -> String {
     summaries.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-fn deliveries(summaries: &[Summary]) -> String {
+fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let line = |s: &Summary| {
-        let points: Vec<(f64, f64)> = s.flow().enumerate().map(|(i, flow)| (i as f64 + 0.5, flow)).collect();
-        Line { name: s.mode.to_string(), doubtful: if s.is_valid() { points.len() } else { 0 }, points }
+        let points: Vec<(f64, f64)> =
+            s.flow(seconds).enumerate().map(|(i, flow)| ((i as f64 + 0.5).min(seconds), flow)).collect();
+        Line { name: s.mode.to_string(), sure: if s.is_valid() { points.len() } else { 0 }, points }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let points = || lines.iter().flat_map(|line| &line.points);
-    let seconds = points().map(|point| point.0 + 0.5).fold(1.0, f64::max);
     let step = step(points().map(|point| point.1).fold(1.0, f64::max));
     let top = (points().map(|point| point.1).fold(1.0, f64::max) / step).ceil() * step;
     let every = (seconds / 6.0).ceil().max(1.0);
@@ -111,7 +111,7 @@ fn deliveries(summaries: &[Summary]) -> String {
         marks: marks(top, step).map(|y| (y, thousands(y))).collect(),
         scale: Box::new(move |y| y / top),
     };
-    let mean = |s: &Summary| s.flow().sum::<f64>() / s.outcome.series.len().max(1) as f64;
+    let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
     let text: Vec<String> =
         summaries.iter().map(|s| format!("{}: {} per second on average.", s.mode, number(mean(s)))).collect();
     plot("Deliveries over time", &text.join(" "), &x, &y, &lines)
@@ -168,8 +168,8 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
         x.label
     );
     let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{right}\" y=\"20\">{}</text>", y.label);
-    for (i, Line { name, points, doubtful }) in lines.iter().enumerate() {
-        let (sure, doubt) = (&points[..*doubtful], &points[doubtful.saturating_sub(1)..]);
+    for (i, Line { name, points, sure: count }) in lines.iter().enumerate() {
+        let (sure, doubt) = (&points[..*count], &points[count.saturating_sub(1)..]);
         for (class, part) in [("", sure), (" c-doubt", doubt)] {
             let part: Vec<String> = part.iter().map(at).collect();
             if part.len() > 1 {

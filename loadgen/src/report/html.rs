@@ -27,9 +27,9 @@ pub fn render(comparison: &Comparison) -> anyhow::Result<String> {
         modes: summaries.iter().map(|summary| summary.mode.to_string()).collect(),
         rows: rows(&summaries),
         notes: notes::of(comparison),
-        charts: chart::all(&summaries).into_iter().map(|(_, svg)| svg).collect(),
+        charts: chart::all(comparison).into_iter().map(|(_, svg)| svg).collect(),
         environment: comparison.environment.to_string(),
-        caveats: notes::CAVEATS,
+        caveats: notes::caveats(comparison),
     };
     Ok(page.render()?)
 }

@@ -12,7 +12,7 @@ pub fn render(comparison: &Comparison) -> String {
     let Comparison { scenario, environment, command, started, .. } = comparison;
     let design = comparison.design();
     let mut out = format!("# Transports compared\n\n{scenario}.\n{design}\n\n{}", table(comparison));
-    let _ = writeln!(out, "\nMeasured {started} with `{command}`.\n\n{environment}\n\n{}", notes::CAVEATS);
+    let _ = writeln!(out, "\nMeasured {started} with `{command}`.\n\n{environment}\n\n{}", notes::caveats(comparison));
     out
 }
 

@@ -1,10 +1,24 @@
 //! What has to be said about a comparison beside its figures.
 
-use crate::comparison::{Comparison, Trial};
-use crate::outcome::End;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-/// True of every comparison over loopback.
-pub const CAVEATS: &str = "Over loopback, where the kernel runs a receiver's TCP input in the sender's context: a server \
+use crate::comparison::{Comparison, Trial};
+use crate::outcome::{End, Failures};
+
+/// A median wait for a free publisher that is worth a word.
+const CROWDED: Duration = Duration::from_millis(3);
+
+/// How far the figures carry.
+pub fn caveats(comparison: &Comparison) -> &'static str {
+    let is_local = |target: &String| target.parse::<SocketAddr>().is_ok_and(|addr| addr.ip().is_loopback());
+    if comparison.target.as_ref().is_none_or(is_local) { LOOPBACK } else { NETWORK }
+}
+
+const NETWORK: &str = "Over a network, from one machine: its clocks stamp both ends, so latency is from the due time here to \
+    the arrival here. What the server paid is not known.";
+
+const LOOPBACK: &str = "Over loopback, where the kernel runs a receiver's TCP input in the sender's context: a server \
     that pushes is billed for part of its clients' work. CPU ranks the streams (sse, ws) and the polls each among \
     themselves, and streams against polls only where they differ by more than half. Memory is this server's, in user \
     space only. No network, no TLS, no round-trip time.";
@@ -29,7 +43,21 @@ fn about(trial: &Trial, blocks: usize) -> Vec<String> {
     if outcome.audit.gaps > 0 {
         notes.push(format!("the server told its clients of {} messages they had missed", outcome.audit.gaps));
     }
-    notes.extend(outcome.failures.iter().map(|(failure, n)| format!("{n} x {failure}")));
+    let publishing = &outcome.publishing;
+    if publishing.acked < publishing.scheduled && outcome.end == End::Completed {
+        let missed = publishing.scheduled - publishing.acked;
+        notes.push(format!("{missed} of {} messages were not accepted by the server", publishing.scheduled));
+    }
+    let waited = publishing.lag.quantile(0.5).unwrap_or_default();
+    if waited > CROWDED {
+        let advice = "the server answers publishes slowly, or --publishers is too low";
+        notes.push(format!("half of the messages waited over {} ms to be sent: {advice}", waited.as_millis()));
+    }
+    let failures = outcome.failures.iter();
+    notes.extend(failures.map(|(kind, Failures { count, example })| match example == kind {
+        true => format!("{count} x {kind}"),
+        false => format!("{count} x {kind}, such as: {example}"),
+    }));
     if let Some(gate) = verdict.failed().filter(|_| outcome.end == End::Completed) {
         notes.push(format!("{}: {gate}", verdict.kind));
     }

@@ -11,6 +11,8 @@ pub struct Summary {
     pub mode: Transport,
     /// Its valid trials merged; all of them if none is valid.
     pub outcome: Outcome,
+    /// How many trials are merged.
+    pub merged: usize,
     /// How many trials are valid.
     pub valid: usize,
     /// How many there are.
@@ -36,7 +38,7 @@ impl Summary {
         // What went wrong is never left out, whatever the measurement is worth.
         outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
         let kind = if valid.is_empty() { first.verdict.kind } else { Kind::Valid };
-        Some(Self { mode, outcome, valid: valid.len(), trials: trials.len(), kind })
+        Some(Self { mode, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind })
     }
 
     /// Whether its figures may be believed at all.
@@ -49,13 +51,14 @@ impl Summary {
         match self.trials {
             1 => self.kind.to_string(),
             trials if self.is_valid() => format!("valid, {} of {trials}", self.valid),
-            trials => format!("{}, {trials} of {trials}", self.kind),
+            trials => format!("0 of {trials} valid, first {}", self.kind),
         }
     }
 
-    /// Deliveries per second, in each second of the window, averaged over the merged trials.
-    pub fn flow(&self) -> impl Iterator<Item = f64> + '_ {
-        let trials = self.valid.max(1) as f64;
-        self.outcome.series.iter().map(move |&n| n as f64 / trials)
+    /// Deliveries per second, in each second of a window of so many, averaged over the merged trials.
+    pub fn flow(&self, seconds: f64) -> impl Iterator<Item = f64> + '_ {
+        // The last second may be a part of one.
+        let length = move |i| (seconds - i as f64).min(1.0);
+        self.outcome.series.iter().enumerate().map(move |(i, &n)| n as f64 / length(i) / self.merged as f64)
     }
 }

@@ -53,13 +53,12 @@ pub fn rows(summaries: &[Summary]) -> Vec<Row> {
     };
     let figure = |name, rank, figure: &dyn Fn(&Outcome) -> Option<f64>| row(summaries, name, rank, 0.0, figure);
     let quantile = |name, share, needed| row(summaries, name, Rank::Lowest, needed, &|o| ms(&o.latency, share));
-    let cpu = |ns: Option<u64>, o: &Outcome| Some(o.ledger.per_delivery(ns?)? / 1e3);
     vec![
         quantile("latency p50, ms", 0.5, 0.5),
         quantile("latency p90, ms", 0.9, 0.9),
         quantile("latency p99, ms", 0.99, 0.99),
         quantile("latency max, ms", 1.0, 0.99),
-        text("delivered of owed", &|s| match s.outcome.owed - s.outcome.delivered {
+        text("delivered of owed", &|s| match s.outcome.owed.saturating_sub(s.outcome.delivered) {
             0 => format!("all {}", s.outcome.owed),
             _ => format!("{} of {}", s.outcome.delivered, s.outcome.owed),
         }),
@@ -67,11 +66,9 @@ pub fn rows(summaries: &[Summary]) -> Vec<Row> {
             let audit = s.outcome.audit;
             format!("{} / {} / {}", audit.lost, audit.doubled, audit.reordered)
         }),
-        figure("server CPU per delivery, µs", Rank::Cpu, &|o| cpu(o.ledger.server_cpu_ns, o)),
-        figure("machine busy per delivery, µs", Rank::None, &|o| cpu(o.ledger.machine_busy_ns, o)),
-        figure("server memory per connection, KiB", Rank::Lowest, &|o| {
-            Some(o.ledger.memory_per_connection()? / 1024.0)
-        }),
+        figure("server CPU per delivery, µs", Rank::Cpu, &|o| o.ledger.server_us()),
+        figure("machine busy per delivery, µs", Rank::None, &|o| o.ledger.machine_us()),
+        figure("server memory per connection, KiB", Rank::Lowest, &|o| o.ledger.memory_kib()),
         figure("bytes to clients per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.bytes_in)),
         figure("bytes from clients per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.bytes_out)),
         figure("requests per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.requests)),
