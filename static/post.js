@@ -8,7 +8,7 @@ let queue = Promise.resolve();
 export const post = (draft) => (queue = queue.then(() => store(draft)));
 
 async function store(draft) {
-  const request = { method: "POST", body: JSON.stringify(draft) };
+  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(draft) };
   for (let failures = 0; ; failures += 1) {
     try {
       return acked(draft.key, (await read(fetch(`/messages?${query()}`, { ...request, signal: patience() }))).cursor);

@@ -60,23 +60,14 @@ impl fmt::Display for Transport {
 #[macro_export]
 macro_rules! with_client {
     ($transport:expr, $client:ident => $expression:expr) => {
+        $crate::with_client!($transport, $client => $expression, for ShortPoll, LongPoll, Sse, Ws)
+    };
+    ($transport:expr, $client:ident => $expression:expr, for $($name:ident),*) => {
         match $transport {
-            $crate::client::Transport::ShortPoll => {
-                type $client = $crate::client::ShortPoll;
+            $($crate::client::Transport::$name => {
+                type $client = $crate::client::$name;
                 $expression
-            }
-            $crate::client::Transport::LongPoll => {
-                type $client = $crate::client::LongPoll;
-                $expression
-            }
-            $crate::client::Transport::Sse => {
-                type $client = $crate::client::Sse;
-                $expression
-            }
-            $crate::client::Transport::Ws => {
-                type $client = $crate::client::Ws;
-                $expression
-            }
+            })*
         }
     };
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
+use hyper::header::HeaderValue;
 
 use crate::log::Window;
 
@@ -19,6 +20,9 @@ pub struct Config {
     /// Port to listen on; 0 takes a free one.
     #[arg(short, long, default_value_t = 3000)]
     pub port: u16,
+    /// Origin of pages, such as https://chat.example, that may use the server beside its own; may be repeated.
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub allow_origin: Vec<HeaderValue>,
     /// Most rooms at once; beyond it a rested room goes, or 429.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, allow_hyphen_values = true)]
     pub max_rooms: usize,
@@ -55,6 +59,17 @@ impl Config {
     pub(crate) fn connections(&self, descriptors: u64) -> u64 {
         self.max_connections.unwrap_or_else(|| descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1))
     }
+}
+
+/// `scheme://host` or `scheme://host:port`, as browsers write it: it is compared byte by byte.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let right = "must be scheme://host or scheme://host:port in lower case, such as https://chat.example";
+    let authority = text.strip_prefix("http://").or(text.strip_prefix("https://")).unwrap_or_default();
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
+    if authority.is_empty() || !authority.bytes().all(plain) {
+        return Err(right.into());
+    }
+    text.parse().map_err(|_| right.into())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

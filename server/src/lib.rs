@@ -15,10 +15,11 @@
 //! A drain goes the other way: `pulse` tells idle connections, closing the logs ends every subscription once it has
 //! delivered what is there.
 //!
-//! Around it: `answer` (a batch as the answer to a poll), `query` and [`error`] (what is accepted and how a refusal
+//! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and [`error`] (what is accepted and how a refusal
 //! reads), `stats`, `pages` (the demo pages in `static/`), [`Config`] (the flags).
 
 mod accept;
+mod access;
 mod answer;
 mod config;
 mod conn;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use hyper::StatusCode;
 use tokio::net::TcpListener;
@@ -105,6 +107,7 @@ impl Server {
 }
 
 fn routes(app: Arc<App>) -> Router {
+    let named = access::cors(&app.config.allow_origin);
     transport::routes()
         .route("/messages", post(publish::handle))
         .route("/stats", get(stats::handle))
@@ -113,5 +116,7 @@ fn routes(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint has another method; see the Allow header")
         })
+        .layer(named)
+        .layer(from_fn_with_state(Arc::clone(&app), access::guard))
         .with_state(app)
 }

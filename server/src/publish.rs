@@ -7,10 +7,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::{StatusCode, header};
+use hyper::{HeaderMap, StatusCode, header};
 use tokio::time::timeout;
 
 use crate::App;
+use crate::access::check_json;
 use crate::error::{ApiError, Invalid};
 use crate::log::Published;
 use crate::message::{Draft, MAX_DRAFT, MAX_TEXT};
@@ -26,11 +27,17 @@ pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Pu
 }
 
 /// `POST /messages?room=R` with `{"from","text","key"?}`: 201, or 200 if the key was known, with `{"cursor"}`.
-pub(crate) async fn handle(State(app): State<Arc<App>>, query: Query, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     let body = match timeout(app.config.idle_deadline, read(body)).await {
         Ok(body) => body?,
         Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
     };
+    check_json(&headers)?;
     let room = query.room()?;
     let draft = Draft::from_json(&body)?;
     let published = publish(&app.rooms, &room, &draft).await?;

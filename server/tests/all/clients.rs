@@ -37,8 +37,8 @@ async fn curl_publishes_polls_and_is_told_304_while_nothing_is_new() {
     let server = TestServer::start("");
     let (messages, poll) = (server.url("/messages?room=tea"), server.url("/short-poll?room=tea"));
     let body = r#"{"from":"curl","text":"hi","key":"1"}"#;
-    assert!(curl(&["-d", body, &messages]).await.ends_with("\n201"));
-    assert!(curl(&["-d", body, &messages]).await.ends_with("\n200"), "the same key again");
+    assert!(curl(&["--json", body, &messages]).await.ends_with("\n201"));
+    assert!(curl(&["--json", body, &messages]).await.ends_with("\n200"), "the same key again");
 
     let polled = curl(&[&poll]).await;
     assert!(polled.contains(r#"{"seq":1,"from":"curl","text":"hi","at":"#) && polled.ends_with("\n200"), "{polled}");
@@ -49,7 +49,7 @@ async fn curl_publishes_polls_and_is_told_304_while_nothing_is_new() {
     assert!(unchanged.ends_with("\r\n\r\n\n304"), "no body: {unchanged}");
     assert_eq!(header(&unchanged, "etag"), etag);
 
-    assert!(curl(&["-d", r#"{"from":"curl","text":"more"}"#, &messages]).await.ends_with("\n201"));
+    assert!(curl(&["--json", r#"{"from":"curl","text":"more"}"#, &messages]).await.ends_with("\n201"));
     let changed = curl(&["-H", &condition, &after]).await;
     assert!(changed.contains(r#""text":"more""#) && !changed.contains(r#""text":"hi""#), "{changed}");
     assert!(changed.ends_with("\n200"));
@@ -71,7 +71,8 @@ http, ws_url = sys.argv[1], sys.argv[1].replace("http", "ws", 1) + "/ws"
 
 def post(text):
     body = json.dumps({"from": "urllib", "text": text}).encode()
-    urllib.request.urlopen(http + "/messages", body, timeout=10).close()
+    request = urllib.request.Request(http + "/messages", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=10).close()
 
 async def read(ws):
     return json.loads(await asyncio.wait_for(ws.recv(), 10))

@@ -1,5 +1,6 @@
 //! The server from outside, over real sockets.
 
+mod access;
 mod browser;
 mod clients;
 mod helper;

@@ -1,0 +1,70 @@
+//! Who may talk to the server: a page of its own host, or of an origin that was named; and whoever is no browser.
+//!
+//! A browser lets any page send requests anywhere and open WebSockets to anyone; it says in `Origin` which page it is.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode, Version};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::App;
+use crate::error::{ApiError, Invalid};
+use crate::query::excerpt;
+
+/// Refuses, before any upgrade, requests of foreign pages and those that do not say which host they mean.
+pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let host = host(&request)?;
+    for origin in request.headers().get_all(header::ORIGIN) {
+        if !is_own(origin, host) && !app.config.allow_origin.contains(origin) {
+            let origin = excerpt(&String::from_utf8_lossy(origin.as_bytes()));
+            let reason =
+                format!("a page of {origin} may not use this server; start it with --allow-origin {origin} if it may");
+            return Err(ApiError::new(StatusCode::FORBIDDEN, reason));
+        }
+    }
+    Ok(next.run(request).await)
+}
+
+/// What a browser has to be told so that a page of a named origin may read the answers.
+pub(crate) fn cors(named: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(named.iter().cloned()))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, HeaderName::from_static("last-event-id")])
+        .expose_headers([header::ETAG, header::RETRY_AFTER])
+}
+
+/// A body that says what it is says that it is JSON: a foreign page can send other kinds without asking first.
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let kind = String::from_utf8_lossy(kind.as_bytes());
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let reason = format!("Content-Type must be application/json, found {}", excerpt(essence));
+    Err(ApiError::from(Invalid::new("Content-Type", reason)).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+}
+
+/// The one `Host` of a request (RFC 9112 section 3.2: none or two are refused); HTTP/1.0 may go without.
+fn host(request: &Request) -> Result<Option<&HeaderValue>, Invalid> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Ok(Some(host)),
+        (None, None) if request.version() == Version::HTTP_10 => Ok(None),
+        (first, _) => {
+            let found = if first.is_some() { "more" } else { "none" };
+            Err(Invalid::new("Host", format!("a request must have one Host header, found {found}")))
+        }
+    }
+}
+
+/// The origin of the server's own pages, which are served without TLS: behind a proxy that adds it, name the origin.
+fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let authority = origin.as_bytes().strip_prefix(b"http://");
+    authority.is_some_and(|authority| host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority)))
+}
