@@ -56,10 +56,8 @@ pub(crate) async fn handle(
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        app.stats.sockets.fetch_add(1, Relaxed);
-        // An error here is the peer's: it went away or did not read.
-        let _ = Session::new(Arc::clone(&app), room, subscription, upgraded).run().await;
-        app.stats.sockets.fetch_sub(1, Relaxed);
+        // A task of its own: this one is larger, and ends.
+        tokio::spawn(Session::new(app, room, subscription, upgraded).run());
     });
     Ok(response)
 }
@@ -97,7 +95,17 @@ impl Session {
         }
     }
 
-    async fn run(mut self) -> io::Result<()> {
+    async fn run(mut self) {
+        self.app.stats.sockets.fetch_add(1, Relaxed);
+        // An error here is the peer's: it went away or did not read.
+        if self.talk().await.is_ok() {
+            // Boxed, because every connection would carry the room for this from its beginning.
+            let _ = Box::pin(self.take_leave()).await;
+        }
+        self.app.stats.sockets.fetch_sub(1, Relaxed);
+    }
+
+    async fn talk(&mut self) -> io::Result<()> {
         let cursor = self.subscription.cursor();
         self.say(&json!({ "hello": { "cursor": cursor } }));
         self.read().await?;
@@ -116,7 +124,10 @@ impl Session {
                 beat = self.pulse.beat() => if beat == Beat::Alive { self.ping()? },
             }
         }
-        self.flush().await?;
+        self.flush().await
+    }
+
+    async fn take_leave(&mut self) -> io::Result<()> {
         self.conn.shutdown().await?;
         // Closing with unread bytes would reset the connection, and the close frame with it.
         let until_end = async {
