@@ -1,0 +1,110 @@
+use super::*;
+use crate::client::{Delivery, Event};
+use crate::measure::recorder::Window;
+use crate::scenario::tests::scenario;
+
+const SECOND: Nanos = 1_000_000_000;
+const EPOCH: &str = "abcdefgh";
+
+fn cursor(seq: u64) -> Cursor {
+    Cursor { epoch: EPOCH.into(), seq }
+}
+
+/// A trial of two clients in one room with a window of ten seconds and ten messages in it, all accepted; `fate`
+/// says what becomes of each message at each client.
+fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
+    let scenario = scenario("--clients 2 --room-size all --rate 1 --arrivals fixed --warmup 0s --duration 10s");
+    let window = Window::default();
+    let range = window.get_or_init(|| 0..10 * SECOND + 1).clone();
+    let schedule: Vec<Stamp> = Pacer::new(&scenario, 0).take(10).collect();
+    let mut book = Book::new([0, 0].into_iter(), window);
+    for client in 0..2 {
+        book.record(client, &mut vec![Event::Hello(cursor(0))]);
+        for (seq, stamp) in (1..).zip(&schedule).filter(|(seq, _)| fate(client, *seq)) {
+            let delivery = Delivery { seq, received: stamp.due + 1, asked: None, text: stamp.to_text(64) };
+            book.record(client, &mut vec![Event::Message(delivery)]);
+        }
+    }
+    let publication = |(seq, stamp): (u64, Stamp)| Publication {
+        stamp,
+        sent: stamp.due,
+        free: 0,
+        acked: Ok((cursor(seq), stamp.due)),
+    };
+    let publications = (1..).zip(schedule).map(publication).collect();
+    let press = Pressed { publications, sent: 10, paced: 10 };
+    let (end, ledger, deadline) = (End::Completed, Ledger::default(), 20 * SECOND);
+    let evidence =
+        Evidence { end, connected: 2, window: range, deadline, press, books: vec![book], ledger, loadgen_cores: 1 };
+    (scenario, evidence)
+}
+
+fn settled(trial: (Scenario, Evidence)) -> Outcome {
+    settle(Transport::Ws, &trial.0, trial.1)
+}
+
+#[test]
+fn what_came_is_delivered_and_nothing_is_missing() {
+    let outcome = settled(trial(|_, _| true));
+    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.owed, outcome.audit.lost), (20, 20, 20, 0));
+    assert_eq!(outcome.latency.count(), 20);
+}
+
+#[test]
+fn what_never_came_is_lost_and_a_sample_at_the_deadline() {
+    let outcome = settled(trial(|client, seq| client == 0 || seq != 4));
+    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.lost), (20, 19, 1));
+    // The fourth message was due after 4 s; the drain ended after 20 s.
+    assert_eq!(outcome.latency.max().unwrap().as_secs(), 16);
+    assert_eq!(outcome.latency.count(), 20);
+}
+
+#[test]
+fn what_was_told_as_a_gap_is_not_lost_but_late() {
+    let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
+    let gap = crate::client::Gap { reason: crate::client::GapReason::Window, missed: Some(2), cursor: cursor(10) };
+    for client in 0..2 {
+        evidence.books[0].record(client, &mut vec![Event::Gap(gap.clone())]);
+    }
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.delivered, outcome.audit.lost, outcome.audit.gaps), (16, 0, 4));
+    assert_eq!(outcome.latency.max().unwrap().as_secs(), 11);
+}
+
+#[test]
+fn what_the_server_never_accepted_was_owed_all_the_same() {
+    let (scenario, mut evidence) = trial(|_, seq| seq != 10);
+    evidence.press.publications[9].acked = Err(Failure::Refused(429, "full".into()));
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.owed, outcome.audit.lost), (20, 18, 18, 0));
+    assert_eq!((outcome.publishing.failed, outcome.latency.max().unwrap().as_secs()), (1, 10));
+}
+
+#[test]
+fn what_may_still_wait_for_the_next_poll_when_the_trial_ends_early_is_not_missing() {
+    let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
+    evidence.deadline = 10 * SECOND + SECOND / 2;
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.lost), (16, 16, 0));
+}
+
+#[test]
+fn a_log_that_began_anew_keeps_its_own_account() {
+    let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
+    let anew = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
+    let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: anew.clone() };
+    for (seq, publication) in (1..).zip(&mut evidence.press.publications[8..]) {
+        publication.acked = Ok((Cursor { seq, ..anew.clone() }, publication.stamp.due));
+        for client in 0..2 {
+            let (received, text) = (publication.stamp.due + 1, publication.stamp.to_text(64));
+            let delivery = Event::Message(Delivery { seq, received, asked: None, text });
+            let mut events = vec![delivery];
+            if seq == 1 {
+                events.insert(0, Event::Gap(gap.clone()));
+            }
+            evidence.books[0].record(client, &mut events);
+        }
+    }
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.delivered, outcome.audit.lost, outcome.audit.doubled), (20, 0, 0));
+}
