@@ -1,5 +1,6 @@
 //! What the commands take, and what they do with it.
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +11,9 @@ use rustix::process::{Resource, getrlimit};
 use crate::client::Transport;
 use crate::comparison::Comparison;
 use crate::outcome::End;
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::report::markdown;
+use crate::report::{self, markdown};
 use crate::scenario::Scenario;
 use crate::sut::Sut;
 
@@ -146,9 +147,8 @@ impl Report {
     /// Renders again.
     pub fn run(&self) -> Result<Exit> {
         let comparison = Comparison::load(&self.folder)?;
-        plan::write(&comparison, &self.folder)?;
-        print!("{}", markdown::table(&comparison));
-        Ok(Exit::Done)
+        report::write(&comparison, &self.folder)?;
+        Ok(print(&markdown::table(&comparison)).map_or_else(failed, |()| Exit::Done))
     }
 }
 
@@ -182,19 +182,28 @@ async fn execute(
     progress.say(&format!("{scenario}."));
     let plan = Plan { modes, blocks, scenario, server, folder: folder.clone(), command: command() };
     let (comparison, result) = plan.run(&progress).await;
-    if output.json {
-        println!("{}", serde_json::to_string_pretty(&comparison)?);
-    } else {
-        print!("{}", markdown::table(&comparison));
-    }
+    let text =
+        if output.json { serde_json::to_string_pretty(&comparison)? + "\n" } else { markdown::table(&comparison) };
+    let result = result.and(print(&text));
     if let Some(folder) = folder {
         progress.say(&format!("The report is in {}", folder.join("comparison.html").display()));
     }
-    if let Err(error) = result {
-        eprintln!("loadgen: {error:#}");
-        return Ok(Exit::Failed);
+    Ok(result.map_or_else(failed, |()| exit(&comparison)))
+}
+
+/// Something went wrong that no better command would have avoided.
+#[expect(clippy::needless_pass_by_value, reason = "where it is called, the error has no other owner")]
+fn failed(error: anyhow::Error) -> Exit {
+    eprintln!("loadgen: {error:#}");
+    Exit::Failed
+}
+
+/// Prints on standard output; a reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(()),
     }
-    Ok(exit(&comparison))
 }
 
 fn exit(comparison: &Comparison) -> Exit {

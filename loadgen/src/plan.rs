@@ -98,7 +98,7 @@ impl Plan {
 }
 
 /// Writes the JSON and everything rendered from it.
-pub fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
+fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
     comparison.save(folder)?;
     report::write(comparison, folder)
 }

@@ -120,6 +120,21 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
 }
 
 #[test]
+fn an_output_that_cannot_be_written_is_said_and_a_reader_that_has_seen_enough_is_not() {
+    let result = Folder::new("full");
+    let arguments = format!("--mode ws {TINY} --quiet --out {}", result.0.display());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = loadgen(&arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("standard output"), "{}", text(&output.stderr));
+
+    let mut reader = loadgen(&format!("report {}", result.0.display())).stdout(Stdio::piped()).spawn().unwrap();
+    drop(reader.stdout.take());
+    assert_eq!(reader.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn something_else_that_speaks_http_is_recognised_as_foreign() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
