@@ -9,7 +9,7 @@ use clap::Args;
 use rustix::process::{Resource, getrlimit};
 
 use crate::client::Transport;
-use crate::comparison::Comparison;
+use crate::comparison::{self, Comparison};
 use crate::outcome::End;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -20,6 +20,10 @@ use crate::sut::Sut;
 /// Descriptors that are not for clients and publishers.
 const SPARE_DESCRIPTORS: u64 = 100;
 
+/// Messages per second over all rooms: more than any publisher here has reached.
+const MAX_RATE: f64 = 1e6;
+/// What a trial takes beside warm-up and window: server, connects, drain.
+const AROUND: Duration = Duration::from_millis(2500);
 /// The measuring window in each block of a comparison.
 const BLOCK: Duration = Duration::from_secs(5);
 
@@ -148,6 +152,7 @@ impl Report {
     pub fn run(&self) -> Result<Exit> {
         let comparison = Comparison::load(&self.folder)?;
         report::write(&comparison, &self.folder)?;
+        eprintln!("The report is in {}", self.folder.join("comparison.html").display());
         Ok(print(&markdown::table(&comparison)).map_or_else(failed, |()| Exit::Done))
     }
 }
@@ -157,7 +162,20 @@ fn check_descriptors(Scenario { clients, publishers, .. }: &Scenario) -> Result<
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let most = limit.saturating_sub(*publishers as u64 + SPARE_DESCRIPTORS);
     let enough = *clients as u64 <= most;
-    anyhow::ensure!(enough, "--clients {clients}: this process may open {limit} files, enough for {most} clients");
+    anyhow::ensure!(
+        enough,
+        "--clients {clients}: this process may open {limit} files (ulimit -n), enough for {most} clients"
+    );
+    Ok(())
+}
+
+/// A rate that no schedule could keep is a mistake too.
+fn check_rate(scenario: &Scenario) -> Result<()> {
+    let rate = scenario.publish_rate();
+    anyhow::ensure!(
+        rate <= MAX_RATE,
+        "--rate: {rate:.0} messages/s over all rooms; at most {MAX_RATE} can be scheduled"
+    );
     Ok(())
 }
 
@@ -170,16 +188,26 @@ async fn execute(
     folder: Option<PathBuf>,
 ) -> Result<Exit> {
     check_descriptors(&scenario)?;
+    check_rate(&scenario)?;
     let server = match &target.url {
         Some(url) => Some(Sut::at(url, target.allow_remote).await?),
         None => None,
     };
     if let Some(folder) = &folder {
+        let taken = folder.join(comparison::FILE);
+        anyhow::ensure!(!taken.exists(), "--out: {} is there already; name another folder", taken.display());
         let failed = || format!("--out: cannot make the folder {}", folder.display());
         std::fs::create_dir_all(folder).with_context(failed)?;
     }
     let progress = Progress::new(output.quiet);
+    let trials = u32::try_from(modes.len() * blocks).unwrap_or(u32::MAX);
+    let length = (scenario.warmup() + scenario.duration() + AROUND).saturating_mul(trials);
     progress.say(&format!("{scenario}."));
+    progress.say(&format!(
+        "{trials} trials of {:.0} s in all, the warm-up of {:.0} s each included.",
+        length.as_secs_f64(),
+        scenario.warmup().as_secs_f64()
+    ));
     let plan = Plan { modes, blocks, scenario, server, folder: folder.clone(), command: command() };
     let (comparison, result) = plan.run(&progress).await;
     let text =

@@ -200,8 +200,8 @@ impl<'a> Trial<'a> {
         let planned = self.window.get().cloned().unwrap_or_default();
         // What was due after an early end was never owed.
         let window = planned.start..planned.end.min(now()).max(planned.start);
-        if end == End::Interrupted {
-            self.press.iter().for_each(Press::stop);
+        if let (End::Interrupted, Some(press)) = (&end, &self.press) {
+            press.stop();
             let deadline = now() + nanos(LAST_WAIT);
             while !self.is_all_delivered() && now() < deadline {
                 sleep_until(now() + nanos(LOOK)).await;

@@ -114,7 +114,10 @@ fn routes(app: Arc<App>) -> Router {
         .route("/healthz", get(stats::healthz))
         .fallback(pages::handle)
         .method_not_allowed_fallback(async || {
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint has another method; see the Allow header")
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "messages are sent with POST to /messages, everything else is read with GET",
+            )
         })
         .layer(named)
         .layer(from_fn_with_state(Arc::clone(&app), access::guard))

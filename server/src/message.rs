@@ -44,15 +44,19 @@ impl Draft {
             .as_ref()
             .is_some_and(|key| !(1..=64).contains(&key.len()) || !key.bytes().all(|b| (b' '..=b'~').contains(&b)))
         {
-            return Err(Invalid::new("key", "key must be 1 to 64 printable ASCII characters; found something else"));
+            return Err(Invalid::new("key", "key must be 1 to 64 characters, each of them printable ASCII"));
         }
         Ok(Self { from, text, key: key.map(String::into_boxed_str) })
     }
 
     /// Reads `{"from","text","key"?}`.
     pub fn from_json(body: &[u8]) -> Result<Self, Invalid> {
+        // serde would take an array for an object.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(Invalid::new("body", r#"a message must be a JSON object, {"from","text","key"?}"#));
+        }
         let incoming: Incoming = serde_json::from_slice(body).map_err(|error| {
-            Invalid::new("body", format!(r#"body is not {{"from","text","key"?}} in JSON: {error}"#))
+            Invalid::new("body", format!(r#"a message must be {{"from","text","key"?}} in JSON: {error}"#))
         })?;
         Self::new(incoming.from, incoming.text, incoming.key)
     }
@@ -60,19 +64,16 @@ impl Draft {
 
 /// Rooms and senders: 1 to 64 characters, no control characters.
 pub(crate) fn check_name(parameter: &'static str, name: &str) -> Result<(), Invalid> {
-    let length = name.chars().take(MAX_NAME + 1).count();
-    if length == 0 || length > MAX_NAME || name.chars().any(char::is_control) {
-        let found = match length {
-            0 => "nothing",
-            _ if length > MAX_NAME => "more of them",
-            _ => "a control character",
-        };
-        return Err(Invalid::new(
-            parameter,
-            format!("{parameter} must be 1 to {MAX_NAME} characters, none of them a control character; found {found}"),
-        ));
+    let length = name.chars().count();
+    if (1..=MAX_NAME).contains(&length) && !name.chars().any(char::is_control) {
+        return Ok(());
     }
-    Ok(())
+    let found =
+        if length > MAX_NAME || length == 0 { format!("{length} characters") } else { "a control character".into() };
+    Err(Invalid::new(
+        parameter,
+        format!("{parameter} must be 1 to {MAX_NAME} characters without control characters, found {found}"),
+    ))
 }
 
 #[derive(Serialize)]

@@ -54,5 +54,8 @@ pub(crate) fn position(name: &'static str, text: &str) -> Result<After, Invalid>
 
 /// The beginning of what somebody sent, fit to be shown.
 pub(crate) fn excerpt(text: &str) -> String {
-    text.chars().take(40).flat_map(char::escape_debug).collect()
+    match text {
+        "" => "nothing".into(),
+        text => text.chars().take(40).flat_map(char::escape_debug).collect(),
+    }
 }

@@ -95,7 +95,10 @@ impl fmt::Display for Kind {
 
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, measured, limit, unit, advice, .. } = self;
+        let Self { name, measured, limit, unit, advice, kind } = self;
+        if *kind == Kind::NothingMeasured {
+            return write!(f, "no message was accepted in the window: {advice}");
+        }
         write!(f, "{name} was {measured:.3} {unit}, more than {limit:.3} {unit}: {advice}")
     }
 }
@@ -106,7 +109,8 @@ fn ms(times: &Times, share: f64) -> f64 {
 
 /// The gates; limits are our own defaults unless a source is named.
 fn gates(outcome: &Outcome) -> Vec<Gate> {
-    const SLOWER: &str = "give loadgen another core, or lower --clients or --rate";
+    const SLOWER: &str =
+        "unless something else ran on this machine, give loadgen another core or lower --clients or --rate";
     const HELD: &str = "loadgen was held up; run it again on a calmer machine";
     const LOST: &str = "what failed is listed; a server of your own may need a higher descriptor limit";
     let Outcome { publishing, latency, lateness, ledger, connections, .. } = outcome;

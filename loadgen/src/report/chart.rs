@@ -7,9 +7,9 @@ use super::table::{messages_needed, number};
 use crate::comparison::Comparison;
 
 const WIDTH: f64 = 460.0;
-const HEIGHT: f64 = 300.0;
+const HEIGHT: f64 = 310.0;
 /// The plot within the picture: left, top, right, bottom.
-const PLOT: [f64; 4] = [58.0, 46.0, WIDTH - 20.0, HEIGHT - 44.0];
+const PLOT: [f64; 4] = [58.0, 56.0, WIDTH - 20.0, HEIGHT - 44.0];
 const BAR: f64 = 34.0;
 /// Colours by transport, apart also for those who do not see them all; dashes where lines lie upon each other.
 const STYLE: &str = include_str!("chart.css");

@@ -21,11 +21,14 @@ const NETWORK: &str = "Over a network, from one machine: its clocks stamp both e
 const LOOPBACK: &str = "Over loopback, where the kernel runs a receiver's TCP input in the sender's context: a server \
     that pushes is billed for part of its clients' work. CPU ranks the streams (sse, ws) and the polls each among \
     themselves, and streams against polls only where they differ by more than half. Memory is this server's, in user \
-    space only. No network, no TLS, no round-trip time.";
+    space only; \"machine busy\" is everything that ran, other programs too. No network, no TLS, no round-trip time.";
 
 /// What went wrong, and what to think of the rest.
 pub fn of(comparison: &Comparison) -> Vec<String> {
-    comparison.trials.iter().flat_map(|trial| about(trial, comparison.blocks)).collect()
+    let (ran, planned) = (comparison.trials.len(), comparison.blocks * comparison.modes.len());
+    let cut = (ran < planned).then(|| format!("This comparison ended early: {ran} of {planned} trials ran."));
+    let trials = comparison.trials.iter().flat_map(|trial| about(trial, comparison.blocks));
+    cut.into_iter().chain(trials).collect()
 }
 
 fn about(trial: &Trial, blocks: usize) -> Vec<String> {

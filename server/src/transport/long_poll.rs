@@ -47,7 +47,10 @@ fn wait(text: Option<&str>) -> Result<Duration, Invalid> {
         number.checked_mul(unit).map(Duration::from_millis)
     });
     parsed.filter(|wait| *wait <= LONGEST).ok_or_else(|| {
-        Invalid::new("wait", format!("wait must be 0 to 60 s, such as 500ms or 25s, found {}", excerpt(text)))
+        Invalid::new(
+            "wait",
+            format!("wait must be a whole number of ms or s up to 60s, such as 500ms or 25s, found {}", excerpt(text)),
+        )
     })
 }
 
