@@ -109,6 +109,18 @@ async fn a_named_origin_is_let_in_and_its_browser_told_that_it_may_read() {
 }
 
 #[tokio::test]
+async fn where_no_origin_is_named_the_answers_stay_lean() {
+    let server = TestServer::start("");
+    let cursor = server.publish("hi").await;
+    for path in ["/short-poll".to_owned(), format!("/short-poll?after={cursor}"), "/long-poll".to_owned()] {
+        let answer = server.get(&path).await;
+        let mut names: Vec<&str> = answer.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["cache-control", "content-length", "content-type", "date", "etag"], "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_says_it_is_not_json_is_415() {
     let server = TestServer::start("");
     let post = |kind: &'static str| {
