@@ -20,7 +20,7 @@ pub struct Config {
     /// Port to listen on; 0 takes a free one.
     #[arg(short, long, default_value_t = 3000)]
     pub port: u16,
-    /// Origin of pages, such as https://chat.example, that may use the server beside its own; may be repeated.
+    /// Origin (`scheme://host:port`) of pages that may use the server beside its own; may be repeated.
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<HeaderValue>,
     /// Most rooms at once; beyond it a rested room goes, or 429.
