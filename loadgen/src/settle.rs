@@ -159,12 +159,9 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], window: &Range<Nanos>, overdue: 
             match subscriber.accounts.iter().find(|(seen, _)| seen == epoch) {
                 Some((_, account)) => {
                     // A seq that nobody acked is a publish without an answer: it may be missing.
-                    let silent = account.missing(*head).filter_map(|seq| due.get(&seq));
-                    let silent: Vec<Nanos> = silent.copied().filter(|due| *due <= overdue).collect();
-                    book.audit.lost += silent.len() as u64;
-                    missing.extend(silent);
-                    missing
-                        .extend(account.missing(*head).filter_map(|seq| due.get(&seq)).filter(|due| **due > overdue));
+                    let silent = missing.len();
+                    missing.extend(account.missing(*head).filter_map(|seq| due.get(&seq)));
+                    book.audit.lost += missing[silent..].iter().filter(|due| **due <= overdue).count() as u64;
                     missing.extend(account.told().filter_map(|seq| due.get(&seq)));
                 }
                 // It was told that this log is gone before it had seen anything of it.

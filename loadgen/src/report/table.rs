@@ -90,16 +90,15 @@ fn row(
 ) -> Row {
     let needed = if quantile > 0.0 { messages_needed(quantile) } else { 0 };
     let believable = |s: &Summary| s.is_valid() && s.outcome.publishing.acked >= needed;
-    // A figure that may not be leaned on wins nothing, but one that is higher than it is not the lowest either.
-    let candidates: Vec<(bool, f64)> =
-        summaries.iter().filter_map(|s| Some((s.mode.streams(), figure(&s.outcome)?))).collect();
+    // A figure that may not be leaned on wins nothing, but where it is lower, no other is the lowest.
     let is_best = |s: &Summary, value: f64| {
-        let others = candidates.iter().filter(|other| **other != (s.mode.streams(), value));
-        let beats = |&(streams, other): &(bool, f64)| {
-            value < if rank == Rank::Cpu && streams != s.mode.streams() { other / LOOPBACK } else { other }
-        };
-        rank != Rank::None && candidates.len() > 1 && others.clone().count() + 1 == candidates.len() && { others }
-            .all(beats)
+        let others = summaries.iter().filter(|other| other.mode != s.mode);
+        let mut others = others.filter_map(|other| Some((other.mode.streams(), figure(&other.outcome)?))).peekable();
+        rank != Rank::None
+            && others.peek().is_some()
+            && others.all(|(streams, other)| {
+                value < if rank == Rank::Cpu && streams != s.mode.streams() { other / LOOPBACK } else { other }
+            })
     };
     let cell = |s: &Summary| {
         let value = figure(&s.outcome);
