@@ -25,6 +25,8 @@ mod config;
 mod conn;
 pub mod cursor;
 pub mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod log;
 pub mod message;
 mod pages;
@@ -83,6 +85,8 @@ impl Server {
     pub fn bind(config: Config) -> io::Result<Self> {
         let listener = accept::listen(config.addr())?;
         let addr = listener.local_addr()?;
+        #[cfg(feature = "faults")]
+        faults::install(&config.faults);
         let app = App {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
@@ -107,7 +111,7 @@ impl Server {
 }
 
 fn routes(app: Arc<App>) -> Router {
-    let routes = transport::routes()
+    let routes = transport::routes(app.config.stock)
         .route("/messages", post(publish::handle))
         .route("/stats", get(stats::handle))
         .route("/healthz", get(stats::healthz))

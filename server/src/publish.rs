@@ -23,6 +23,8 @@ const DISCARDED: usize = 8 * 1024 * 1024;
 
 /// What every way of publishing calls. A durable or shared log would change this function alone.
 pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Published, Unavailable> {
+    #[cfg(feature = "faults")]
+    crate::faults::delay().await;
     rooms.get(room)?.append(draft).map_err(|_| Unavailable::Closing)
 }
 

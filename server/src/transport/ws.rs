@@ -4,7 +4,7 @@
 //! answers; what it wants to say (pong, close) is collected, so that one place ever writes to the socket, always
 //! between frames.
 
-mod handshake;
+pub(super) mod handshake;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
