@@ -46,12 +46,14 @@ impl Poller {
         let answered = now();
         events.extend(tick.map(|asked| Event::Polled { asked, answered }));
         let before = events.len();
+        let head = reply.head as u64;
         if reply.status != StatusCode::NOT_MODIFIED {
             self.cursor = parse::<Answer<'_>>(&reply.body)?.read(answered, tick, events);
         }
-        if events.len() == before {
-            self.target.meter.empties.fetch_add(1, Relaxed);
-        }
+        let meter = &self.target.meter;
+        let is_empty = events.len() == before;
+        meter.empties.fetch_add(u64::from(is_empty), Relaxed);
+        meter.heads[usize::from(is_empty)].fetch_add(head, Relaxed);
         Ok(())
     }
 }

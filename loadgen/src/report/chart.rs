@@ -20,7 +20,7 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let ledger = |figure: &dyn Fn(&Summary) -> Option<f64>| -> Vec<(&Summary, Vec<f64>)> {
         summaries.iter().filter_map(|s| Some((s, vec![figure(s)?]))).collect()
     };
-    let cpu = ledger(&|s| s.outcome.ledger.server_us());
+    let cpu = ledger(&|s| s.outcome.ledger.us(s.outcome.ledger.server_cpu_ns));
     let memory = ledger(&|s| s.outcome.ledger.memory_kib());
     let bytes = summaries.iter().filter_map(|s| Some((s, bytes(s)?.to_vec()))).collect::<Vec<_>>();
     vec![
@@ -60,7 +60,7 @@ fn latency(summaries: &[Summary]) -> String {
         let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
         let sure = steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
         let point = |&(nines, share): &(f64, f64)| Some((nines, times.quantile(share)?.as_secs_f64().max(1e-6) * 1e3));
-        Line { name: s.mode.to_string(), points: steps.iter().filter_map(point).collect(), sure }
+        Line { name: s.lane.to_string(), points: steps.iter().filter_map(point).collect(), sure }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
@@ -85,7 +85,7 @@ fn latency(summaries: &[Summary]) -> String {
 fn describe(summaries: &[Summary]) -> String {
     let ms =
         |s: &Summary, share| s.outcome.latency.quantile(share).map_or("-".into(), |t| number(t.as_secs_f64() * 1e3));
-    let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.mode, ms(s, 0.5), ms(s, 0.99));
+    let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.lane, ms(s, 0.5), ms(s, 0.99));
     summaries.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
@@ -93,7 +93,7 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let line = |s: &Summary| {
         let points: Vec<(f64, f64)> =
             s.flow(seconds).enumerate().map(|(i, flow)| ((i as f64 + 0.5).min(seconds), flow)).collect();
-        Line { name: s.mode.to_string(), sure: if s.is_valid() { points.len() } else { 0 }, points }
+        Line { name: s.lane.to_string(), sure: if s.is_valid() { points.len() } else { 0 }, points }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let points = || lines.iter().flat_map(|line| &line.points);
@@ -113,7 +113,7 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     };
     let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
     let text: Vec<String> =
-        summaries.iter().map(|s| format!("{}: {} per second on average.", s.mode, number(mean(s)))).collect();
+        summaries.iter().map(|s| format!("{}: {} per second on average.", s.lane, number(mean(s)))).collect();
     plot("Deliveries over time", &text.join(" "), &x, &y, &lines)
 }
 
@@ -188,10 +188,10 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
     let (left, right) = (84.0, WIDTH - 84.0);
     let most = rows.iter().map(|(_, parts)| parts.iter().sum()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let values = |parts: &[f64]| parts.iter().map(|&value| number(value)).collect::<Vec<_>>().join(" + ");
-    let text: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.mode, values(parts))).collect();
+    let text: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
     let mut out = open(title, &text.join(" "), 40.0 + rows.len() as f64 * BAR);
     for (i, (summary, parts)) in rows.iter().enumerate() {
-        let (top, mode) = (36.0 + i as f64 * BAR, summary.mode);
+        let (top, mode) = (36.0 + i as f64 * BAR, summary.lane);
         let doubt = if summary.is_valid() { "" } else { " c-doubt" };
         let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{}\">{mode}</text>", left - 8.0, top + 16.0);
         let mut place = left;

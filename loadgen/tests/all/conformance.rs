@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::{
-    After, Cadence, Client, Cursor, Event, Failure, Gap, GapReason, Headers, Http, Target, Transport,
+    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Headers, Http, Said, Target, Transport,
 };
 use loadgen::with_client;
 use tokio::io::AsyncWriteExt;
@@ -62,6 +62,8 @@ impl Room {
             cadence,
             hold,
             headers: Headers::Browser,
+            keep_alive: true,
+            stamped: true,
             meter: Arc::default(),
         };
         let press = Http::connect(&target, "").await.unwrap();
@@ -120,7 +122,7 @@ impl<C: Client> Reader<C> {
 
     async fn message(&mut self) -> (u64, String) {
         match self.next().await.unwrap() {
-            Event::Message(delivery) => (delivery.seq, delivery.text),
+            Event::Message(Delivery { seq, said: Said::Text(text), .. }) => (seq, text),
             other => panic!("a message was expected, {other:?} came"),
         }
     }
