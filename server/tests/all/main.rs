@@ -1,6 +1,8 @@
 //! The server from outside, over real sockets.
 
 mod access;
+mod attacks;
+mod binary;
 mod browser;
 mod clients;
 mod helper;
@@ -8,6 +10,7 @@ mod http;
 mod limits;
 mod long_poll;
 mod pages;
+mod program;
 mod proxies;
 mod raw;
 mod resume;
