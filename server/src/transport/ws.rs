@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -167,6 +168,8 @@ impl Session {
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
                 // tungstenite answers a close frame when it is read from once more, and then says so.
                 Err(Error::ConnectionClosed) => self.closing = true,
+                // It went away without a word, and hears none.
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => self.closing = true,
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(Error::Io(error)) => return Err(error),
