@@ -27,7 +27,9 @@ pub mod cursor;
 pub mod error;
 pub mod log;
 pub mod message;
+mod metrics;
 mod pages;
+mod problems;
 pub mod publish;
 mod pulse;
 mod query;
@@ -49,6 +51,7 @@ use tokio::net::TcpListener;
 
 pub use crate::config::Config;
 use crate::error::ApiError;
+use crate::problems::Problems;
 use crate::pulse::Pulse;
 use crate::rooms::Rooms;
 pub use crate::run::{Options, run};
@@ -67,6 +70,7 @@ pub(crate) struct App {
     rooms: Rooms,
     stats: Stats,
     pulse: Pulse,
+    problems: Problems,
     max_connections: u64,
     started: Instant,
 }
@@ -81,12 +85,13 @@ pub struct Server {
 impl Server {
     /// Opens the listening socket. Must be called within a tokio runtime.
     pub fn bind(config: Config) -> io::Result<Self> {
-        let listener = accept::listen(config.addr())?;
+        let listener = accept::listen(config.addr(), 2 * config.heartbeat)?;
         let addr = listener.local_addr()?;
         let app = App {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
             pulse: Pulse::new(),
+            problems: Problems::default(),
             max_connections: config.connections(run::descriptor_limit()),
             started: Instant::now(),
             config,
@@ -110,6 +115,7 @@ fn routes(app: Arc<App>) -> Router {
     let routes = transport::routes()
         .route("/messages", post(publish::handle))
         .route("/stats", get(stats::handle))
+        .route("/metrics", get(metrics::handle))
         .route("/healthz", get(stats::healthz))
         .fallback(pages::handle)
         .method_not_allowed_fallback(async || {
