@@ -29,7 +29,9 @@ pub mod error;
 pub mod faults;
 pub mod log;
 pub mod message;
+mod metrics;
 mod pages;
+mod problems;
 pub mod publish;
 mod pulse;
 mod query;
@@ -51,6 +53,7 @@ use tokio::net::TcpListener;
 
 pub use crate::config::Config;
 use crate::error::ApiError;
+use crate::problems::Problems;
 use crate::pulse::Pulse;
 use crate::rooms::Rooms;
 pub use crate::run::{Options, run};
@@ -69,6 +72,7 @@ pub(crate) struct App {
     rooms: Rooms,
     stats: Stats,
     pulse: Pulse,
+    problems: Problems,
     max_connections: u64,
     started: Instant,
 }
@@ -83,7 +87,7 @@ pub struct Server {
 impl Server {
     /// Opens the listening socket. Must be called within a tokio runtime.
     pub fn bind(config: Config) -> io::Result<Self> {
-        let listener = accept::listen(config.addr())?;
+        let listener = accept::listen(config.addr(), 2 * config.heartbeat)?;
         let addr = listener.local_addr()?;
         #[cfg(feature = "faults")]
         faults::install(&config.faults);
@@ -91,6 +95,7 @@ impl Server {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
             pulse: Pulse::new(),
+            problems: Problems::default(),
             max_connections: config.connections(run::descriptor_limit()),
             started: Instant::now(),
             config,
@@ -114,6 +119,7 @@ fn routes(app: Arc<App>) -> Router {
     let routes = transport::routes(app.config.stock)
         .route("/messages", post(publish::handle))
         .route("/stats", get(stats::handle))
+        .route("/metrics", get(metrics::handle))
         .route("/healthz", get(stats::healthz))
         .fallback(pages::handle)
         .method_not_allowed_fallback(async || {
