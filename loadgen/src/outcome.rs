@@ -53,8 +53,6 @@ pub struct Outcome {
     pub series: Vec<u64>,
     /// What it cost.
     pub ledger: Ledger,
-    /// How many cores loadgen's clients had.
-    pub loadgen_cores: u64,
     /// What theory needs of the schedule as it was kept.
     pub realised: Realised,
     /// Failures by kind.
@@ -242,7 +240,6 @@ pub(crate) mod tests {
             wait_ks: None,
             series: Vec::new(),
             ledger: Ledger::default(),
-            loadgen_cores: 1,
             realised: Realised::default(),
             failures: BTreeMap::new(),
             impossible: 0,

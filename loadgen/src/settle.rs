@@ -41,8 +41,6 @@ pub struct Evidence {
     pub dwells: Vec<Nanos>,
     /// What it cost.
     pub ledger: Ledger,
-    /// How many cores loadgen had.
-    pub loadgen_cores: u64,
 }
 
 /// What was accepted in one incarnation of a room's log.
@@ -124,7 +122,6 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
         drift_percent: drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
         wait_ks: wait_ks(scenario, &evidence, &books),
         realised: realised(lane, scenario, &evidence, &books, &rooms),
-        loadgen_cores: evidence.loadgen_cores,
         impossible: books.iter().map(|book| book.impossible).sum(),
         unbalanced: audit.came().abs_diff(charged.accounted),
         failures: failures(&evidence, &books),

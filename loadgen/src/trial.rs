@@ -136,12 +136,13 @@ impl<'a> Trial<'a> {
     }
 
     fn reading(&self) -> Reading {
-        Reading::take(self.sut.pid, self.fleet.traffic(), self.fleet.sum(|book| book.deliveries))
+        let cores = &self.setting.cores.loadgen;
+        Reading::take(self.sut.pid, cores, self.fleet.traffic(), self.fleet.sum(|book| book.deliveries))
     }
 
     fn book(&mut self) {
         if let Some(begun) = self.begun.take() {
-            self.ledger.book(&begun, &self.reading());
+            self.ledger.book(&begun, &self.reading(), self.setting.cores);
         }
     }
 
@@ -210,8 +211,7 @@ impl<'a> Trial<'a> {
         let press = self.press.finish();
         let Returned { books, tcp, traffic, dwells } = self.fleet.finish();
         (ledger.tcp, ledger.life) = (tcp, traffic);
-        let loadgen_cores = self.setting.cores.loadgen.len() as u64;
-        let evidence = Evidence { end, connected, window, deadline, press, books, dwells, ledger, loadgen_cores };
+        let evidence = Evidence { end, connected, window, deadline, press, books, dwells, ledger };
         settle(self.lane, self.scenario, evidence)
     }
 }

@@ -137,8 +137,6 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
     let nothing = f64::from(u8::from(publishing.acked == 0));
     let absent = (connections.wanted - connections.connected) as f64;
-    let cpu = ledger.loadgen_cpu_ns.map(|cpu| cpu as f64 / 1e7 / (ledger.seconds * outcome.loadgen_cores as f64));
-    let cpu = cpu.filter(|cpu| cpu.is_finite()).unwrap_or(0.0);
     let longest = lateness.max().map_or(0.0, |time| time.as_secs_f64() * 1e3);
     let unpaced = 100.0 * (publishing.scheduled - publishing.paced) as f64 / publishing.scheduled.max(1) as f64;
     let lag = ms(&publishing.own_lag, 0.99);
@@ -154,7 +152,8 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
         ("connections lost", connections.lost as f64, 0.0, "connections", GeneratorLimited, CUT),
         ("time stolen from this machine", ledger.steal_percent(), 1.0, "%", Noisy, ELSEWHERE),
         // 80 %: k6's guide to running large tests.
-        ("loadgen's CPU", cpu, 80.0, "%", GeneratorLimited, CORE),
+        ("loadgen's CPU", ledger.loadgen_percent(), 80.0, "%", GeneratorLimited, CORE),
+        ("others on loadgen's cores", ledger.others_percent(), 20.0, "%", Noisy, HOG),
         ("loadgen's wait for a core", ledger.queued_percent(), 5.0, "%", Noisy, HOG),
         ("loadgen's lateness max", longest, 100.0, "ms", GeneratorLimited, HELD),
         ("loadgen's lateness p99", ms(lateness, 0.99), (0.1 * p99).max(5.0), "ms", GeneratorLimited, SLOW),

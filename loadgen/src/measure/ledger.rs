@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::fs;
 
 use procfs::process::{Process, SmapsRollup};
-use procfs::{Current, CurrentSI, KernelStats, Meminfo};
+use procfs::{CpuTime, Current, CurrentSI, KernelStats, Meminfo};
 use rustix::time::ClockId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Tcp, Totals};
 use crate::clock::{Nanos, now, time_of};
+use crate::cores::Cores;
 
 /// Headers of a segment on a real link: IPv4, TCP and its timestamp option.
 const HEADERS: f64 = 52.0;
@@ -24,6 +25,8 @@ pub struct Reading {
     /// By thread of loadgen.
     queued: HashMap<i32, Nanos>,
     machine_idle: Option<Nanos>,
+    /// Of loadgen's cores alone.
+    own_idle: Option<Nanos>,
     steal: Option<Nanos>,
     traffic: Totals,
     deliveries: u64,
@@ -39,18 +42,22 @@ struct Paid {
 }
 
 impl Reading {
-    /// Reads everything now; `server` is its process, if it is on this machine.
-    pub fn take(server: Option<i32>, traffic: Totals, deliveries: u64) -> Self {
-        let total = KernelStats::current().ok().map(|stats| stats.total);
+    /// Reads everything now; `server` is its process, if it is on this machine, `cores` are loadgen's.
+    pub fn take(server: Option<i32>, cores: &[usize], traffic: Totals, deliveries: u64) -> Self {
+        let stats = KernelStats::current().ok();
+        let total = stats.as_ref().map(|stats| &stats.total);
         let ticks = |ticks: u64| ticks * (1_000_000_000 / procfs::ticks_per_second());
+        let idle = |time: &CpuTime| ticks(time.idle + time.iowait.unwrap_or(0));
+        let own = |stats: &KernelStats| cores.iter().map(|&core| stats.cpu_time.get(core).map(idle)).sum();
         Self {
             at: now(),
             server: server.and_then(Paid::by),
             // Of the whole process: the sum over its threads would forget those that have ended.
             loadgen_cpu: Some(time_of(ClockId::ProcessCPUTime)),
             queued: queued(),
-            machine_idle: total.as_ref().map(|total| ticks(total.idle + total.iowait.unwrap_or(0))),
-            steal: total.as_ref().and_then(|total| total.steal).map(ticks),
+            machine_idle: total.map(idle),
+            own_idle: stats.as_ref().and_then(own),
+            steal: total.and_then(|total| total.steal).map(ticks),
             traffic,
             deliveries,
         }
@@ -124,6 +131,10 @@ pub struct Ledger {
     pub loadgen_queued_ns: u64,
     /// How many threads of loadgen that were, in each trial.
     pub loadgen_threads: u64,
+    /// Time others used on loadgen's cores: not idle, and neither loadgen nor a server that shares them.
+    pub others_ns: u64,
+    /// How many cores loadgen had.
+    pub loadgen_cores: u64,
     /// Time the machine's cores were not idle.
     pub machine_busy_ns: Option<u64>,
     /// Time the hypervisor gave to others.
@@ -148,7 +159,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Books what lies between two readings.
-    pub fn book(&mut self, from: &Reading, to: &Reading) {
+    pub fn book(&mut self, from: &Reading, to: &Reading, cores: &Cores) {
         let wall = to.at - from.at;
         let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
         self.seconds = wall as f64 / 1e9;
@@ -162,7 +173,11 @@ impl Ledger {
         let both =
             to.queued.iter().filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)));
         (self.loadgen_queued_ns, self.loadgen_threads) = both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
-        self.cores = cores();
+        self.cores = machine_cores();
+        self.loadgen_cores = cores.loadgen.len() as u64;
+        let shared = self.server_cpu_ns.filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
+        let busy = between(from.own_idle, to.own_idle).map_or(0, |idle| (wall * self.loadgen_cores).saturating_sub(idle));
+        self.others_ns = busy.saturating_sub(self.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
         // Not the busy columns: they read 15 to 45 % low.
         let idle = between(from.machine_idle, to.machine_idle);
         self.machine_busy_ns = idle.map(|idle| (wall * self.cores).saturating_sub(idle));
@@ -182,6 +197,7 @@ impl Ledger {
         sum(&mut self.machine_busy_ns, other.machine_busy_ns);
         self.loadgen_queued_ns += other.loadgen_queued_ns;
         self.steal_ns += other.steal_ns;
+        self.others_ns += other.others_ns;
         self.traffic = self.traffic + other.traffic;
         self.life = self.life + other.life;
         self.tcp = self.tcp + other.tcp;
@@ -238,6 +254,17 @@ impl Ledger {
         100.0 * self.loadgen_queued_ns as f64 / (self.seconds * 1e9 * self.loadgen_threads as f64).max(1.0)
     }
 
+    /// Time others used on loadgen's cores, in percent of these cores' time.
+    pub fn others_percent(&self) -> f64 {
+        100.0 * self.others_ns as f64 / (self.seconds * 1e9 * self.loadgen_cores as f64).max(1.0)
+    }
+
+    /// loadgen's CPU, in percent of its cores' time.
+    pub fn loadgen_percent(&self) -> f64 {
+        let all = self.seconds * 1e9 * self.loadgen_cores as f64;
+        100.0 * self.loadgen_cpu_ns.unwrap_or(0) as f64 / all.max(1.0)
+    }
+
     /// Time the hypervisor gave to others, in percent of all cores' time.
     pub fn steal_percent(&self) -> f64 {
         100.0 * self.steal_ns as f64 / (self.seconds * 1e9 * self.cores as f64).max(1.0)
@@ -266,7 +293,7 @@ fn queued() -> HashMap<i32, Nanos> {
 }
 
 /// How many cores the machine has.
-fn cores() -> u64 {
+fn machine_cores() -> u64 {
     KernelStats::current().map_or(1, |stats| stats.cpu_time.len() as u64)
 }
 

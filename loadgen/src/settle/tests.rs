@@ -43,7 +43,6 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         books: vec![book],
         dwells: Vec::new(),
         ledger,
-        loadgen_cores: 1,
     };
     (scenario, evidence)
 }

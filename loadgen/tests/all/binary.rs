@@ -1,13 +1,9 @@
 //! The binary from end to end, tiny: what it prints, what it writes, how it exits.
 
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-fn loadgen(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command.args(arguments.split_whitespace()).stdin(Stdio::null());
-    command
-}
+use crate::helper::{beside, loadgen};
 
 fn run(arguments: &str) -> Output {
     loadgen(arguments).output().expect("loadgen starts")
@@ -38,6 +34,7 @@ const TINY: &str = "--clients 8 --room-size 4 --rate 20 --interval 50ms --warmup
 
 #[test]
 fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
+    let _turn = beside();
     let folder = Folder::new("compare");
     let output = run(&format!("compare {TINY} --blocks 2 --out {} --name tiny", folder.0.display()));
     let (table, progress) = (text(&output.stdout), text(&output.stderr));
@@ -76,6 +73,7 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
 
 #[test]
 fn what_a_person_typed_is_text_in_the_page() {
+    let _turn = beside();
     let folder = Folder::new("hostile");
     let out = folder.0.join("<script>alert(1)</script>");
     let mut command = loadgen(&format!("compare --mode ws {TINY} --blocks 1 --quiet --out"));
@@ -87,6 +85,7 @@ fn what_a_person_typed_is_text_in_the_page() {
 
 #[test]
 fn a_run_needs_no_server_and_its_json_is_alone_on_standard_output() {
+    let _turn = beside();
     let output = run(&format!("--mode ws {TINY} --json --quiet"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "", "--quiet is quiet");
@@ -121,6 +120,7 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
 
 #[test]
 fn an_output_that_cannot_be_written_is_said_and_a_reader_that_has_seen_enough_is_not() {
+    let _turn = beside();
     let result = Folder::new("full");
     let arguments = format!("--mode ws {TINY} --quiet --out {}", result.0.display());
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();

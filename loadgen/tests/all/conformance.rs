@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::helper::TestServer;
+use crate::helper::{TestServer, beside};
 
 /// No property takes long; one that hangs is to say so.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -21,6 +21,8 @@ macro_rules! for_every_transport {
     ($($property:ident: $flags:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $property() {
+            // Taken where it may block; held to the end.
+            let _turn = tokio::task::block_in_place(beside);
             for &transport in Transport::ALL {
                 let room = Room::open($flags, transport).await;
                 let run = with_client!(transport, C => timeout(DEADLINE, properties::$property::<C>(room)).await);

@@ -19,6 +19,7 @@ fn healthy() -> Outcome {
     (outcome.latency, outcome.lateness, outcome.dwell) = (times(1), times(1), times(0));
     (outcome.wait_ks, outcome.drift_percent) = (Some(0.02), Some(3.0));
     (outcome.ledger.seconds, outcome.ledger.cores, outcome.ledger.loadgen_threads) = (1.0, 2, 4);
+    outcome.ledger.loadgen_cores = 1;
     (outcome.ledger.loadgen_cpu_ns, outcome.ledger.loadgen_queued_ns) = (Some(500 * MS), 40 * MS);
     outcome
 }
@@ -52,6 +53,7 @@ fn each_gate_is_tripped_by_its_own_cause_and_by_no_other() {
         ("connections lost", Kind::GeneratorLimited, |o| o.connections.lost = 1),
         ("time stolen from this machine", Kind::Noisy, |o| o.ledger.steal_ns = 30 * MS),
         ("loadgen's CPU", Kind::GeneratorLimited, |o| o.ledger.loadgen_cpu_ns = Some(900 * MS)),
+        ("others on loadgen's cores", Kind::Noisy, |o| o.ledger.others_ns = 300 * MS),
         ("loadgen's wait for a core", Kind::Noisy, |o| o.ledger.loadgen_queued_ns = 250 * MS),
         ("loadgen's lateness max", Kind::GeneratorLimited, |o| o.lateness.record(200 * MS)),
         ("loadgen's lateness p99", Kind::GeneratorLimited, |o| o.lateness = times(6)),
