@@ -200,6 +200,12 @@ impl Report {
     }
 }
 
+/// Prints the JSON Schema of comparison.json.
+pub fn schema() -> Result<Exit> {
+    let text = serde_json::to_string_pretty(&Comparison::json_schema())? + "\n";
+    Ok(print(&text).map_or_else(failed, |()| Exit::Done))
+}
+
 /// More clients than descriptors is a mistake that is known beforehand.
 fn check_descriptors(Scenario { clients, publishers, .. }: &Scenario) -> Result<()> {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);

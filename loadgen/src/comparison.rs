@@ -91,6 +91,13 @@ impl Comparison {
         )
     }
 
+    /// The JSON Schema of the JSON, with the documentation of every field.
+    pub fn json_schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Self);
+        schema.insert("$id".into(), format!("comparison-{SCHEMA}.json").into());
+        schema.to_value()
+    }
+
     /// Writes the JSON into a folder, whole or not at all.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let (path, draft) = (folder.join(FILE), folder.join(".comparison.json"));

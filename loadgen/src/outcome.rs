@@ -144,6 +144,10 @@ pub struct Publishing {
     pub failed: u64,
     /// Sent without an answer, over the whole trial: they may have been stored.
     pub indeterminate: u64,
+    /// All that were sent, over the whole trial.
+    pub all: u64,
+    /// Bytes that the publishers' own connections sent for them, over the whole trial.
+    pub bytes_out: u64,
     /// From due to sent, of messages due within the window.
     pub lag: Times,
     /// The part of it in which a connection was free: loadgen's own lateness.
@@ -207,6 +211,8 @@ impl Publishing {
         self.acked += other.acked;
         self.failed += other.failed;
         self.indeterminate += other.indeterminate;
+        self.all += other.all;
+        self.bytes_out += other.bytes_out;
         self.lag.add(&other.lag);
         self.own_lag.add(&other.own_lag);
         self.acks.add(&other.acks);

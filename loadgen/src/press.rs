@@ -43,6 +43,8 @@ pub struct Pressed {
     pub sent: u64,
     /// How many the pacer handed over, from the first on.
     pub paced: u64,
+    /// Bytes sent over the publishers' own connections.
+    pub bytes_out: u64,
 }
 
 /// How to publish.
@@ -127,7 +129,8 @@ impl Press {
             let _ = thread.join();
         }
         let publications = std::mem::take(&mut *self.desk.done.lock().unwrap_or_else(PoisonError::into_inner));
-        Pressed { publications, sent: self.desk.sent.load(Relaxed), paced: self.desk.paced.load(Relaxed) }
+        let bytes_out = self.desk.assignment.target.meter.totals().bytes_out;
+        Pressed { publications, sent: self.desk.sent.load(Relaxed), paced: self.desk.paced.load(Relaxed), bytes_out }
     }
 }
 

@@ -142,7 +142,8 @@ fn schedule(scenario: &Scenario, window: &Range<Nanos>) -> Vec<Stamp> {
 fn publishing(evidence: &Evidence, schedule: &[Stamp]) -> Publishing {
     let Evidence { window, press, .. } = evidence;
     let paced = schedule.iter().filter(|stamp| u64::from(stamp.number) < press.paced).count() as u64;
-    let mut sums = Publishing { scheduled: schedule.len() as u64, paced, ..Publishing::default() };
+    let (all, bytes_out) = (press.sent, press.bytes_out);
+    let mut sums = Publishing { scheduled: schedule.len() as u64, paced, all, bytes_out, ..Publishing::default() };
     for Publication { stamp, sent, free, acked } in &press.publications {
         match acked {
             Ok((_, at)) if window.contains(&stamp.due) => {

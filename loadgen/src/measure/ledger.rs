@@ -176,7 +176,8 @@ impl Ledger {
         self.cores = machine_cores();
         self.loadgen_cores = cores.loadgen.len() as u64;
         let shared = self.server_cpu_ns.filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
-        let busy = between(from.own_idle, to.own_idle).map_or(0, |idle| (wall * self.loadgen_cores).saturating_sub(idle));
+        let busy =
+            between(from.own_idle, to.own_idle).map_or(0, |idle| (wall * self.loadgen_cores).saturating_sub(idle));
         self.others_ns = busy.saturating_sub(self.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
         // Not the busy columns: they read 15 to 45 % low.
         let idle = between(from.machine_idle, to.machine_idle);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::summary::Summary;
 use super::table::{messages_needed, number};
+use crate::client::{Lane, Publish};
 use crate::comparison::Comparison;
 
 const WIDTH: f64 = 460.0;
@@ -32,6 +33,12 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The classes of a row's lines and bars: its transport's, and another pattern for another way up.
+fn class(summary: &Summary) -> String {
+    let Lane { mode, publish } = summary.lane;
+    format!("c-{mode}{}", if publish == Publish::Native { " c-native" } else { "" })
+}
+
 fn bytes(summary: &Summary) -> Option<[f64; 2]> {
     let ledger = &summary.outcome.ledger;
     Some([ledger.per_delivery(ledger.traffic.bytes_in)?, ledger.per_delivery(ledger.traffic.bytes_out)?])
@@ -47,6 +54,7 @@ struct Axis {
 /// One line: its transport's name, and its points, of which the first `sure` have enough behind them.
 struct Line {
     name: String,
+    class: String,
     points: Vec<(f64, f64)>,
     sure: usize,
 }
@@ -60,7 +68,7 @@ fn latency(summaries: &[Summary]) -> String {
         let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
         let sure = steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
         let point = |&(nines, share): &(f64, f64)| Some((nines, times.quantile(share)?.as_secs_f64().max(1e-6) * 1e3));
-        Line { name: s.lane.to_string(), points: steps.iter().filter_map(point).collect(), sure }
+        Line { name: s.lane.to_string(), class: class(s), points: steps.iter().filter_map(point).collect(), sure }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
@@ -93,7 +101,7 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let line = |s: &Summary| {
         let points: Vec<(f64, f64)> =
             s.flow(seconds).enumerate().map(|(i, flow)| ((i as f64 + 0.5).min(seconds), flow)).collect();
-        Line { name: s.lane.to_string(), sure: if s.is_valid() { points.len() } else { 0 }, points }
+        Line { name: s.lane.to_string(), class: class(s), sure: if s.is_valid() { points.len() } else { 0 }, points }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let points = || lines.iter().flat_map(|line| &line.points);
@@ -168,16 +176,16 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
         x.label
     );
     let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{right}\" y=\"20\">{}</text>", y.label);
-    for (i, Line { name, points, sure: count }) in lines.iter().enumerate() {
+    for (i, Line { name, class: own, points, sure: count }) in lines.iter().enumerate() {
         let (sure, doubt) = (&points[..*count], &points[count.saturating_sub(1)..]);
         for (class, part) in [("", sure), (" c-doubt", doubt)] {
             let part: Vec<String> = part.iter().map(at).collect();
             if part.len() > 1 {
-                let _ = write!(out, "<polyline class=\"c-line c-{name}{class}\" points=\"{}\"/>", part.join(" "));
+                let _ = write!(out, "<polyline class=\"c-line {own}{class}\" points=\"{}\"/>", part.join(" "));
             }
         }
         let place = 12.0 + i as f64 * (WIDTH - 24.0) / lines.len() as f64;
-        let _ = write!(out, "<path class=\"c-line c-{name}\" d=\"M{place:.1} 35h20\"/>");
+        let _ = write!(out, "<path class=\"c-line {own}\" d=\"M{place:.1} 35h20\"/>");
         let _ = write!(out, "<text class=\"c-mark\" x=\"{:.1}\" y=\"39\">{name}</text>", place + 25.0);
     }
     out + "</svg>"
@@ -191,7 +199,7 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
     let text: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
     let mut out = open(title, &text.join(" "), 40.0 + rows.len() as f64 * BAR);
     for (i, (summary, parts)) in rows.iter().enumerate() {
-        let (top, mode) = (36.0 + i as f64 * BAR, summary.lane);
+        let (top, mode, own) = (36.0 + i as f64 * BAR, summary.lane, class(summary));
         let doubt = if summary.is_valid() { "" } else { " c-doubt" };
         let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{}\">{mode}</text>", left - 8.0, top + 16.0);
         let mut place = left;
@@ -199,7 +207,7 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
             let width = value / most * (right - left);
             let _ = write!(
                 out,
-                "<rect class=\"{class} c-{mode}{doubt}\" x=\"{place:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"22\"/>"
+                "<rect class=\"{class} {own}{doubt}\" x=\"{place:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"22\"/>"
             );
             place += width;
         }

@@ -1,6 +1,7 @@
 //! The table of a comparison: a column per transport, a row per figure, the same in every kind of report.
 
 use super::summary::Summary;
+use crate::client::{Lane, Publish};
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
 use crate::outcome::Outcome;
@@ -85,6 +86,7 @@ pub fn figures(summaries: &[Summary]) -> Table {
         quantile("latency max, ms", 1.0, 0.99),
         row(summaries, "to the last of the room p50, ms", Rank::Lowest, 0.5, &|o| ms(&o.last, 0.5)),
         row(summaries, "publish to ack p50, ms", Rank::Lowest, 0.5, &|o| ms(&o.publishing.acks, 0.5)),
+        row(summaries, "bytes up per publish", Rank::Lowest, 0.0, &|o| upward(o)),
         text("delivered of owed", &|s| match s.outcome.owed.saturating_sub(s.outcome.delivered) {
             0 => format!("all {}", s.outcome.owed),
             _ => format!("{} of {}", s.outcome.delivered, s.outcome.owed),
@@ -154,6 +156,17 @@ fn ms(times: &Times, share: f64) -> Option<f64> {
 fn empties(outcome: &Outcome) -> Option<f64> {
     let traffic = outcome.ledger.traffic;
     (traffic.requests > 0).then(|| 100.0 * traffic.empties as f64 / traffic.requests as f64)
+}
+
+/// Bytes that one publish sends; over a subscriber's own socket, all that the subscribers send.
+fn upward(outcome: &Outcome) -> Option<f64> {
+    let Lane { mode, publish } = outcome.lane;
+    let is_own = publish == Publish::Native && mode.is_duplex();
+    let (bytes, n) = match is_own {
+        true => (outcome.ledger.traffic.bytes_out, outcome.publishing.acked),
+        false => (outcome.publishing.bytes_out, outcome.publishing.all),
+    };
+    (n > 0).then(|| bytes as f64 / n as f64)
 }
 
 /// Messages that came together: in one answer of a poll, or in one read of a stream.

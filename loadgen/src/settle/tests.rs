@@ -32,18 +32,10 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         acked: Ok((cursor(seq), stamp.due)),
     };
     let publications = (1..).zip(schedule).map(publication).collect();
-    let press = Pressed { publications, sent: 10, paced: 10 };
+    let press = Pressed { publications, sent: 10, paced: 10, bytes_out: 0 };
     let (end, ledger, deadline) = (End::Completed, Ledger::default(), 20 * SECOND);
-    let evidence = Evidence {
-        end,
-        connected: 2,
-        window: range,
-        deadline,
-        press,
-        books: vec![book],
-        dwells: Vec::new(),
-        ledger,
-    };
+    let evidence =
+        Evidence { end, connected: 2, window: range, deadline, press, books: vec![book], dwells: Vec::new(), ledger };
     (scenario, evidence)
 }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
+use loadgen::comparison::Comparison;
+
 use crate::helper::{beside, loadgen};
 
 fn run(arguments: &str) -> Output {
@@ -29,6 +31,9 @@ impl Drop for Folder {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// As documented.
+const SCHEMA: &str = include_str!("../../schema.json");
 
 const TINY: &str = "--clients 8 --room-size 4 --rate 20 --interval 50ms --warmup 100ms --duration 500ms";
 
@@ -57,9 +62,13 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
     }
 
     assert_eq!(json["trials"].as_array().unwrap().len(), 2 * 4, "each transport once in each block");
+    let schema = serde_json::from_str(SCHEMA).unwrap();
+    let wrong: Vec<String> =
+        jsonschema::validator_for(&schema).unwrap().iter_errors(&json).map(|error| error.to_string()).collect();
+    assert!(wrong.is_empty(), "the JSON is as its schema says: {wrong:?}");
 
     let reports =
-        ["comparison.md", "comparison.html", "latency.svg", "deliveries.svg", "cpu.svg", "bytes.svg", "memory.svg"];
+        ["comparison.md", "comparison.html", "latency.hlog", "seconds.csv", "latency.svg", "cpu.svg", "memory.svg"];
     let read = || reports.map(|name| std::fs::read_to_string(result.join(name)).unwrap());
     let before = read();
     reports.iter().for_each(|name| std::fs::remove_file(result.join(name)).unwrap());
@@ -69,6 +78,30 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
     let page = &before[1];
     let outside = ["src=", "href=", "url(", "@import", "<script"];
     assert!(outside.iter().all(|way| !page.contains(way)), "the page needs nothing but itself");
+}
+
+#[test]
+fn the_schema_that_is_documented_is_the_schema_of_this_version() {
+    let printed = text(&run("schema").stdout);
+    assert!(printed == SCHEMA, "write it anew: loadgen schema > loadgen/schema.json");
+    assert!(printed.contains(&format!("comparison-{}.json", loadgen::comparison::SCHEMA)));
+    assert!(Comparison::json_schema()["properties"]["trials"]["description"].is_string(), "every field is explained");
+}
+
+#[test]
+fn a_tenth_of_a_standard_comparison_has_twins_and_says_nothing_it_cannot_say() {
+    let _turn = beside();
+    let folder = Folder::new("twins");
+    let tiny = "--clients 8 --room-size 4 --rate 20 --warmup 100ms --duration 300ms --mode ws,sse --publish native";
+    let output = run(&format!("compare {tiny} --blocks 6 --out {}", folder.0.display()));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    assert!(table.contains("ws, its twin") && table.contains("ws-native") && table.contains("sse-native"), "{table}");
+    assert!(text(&output.stderr).contains("30 trials, about"), "{}", text(&output.stderr));
+    let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
+    let comparison = Comparison::load(&result).unwrap();
+    assert_eq!(comparison.trials.iter().filter(|trial| trial.twin).count(), 6, "one in each block");
+    assert!(comparison.effects.iter().all(|effect| effect.ratio.blocks == 6 || effect.difference.is_none()));
 }
 
 #[test]
