@@ -177,7 +177,7 @@ fn greet(listener: &TcpListener) -> TcpStream {
     let request = head(&mut stream);
     let name = "sec-websocket-key: ";
     let begin = request.to_lowercase().find(name).expect("a handshake") + name.len();
-    let accept = derive_accept_key(request[begin..begin + 24].as_bytes());
+    let accept = derive_accept_key(&request.as_bytes()[begin..begin + 24]);
     let hello = format!(r#"{{"hello":{{"cursor":"{EPOCH}-0"}}}}"#);
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"

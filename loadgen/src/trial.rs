@@ -22,7 +22,7 @@ use crate::sut::Sut;
 /// Between looks at the state of things.
 const LOOK: Duration = Duration::from_millis(10);
 /// From connected to a reading of memory: allocators and handshakes come to rest.
-const REST: Duration = Duration::from_millis(300);
+const REST: Duration = Duration::from_millis(200);
 /// So many subscribers, spread over the order of connecting, read with the kernel's arrival stamps.
 const STAMPED: usize = 64;
 /// The whole fleet has lost its connections for so long: there is nothing to measure any more.

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -132,36 +132,32 @@ impl Http {
     }
 
     /// `GET`, with a cursor to be confirmed if there is one.
-    pub(crate) async fn get(&mut self, path: &str, etag: Option<&str>) -> Result<Reply, Failure> {
-        let mut request = self.request(Method::GET, path, Bytes::new())?;
-        if let Some(etag) = etag {
-            let value =
-                HeaderValue::try_from(format!("\"{etag}\"")).map_err(|error| Failure::Protocol(error.to_string()))?;
-            request.headers_mut().insert(header::IF_NONE_MATCH, value);
-        }
+    pub(super) async fn get(&mut self, uri: &Uri, etag: Option<&HeaderValue>) -> Result<Reply, Failure> {
+        let mut request = self.request(Method::GET, uri.clone(), Bytes::new());
+        request.headers_mut().extend(etag.map(|etag| (header::IF_NONE_MATCH, etag.clone())));
         self.exchange(request).await
     }
 
     /// `GET` of a stream, which is read by the caller.
     pub(super) async fn open(&mut self, path: &str, accept: &'static str) -> Result<Incoming, Failure> {
-        let mut request = self.request(Method::GET, path, Bytes::new())?;
+        let mut request = self.request(Method::GET, uri(path)?, Bytes::new());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
         Ok(self.begin(request).await?.into_body())
     }
 
     /// Publishes a draft with `POST`; returns where the message stands.
     pub async fn publish(&mut self, path: &str, draft: String) -> Result<Cursor, Failure> {
-        let mut request = self.request(Method::POST, path, draft.into())?;
+        let mut request = self.request(Method::POST, uri(path)?, draft.into());
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let reply = self.exchange(request).await?;
         Ok(parse::<Position>(&reply.body)?.cursor)
     }
 
-    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
-        let request = Request::builder().method(method).uri(path).body(Full::new(body));
-        let mut request = request.map_err(|error| Failure::Protocol(error.to_string()))?;
+    fn request(&self, method: Method, uri: Uri, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        (*request.method_mut(), *request.uri_mut()) = (method, uri);
         request.headers_mut().clone_from(&self.headers);
-        Ok(request)
+        request
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
@@ -190,6 +186,10 @@ impl Http {
         }
         Ok(response)
     }
+}
+
+pub(super) fn uri(path: &str) -> Result<Uri, Failure> {
+    Uri::try_from(path).map_err(|error| Failure::Protocol(error.to_string()))
 }
 
 async fn open(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {

@@ -48,9 +48,12 @@ impl TestServer {
 /// Tests that need the machine calm wait for those that do not, and the other way round.
 static TURN: RwLock<()> = RwLock::new(());
 
+/// A turn beside others, until it is dropped.
+pub(crate) struct Turn(#[expect(dead_code, reason = "it is held")] RwLockReadGuard<'static, ()>);
+
 /// A turn beside others.
-pub(crate) fn beside() -> RwLockReadGuard<'static, ()> {
-    TURN.read().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn beside() -> Turn {
+    Turn(TURN.read().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A turn alone.
