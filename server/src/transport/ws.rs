@@ -171,9 +171,7 @@ impl Session {
             let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox };
             match self.protocol.read(&mut socket) {
                 Ok(Message::Text(text)) if ECHO => self.append(Frame::message(text, OpCode::Data(Data::Text), true)),
-                Ok(Message::Binary(data)) if ECHO => {
-                    self.append(Frame::message(data, OpCode::Data(Data::Binary), true))
-                }
+                Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
                 Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
                 // tungstenite answers a close frame when it is read from once more, and then says so.
