@@ -12,7 +12,7 @@ use futures_util::TryFutureExt;
 use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{Method, Request, StatusCode, Uri, Version};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_service::Service;
 use tracing::Level;
@@ -21,6 +21,9 @@ use crate::App;
 use crate::error::{ApiError, Invalid};
 use crate::problems::Problem;
 use crate::query::excerpt;
+
+/// The longest path with its query, in bytes: a room of 64 characters, each escaped at its longest, has 768.
+const MAX_TARGET: usize = 4096;
 
 /// Answers a request, or refuses it before any upgrade: those of foreign pages and those that do not say which host they
 /// mean. Counts and logs what is refused, here or further on.
@@ -47,6 +50,7 @@ pub(crate) fn answer(
 }
 
 fn check(app: &Arc<App>, request: &Request<Incoming>) -> Result<(), ApiError> {
+    check_target(request.uri())?;
     let host = host(request)?;
     for origin in request.headers().get_all(header::ORIGIN) {
         if !is_own(origin, host) && !app.config.allow_origin.contains(origin) {
@@ -80,6 +84,19 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     }
     let reason = format!("Content-Type must be application/json, found {}", excerpt(essence));
     Err(ApiError::from(Invalid::new("Content-Type", reason)).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+}
+
+/// A path, and one of a sensible length; longer than a whole head may be, and hyper has answered 431.
+fn check_target(uri: &Uri) -> Result<(), ApiError> {
+    let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if length > MAX_TARGET {
+        let reason = format!("a path with its query may have {MAX_TARGET} bytes, found {length}");
+        return Err(ApiError::new(StatusCode::URI_TOO_LONG, reason));
+    }
+    if !uri.path().starts_with('/') {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "what is requested must begin with /"));
+    }
+    Ok(())
 }
 
 /// The one `Host` of a request (RFC 9112 section 3.2: none or two are refused); HTTP/1.0 may go without.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use hyper::{HeaderMap, Uri, header};
+use hyper::{HeaderMap, Uri, Version, header};
 
 use crate::App;
 use crate::cursor::After;
@@ -56,7 +56,10 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         // nginx would collect the events until its buffer is full.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::new(StreamBody::new(stream))).into_response())
+    let mut response = (headers, Body::new(StreamBody::new(stream))).into_response();
+    // So that the body is not chunked: haproxy sends a chunk on only after 200 ms, lest more of them come.
+    *response.version_mut() = Version::HTTP_10;
+    Ok(response)
 }
 
 struct Events {

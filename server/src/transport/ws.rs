@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -40,6 +40,10 @@ use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
 
+/// Built for `tests/autobahn.sh`: what comes in goes back, and nothing else is said. Never in what is shipped.
+const ECHO: bool = cfg!(feature = "echo");
+/// The largest message taken in, in bytes.
+const MAX_MESSAGE: usize = if ECHO { 64 << 20 } else { MAX_DRAFT };
 /// Zero-filled on every read and held by every connection: tungstenite's default of 128 KiB would be its memory.
 const READ_BUFFER: usize = 256;
 /// Answers to a client that sends without pause are written once they reach so many bytes.
@@ -83,8 +87,8 @@ impl Session {
         let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
-            .max_message_size(Some(MAX_DRAFT))
-            .max_frame_size(Some(MAX_DRAFT));
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
         Self {
             pulse: app.pulse.follow(),
             conn: parts.io.into_inner(),
@@ -109,7 +113,9 @@ impl Session {
     }
 
     async fn talk(&mut self) -> io::Result<()> {
-        self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
+        if !ECHO {
+            self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
+        }
         self.read().await?;
         while !self.closing {
             self.flush().await?;
@@ -168,6 +174,8 @@ impl Session {
         while !self.closing && self.outbox.len() < OUTBOX {
             let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox };
             match self.protocol.read(&mut socket) {
+                Ok(Message::Text(text)) if ECHO => self.append(Frame::message(text, OpCode::Data(Data::Text), true)),
+                Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
                 Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
                 // tungstenite answers a close frame when it is read from once more, and then says so.

@@ -16,5 +16,7 @@ mod proxies;
 mod raw;
 mod resume;
 mod seen;
+mod sizes;
 mod sse;
+mod strict;
 mod ws;
