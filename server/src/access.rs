@@ -2,14 +2,19 @@
 //!
 //! A browser lets any page send requests anywhere and open WebSockets to anyone; it says in `Origin` which page it is.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::Router;
 use axum::response::{IntoResponse, Response};
+use futures_util::TryFutureExt;
+use futures_util::future::Either;
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode, Uri, Version};
+use hyper::{Method, Request, StatusCode, Uri, Version};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_service::Service;
 use tracing::Level;
 
 use crate::App;
@@ -20,23 +25,31 @@ use crate::query::excerpt;
 /// The longest path with its query, in bytes: a room of 64 characters, each escaped at its longest, has 768.
 const MAX_TARGET: usize = 4096;
 
-/// Refuses, before any upgrade, requests of foreign pages and those that do not say which host they mean; counts and
-/// logs what is refused, here or further on.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Answers a request, or refuses it before any upgrade: those of foreign pages and those that do not say which host they
+/// mean. Counts and logs what is refused, here or further on.
+///
+/// Not a layer of the router: that would be two more boxes for each request, and for each held poll as long as it waits.
+pub(crate) fn answer(
+    app: &Arc<App>,
+    routes: &Router,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response, Infallible>> + use<> {
     let asked = tracing::enabled!(Level::DEBUG).then(|| excerpt(&format!("{} {}", request.method(), request.uri())));
-    let response = match check(&app, &request) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+    let answer = match check(app, &request) {
+        Ok(()) => Either::Left(routes.clone().call(request)),
+        Err(error) => Either::Right(ready(Ok(error.into_response()))),
     };
-    let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        app.stats.refusal(status);
-        tracing::debug!(asked, status = status.as_u16(), "a request was refused");
-    }
-    response
+    let app = Arc::clone(app);
+    answer.inspect_ok(move |response| {
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            app.stats.refusal(status);
+            tracing::debug!(asked, status = status.as_u16(), "a request was refused");
+        }
+    })
 }
 
-fn check(app: &Arc<App>, request: &Request) -> Result<(), ApiError> {
+fn check(app: &Arc<App>, request: &Request<Incoming>) -> Result<(), ApiError> {
     check_target(request.uri())?;
     let host = host(request)?;
     for origin in request.headers().get_all(header::ORIGIN) {
@@ -87,7 +100,7 @@ fn check_target(uri: &Uri) -> Result<(), ApiError> {
 }
 
 /// The one `Host` of a request (RFC 9112 section 3.2: none or two are refused); HTTP/1.0 may go without.
-fn host(request: &Request) -> Result<Option<&HeaderValue>, Invalid> {
+fn host(request: &Request<Incoming>) -> Result<Option<&HeaderValue>, Invalid> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => Ok(Some(host)),
