@@ -15,8 +15,9 @@
 //! A drain goes the other way: `pulse` tells idle connections, closing the logs ends every subscription once it has
 //! delivered what is there.
 //!
-//! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and [`error`] (what is accepted and how a refusal
-//! reads), `stats`, `pages` (the demo pages in `static/`), [`Config`] (the flags).
+//! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and [`error`] (what is
+//! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
+//! demo pages in `static/`), [`Config`] (the flags).
 
 mod accept;
 mod access;
