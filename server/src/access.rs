@@ -12,6 +12,7 @@ use hyper::{Method, StatusCode, Version};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::App;
+use crate::distance;
 use crate::error::{ApiError, Invalid};
 use crate::query::excerpt;
 
@@ -26,7 +27,10 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
             return Err(ApiError::new(StatusCode::FORBIDDEN, reason));
         }
     }
-    Ok(next.run(request).await)
+    match app.taps.of(request.uri()) {
+        None => Ok(next.run(request).await),
+        Some(tap) => Ok(distance::between(tap, request, next).await),
+    }
 }
 
 /// What a browser has to be told so that a page of a named origin may read the answers.

@@ -24,6 +24,7 @@ mod answer;
 mod config;
 mod conn;
 pub mod cursor;
+mod distance;
 pub mod error;
 pub mod log;
 pub mod message;
@@ -34,6 +35,7 @@ mod query;
 pub mod rooms;
 mod run;
 mod stats;
+mod tap;
 mod transport;
 
 use std::io;
@@ -67,6 +69,7 @@ pub(crate) struct App {
     rooms: Rooms,
     stats: Stats,
     pulse: Pulse,
+    taps: Arc<tap::Taps>,
     max_connections: u64,
     started: Instant,
 }
@@ -87,6 +90,7 @@ impl Server {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
             pulse: Pulse::new(),
+            taps: Arc::default(),
             max_connections: config.connections(run::descriptor_limit()),
             started: Instant::now(),
             config,
@@ -110,6 +114,7 @@ fn routes(app: Arc<App>) -> Router {
     let routes = transport::routes()
         .route("/messages", post(publish::handle))
         .route("/stats", get(stats::handle))
+        .route("/tap", get(tap::handle))
         .route("/healthz", get(stats::healthz))
         .fallback(pages::handle)
         .method_not_allowed_fallback(async || {

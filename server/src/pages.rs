@@ -1,4 +1,4 @@
-//! The demo pages: everything in `static/`, embedded in the binary.
+//! The demo pages: everything in `static/`, embedded in the binary; and the transports' files, which the pages show.
 
 use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, Uri, header};
@@ -9,11 +9,15 @@ use crate::error::ApiError;
 #[folder = "../static"]
 struct Static;
 
+#[derive(rust_embed::Embed)]
+#[folder = "src/transport"]
+struct Source;
+
 /// Pages load nothing from elsewhere and run no inline script.
 const POLICY: &str =
     "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 
-/// Any path that is no endpoint: a file of `static/`, or 404.
+/// Any path that is no endpoint: a file of `static/`, a transport's under `source/`, or 404.
 pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
     let path = match uri.path().trim_start_matches('/') {
         "" => "index.html",
@@ -21,13 +25,15 @@ pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
         "favicon.ico" => "favicon.svg",
         path => path,
     };
-    let file = Static::get(path)
-        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
+    let file = path.strip_prefix("source/").map_or_else(|| Static::get(path), Source::get);
+    let file =
+        file.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
     let kind = match path.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("svg") => "image/svg+xml",
+        Some("rs") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     };
     let headers = [

@@ -14,7 +14,6 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,6 +33,7 @@ use crate::publish::publish;
 use crate::pulse::{Beat, Follower};
 use crate::query::Query;
 use crate::rooms::RoomName;
+use crate::tap;
 
 /// Zero-filled on every read and held by every connection: tungstenite's default of 128 KiB would be its memory.
 const READ_BUFFER: usize = 512;
@@ -56,8 +56,10 @@ pub(crate) async fn handle(
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
+        let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
+        let Ok((conn, early)) = tap::between(parts.io.into_inner(), parts.read_buf) else { return };
         // A task of its own: this one is larger, and ends.
-        tokio::spawn(Session::new(app, room, subscription, upgraded).run());
+        tokio::spawn(Session::new(app, room, subscription, conn, &early).run());
     });
     Ok(response)
 }
@@ -76,16 +78,15 @@ struct Session {
 }
 
 impl Session {
-    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, upgraded: Upgraded) -> Self {
-        let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
+    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<TcpStream>, early: &[u8]) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_message_size(Some(MAX_DRAFT))
             .max_frame_size(Some(MAX_DRAFT));
         Self {
             pulse: app.pulse.follow(),
-            conn: parts.io.into_inner(),
-            protocol: WebSocketContext::from_partially_read(parts.read_buf.to_vec(), Role::Server, Some(config)),
+            conn,
+            protocol: WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config)),
             outbox: BytesMut::new(),
             missed_pings: 0,
             closing: false,

@@ -12,4 +12,5 @@ mod proxies;
 mod raw;
 mod resume;
 mod sse;
+mod tap;
 mod ws;
