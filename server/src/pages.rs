@@ -1,5 +1,7 @@
 //! The demo pages: everything in `static/`, embedded in the binary; and the transports' files, which the pages show.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, Uri, header};
 
@@ -17,6 +19,10 @@ struct Source;
 const POLICY: &str =
     "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 
+/// The committed comparison, as `loadgen` made it; its styles stand in it.
+const REPORT: &[u8] = include_bytes!("../../results/reference/comparison.html");
+const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
 /// Any path that is no endpoint: a file of `static/`, a transport's under `source/`, or 404.
 pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
     let path = match uri.path().trim_start_matches('/') {
@@ -25,6 +31,9 @@ pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
         "favicon.ico" => "favicon.svg",
         path => path,
     };
+    if path == "report.html" {
+        return Ok(page("text/html; charset=utf-8", REPORT_POLICY, REPORT.into()));
+    }
     let file = path.strip_prefix("source/").map_or_else(|| Static::get(path), Source::get);
     let file =
         file.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
@@ -36,11 +45,15 @@ pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
         Some("rs") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     };
+    Ok(page(kind, POLICY, file.data))
+}
+
+fn page(kind: &'static str, policy: &'static str, body: Cow<'static, [u8]>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    Ok((headers, file.data).into_response())
+    (headers, body).into_response()
 }

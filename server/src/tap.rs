@@ -92,6 +92,8 @@ pub(crate) struct Line {
     number: u64,
     lane: usize,
     answering: bool,
+    /// The connection goes on to another request: it is not what ends this one.
+    replaced: bool,
 }
 
 impl Taps {
@@ -123,7 +125,7 @@ impl Taps {
         let query = request_query(bytes)?;
         let (tap, lane) = self.named(query)?;
         let (number, lane) = tap.notes().enter(lane)?;
-        Some(Box::new(Line { tap, number, lane, answering: false }))
+        Some(Box::new(Line { tap, number, lane, answering: false, replaced: false }))
     }
 
     /// Finds a tap or makes it; one that nobody reads any more goes by itself.
@@ -208,6 +210,15 @@ impl Line {
     }
 }
 
+impl Drop for Line {
+    /// An entry of nothing: the connection has ended.
+    fn drop(&mut self) {
+        if !self.replaced {
+            self.note(false, 0, b"", None);
+        }
+    }
+}
+
 /// A connection has read something.
 ///
 /// What is read once an answer has begun belongs to another request, which may be another client's behind the same
@@ -217,6 +228,7 @@ pub(crate) fn read(line: &mut Option<Box<Line>>, taps: &Taps, bytes: &[u8]) {
         return;
     }
     if line.as_ref().is_none_or(|line| line.answering) || request_query(bytes).is_some() {
+        line.iter_mut().for_each(|old| old.replaced = true);
         *line = taps.line(bytes);
     }
     if let Some(line) = line {
