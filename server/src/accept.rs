@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -18,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::App;
 use crate::conn::{Conn, Open};
 use crate::error::ApiError;
+use crate::problems::Problem;
 
 /// tokio's own `bind` listens with 128: thousands of clients at once overflow it and wait 1 s and 3 s for a retry.
 const BACKLOG: u32 = 4096;
@@ -28,10 +31,14 @@ const REFUSAL: Duration = Duration::from_secs(1);
 /// The longest request head; hyper's smallest buffer is 8 KiB.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Opens the listening socket.
-pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+/// Opens the listening socket. A connection is given up when what was sent stays unacknowledged for as long as `lost`:
+/// an event stream or a held poll hears nothing from its peer that could be missed, and the kernel alone would go on for
+/// a quarter of an hour.
+pub(crate) fn listen(addr: SocketAddr, lost: Duration) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it.
+    set_tcp_user_timeout(&socket, u32::try_from(lost.as_millis()).unwrap_or(u32::MAX))?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
@@ -59,65 +66,91 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
         }
     };
     if timeout(DRAIN, gone).await.is_err() {
-        eprintln!("server: {} connections were still open at the end of the drain", app.stats.open.load(Relaxed));
+        tracing::warn!(open = app.stats.open.load(Relaxed), "connections were still open at the end of the drain");
     }
+    app.problems.end();
 }
 
 async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
+    // Held back, so that when there are no descriptors left a client can still be let in, to be told so.
+    let mut spare = None;
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
-                // Out of descriptors or memory: accepting again at once would only spin.
-                eprintln!("server: cannot accept: {error}");
-                sleep(Duration::from_millis(50)).await;
+                app.problem(Problem::Accept, None, &error.to_string());
+                if spare.take().is_none() {
+                    // Accepting again at once would only spin.
+                    sleep(Duration::from_millis(50)).await;
+                }
                 continue;
             }
         };
+        spare = spare.or_else(|| listener.as_fd().try_clone_to_owned().ok());
+        if spare.is_none() {
+            app.stats.refused.fetch_add(1, Relaxed);
+            refuse_at_once(&stream);
+            drop(stream);
+            spare = listener.as_fd().try_clone_to_owned().ok();
+            continue;
+        }
         let _ = stream.set_nodelay(true);
         match Open::enter(app) {
             Some(open) => {
                 app.stats.accepted.fetch_add(1, Relaxed);
                 let conn = Conn::new(stream, app.config.write_deadline, Some(open));
-                tokio::spawn(connection(Arc::clone(app), conn, routes.clone()));
+                tokio::spawn(connection(Arc::clone(app), conn, peer, routes.clone()));
             }
             None => {
                 app.stats.refused.fetch_add(1, Relaxed);
+                app.problem(Problem::Full, Some(peer), "--max-connections");
                 tokio::spawn(timeout(REFUSAL, refuse(stream)));
             }
         }
     }
 }
 
-async fn connection(app: Arc<App>, conn: Conn<TcpStream>, routes: Router) {
+async fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Router) {
     let mut follower = app.pulse.follow();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD);
     let connection = http.serve_connection(TokioIo::new(conn), TowerToHyperService::new(routes)).with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let drained = tokio::select! {
+    let ended = tokio::select! {
         biased;
-        () = follower.drain() => true,
-        // Errors here are the peer's: it went away, sent no HTTP, or did not read.
-        _ = connection.as_mut() => false,
+        () = follower.drain() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        ended = connection.as_mut() => ended,
     };
-    if drained {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+    // Errors here are the peer's: it went away, sent no HTTP, or did not read.
+    if let Err(error) = ended {
+        app.ended(Some(peer), &error);
     }
 }
 
 /// Tells one client too many why: it has to be read first, or closing would reset what we wrote.
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request).await?;
+    stream.write_all(refusal().as_bytes()).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut request).await? > 0 {}
+    Ok(())
+}
+
+/// The same without waiting: the others wait for this one's descriptor.
+fn refuse_at_once(stream: &TcpStream) {
+    let _ = stream.try_write(refusal().as_bytes());
+    let _ = stream.try_read(&mut [0; MAX_HEAD]);
+}
+
+fn refusal() -> String {
     let reason = "the server has as many connections as it may (--max-connections); try again";
     let body = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason).to_json();
     let head =
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n";
-    let mut request = [0; 1024];
-    let _ = stream.read(&mut request).await?;
-    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
-    stream.shutdown().await?;
-    while stream.read(&mut request).await? > 0 {}
-    Ok(())
+    format!("{head}content-length: {}\r\n\r\n{body}", body.len())
 }

@@ -6,31 +6,50 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Version};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Level;
 
 use crate::App;
 use crate::distance;
 use crate::error::{ApiError, Invalid};
+use crate::problems::Problem;
 use crate::query::excerpt;
 
-/// Refuses, before any upgrade, requests of foreign pages and those that do not say which host they mean.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let host = host(&request)?;
+/// Refuses, before any upgrade, requests of foreign pages and those that do not say which host they mean; counts and
+/// logs what is refused, here or further on.
+pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let asked = tracing::enabled!(Level::DEBUG).then(|| excerpt(&format!("{} {}", request.method(), request.uri())));
+    let response = match check(&app, &request) {
+        Ok(()) => match app.taps.of(request.uri()) {
+            None => next.run(request).await,
+            Some(tap) => distance::between(tap, request, next).await,
+        },
+        Err(error) => error.into_response(),
+    };
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        app.stats.refusal(status);
+        tracing::debug!(asked, status = status.as_u16(), "a request was refused");
+    }
+    response
+}
+
+fn check(app: &Arc<App>, request: &Request) -> Result<(), ApiError> {
+    let host = host(request)?;
     for origin in request.headers().get_all(header::ORIGIN) {
         if !is_own(origin, host) && !app.config.allow_origin.contains(origin) {
-            let origin = excerpt(&String::from_utf8_lossy(origin.as_bytes()));
+            let origin = String::from_utf8_lossy(origin.as_bytes());
+            app.problem(Problem::Foreign, None, &origin);
+            let origin = excerpt(&origin);
             let reason =
                 format!("a page of {origin} may not use this server; start it with --allow-origin {origin} if it may");
             return Err(ApiError::new(StatusCode::FORBIDDEN, reason));
         }
     }
-    match app.taps.of(request.uri()) {
-        None => Ok(next.run(request).await),
-        Some(tap) => Ok(distance::between(tap, request, next).await),
-    }
+    Ok(())
 }
 
 /// What a browser has to be told so that a page of a named origin may read the answers.

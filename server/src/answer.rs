@@ -5,21 +5,28 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode, header};
 
-use crate::App;
 use crate::cursor::After;
 use crate::log::{Batch, Gap};
 use crate::message::Format;
+use crate::stats::Traffic;
 
 /// Answers a poll; 304 only if nothing comes after `after` and the client asked with `If-None-Match: "<after>"`.
-pub(crate) fn poll(app: &App, headers: &HeaderMap, after: After, batch: &Batch, cache: &'static str) -> Response {
-    app.stats.delivered(batch);
+pub(crate) fn poll(
+    traffic: &Traffic,
+    headers: &HeaderMap,
+    after: After,
+    batch: &Batch,
+    cache: &'static str,
+) -> Response {
     let etag = format!("\"{}\"", batch.cursor);
     let common = [(header::ETAG, etag.as_str()), (header::CACHE_CONTROL, cache)];
     if batch.is_nothing() && matches!(after, After::Cursor(_)) && names(headers, &etag) {
+        traffic.delivered(batch, 0);
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     let body = batch.encoded(Format::Json);
     let body = batch.gap.map_or_else(|| body.clone(), |gap| with_gap(&body, &gap));
+    traffic.delivered(batch, body.len());
     (common, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
 }
 

@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 
 use crate::log::Window;
 
-/// Descriptors that are not for connections: the listener, the runtime, files.
+/// Descriptors that are not for connections, if there are so many: the listener, the runtime, clients being refused.
 const RESERVED_DESCRIPTORS: u64 = 512;
 
 /// How the server is set up.
@@ -26,7 +26,7 @@ pub struct Config {
     /// Most rooms at once; beyond it a rested room goes, or 429.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, allow_hyphen_values = true)]
     pub max_rooms: usize,
-    /// Most connections at once, beyond it 503 [default: the descriptor limit minus 512].
+    /// Most connections at once, beyond it 503 [default: the descriptor limit minus 512, at least half of it].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_hyphen_values = true)]
     pub max_connections: Option<u64>,
     /// Messages a room retains.
@@ -57,7 +57,7 @@ impl Config {
 
     /// The connection cap, from the descriptor limit unless it was given.
     pub(crate) fn connections(&self, descriptors: u64) -> u64 {
-        self.max_connections.unwrap_or_else(|| descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1))
+        self.max_connections.unwrap_or_else(|| descriptors - RESERVED_DESCRIPTORS.min(descriptors / 2))
     }
 }
 

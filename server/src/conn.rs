@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::App;
@@ -23,6 +24,18 @@ pub(crate) struct Conn<S> {
     open: Option<Open>,
     /// The exchange under way, if a page has a tap on it.
     pub(crate) tap: Option<Box<tap::Line>>,
+}
+
+/// What happens to a socket whose peer does not read, before it is closed.
+pub(crate) trait Abandon {
+    fn abandon(&self);
+}
+
+impl Abandon for TcpStream {
+    /// Reset on close: the kernel would keep what was written, megabytes for each, until the peer is gone for good.
+    fn abandon(&self) {
+        let _ = self.set_zero_linger();
+    }
 }
 
 /// Counts a connection as open for as long as it lives.
@@ -55,7 +68,9 @@ impl<S> Conn<S> {
     pub(crate) fn patience(&self) -> Duration {
         self.patience
     }
+}
 
+impl<S: Abandon> Conn<S> {
     /// Passes a write's result on; one that has waited for its whole patience is `TimedOut`.
     fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
@@ -65,6 +80,7 @@ impl<S> Conn<S> {
         let patience = self.patience;
         let timer = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
         ready!(timer.as_mut().poll(cx));
+        self.io.abandon();
         if let Some(Open(app)) = &self.open {
             app.stats.slow_closes.fetch_add(1, Relaxed);
         }
@@ -84,7 +100,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Conn<S> {
+impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         if let (Some(line), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
@@ -126,6 +142,10 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const PATIENCE: Duration = Duration::from_secs(5);
+
+    impl Abandon for tokio::io::DuplexStream {
+        fn abandon(&self) {}
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_to_a_peer_that_never_reads_ends_at_the_deadline() {

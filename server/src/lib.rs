@@ -28,7 +28,9 @@ mod distance;
 pub mod error;
 pub mod log;
 pub mod message;
+mod metrics;
 mod pages;
+mod problems;
 pub mod publish;
 mod pulse;
 mod query;
@@ -51,6 +53,7 @@ use tokio::net::TcpListener;
 
 pub use crate::config::Config;
 use crate::error::ApiError;
+use crate::problems::Problems;
 use crate::pulse::Pulse;
 use crate::rooms::Rooms;
 pub use crate::run::{Options, run};
@@ -70,6 +73,7 @@ pub(crate) struct App {
     stats: Stats,
     pulse: Pulse,
     taps: Arc<tap::Taps>,
+    problems: Problems,
     max_connections: u64,
     started: Instant,
 }
@@ -84,13 +88,14 @@ pub struct Server {
 impl Server {
     /// Opens the listening socket. Must be called within a tokio runtime.
     pub fn bind(config: Config) -> io::Result<Self> {
-        let listener = accept::listen(config.addr())?;
+        let listener = accept::listen(config.addr(), 2 * config.heartbeat)?;
         let addr = listener.local_addr()?;
         let app = App {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
             pulse: Pulse::new(),
             taps: Arc::default(),
+            problems: Problems::default(),
             max_connections: config.connections(run::descriptor_limit()),
             started: Instant::now(),
             config,
@@ -115,6 +120,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/messages", post(publish::handle))
         .route("/stats", get(stats::handle))
         .route("/tap", get(tap::handle))
+        .route("/metrics", get(metrics::handle))
         .route("/healthz", get(stats::healthz))
         .fallback(pages::handle)
         .method_not_allowed_fallback(async || {

@@ -128,6 +128,12 @@ impl Log {
         self.wake.members()
     }
 
+    /// How much is retained now.
+    pub fn retained(&self) -> Window {
+        let state = self.lock();
+        Window { messages: state.entries.len(), bytes: state.bytes }
+    }
+
     fn locate(&self, state: &State, after: After) -> (u64, Option<Gap>) {
         match after {
             After::Oldest => (state.oldest - 1, None),

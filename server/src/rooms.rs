@@ -83,6 +83,17 @@ struct Room {
     touched: Instant,
 }
 
+/// What is retained of what may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Messages retained.
+    pub messages: usize,
+    /// Bytes of encoded messages retained.
+    pub bytes: usize,
+    /// The fullest room's share of its window, in percent, by messages or by bytes.
+    pub fullest_percent: usize,
+}
+
 impl Rooms {
     /// No rooms yet; at most `max`, each with a log of this window.
     pub fn new(max: usize, window: Window) -> Self {
@@ -117,6 +128,23 @@ impl Rooms {
     pub fn subscribers(&self) -> usize {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.rooms.values().map(|room| room.log.subscribers()).sum()
+    }
+
+    /// How much all rooms together retain, and how full the fullest is.
+    pub fn usage(&self) -> Usage {
+        // The logs are asked after the lock is given back: publishing waits for it.
+        let logs: Vec<Arc<Log>> = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.rooms.values().map(|room| Arc::clone(&room.log)).collect()
+        };
+        logs.iter().map(|log| log.retained()).fold(Usage::default(), |sum, room| {
+            let percent = (room.messages * 100 / self.window.messages).max(room.bytes * 100 / self.window.bytes);
+            Usage {
+                messages: sum.messages + room.messages,
+                bytes: sum.bytes + room.bytes,
+                fullest_percent: sum.fullest_percent.max(percent),
+            }
+        })
     }
 
     /// Closes every log, and with it every subscription.

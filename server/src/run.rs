@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
 
-use crate::{Config, Server};
+use crate::{Config, Server, problems};
 
 /// Flags of the process, as against those of the server in it.
 #[derive(Args, Debug, Clone)]
@@ -18,11 +19,15 @@ pub struct Options {
     /// Leave when standard input ends: how a server started by loadgen never outlives it.
     #[arg(long, hide = true)]
     pub exit_with_stdin: bool,
+    /// What goes to standard error: off, error, warn, info or debug, which has every request that was refused.
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log: LevelFilter,
 }
 
 /// Runs a server until Ctrl-C or `SIGTERM`: exit code 0 after a drain, 2 if it cannot listen.
 pub fn run(config: Config, options: &Options) -> ExitCode {
     raise_descriptor_limit();
+    problems::start(options.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),

@@ -1,46 +1,124 @@
-//! What the server has done so far, as `GET /stats` tells it.
+//! What the server has done so far: the counters, and `GET /stats`, which tells them as JSON.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hyper::header;
+use hyper::{StatusCode, header};
 use serde_json::json;
 
 use crate::App;
 use crate::log::{Batch, Published};
 
-/// Counters since the start.
+/// The transports, as far as they are counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transport {
+    ShortPoll,
+    LongPoll,
+    Sse,
+    Ws,
+}
+
+impl Transport {
+    /// Each with the name it goes by everywhere.
+    pub(crate) const ALL: [(Self, &str); 4] =
+        [(Self::ShortPoll, "short-poll"), (Self::LongPoll, "long-poll"), (Self::Sse, "sse"), (Self::Ws, "ws")];
+}
+
+/// What went over one transport. On cache lines of its own: another core may be busy with another transport.
 #[derive(Debug, Default)]
-pub(crate) struct Stats {
-    pub(crate) accepted: AtomicU64,
-    pub(crate) open: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    pub(crate) sockets: AtomicU64,
-    pub(crate) slow_closes: AtomicU64,
-    published: AtomicU64,
-    duplicates: AtomicU64,
+#[repr(align(128))]
+pub(crate) struct Traffic {
+    open: AtomicU64,
     deliveries: AtomicU64,
     batches: AtomicU64,
+    bytes: AtomicU64,
     empties: AtomicU64,
     gaps: AtomicU64,
 }
 
-impl Stats {
-    pub(crate) fn published(&self, published: &Published) {
-        let counter = if published.duplicate { &self.duplicates } else { &self.published };
-        counter.fetch_add(1, Relaxed);
-    }
+/// How a counter of a transport is called, what it counts, and where it is.
+pub(crate) type TrafficCounter = (&'static str, &'static str, fn(&Traffic) -> &AtomicU64);
 
-    pub(crate) fn delivered(&self, batch: &Batch) {
+impl Traffic {
+    pub(crate) const COUNTERS: [TrafficCounter; 5] = [
+        ("deliveries", "messages given to subscribers", |traffic| &traffic.deliveries),
+        ("batches", "writes and answers that held them", |traffic| &traffic.batches),
+        ("bytes", "bytes of them, encoded for the transport, without HTTP heads", |traffic| &traffic.bytes),
+        ("empties", "answers that held nothing", |traffic| &traffic.empties),
+        ("gaps", "gaps told", |traffic| &traffic.gaps),
+    ];
+
+    /// Counts what a read returned and how many bytes it was; for an empty one a single addition.
+    pub(crate) fn delivered(&self, batch: &Batch, bytes: usize) {
         if batch.is_nothing() {
             self.empties.fetch_add(1, Relaxed);
             return;
         }
         self.batches.fetch_add(1, Relaxed);
         self.deliveries.fetch_add(batch.count() as u64, Relaxed);
-        self.gaps.fetch_add(u64::from(batch.gap.is_some()), Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+        if batch.gap.is_some() {
+            self.gaps.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many streams and held polls are open now.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+}
+
+/// Counts a stream or a held poll as open for as long as it lives.
+pub(crate) struct Streaming(Arc<App>, Transport);
+
+impl Streaming {
+    pub(crate) fn over(transport: Transport, app: &Arc<App>) -> Self {
+        app.stats.of(transport).open.fetch_add(1, Relaxed);
+        Self(Arc::clone(app), transport)
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.stats.of(self.1).open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) open: AtomicU64,
+    /// Connections over the cap.
+    pub(crate) refused: AtomicU64,
+    pub(crate) slow_closes: AtomicU64,
+    pub(crate) published: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    traffic: [Traffic; Transport::ALL.len()],
+    refusals: Mutex<BTreeMap<u16, u64>>,
+}
+
+impl Stats {
+    pub(crate) fn of(&self, transport: Transport) -> &Traffic {
+        &self.traffic[transport as usize]
+    }
+
+    pub(crate) fn published(&self, published: &Published) {
+        let counter = if published.duplicate { &self.duplicates } else { &self.published };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that was refused.
+    pub(crate) fn refusal(&self, status: StatusCode) {
+        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(status.as_u16()).or_default() += 1;
+    }
+
+    /// Requests refused so far, by status.
+    pub(crate) fn refusals(&self) -> BTreeMap<u16, u64> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -48,25 +126,38 @@ impl Stats {
 pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
     let stats = &app.stats;
     let get = |counter: &AtomicU64| counter.load(Relaxed);
-    let body = json!({
+    let window = app.rooms.usage();
+    let mut body = json!({
         "name": crate::NAME,
         "version": crate::VERSION,
         "pid": std::process::id(),
         "uptime_seconds": app.started.elapsed().as_secs(),
+        "tasks": tasks(),
         "rooms": app.rooms.count(),
         "subscribers": app.rooms.subscribers(),
+        "window": { "messages": window.messages, "bytes": window.bytes, "fullest_percent": window.fullest_percent },
         "connections": {
-            "open": get(&stats.open), "ws": get(&stats.sockets), "accepted": get(&stats.accepted),
+            "open": get(&stats.open), "ws": stats.of(Transport::Ws).open(), "accepted": get(&stats.accepted),
             "refused": get(&stats.refused), "slow_closes": get(&stats.slow_closes),
         },
+        "refusals": stats.refusals(),
         "published": get(&stats.published),
         "duplicates": get(&stats.duplicates),
-        "deliveries": get(&stats.deliveries),
-        "batches": get(&stats.batches),
-        "empties": get(&stats.empties),
-        "gaps": get(&stats.gaps),
     });
+    for (transport, name) in Transport::ALL {
+        body["transports"][name]["open"] = stats.of(transport).open().into();
+    }
+    for (what, _, counter) in Traffic::COUNTERS {
+        let each = Transport::ALL.map(|(transport, name)| (name, get(counter(stats.of(transport)))));
+        body[what] = each.iter().map(|(_, count)| count).sum::<u64>().into();
+        each.iter().for_each(|&(name, count)| body["transports"][name][what] = count.into());
+    }
     json_response(&body)
+}
+
+/// Tasks that are alive now.
+pub(crate) fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
 /// `GET /healthz`: who answers here, and which protocol it speaks.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Readers woken together before the sweep yields to whatever else is ready to run.
-const SHARD: usize = 64;
+const SHARD: usize = 32;
 
 const IDLE: u8 = 0;
 const SWEEPING: u8 = 1;

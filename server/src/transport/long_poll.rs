@@ -14,6 +14,7 @@ use crate::answer;
 use crate::cursor::After;
 use crate::error::{ApiError, Invalid};
 use crate::query::{Query, excerpt};
+use crate::stats::{Streaming, Transport};
 
 /// How long a question waits that does not say: proxies cut a silent one at 30 to 60 s.
 const HOLD: Duration = Duration::from_secs(25);
@@ -30,12 +31,15 @@ pub(crate) async fn handle(
     let log = app.rooms.get(&query.room()?)?;
     // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
     let held = match after {
-        After::Cursor(_) => timeout(wait, log.subscribe(after).next()).await.ok().flatten(),
+        After::Cursor(_) => {
+            let _held = Streaming::over(Transport::LongPoll, &app);
+            timeout(wait, log.subscribe(after).next()).await.ok().flatten()
+        }
         After::Oldest | After::Latest => None,
     };
     // The hold has ended, or the server drains: whatever there is, by now nothing.
     let batch = held.unwrap_or_else(|| log.read(after));
-    Ok(answer::poll(&app, &headers, after, &batch, "no-store"))
+    Ok(answer::poll(app.stats.of(Transport::LongPoll), &headers, after, &batch, "no-store"))
 }
 
 /// `wait=25s` or `wait=500ms`, 0 to 60 s.

@@ -10,6 +10,7 @@ use crate::App;
 use crate::answer;
 use crate::error::ApiError;
 use crate::query::Query;
+use crate::stats::Transport;
 
 /// `GET /short-poll?room=R&after=C`.
 pub(crate) async fn handle(
@@ -20,5 +21,5 @@ pub(crate) async fn handle(
     let after = query.after()?;
     let batch = app.rooms.get(&query.room()?)?.read(after);
     // `no-cache` lets a cache keep the answer but makes it ask each time; the ETag turns that into a 304.
-    Ok(answer::poll(&app, &headers, after, &batch, "no-cache"))
+    Ok(answer::poll(app.stats.of(Transport::ShortPoll), &headers, after, &batch, "no-cache"))
 }

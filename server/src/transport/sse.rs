@@ -21,6 +21,7 @@ use crate::log::Subscription;
 use crate::message::Format;
 use crate::pulse::{Beat, Follower};
 use crate::query::{Query, position};
+use crate::stats::{Streaming, Transport};
 
 /// How long a browser waits before it connects again, in milliseconds.
 const RETRY: u32 = 1000;
@@ -46,7 +47,8 @@ pub(crate) async fn handle(
         _ => format!("id: {cursor}\n"),
     };
     let hello = format!("retry: {RETRY}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
-    let events = Events { pulse: app.pulse.follow(), app, subscription, hello: Some(hello.into()) };
+    let open = Streaming::over(Transport::Sse, &app);
+    let events = Events { pulse: app.pulse.follow(), app, _open: open, subscription, hello: Some(hello.into()) };
     let stream = unfold(events, async |mut events| {
         let bytes = events.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(bytes)), events))
@@ -62,6 +64,7 @@ pub(crate) async fn handle(
 
 struct Events {
     app: Arc<App>,
+    _open: Streaming,
     subscription: Subscription,
     pulse: Follower,
     hello: Option<Bytes>,
@@ -77,8 +80,8 @@ impl Events {
             tokio::select! {
                 batch = self.subscription.next() => {
                     let batch = batch?;
-                    self.app.stats.delivered(&batch);
                     let messages = batch.encoded(Format::Sse);
+                    self.app.stats.of(Transport::Sse).delivered(&batch, messages.len());
                     let Some(gap) = batch.gap else { return Some(messages) };
                     let gap_event = format!("id: {}\nevent: gap\ndata: {}\n\n", gap.cursor, serde_json::json!(gap));
                     return Some([gap_event.as_bytes(), &messages].concat().into());

@@ -7,8 +7,8 @@
 mod handshake;
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -29,10 +30,12 @@ use crate::conn::Conn;
 use crate::error::{ApiError, Invalid};
 use crate::log::{Batch, Subscription};
 use crate::message::{Draft, Format, MAX_DRAFT, text_frame};
+use crate::problems::Problem;
 use crate::publish::publish;
 use crate::pulse::{Beat, Follower};
 use crate::query::Query;
 use crate::rooms::RoomName;
+use crate::stats::{Streaming, Transport};
 use crate::tap;
 
 /// Zero-filled on every read and held by every connection: tungstenite's default of 128 KiB would be its memory.
@@ -97,13 +100,13 @@ impl Session {
     }
 
     async fn run(mut self) {
-        self.app.stats.sockets.fetch_add(1, Relaxed);
-        // An error here is the peer's: it went away or did not read.
-        if self.talk().await.is_ok() {
+        let _open = Streaming::over(Transport::Ws, &self.app);
+        match self.talk().await {
             // Boxed, because every connection would carry the room for this from its beginning.
-            let _ = Box::pin(self.take_leave()).await;
+            Ok(()) => drop(Box::pin(self.take_leave()).await),
+            // An error here is the peer's: it went away or did not read.
+            Err(error) => self.app.ended(self.peer(), &error),
         }
-        self.app.stats.sockets.fetch_sub(1, Relaxed);
     }
 
     async fn talk(&mut self) -> io::Result<()> {
@@ -152,8 +155,9 @@ impl Session {
             self.say(&json!({ "gap": gap }));
             self.flush().await?;
         }
-        self.app.stats.delivered(batch);
-        self.conn.write_all(&batch.encoded(Format::Ws)).await
+        let messages = batch.encoded(Format::Ws);
+        self.app.stats.of(Transport::Ws).delivered(batch, messages.len());
+        self.conn.write_all(&messages).await
     }
 
     /// Takes in what has arrived, until there is no more or enough answers wait.
@@ -165,6 +169,8 @@ impl Session {
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
                 // tungstenite answers a close frame when it is read from once more, and then says so.
                 Err(Error::ConnectionClosed) => self.closing = true,
+                // It went away without a word, and hears none.
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => self.closing = true,
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(Error::Io(error)) => return Err(error),
@@ -199,7 +205,14 @@ impl Session {
         text_frame(Bytes::from(value.to_string()), &mut self.outbox);
     }
 
+    fn peer(&self) -> Option<SocketAddr> {
+        self.conn.get_ref().peer_addr().ok()
+    }
+
     fn close(&mut self, code: CloseCode, reason: &'static str) {
+        if code != CloseCode::Restart {
+            self.app.problem(Problem::Malformed, self.peer(), reason);
+        }
         let frame = Frame::close(Some(CloseFrame { code, reason: reason.into() }));
         self.append(frame);
         self.closing = true;

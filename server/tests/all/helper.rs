@@ -1,6 +1,7 @@
 //! A server on a free port for a test.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::time::Duration;
 
 use clap::Parser;
@@ -20,8 +21,7 @@ struct Flags {
 
 /// A running server; dropped, it goes with the test's runtime.
 pub(crate) struct TestServer {
-    pub(crate) addr: SocketAddr,
-    http: reqwest::Client,
+    api: Api,
     stop: Option<oneshot::Sender<()>>,
     done: JoinHandle<()>,
 }
@@ -34,7 +34,33 @@ impl TestServer {
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
         let done = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        Self { addr, http: reqwest::Client::new(), stop: Some(stop), done }
+        Self { api: Api::at(addr), stop: Some(stop), done }
+    }
+
+    /// Drains it and waits until it has ended.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        self.done.await.expect("the server does not panic");
+    }
+}
+
+impl Deref for TestServer {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+/// What any server can be asked, in this process or another.
+pub(crate) struct Api {
+    pub(crate) addr: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Api {
+    pub(crate) fn at(addr: SocketAddr) -> Self {
+        Self { addr, http: reqwest::Client::new() }
     }
 
     /// `http://ADDR` and a path.
@@ -74,12 +100,6 @@ impl TestServer {
             }
         };
         tokio::time::timeout(PATIENCE, ask).await.unwrap_or_else(|_| panic!("not before the deadline: {what}"));
-    }
-
-    /// Drains it and waits until it has ended.
-    pub(crate) async fn stop(mut self) {
-        drop(self.stop.take());
-        self.done.await.expect("the server does not panic");
     }
 }
 

@@ -1,16 +1,21 @@
 //! The server from outside, over real sockets.
 
 mod access;
+mod attacks;
+mod binary;
 mod browser;
 mod clients;
 mod helper;
 mod http;
 mod limits;
+mod logs;
 mod long_poll;
 mod pages;
+mod program;
 mod proxies;
 mod raw;
 mod resume;
+mod seen;
 mod sse;
 mod tap;
 mod ws;

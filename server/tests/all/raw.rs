@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{SockFilter, SockRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -44,6 +45,13 @@ impl Raw {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
         Self { stream: socket.connect(addr).await.expect("the server listens"), arrived: Vec::new() }
+    }
+
+    /// From now on its kernel takes nothing and acknowledges nothing: for the server, the network ends here.
+    pub(crate) fn fall_silent(&self) {
+        // The classic filter "return 0": no byte of any packet passes.
+        let nothing = SockFilter::new(0x06, 0, 0, 0);
+        SockRef::from(&self.stream).attach_filter(&[nothing]).expect("a filter needs no privileges");
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -2,18 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use crate::browser::Browser;
 use crate::helper::TestServer;
 use crate::pages::{PAGES, open_all};
+use crate::program::Program;
 
 const NEW_EPOCH: &str =
     "The room has started anew, with a new server or after a long rest. What had not arrived before is lost.";
@@ -24,7 +23,7 @@ const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0
 
 #[tokio::test]
 async fn every_page_comes_back_after_a_restart_and_loses_nothing_that_was_typed() {
-    let (mut program, browser) = (Program::start(0).await, Browser::start().await);
+    let (mut program, browser) = (Program::start("").await, Browser::start().await);
     let mut tabs = Vec::new();
     for page in PAGES {
         let tab = browser.open(&format!("http://{}{page}?room={page}", program.addr)).await;
@@ -35,7 +34,10 @@ async fn every_page_comes_back_after_a_restart_and_loses_nothing_that_was_typed(
     let mut shown = vec!["before"];
     for (killed, while_away) in [(false, ["a", "b"]), (true, ["c", "d"])] {
         let port = program.addr.port();
-        program.end(killed).await;
+        match killed {
+            true => program.kill().await,
+            false => drop(program.end().await),
+        }
         for tab in &tabs {
             tab.is("retrying").await;
             for text in while_away {
@@ -43,7 +45,7 @@ async fn every_page_comes_back_after_a_restart_and_loses_nothing_that_was_typed(
             }
             tab.until("#pending .status", |states| states == ["sending…", "sending…"]).await;
         }
-        program = Program::start(port).await;
+        program = Program::start(&format!("--port {port}")).await;
         shown.push(NEW_EPOCH);
         shown.extend(while_away);
         for tab in &tabs {
@@ -182,34 +184,4 @@ async fn carry(
     };
     ask.await?;
     to_browser.write_all(answer.as_bytes()).await
-}
-
-/// The server as a process of its own, which can be started again on the same port, and killed.
-struct Program {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Program {
-    async fn start(port: u16) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
-            .args(["--print-addr", "--exit-with-stdin", "--port", &port.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the server starts");
-        let stdout = child.stdout.take().expect("it is piped");
-        let line = BufReader::new(stdout).lines().next_line().await.expect("text").expect("the address");
-        Self { child, addr: line.parse().expect("an address") }
-    }
-
-    /// Ends it, after a drain or without one.
-    async fn end(mut self, killed: bool) {
-        if killed {
-            self.child.kill().await.expect("it can be killed");
-        }
-        drop(self.child.stdin.take());
-        self.child.wait().await.expect("it ends");
-    }
 }

@@ -1,0 +1,142 @@
+//! Crowds of bad peers, 200 of a kind, against the server as a process of its own: what they hold, what others notice.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::program::Program;
+use crate::raw::{PATIENCE, Raw, RawWs};
+
+const CROWD: usize = 200;
+/// With the encoding around it, seventeen of them fill a window of 1 MiB.
+const LARGE: usize = 60_000;
+const MIB: u64 = 1024 * 1024;
+/// What somebody who behaves waits at most: twice what a busy machine takes, for it is a deadline and no measurement.
+const PROMPT: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn peers_that_never_read_are_cut_and_hold_nothing_while_another_gets_everything_at_once() {
+    let server = Program::start("--write-deadline 500ms --log off").await;
+    let mut reader = RawWs::open(server.addr, "").await;
+    let epoch = reader.hello().await[..8].to_owned();
+    let (mut sockets, mut streams) = (Vec::new(), Vec::new());
+    for _ in 0..CROWD / 2 {
+        sockets.push(RawWs::open(server.addr, "").await);
+        let mut stream = Raw::connect(server.addr).await;
+        stream.send("GET /sse HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        streams.push(stream);
+    }
+    server.until("all listen", |stats| stats["subscribers"] == CROWD + 1).await;
+    let before = server.memory("VmRSS");
+    let (mut slowest, mut held) = (Duration::ZERO, 0);
+    // 6 MB for each: what the kernel takes for a peer that does not read is less than 3 MiB.
+    for seq in 1..=100 {
+        let due = Instant::now();
+        server.publish(&"x".repeat(LARGE)).await;
+        assert_eq!(reader.json().await["seq"], seq, "nobody is waited for");
+        slowest = slowest.max(due.elapsed());
+        held = held.max(if seq % 10 == 0 { server.unsent() } else { 0 });
+    }
+    server.until("each is cut once", |stats| stats["connections"]["slow_closes"] == CROWD).await;
+    server.until("and gone", |stats| stats["subscribers"] == 1).await;
+    let (after, peak, unsent) = (server.memory("VmRSS"), server.memory("VmHWM"), server.unsent());
+    println!("{before} KiB before, {peak} at most, {after} after; the kernel held {held} bytes, then {unsent}");
+    println!("the slowest message took {slowest:?}");
+    assert!(slowest < PROMPT, "{slowest:?}");
+    assert!(held > CROWD as u64 * MIB, "they were stuck: {held} bytes");
+    assert!(unsent < MIB, "{unsent} bytes wait for peers that were cut");
+    assert!(peak < before + 32 * 1024, "{before} KiB before, {peak} at most: a window or two, not one for each");
+
+    for ws in sockets {
+        assert_resumes(&server, ws, &epoch, 100).await;
+    }
+    drop(streams);
+}
+
+/// What it got is in order, and the gap and what follows it are all it was owed.
+async fn assert_resumes(server: &Program, mut cut: RawWs, epoch: &str, last: u64) {
+    cut.hello().await;
+    let mut seen = 0;
+    while let Some(frame) = cut.frame().await {
+        seen += 1;
+        assert_eq!(frame.json()["seq"], seen);
+    }
+    let mut resumed = RawWs::open(server.addr, &format!("?after={epoch}-{seen}")).await;
+    resumed.hello().await;
+    let gap = resumed.json().await;
+    let missed = gap["gap"]["missed"].as_u64().unwrap_or_else(|| panic!("a gap, not {gap}"));
+    for seq in seen + missed + 1..=last {
+        assert_eq!(resumed.json().await["seq"], seq);
+    }
+}
+
+/// A crowd of one kind: what each says first, and what it sends every now and then after that.
+const SLOW: [(&str, &str, &str); 6] = [
+    ("silent", "", ""),
+    ("half a request line", "GET /heal", ""),
+    ("headers that drip", "GET /healthz HTTP/1.1\r\nhost: test\r\nx: ", "x"),
+    ("a body that drips", "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\n{", "x"),
+    ("idle after an answer", "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n", ""),
+    ("half a handshake", "GET /ws HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n", ""),
+];
+
+#[tokio::test]
+async fn whoever_holds_a_connection_for_nothing_loses_it_at_the_deadline_and_a_probe_is_served_throughout() {
+    let server = Program::start("--idle-deadline 1s --log off").await;
+    let before = server.memory("VmRSS");
+    for (what, first, then) in SLOW {
+        let mut crowd = Vec::new();
+        for _ in 0..CROWD {
+            let mut raw = Raw::connect(server.addr).await;
+            raw.send(first).await;
+            crowd.push(raw);
+        }
+        server.until(what, |stats| stats["connections"]["open"] == CROWD + 1).await;
+        let mut slowest = Duration::ZERO;
+        let probe = async {
+            loop {
+                let asked = Instant::now();
+                let stats = server.stats().await;
+                slowest = slowest.max(asked.elapsed());
+                // The probe's own.
+                if stats["connections"]["open"] == 1 {
+                    return;
+                }
+                for raw in &mut crowd {
+                    raw.try_send(then).await;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, probe).await.unwrap_or_else(|_| panic!("{what}: they are still there"));
+        println!("{what}: all gone; the probe waited at most {slowest:?}; {} KiB", server.memory("VmRSS"));
+        assert!(slowest < PROMPT, "{what}: {slowest:?}");
+    }
+    let (after, descriptors) = (server.memory("VmRSS"), server.descriptors());
+    assert!(after < before + 16 * 1024 && descriptors < 30, "{before} KiB, then {after}; {descriptors} descriptors");
+}
+
+#[tokio::test]
+async fn peers_that_are_gone_without_a_word_are_given_up_and_silent_ones_that_are_there_are_not() {
+    let server = Program::start("--heartbeat 500ms --log off").await;
+    let cursor = server.publish("there is a cursor").await;
+    let sse = "GET /sse HTTP/1.1\r\nhost: test\r\n\r\n".to_owned();
+    let held = format!("GET /long-poll?after={cursor}&wait=1s HTTP/1.1\r\nhost: test\r\n\r\n");
+    let (mut gone, mut there) = (Vec::new(), Vec::new());
+    for i in 0..CROWD {
+        let ws = RawWs::open(server.addr, "").await.0;
+        let (mut stream, mut poll) = (Raw::connect(server.addr).await, Raw::connect(server.addr).await);
+        stream.send(&sse).await;
+        poll.send(&held).await;
+        let keep = if i < 5 { &mut there } else { &mut gone };
+        keep.extend([stream, poll]);
+        gone.push(ws);
+    }
+    server.until("all are there", |stats| stats["connections"]["ws"] == CROWD).await;
+    gone.iter().for_each(Raw::fall_silent);
+    let start = Instant::now();
+    // Five of the streams, five polls that were answered and are idle, and the one that asks.
+    server.until("who does not answer is gone", |stats| stats["connections"]["open"] == 11).await;
+    println!("they were gone after {:?}", start.elapsed());
+    assert_eq!(server.stats().await["subscribers"], 5);
+}

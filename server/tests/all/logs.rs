@@ -1,0 +1,103 @@
+//! What the server says on standard error: nothing while all is well, a line for a problem, and never what a peer wants.
+
+use serde_json::json;
+
+use crate::program::Program;
+use crate::raw::{BINARY, Raw, RawWs, TEXT, handshake};
+
+/// Ends a line, colours a terminal, turns the reading order round, and looks like a line of the log.
+const FORGED: &str = "a\r\n\u{1b}[31m\u{9b}31m\u{202e}\u{2028}2026-01-01T00:00:00Z  WARN forged";
+
+/// Every line is whole, short, and of printable characters.
+fn assert_lines(said: &str) {
+    for line in said.lines() {
+        assert!(line.starts_with("20") && (line.contains("Z  WARN ") || line.contains("Z DEBUG ")), "{line:?}");
+        assert!(!line.starts_with("2026-01-01") && line.len() < 500, "{line:?}");
+        let unfit = |c: char| c.is_control() || ['\u{202e}', '\u{2028}'].contains(&c);
+        assert!(!line.contains(unfit), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_said_while_clients_come_ask_and_go() {
+    let server = Program::start("").await;
+    let mut ws = RawWs::open(server.addr, "").await;
+    ws.hello().await;
+    server.publish(FORGED).await;
+    ws.next().await;
+    let mut stream = Raw::connect(server.addr).await;
+    stream.send("GET /sse HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    for path in ["/short-poll", "/short-poll?after=garbage", "/nowhere", "/stats"] {
+        server.get(path).await;
+    }
+    let mut half = Raw::connect(server.addr).await;
+    half.send("GET /heal").await;
+    drop((half, stream, ws));
+    server.until("they are gone", |stats| stats["subscribers"] == 0).await;
+    assert_eq!(server.end().await, "");
+}
+
+#[tokio::test]
+async fn what_peers_send_never_becomes_a_line_of_its_own_and_never_a_long_one() {
+    let server = Program::start("--log debug").await;
+    let long = "x".repeat(1 << 20);
+    let encoded: String = FORGED.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    for name in [FORGED, &long] {
+        let draft = json!({ "from": name, "text": name, "key": name }).to_string();
+        assert!(server.post("/messages", draft.clone()).await.status >= 400);
+        let mut ws = RawWs::open(server.addr, "").await;
+        ws.send(TEXT, draft).await;
+        ws.next().await;
+        // It was told why it is refused, or closed: either way it is no matter for the log but for the size.
+    }
+    for query in [encoded.as_str(), &long] {
+        for path in ["short-poll?room", "long-poll?wait", "sse?after", "nowhere?x", "messages?room"] {
+            let mut raw = Raw::connect(server.addr).await;
+            raw.try_send(format!("GET /{path}={query} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+            assert!(raw.answer().await.expect("an answer").status >= 400);
+        }
+        let mut raw = Raw::connect(server.addr).await;
+        raw.try_send(handshake(&format!("?room={query}"), "", "")).await;
+        assert!(raw.answer().await.expect("an answer").status >= 400);
+    }
+    let fit = FORGED.replace(['\r', '\n', '\u{1b}'], "");
+    for value in [FORGED, &fit, &long[..10_000]] {
+        for header in ["origin", "host", "last-event-id", "content-type", "x"] {
+            let mut raw = Raw::connect(server.addr).await;
+            let host = if header == "host" { "" } else { "host: test\r\n" };
+            raw.send(format!("GET /sse?after=x HTTP/1.1\r\n{host}{header}: {value}\r\n\r\n")).await;
+            assert!(raw.answer().await.expect("an answer").status >= 400, "{header}");
+        }
+    }
+    for garbage in [FORGED.as_bytes(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\0\0\0\0\r\n\r\n"] {
+        let mut raw = Raw::connect(server.addr).await;
+        raw.send(garbage).await;
+        raw.try_send("\r\n\r\n").await;
+        raw.rest().await;
+    }
+    let said = server.end().await;
+    assert_lines(&said);
+    for expected in ["a foreign page was refused", "a connection was closed for what it sent", "a request was refused"]
+    {
+        assert!(said.contains(expected), "{expected} is not in {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_problem_that_comes_a_thousand_times_is_told_once_and_then_how_often() {
+    let server = Program::start("").await;
+    for _ in 0..1000 {
+        let mut ws = RawWs::open(server.addr, "").await;
+        ws.send(BINARY, "hi").await;
+        ws.hello().await;
+        assert_eq!(ws.close_code().await, 1003);
+    }
+    let said = server.end().await;
+    assert_lines(&said);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].contains("a connection was closed for what it sent peer=127.0.0.1:"), "{said}");
+    assert!(lines[0].ends_with("detail=\"send text frames\""), "{said}");
+    // A run of more than ten seconds has another line for every ten.
+    let told: u64 = lines.iter().map(|line| line.split("more=").nth(1).map_or(1, |more| more.parse().unwrap())).sum();
+    assert!(lines.len() <= 4 && told == 1000, "{told} told of 1000: {said}");
+}
