@@ -27,7 +27,7 @@ export function knobs(link, tap, tally, { watch, keep }) {
   $("payload").value = 20;
   $("rate").onchange = () => sender(link);
 
-  const far = () => ($("far").value = `${$("distance").value} ms there and back`);
+  const far = () => ($("far").value = `${$("distance").value} ms`);
   $("distance").value = tap.distance;
   $("distance").oninput = far;
   $("distance").onchange = async () => {

@@ -43,14 +43,14 @@ const WIRE = `
 const TALLY = `
   <dl class="figures">${[
     figure("requests", "Requests", "HTTP requests, sends included, as the server counted them"),
-    figure("empty", "Empty answers", "Polls that were answered with nothing new"),
+    figure("empty", "Empty", "Polls that were answered with nothing new"),
     figure("up", "Bytes up", "Heads, bodies and frames, as the server counted them"),
     figure("down", "Bytes down", "Heads, bodies and frames, as the server counted them"),
     figure("received", "Messages"),
     figure("age", "Last age"),
     figure("median", "Median age"),
     figure("reconnects", "Reconnects"),
-    figure("gaps", "Gaps told"),
+    figure("gaps", "Gaps"),
   ].join("")}</dl>
   <p class="soft">Counted by the server since this panel or the wire was opened; TCP's own bytes are not in it. Age: from send to
     arrival by this page's clock if it sent the message, otherwise since the server has it.</p>`;

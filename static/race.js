@@ -176,7 +176,7 @@ tap.distance = knob("distance", (ms) => `${ms} ms there and back`, (ms) => {
   tap.read();
 });
 const { link: polls } = lanes[0];
-polls.interval = knob("interval", (s) => `every ${s} s`, (s) => {
+polls.interval = 1000 * knob("interval", (s) => `every ${s} s`, (s) => {
   polls.interval = s * 1000;
   polls.reconnect();
 });

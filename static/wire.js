@@ -3,7 +3,7 @@
 import { $, bytes, element, plural, svg, time } from "./format.js";
 
 const [ROWS, MARKS, ENTRIES] = [12, 200, 80]; // What is kept: rows, marks in a row, entries of a row.
-const [MIDDLE, HEIGHT] = [18, 36]; // Pixels: where a row's line is, and how high it is.
+const MIDDLE = 13; // Pixels: where a row's line is.
 const KINDS = { 0: "continued", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -63,9 +63,9 @@ class Row {
 
   mark({ at, size }, kind) {
     if (!kind) return;
-    const high = 5 + Math.min(9, Math.log2(size) / 1.7);
+    const high = 3 + Math.min(6, Math.log2(size) / 2.2);
     const mark = {
-      asked: () => svg("path", { d: `M0 ${MIDDLE - 12}l4 7h-8z` }),
+      asked: () => svg("path", { d: `M0 ${MIDDLE - 12}l3.5 6h-7z` }),
       hollow: () => svg("circle", { cy: MIDDLE, r: 4.5 }),
       filled: () => svg("circle", { cy: MIDDLE, r: 5.5 }),
     }[kind] ?? (() => svg("rect", { x: -1.25, width: 2.5, height: high, y: kind.includes("up") ? MIDDLE - 4 - high : MIDDLE + 4 }));
