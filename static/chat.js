@@ -1,6 +1,6 @@
 // The chat as one sees it: the form, the list, what is still on its way, and the state of the link.
 
-import { $, element, number, plural } from "./format.js";
+import { $, element, number } from "./format.js";
 import { randomKey } from "./link.js";
 
 const KEPT_ROWS = 500; // A page that stays open for days must stay usable.
@@ -72,7 +72,7 @@ const clock = (at) => element("time", new Date(at).toLocaleTimeString());
 
 function gapText(reason, missed) {
   return {
-    window: `${plural(missed, "message")} were missed: the room no longer has them.`,
+    window: `Messages missed: ${missed}. The room no longer has them.`,
     epoch: "The room has started anew, with a new server or after a long rest. What had not arrived before is lost.",
     ahead: "This page had read further than the room reaches. It reads again what the room has.",
   }[reason];

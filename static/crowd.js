@@ -21,5 +21,6 @@ export function crowd(technique) {
       Tabs of WebSocket hold none of the six.`;
   };
   addEventListener("pagehide", () => say("gone"));
-  addEventListener("pageshow", () => say("here"));
+  addEventListener("pageshow", ({ persisted }) => persisted && say("here"));
+  say("here");
 }

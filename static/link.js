@@ -168,6 +168,7 @@ export class Link {
   /** Waits before the next attempt; false if the server has refused for good. */
   async again(error) {
     this.#stream = undefined;
+    if (error.constructor !== Error) reportError(error); // Not the network's fault but ours.
     if (error.final) {
       this.#tell("state", "refused", error.message);
       return false;
@@ -193,10 +194,7 @@ export class Link {
     this.#hurry = true;
     this.#cut.abort();
     this.#cut = new AbortController();
-    const stream = this.#stream;
-    stream?.close();
-    // A WebSocket tells that it was closed; an EventSource does not.
-    if (stream instanceof EventSource) stream.dispatchEvent(new Event("error"));
+    close(this.#stream);
     this.#wake();
   }
 
@@ -231,6 +229,14 @@ export class Link {
   #wake() {
     for (const nap of this.#naps) nap();
   }
+}
+
+function close(stream) {
+  // A browser complains of a WebSocket that is closed before it was open.
+  if (stream instanceof WebSocket && stream.readyState === WebSocket.CONNECTING) stream.onopen = () => stream.close();
+  else stream?.close();
+  // A WebSocket tells that it was closed; an EventSource does not.
+  if (stream instanceof EventSource) stream.dispatchEvent(new Event("error"));
 }
 
 /** Full jitter: pages that lost the same server must not all come back at the same moment. */

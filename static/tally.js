@@ -62,5 +62,6 @@ export class Tally {
       gaps: number(gaps),
     };
     for (const [id, text] of Object.entries(figures)) if ($(id).textContent !== text) $(id).textContent = text;
+    for (const [id, exact] of Object.entries({ up, down })) $(id).dataset.exact = exact;
   }
 }

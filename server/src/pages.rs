@@ -25,12 +25,7 @@ const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; fram
 
 /// Any path that is no endpoint: a file of `static/`, a transport's under `source/`, or 404.
 pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
-    let path = match uri.path().trim_start_matches('/') {
-        "" => "index.html",
-        // Browsers ask for it whatever the page says.
-        "favicon.ico" => "favicon.svg",
-        path => path,
-    };
+    let path = file_of(uri.path());
     if path == "report.html" {
         return Ok(page("text/html; charset=utf-8", REPORT_POLICY, REPORT.into()));
     }
@@ -46,6 +41,20 @@ pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
         _ => "application/octet-stream",
     };
     Ok(page(kind, POLICY, file.data))
+}
+
+/// Whether this is one of the pages or of their parts.
+pub(crate) fn serves(path: &str) -> bool {
+    Static::get(file_of(path)).is_some()
+}
+
+fn file_of(path: &str) -> &str {
+    match path.trim_start_matches('/') {
+        "" => "index.html",
+        // Browsers ask for it whatever the page says.
+        "favicon.ico" => "favicon.svg",
+        path => path,
+    }
 }
 
 fn page(kind: &'static str, policy: &'static str, body: Cow<'static, [u8]>) -> Response {
