@@ -4,17 +4,19 @@
 //! connections costs nothing: it is round-trip time and nothing else.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::stream::unfold;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Body as _;
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
+use tower_service::Service as _;
 
 use crate::error::Invalid;
 use crate::query::excerpt;
@@ -35,15 +37,20 @@ pub(crate) fn parse(text: &str) -> Result<u64, Invalid> {
     })
 }
 
+/// An answer on its way, boxed: only a tapped request pays for it.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
 /// Answers a request from far away.
-pub(crate) async fn between(tap: Arc<Tap>, request: Request, next: Next) -> Response {
-    sleep(tap.one_way()).await;
-    let (head, body) = next.run(request).await.into_parts();
-    let due = Instant::now() + tap.one_way();
-    // Something that is whole arrives whole; each piece of an endless answer has a way of its own.
-    let body = if body.size_hint().exact().is_some() { body } else { piece_by_piece(tap, body) };
-    sleep_until(due).await;
-    Response::from_parts(head, body)
+pub(crate) fn between(tap: Arc<Tap>, mut routes: Router, request: Request<Incoming>) -> Answering {
+    Box::pin(async move {
+        sleep(tap.one_way()).await;
+        let (head, body) = routes.call(request).await?.into_parts();
+        let due = Instant::now() + tap.one_way();
+        // Something that is whole arrives whole; each piece of an endless answer has a way of its own.
+        let body = if body.size_hint().exact().is_some() { body } else { piece_by_piece(tap, body) };
+        sleep_until(due).await;
+        Ok(Response::from_parts(head, body))
+    })
 }
 
 fn piece_by_piece(tap: Arc<Tap>, mut body: Body) -> Body {

@@ -46,7 +46,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use hyper::StatusCode;
 use tokio::net::TcpListener;
@@ -134,5 +133,5 @@ fn routes(app: Arc<App>) -> Router {
         [] => routes,
         named => routes.layer(access::cors(named)),
     };
-    routes.layer(from_fn_with_state(Arc::clone(&app), access::guard)).with_state(app)
+    routes.with_state(app)
 }

@@ -261,7 +261,8 @@ fn request_query(bytes: &[u8]) -> Option<&str> {
 }
 
 /// `GET /tap?id=ID&after=N&distance=MS`: what was noted from entry N on, and the totals of each lane.
-pub(crate) async fn handle(State(app): State<Arc<App>>, query: Query) -> Result<Response, ApiError> {
+pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
+    let query = Query::of(&uri);
     let id = query.get("id").unwrap_or_default();
     if id.len() != 32 || !id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         let reason = format!("id must be 32 characters 0-9a-f, drawn at random, found {}", excerpt(&id));

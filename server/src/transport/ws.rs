@@ -6,8 +6,10 @@
 
 mod handshake;
 
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -38,8 +40,12 @@ use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
 use crate::tap;
 
+/// Built for `tests/autobahn.sh`: what comes in goes back, and nothing else is said. Never in what is shipped.
+const ECHO: bool = cfg!(feature = "echo");
+/// The largest message taken in, in bytes.
+const MAX_MESSAGE: usize = if ECHO { 64 << 20 } else { MAX_DRAFT };
 /// Zero-filled on every read and held by every connection: tungstenite's default of 128 KiB would be its memory.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 256;
 /// Answers to a client that sends without pause are written once they reach so many bytes.
 const OUTBOX: usize = 16 * 1024;
 /// A connection is given up when so many pings in a row went unanswered.
@@ -48,12 +54,9 @@ const MISSED_PINGS: u32 = 2;
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// `GET /ws?room=R&after=C`.
-pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
-    query: Query,
-    mut request: Request,
-) -> Result<Response, ApiError> {
+pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
     let response = handshake::accept(request.headers())?;
+    let query = Query::of(request.uri());
     let (room, after) = (query.room()?, query.after()?);
     let subscription = app.rooms.get(&room)?.subscribe(after);
     let upgrade = hyper::upgrade::on(&mut request);
@@ -61,8 +64,9 @@ pub(crate) async fn handle(
         let Ok(upgraded) = upgrade.await else { return };
         let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
         let Ok((conn, early)) = tap::between(parts.io.into_inner(), parts.read_buf) else { return };
-        // A task of its own: this one is larger, and ends.
-        tokio::spawn(Session::new(app, room, subscription, conn, &early).run());
+        // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
+        let mut session = Session::new(app, room, subscription, conn, &early);
+        tokio::spawn(async move { session.run().await });
     });
     Ok(response)
 }
@@ -84,8 +88,8 @@ impl Session {
     fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<TcpStream>, early: &[u8]) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
-            .max_message_size(Some(MAX_DRAFT))
-            .max_frame_size(Some(MAX_DRAFT));
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
         Self {
             pulse: app.pulse.follow(),
             conn,
@@ -99,7 +103,7 @@ impl Session {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let _open = Streaming::over(Transport::Ws, &self.app);
         match self.talk().await {
             // Boxed, because every connection would carry the room for this from its beginning.
@@ -110,8 +114,9 @@ impl Session {
     }
 
     async fn talk(&mut self) -> io::Result<()> {
-        let cursor = self.subscription.cursor();
-        self.say(&json!({ "hello": { "cursor": cursor } }));
+        if !ECHO {
+            self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
+        }
         self.read().await?;
         while !self.closing {
             self.flush().await?;
@@ -120,7 +125,8 @@ impl Session {
                     Some(batch) => self.send(&batch).await?,
                     None => self.close(CloseCode::Restart, "the server restarts"),
                 },
-                ready = self.conn.get_ref().readable() => {
+                // Not `readable()`: the socket would keep the waker of hyper's last read, and with it that whole task.
+                ready = poll_fn(|cx| self.conn.get_ref().poll_read_ready(cx)) => {
                     ready?;
                     self.missed_pings = 0;
                     self.read().await?;
@@ -160,11 +166,17 @@ impl Session {
         self.conn.write_all(&messages).await
     }
 
-    /// Takes in what has arrived, until there is no more or enough answers wait.
-    async fn read(&mut self) -> io::Result<()> {
+    /// Takes in what has arrived, until there is no more or enough answers wait. Boxed: most connections only listen.
+    fn read(&mut self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
+        Box::pin(self.take_in())
+    }
+
+    async fn take_in(&mut self) -> io::Result<()> {
         while !self.closing && self.outbox.len() < OUTBOX {
             let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox };
             match self.protocol.read(&mut socket) {
+                Ok(Message::Text(text)) if ECHO => self.append(Frame::message(text, OpCode::Data(Data::Text), true)),
+                Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
                 Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
                 // tungstenite answers a close frame when it is read from once more, and then says so.
