@@ -61,6 +61,15 @@ impl Browser {
         Self { driver, port, _chromedriver: chromedriver, _profile: profile }
     }
 
+    /// A command of Chromium's own protocol, for the tab in front.
+    pub(crate) async fn cdp(&self, command: &str, parameters: Value) -> Value {
+        let url = format!("http://127.0.0.1:{}/session/{}/goog/cdp/execute", self.port, self.driver.session_id());
+        let body = serde_json::json!({ "cmd": command, "params": parameters }).to_string();
+        let answer = reqwest::Client::new().post(url).body(body).send().await.expect("chromedriver answers");
+        let answer = answer.text().await.expect("the whole answer");
+        serde_json::from_str::<Value>(&answer).expect("JSON")["value"].take()
+    }
+
     pub(crate) async fn open(&self, url: &str) -> Tab<'_> {
         let tab = Tab { browser: self, window: self.driver.new_tab().await.expect("a tab") };
         self.driver.switch_to_window(tab.window.clone()).await.unwrap();

@@ -10,6 +10,7 @@ mod http;
 mod limits;
 mod logs;
 mod long_poll;
+mod long_run;
 mod pages;
 mod program;
 mod proxies;
