@@ -4,7 +4,7 @@ import { $, element, number } from "./format.js";
 import { randomKey } from "./link.js";
 
 const KEPT_ROWS = 500; // A page that stays open for days must stay usable.
-const SHOWN_TEXT = 2_000; // Characters; the rest of a long text is counted.
+const SHOWN_TEXT = 1_000; // Characters; the rest of a long text is counted.
 
 /** Shows what a link brings, and sends what is typed. */
 export function chat(link) {
@@ -54,7 +54,7 @@ export function note(text, kind = "") {
 }
 
 function row({ from, text }, last) {
-  const shown = text.length > SHOWN_TEXT ? `${text.slice(0, SHOWN_TEXT)}… (${number(text.length)} characters)` : text;
+  const shown = text.length > SHOWN_TEXT ? `${text.slice(0, SHOWN_TEXT).trimEnd()}… (${number(text.length)} characters)` : text;
   const line = element("li");
   line.append(element("bdi", from), Object.assign(element("span", shown, "text"), { dir: "auto" }), last);
   return line;

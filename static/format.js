@@ -23,7 +23,7 @@ export function time(ms) {
 
 export function bytes(count) {
   if (count < 10_000) return `${count.toLocaleString("en")} B`;
-  return count < 10_000_000 ? `${(count / 1000).toFixed(1)} kB` : `${(count / 1e6).toFixed(1)} MB`;
+  return count < 1e6 ? `${(count / 1000).toFixed(1)} kB` : `${(count / 1e6).toFixed(2)} MB`;
 }
 
 export const number = (count) => count.toLocaleString("en");

@@ -58,9 +58,8 @@ async function pull(link, meanwhile, time) {
 
 /** More than a server remembers of a room. */
 async function flood(room) {
-  const text = "x".repeat(FLOOD_SIZE);
   for (let n = 1; n <= FLOOD; n += 1) {
-    const body = JSON.stringify({ from: "flood", text: `${n} of ${FLOOD}: ${text}` });
+    const body = JSON.stringify({ from: "flood", text: `${n} of ${FLOOD}, and many spaces`.padEnd(FLOOD_SIZE) });
     const headers = { "Content-Type": "application/json" };
     await fetch(`/messages?${new URLSearchParams({ room })}`, { method: "POST", headers, body }).catch(() => {});
   }

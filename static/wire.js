@@ -46,6 +46,7 @@ class Row {
     if (!this.status) this.head(entry.text);
     const count = entry.text.split('"seq":').length - 1;
     this.messages += count;
+    this.cut ||= count > 0 && cut(entry);
     if (this.stream) return this.mark(entry, this.entries.length > 2 ? (count ? "frame down" : "frame down idle") : "hollow");
     this.mark(entry, this.method === "POST" || count ? "filled" : "hollow");
   }
@@ -71,10 +72,10 @@ class Row {
     }[kind] ?? (() => svg("rect", { x: -1.25, width: 2.5, height: high, y: kind.includes("up") ? MIDDLE - 4 - high : MIDDLE + 4 }));
     const made = mark();
     made.setAttribute("class", kind);
+    if (this.scale) made.setAttribute("transform", `translate(${(at - this.start) * this.scale} 0)`);
     this.marks.push([at, made]);
     this.group.append(made);
     if (this.marks.length > MARKS) this.marks.shift()[1].remove();
-    this.scale = undefined;
   }
 
   get open() {
@@ -95,13 +96,18 @@ class Row {
     this.bar.setAttribute("width", Math.max(0, (whole - ways) * scale));
   }
 
+  /** Of what was cut, only the beginning was seen. */
+  counted() {
+    return this.cut ? `${this.messages} messages or more` : plural(this.messages, "message");
+  }
+
   describe(now) {
     const took = time((this.open ? now : this.end) - this.start);
     const what = {
-      frame: () => `↑ ${this.frames.up} ↓ ${plural(this.frames.down, "frame")}`,
-      event: () => plural(this.messages, "message"),
+      frame: () => `↑${this.frames.up} ↓${plural(this.frames.down, "frame")}`,
+      event: () => this.counted(),
     }[this.stream]?.();
-    const answer = this.method === "POST" ? "" : this.messages ? plural(this.messages, "message") : "empty";
+    const answer = this.method === "POST" ? "" : this.messages ? this.counted() : "empty";
     const parts = [this.status ?? (this.closed ? "cut" : "held"), what ?? (this.status ? answer : ""), this.open ? `${took}…` : took];
     const text = parts.filter(Boolean).join(" · ");
     if (this.note.textContent !== text) this.note.textContent = text;
@@ -112,6 +118,7 @@ export class Wire {
   #rows = new Map();
   #tap;
   #selected;
+  #items = new Map(); // What is shown of the selected row: entry -> its line.
   #frozen = false;
   #left = 0; // The time at the left edge.
   #scale = 1; // Pixels per millisecond.
@@ -184,27 +191,31 @@ export class Wire {
     if (!(x > 0)) return;
     const distance = ({ at }) => Math.abs(at - (this.#left + x / this.#scale));
     const nearest = row.entries.reduce((best, entry) => (distance(entry) < distance(best) ? entry : best));
-    const item = $("entries").children[row.entries.indexOf(nearest)];
-    item.className += " near";
-    $("details").scrollTop = item.offsetTop - $("details").offsetTop - 40;
+    for (const [entry, shown] of this.#items) shown.classList.toggle("near", entry === nearest);
+    $("details").scrollTop = this.#items.get(nearest).offsetTop - $("details").offsetTop - 40;
   }
 
   #show() {
     const row = this.#selected;
-    const { scrollTop } = $("details");
     $("what").textContent = `${row.method} ${row.path}: ↑ ${bytes(row.up)}, ↓ ${bytes(row.down)}`;
-    const entries = row.entries.map((entry) => {
-      const item = element("li", "", entry.up ? "up" : "down");
-      const head = element("p", `${entry.up ? "↑ up" : "↓ down"} · +${time(entry.at - row.start)} · ${describe(entry)}`);
-      const cut = new Blob([entry.text]).size < entry.size - (entry.frame?.head ?? 0);
-      item.append(head, element("pre", cut ? `${entry.text}…` : entry.text));
-      return item;
-    });
-    $("entries").replaceChildren(...entries);
+    // What is there already stays as it is: a stream may bring more many times a second.
+    const items = new Map(row.entries.map((entry) => [entry, this.#items.get(entry) ?? item(entry, row.start)]));
+    for (const [entry, shown] of this.#items) if (!items.has(entry)) shown.remove();
+    for (const [entry, shown] of items) if (!this.#items.has(entry)) $("entries").append(shown);
+    this.#items = items;
     $("details").hidden = false;
-    $("details").scrollTop = scrollTop;
   }
 }
+
+function item(entry, start) {
+  const made = element("li", "", entry.up ? "up" : "down");
+  const head = element("p", `${entry.up ? "↑ up" : "↓ down"} · +${time(entry.at - start)} · ${describe(entry)}`);
+  made.append(head, element("pre", cut(entry) ? `${entry.text}…` : entry.text));
+  return made;
+}
+
+/** The tap shows the beginning of what is long. */
+const cut = ({ text, size, frame }) => new Blob([text]).size < size - (frame?.head ?? 0);
 
 function describe({ size, frame, up, text }) {
   if (!frame) return `${bytes(size)}${text.includes("\r\n\r\n") ? `, of which head ${bytes(text.indexOf("\r\n\r\n") + 4)}` : ""}`;

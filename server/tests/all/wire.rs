@@ -63,7 +63,7 @@ async fn a_row_shows_what_really_went_over() {
     let tab = browser.open(&server.url("/ws.html?name=ann&open=wire")).await;
     tab.is("open").await;
     tab.send("hello").await;
-    tab.until("#rows .note", |notes| notes.len() == 1 && notes[0].starts_with("101 · ↑ 1 ↓ 3 frames")).await;
+    tab.until("#rows .note", |notes| notes.len() == 1 && notes[0].starts_with("101 · ↑1 ↓3 frames")).await;
     tab.click("#rows button").await;
     let shown = tab.texts("#entries pre").await;
     assert!(shown[0].starts_with("GET /ws?room=lobby&tap=") && shown[0].contains("\r\nUpgrade: websocket\r\n"));
