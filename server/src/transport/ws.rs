@@ -9,7 +9,7 @@ mod handshake;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use crate::log::{Batch, Subscription};
 use crate::message::{Draft, Format, MAX_DRAFT, text_frame};
 use crate::problems::Problem;
 use crate::publish::publish;
-use crate::pulse::{Beat, Follower};
+use crate::pulse::Beat;
 use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
@@ -75,7 +75,6 @@ struct Session {
     app: Arc<App>,
     room: RoomName,
     subscription: Subscription,
-    pulse: Follower,
     conn: Conn<TcpStream>,
     protocol: WebSocketContext,
     /// Whole frames that wait to be written.
@@ -91,7 +90,6 @@ impl Session {
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
         Self {
-            pulse: app.pulse.follow(),
             conn,
             protocol: WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config)),
             outbox: BytesMut::new(),
@@ -118,6 +116,7 @@ impl Session {
             self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
         }
         self.read().await?;
+        let mut beat = pin!(self.app.pulse.follow().next());
         while !self.closing {
             self.flush().await?;
             tokio::select! {
@@ -131,7 +130,12 @@ impl Session {
                     self.missed_pings = 0;
                     self.read().await?;
                 }
-                beat = self.pulse.beat() => if beat == Beat::Alive { self.ping()? },
+                (heard, pulse) = &mut beat => {
+                    beat.set(pulse.next());
+                    if heard == Beat::Alive {
+                        self.ping()?;
+                    }
+                }
             }
         }
         self.flush().await

@@ -181,9 +181,23 @@ impl Tab<'_> {
         self.until("#state", |texts| texts == [state]).await;
     }
 
+    /// Closes the tab; the one the browser began with comes to the front.
     pub(crate) async fn close(self) {
         self.front().await;
         self.browser.driver.close_window().await.expect("it closes");
+        let first = self.browser.driver.windows().await.expect("windows").swap_remove(0);
+        self.browser.driver.switch_to_window(first).await.expect("it is open");
+    }
+
+    pub(crate) async fn go(&self, url: &str) {
+        self.front().await;
+        self.browser.driver.goto(url).await.expect("the page loads");
+    }
+
+    /// A PNG of what is in sight.
+    pub(crate) async fn picture(&self) -> Vec<u8> {
+        self.front().await;
+        self.browser.driver.screenshot_as_png().await.expect("a picture")
     }
 
     /// Waits until a script returns what is so.

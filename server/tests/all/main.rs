@@ -12,6 +12,7 @@ mod logs;
 mod long_poll;
 mod long_run;
 mod pages;
+mod pictures;
 mod program;
 mod proxies;
 mod race;
