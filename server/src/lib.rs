@@ -31,6 +31,7 @@ mod answer;
 mod config;
 mod conn;
 pub mod cursor;
+mod distance;
 pub mod error;
 pub mod log;
 pub mod message;
@@ -43,6 +44,7 @@ mod query;
 pub mod rooms;
 mod run;
 mod stats;
+mod tap;
 mod transport;
 
 use std::io;
@@ -76,6 +78,7 @@ pub(crate) struct App {
     rooms: Rooms,
     stats: Stats,
     pulse: Pulse,
+    taps: Arc<tap::Taps>,
     problems: Problems,
     max_connections: u64,
     started: Instant,
@@ -97,6 +100,7 @@ impl Server {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
             pulse: Pulse::new(),
+            taps: Arc::default(),
             problems: Problems::default(),
             max_connections: config.connections(run::descriptor_limit()),
             started: Instant::now(),
@@ -121,6 +125,7 @@ fn routes(app: Arc<App>) -> Router {
     let routes = transport::routes()
         .route("/messages", post(publish::handle))
         .route("/stats", get(stats::handle))
+        .route("/tap", get(tap::handle))
         .route("/metrics", get(metrics::handle))
         .route("/healthz", get(stats::healthz))
         .fallback(pages::handle)
