@@ -18,7 +18,9 @@ use tower_service::Service;
 use tracing::Level;
 
 use crate::App;
+use crate::distance;
 use crate::error::{ApiError, Invalid};
+use crate::pages;
 use crate::problems::Problem;
 use crate::query::excerpt;
 
@@ -36,8 +38,11 @@ pub(crate) fn answer(
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
     let asked = tracing::enabled!(Level::DEBUG).then(|| excerpt(&format!("{} {}", request.method(), request.uri())));
     let answer = match check(app, &request) {
-        Ok(()) => Either::Left(routes.clone().call(request)),
-        Err(error) => Either::Right(ready(Ok(error.into_response()))),
+        Ok(()) => match app.taps.of(request.uri()) {
+            None => Either::Left(routes.clone().call(request)),
+            Some(tap) => Either::Right(distance::between(tap, routes.clone(), request)),
+        },
+        Err(error) => Either::Right(Box::pin(ready(Ok(error.into_response()))) as _),
     };
     let app = Arc::clone(app);
     answer.inspect_ok(move |response| {
@@ -53,7 +58,9 @@ fn check(app: &Arc<App>, request: &Request<Incoming>) -> Result<(), ApiError> {
     check_target(request.uri())?;
     let host = host(request)?;
     for origin in request.headers().get_all(header::ORIGIN) {
-        if !is_own(origin, host) && !app.config.allow_origin.contains(origin) {
+        // The demo pages are nobody's secret, and loaded under another name they are to say what is wrong.
+        let allowed = is_own(origin, host) || app.config.allow_origin.contains(origin);
+        if !allowed && !pages::serves(request.uri().path()) {
             let origin = String::from_utf8_lossy(origin.as_bytes());
             app.problem(Problem::Foreign, None, &origin);
             let origin = excerpt(&origin);

@@ -16,7 +16,6 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,6 +38,7 @@ use crate::pulse::Beat;
 use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
+use crate::tap;
 
 /// Built for `tests/autobahn.sh`: what comes in goes back, and nothing else is said. Never in what is shipped.
 const ECHO: bool = cfg!(feature = "echo");
@@ -62,8 +62,10 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
+        let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
+        let Ok((conn, early)) = tap::between(parts.io.into_inner(), parts.read_buf) else { return };
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
-        let mut session = Session::new(app, room, subscription, upgraded);
+        let mut session = Session::new(app, room, subscription, conn, &early);
         tokio::spawn(async move { session.run().await });
     });
     Ok(response)
@@ -82,15 +84,14 @@ struct Session {
 }
 
 impl Session {
-    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, upgraded: Upgraded) -> Self {
-        let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
+    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<TcpStream>, early: &[u8]) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
         Self {
-            conn: parts.io.into_inner(),
-            protocol: WebSocketContext::from_partially_read(parts.read_buf.to_vec(), Role::Server, Some(config)),
+            conn,
+            protocol: WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config)),
             outbox: BytesMut::new(),
             missed_pings: 0,
             closing: false,
