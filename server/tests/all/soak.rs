@@ -16,7 +16,7 @@ const ROUND: Duration = Duration::from_secs(1);
 /// So many of each kind at once.
 const ACTORS: usize = 10;
 const ROOMS: usize = 4;
-/// Memory may differ by so much, a seventh of its level: allocators keep what they like.
+/// Memory may differ by so much: allocators keep what they like.
 const SLACK_KIB: f64 = 2048.0;
 
 /// What the server held at the end of a round.
