@@ -14,6 +14,7 @@ needs=(
     "unshare, for a network of few ports|command -v unshare|util-linux"
     "ip, for the same|command -v ip|iproute2"
     "nginx, a proxy in front|test -x /usr/sbin/nginx|nginx-light"
+    "haproxy, another|test -x /usr/sbin/haproxy|haproxy"
     "nchan, short polling to compare with|test -e /usr/lib/nginx/modules/ngx_nchan_module.so|libnginx-mod-nchan"
     "Python's websockets, a client that knows nothing of us|/usr/bin/python3 -c 'import websockets'|python3 python3-websockets"
 )

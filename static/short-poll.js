@@ -1,35 +1,20 @@
 // Short polling: ask, be answered at once, wait, ask again.
 
-import { again, connected, gap, onSend, patience, query, read, show, sleep } from "./chat.js";
-import { post } from "./post.js";
+export { post as send } from "./post.js";
 
-const INTERVAL = 1000; // Milliseconds: half of it, on average, is what a message waits for the next poll.
 const FULL = 1000; // Messages the server puts into one answer: after as many there may be more, so no wait.
 
-let cursor;
-
-async function poll() {
-  // `no-store`, or the browser would answer from its cache and turn our 304 into a 200 with an old body.
-  const headers = cursor ? { "If-None-Match": `"${cursor}"` } : {};
-  const answer = await read(fetch(`/short-poll?${query(cursor)}`, { headers, cache: "no-store", signal: patience() }));
-  if (!answer) return 0; // 304: nothing new, the cursor stands.
-  if (answer.gap) gap(answer.gap);
-  show(answer.messages, answer.cursor);
-  cursor = answer.cursor;
-  return answer.messages.length;
-}
-
-async function run() {
+export async function run(link) {
   for (;;) {
     try {
-      const received = await poll();
-      connected();
-      if (received < FULL) await sleep(INTERVAL);
+      // With the ETag of the last answer, "nothing new" is a 304 without a body; the cursor stands.
+      const headers = link.cursor ? { "If-None-Match": `"${link.cursor}"` } : {};
+      const answer = await link.ask(`/short-poll?${link.query()}`, { headers });
+      link.take(answer);
+      // Half of the interval, on average, is what a message waits for the next poll.
+      if (answer?.messages.length !== FULL) await link.sleep(link.interval);
     } catch (error) {
-      if (!(await again(error))) return;
+      if (!(await link.again(error))) return;
     }
   }
 }
-
-onSend(post);
-run();

@@ -1,52 +1,30 @@
 // WebSocket: one handshake, then frames both ways, until the connection breaks and the page resumes from its cursor.
 
-import { acked, again, connected, count, gap, onSend, query } from "./chat.js";
-import { refused, show, unanswered, whyRefused } from "./chat.js";
-
-let socket;
-let cursor;
-let live = false;
-
-function connect() {
-  const url = new URL(`/ws?${query(cursor)}`, location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  socket = new WebSocket(url);
-  count(1, "");
+export function run(link) {
+  const url = new URL(`/ws?${link.query()}`, location.href.replace("http", "ws"));
+  const socket = link.opened(new WebSocket(url));
   let greeted = false;
+
   socket.onmessage = ({ data }) => {
-    greeted = true;
-    count(0, data);
-    receive(JSON.parse(data));
+    const frame = JSON.parse(data);
+    if (frame.hello) {
+      greeted = true;
+      link.socket = socket;
+      link.greet(frame.hello.cursor);
+      link.unanswered().forEach((draft) => send(link, draft)); // The same keys as before: none is stored twice.
+    } else if (frame.gap) link.gap(frame.gap);
+    else if (frame.ack) link.acked(frame.ack);
+    else if (frame.error) link.refused(frame.error.key, frame.error.reason);
+    else link.show([frame], link.cursor.replace(/\d+$/, frame.seq)); // EPOCH-SEQ
   };
   socket.onclose = async ({ reason }) => {
-    live = false;
-    const error = greeted ? new Error(reason || "the connection broke") : await whyRefused();
-    if (await again(error)) connect();
+    link.socket = undefined;
+    const error = greeted ? new Error(reason || "the connection broke") : await link.whyRefused();
+    if (await link.again(error)) run(link);
   };
 }
 
-function receive(frame) {
-  if (frame.hello) {
-    cursor ??= frame.hello.cursor; // One we already have stands: if it is no longer good, a gap comes next.
-    connected();
-    live = true;
-    unanswered().forEach(send); // The same keys as before: what was stored already is not stored twice.
-  } else if (frame.gap) {
-    cursor = frame.gap.cursor;
-    gap(frame.gap);
-  } else if (frame.ack) {
-    acked(frame.ack.key, frame.ack.cursor);
-  } else if (frame.error) {
-    refused(frame.error.key, frame.error.reason);
-  } else {
-    cursor = `${cursor.split("-")[0]}-${frame.seq}`;
-    show([frame], cursor);
-  }
+export function send(link, draft) {
+  // Without an open socket, the next hello sends it, after those typed before it.
+  if (link.socket?.readyState === WebSocket.OPEN) link.socket.send(JSON.stringify(draft));
 }
-
-function send(draft) {
-  if (live) socket.send(JSON.stringify(draft)); // Otherwise the next hello sends it, after those typed before it.
-}
-
-onSend(send);
-connect();

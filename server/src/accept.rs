@@ -10,14 +10,15 @@ use std::time::Duration;
 use axum::Router;
 use hyper::StatusCode;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use crate::App;
+use crate::access;
 use crate::conn::{Conn, Open};
 use crate::error::ApiError;
 use crate::problems::Problem;
@@ -111,24 +112,35 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
     }
 }
 
-async fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Router) {
+/// Serves one connection until it ends. What it holds stands once in the future: every connection has one.
+fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
     let mut follower = app.pulse.follow();
+    let http = http(&app);
+    let answers = {
+        let app = Arc::clone(&app);
+        service_fn(move |request| access::answer(&app, &routes, request))
+    };
+    let mut connection = http.serve_connection(TokioIo::new(conn), answers).with_upgrades();
+    async move {
+        let ended = tokio::select! {
+            biased;
+            () = follower.drain() => {
+                Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
+            }
+            ended = &mut connection => ended,
+        };
+        // Errors here are the peer's: it went away, sent no HTTP, or did not read.
+        if let Err(error) = ended {
+            app.ended(Some(peer), &error);
+        }
+    }
+}
+
+fn http(app: &App) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD);
-    let connection = http.serve_connection(TokioIo::new(conn), TowerToHyperService::new(routes)).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        () = follower.drain() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        ended = connection.as_mut() => ended,
-    };
-    // Errors here are the peer's: it went away, sent no HTTP, or did not read.
-    if let Err(error) = ended {
-        app.ended(Some(peer), &error);
-    }
+    http
 }
 
 /// Tells one client too many why: it has to be read first, or closing would reset what we wrote.

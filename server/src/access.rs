@@ -2,41 +2,65 @@
 //!
 //! A browser lets any page send requests anywhere and open WebSockets to anyone; it says in `Origin` which page it is.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::Router;
 use axum::response::{IntoResponse, Response};
+use futures_util::TryFutureExt;
+use futures_util::future::Either;
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode, Version};
+use hyper::{Method, Request, StatusCode, Uri, Version};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_service::Service;
 use tracing::Level;
 
 use crate::App;
+use crate::distance;
 use crate::error::{ApiError, Invalid};
+use crate::pages;
 use crate::problems::Problem;
 use crate::query::excerpt;
 
-/// Refuses, before any upgrade, requests of foreign pages and those that do not say which host they mean; counts and
-/// logs what is refused, here or further on.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// The longest path with its query, in bytes: a room of 64 characters, each escaped at its longest, has 768.
+const MAX_TARGET: usize = 4096;
+
+/// Answers a request, or refuses it before any upgrade: those of foreign pages and those that do not say which host they
+/// mean. Counts and logs what is refused, here or further on.
+///
+/// Not a layer of the router: that would be two more boxes for each request, and for each held poll as long as it waits.
+pub(crate) fn answer(
+    app: &Arc<App>,
+    routes: &Router,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response, Infallible>> + use<> {
     let asked = tracing::enabled!(Level::DEBUG).then(|| excerpt(&format!("{} {}", request.method(), request.uri())));
-    let response = match check(&app, &request) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+    let answer = match check(app, &request) {
+        Ok(()) => match app.taps.of(request.uri()) {
+            None => Either::Left(routes.clone().call(request)),
+            Some(tap) => Either::Right(distance::between(tap, routes.clone(), request)),
+        },
+        Err(error) => Either::Right(Box::pin(ready(Ok(error.into_response()))) as _),
     };
-    let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        app.stats.refusal(status);
-        tracing::debug!(asked, status = status.as_u16(), "a request was refused");
-    }
-    response
+    let app = Arc::clone(app);
+    answer.inspect_ok(move |response| {
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            app.stats.refusal(status);
+            tracing::debug!(asked, status = status.as_u16(), "a request was refused");
+        }
+    })
 }
 
-fn check(app: &Arc<App>, request: &Request) -> Result<(), ApiError> {
+fn check(app: &Arc<App>, request: &Request<Incoming>) -> Result<(), ApiError> {
+    check_target(request.uri())?;
     let host = host(request)?;
     for origin in request.headers().get_all(header::ORIGIN) {
-        if !is_own(origin, host) && !app.config.allow_origin.contains(origin) {
+        // The demo pages are nobody's secret, and loaded under another name they are to say what is wrong.
+        let allowed = is_own(origin, host) || app.config.allow_origin.contains(origin);
+        if !allowed && !pages::serves(request.uri().path()) {
             let origin = String::from_utf8_lossy(origin.as_bytes());
             app.problem(Problem::Foreign, None, &origin);
             let origin = excerpt(&origin);
@@ -69,8 +93,21 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::from(Invalid::new("Content-Type", reason)).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
+/// A path, and one of a sensible length; longer than a whole head may be, and hyper has answered 431.
+fn check_target(uri: &Uri) -> Result<(), ApiError> {
+    let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if length > MAX_TARGET {
+        let reason = format!("a path with its query may have {MAX_TARGET} bytes, found {length}");
+        return Err(ApiError::new(StatusCode::URI_TOO_LONG, reason));
+    }
+    if !uri.path().starts_with('/') {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "what is requested must begin with /"));
+    }
+    Ok(())
+}
+
 /// The one `Host` of a request (RFC 9112 section 3.2: none or two are refused); HTTP/1.0 may go without.
-fn host(request: &Request) -> Result<Option<&HeaderValue>, Invalid> {
+fn host(request: &Request<Incoming>) -> Result<Option<&HeaderValue>, Invalid> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => Ok(Some(host)),

@@ -1,33 +1,62 @@
-//! A batch as the answer to a poll: 200 with the messages, or 304 when the client's cursor still stands.
+//! Questions of polls and their answers: 200 with the messages, or 304 when the client's cursor still stands.
+
+use std::sync::Arc;
 
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::extract::FromRequestParts;
+use axum::response::Response;
 use bytes::Bytes;
-use hyper::{HeaderMap, StatusCode, header};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
 
-use crate::cursor::After;
-use crate::log::{Batch, Gap};
+use crate::App;
+use crate::cursor::{After, Cursor};
+use crate::error::ApiError;
+use crate::log::{Batch, Gap, Log};
 use crate::message::Format;
+use crate::query::Query;
 use crate::stats::Traffic;
 
-/// Answers a poll; 304 only if nothing comes after `after` and the client asked with `If-None-Match: "<after>"`.
-pub(crate) fn poll(
-    traffic: &Traffic,
-    headers: &HeaderMap,
-    after: After,
-    batch: &Batch,
-    cache: &'static str,
-) -> Response {
-    let etag = format!("\"{}\"", batch.cursor);
-    let common = [(header::ETAG, etag.as_str()), (header::CACHE_CONTROL, cache)];
-    if batch.is_nothing() && matches!(after, After::Cursor(_)) && names(headers, &etag) {
-        traffic.delivered(batch, 0);
-        return (StatusCode::NOT_MODIFIED, common).into_response();
+/// What a poll asks: what comes after a place in a log.
+///
+/// Keeps nothing of the request: a value of its head would pin the 8 KiB it was read into for as long as a poll is held.
+pub(crate) struct Question {
+    pub(crate) log: Arc<Log>,
+    pub(crate) after: After,
+    /// The client has the answer that says that there is nothing new: `If-None-Match: "<after>"`.
+    known: bool,
+}
+
+impl FromRequestParts<Arc<App>> for Question {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let query = Query::of(&parts.uri);
+        let after = query.after()?;
+        let known = matches!(after, After::Cursor(cursor) if names(&parts.headers, cursor));
+        Ok(Self { log: app.rooms.get(&query.room()?)?, after, known })
     }
-    let body = batch.encoded(Format::Json);
-    let body = batch.gap.map_or_else(|| body.clone(), |gap| with_gap(&body, &gap));
-    traffic.delivered(batch, body.len());
-    (common, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+}
+
+impl Question {
+    /// Answers with what was read; 304 only if that is nothing, and the client knows it.
+    pub(crate) fn answer(&self, traffic: &Traffic, batch: &Batch, cache: HeaderValue) -> Response {
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, format!("\"{}\"", batch.cursor).parse().expect("a cursor is plain ASCII"));
+        headers.insert(header::CACHE_CONTROL, cache);
+        if batch.is_nothing() && self.known {
+            traffic.delivered(batch, 0);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = batch.encoded(Format::Json);
+        let body = batch.gap.map_or_else(|| body.clone(), |gap| with_gap(&body, &gap));
+        traffic.delivered(batch, body.len());
+        *response.body_mut() = Body::from(body);
+        response
+    }
 }
 
 /// An answer with a gap in it: rare, so not shared.
@@ -39,8 +68,10 @@ fn with_gap(body: &[u8], gap: &Gap) -> Bytes {
     out.into()
 }
 
-/// Whether `If-None-Match` lists this entity tag (RFC 9110 section 13.1.2: weak comparison).
-fn names(headers: &HeaderMap, etag: &str) -> bool {
+/// Whether `If-None-Match` lists the entity tag of a cursor (RFC 9110 section 13.1.2: weak comparison).
+fn names(headers: &HeaderMap, cursor: Cursor) -> bool {
     let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == etag)
+    let tags = lists.flat_map(|list| list.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    let mut named = tags.filter_map(|tag| tag.strip_prefix('"')?.strip_suffix('"'));
+    named.any(|name| name.parse() == Ok(cursor))
 }

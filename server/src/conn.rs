@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::App;
+use crate::tap;
 
 /// A socket under a write deadline. The timer exists only while a write is stuck.
 pub(crate) struct Conn<S> {
@@ -21,6 +22,8 @@ pub(crate) struct Conn<S> {
     patience: Duration,
     stuck: Option<Pin<Box<Sleep>>>,
     open: Option<Open>,
+    /// The exchange under way, if a page has a tap on it.
+    pub(crate) tap: Option<Box<tap::Line>>,
 }
 
 /// What happens to a socket whose peer does not read, before it is closed.
@@ -55,11 +58,15 @@ impl Drop for Open {
 
 impl<S> Conn<S> {
     pub(crate) fn new(io: S, patience: Duration, open: Option<Open>) -> Self {
-        Self { io, patience, stuck: None, open }
+        Self { io, patience, stuck: None, open, tap: None }
     }
 
     pub(crate) fn get_ref(&self) -> &S {
         &self.io
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 }
 
@@ -83,13 +90,22 @@ impl<S: Abandon> Conn<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        let this = &mut *self;
+        if let Some(Open(app)) = &this.open {
+            tap::read(&mut this.tap, &app.taps, &buf.filled()[before..]);
+        }
+        result
     }
 }
 
 impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let (Some(line), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
+            tap::wrote(line, &[buf], *size);
+        }
         self.watch(cx, result)
     }
 
@@ -98,7 +114,15 @@ impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let io = Pin::new(&mut self.io);
+        // Most answers are one piece, for which `send` is cheaper than `writev`.
+        let result = match bufs {
+            [piece] => io.poll_write(cx, piece),
+            _ => io.poll_write_vectored(cx, bufs),
+        };
+        if let (Some(line), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
+            tap::wrote(line, &bufs.iter().map(|buf| &**buf).collect::<Vec<_>>(), *size);
+        }
         self.watch(cx, result)
     }
 

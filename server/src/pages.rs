@@ -1,4 +1,6 @@
-//! The demo pages: everything in `static/`, embedded in the binary.
+//! The demo pages: everything in `static/`, embedded in the binary; and the transports' files, which the pages show.
+
+use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, Uri, header};
@@ -9,32 +11,58 @@ use crate::error::ApiError;
 #[folder = "../static"]
 struct Static;
 
+#[derive(rust_embed::Embed)]
+#[folder = "src/transport"]
+struct Source;
+
 /// Pages load nothing from elsewhere and run no inline script.
 const POLICY: &str =
     "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 
-/// Any path that is no endpoint: a file of `static/`, or 404.
+/// The committed comparison, as `loadgen` made it; its styles stand in it.
+const REPORT: &[u8] = include_bytes!("../../results/reference/comparison.html");
+const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
+/// Any path that is no endpoint: a file of `static/`, a transport's under `source/`, or 404.
 pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
-    let path = match uri.path().trim_start_matches('/') {
-        "" => "index.html",
-        // Browsers ask for it whatever the page says.
-        "favicon.ico" => "favicon.svg",
-        path => path,
-    };
-    let file = Static::get(path)
-        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
+    let path = file_of(uri.path());
+    if path == "report.html" {
+        return Ok(page("text/html; charset=utf-8", REPORT_POLICY, REPORT.into()));
+    }
+    let file = path.strip_prefix("source/").map_or_else(|| Static::get(path), Source::get);
+    let file =
+        file.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
     let kind = match path.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("svg") => "image/svg+xml",
+        Some("rs") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     };
+    Ok(page(kind, POLICY, file.data))
+}
+
+/// Whether this is one of the pages or of their parts.
+pub(crate) fn serves(path: &str) -> bool {
+    Static::get(file_of(path)).is_some()
+}
+
+fn file_of(path: &str) -> &str {
+    match path.trim_start_matches('/') {
+        "" => "index.html",
+        // Browsers ask for it whatever the page says.
+        "favicon.ico" => "favicon.svg",
+        path => path,
+    }
+}
+
+fn page(kind: &'static str, policy: &'static str, body: Cow<'static, [u8]>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    Ok((headers, file.data).into_response())
+    (headers, body).into_response()
 }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
-use hyper::{HeaderMap, StatusCode, header};
+use hyper::{HeaderMap, StatusCode, Uri, header};
 use tokio::time::timeout;
 
 use crate::App;
@@ -30,7 +30,7 @@ pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Pu
 /// `POST /messages?room=R` with `{"from","text","key"?}`: 201, or 200 if the key was known, with `{"cursor"}`.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
-    query: Query,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -39,7 +39,7 @@ pub(crate) async fn handle(
         Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
     };
     check_json(&headers)?;
-    let room = query.room()?;
+    let room = Query::of(&uri).room()?;
     let draft = Draft::from_json(&body)?;
     let published = publish(&app.rooms, &room, &draft).await?;
     app.stats.published(&published);

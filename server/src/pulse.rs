@@ -59,6 +59,12 @@ impl Pulse {
 pub(crate) struct Follower(watch::Receiver<Beat>);
 
 impl Follower {
+    /// The next beat, and the ear again: a loop keeps the future over what else it waits for, since to begin listening
+    /// anew after each delivery costs.
+    pub(crate) async fn next(mut self) -> (Beat, Self) {
+        (self.beat().await, self)
+    }
+
     pub(crate) async fn beat(&mut self) -> Beat {
         // The senders live as long as the server; a server that is gone drains.
         match self.0.changed().await {

@@ -1,9 +1,8 @@
 //! The query parameters that every endpoint shares; an error names the parameter and what it accepts.
 
-use std::convert::Infallible;
+use std::borrow::Cow;
 
-use axum::extract::FromRequestParts;
-use hyper::http::request::Parts;
+use hyper::Uri;
 
 use crate::cursor::After;
 use crate::error::Invalid;
@@ -13,21 +12,16 @@ use crate::rooms::RoomName;
 const DEFAULT_ROOM: &str = "lobby";
 
 /// The query string of a request, read parameter by parameter.
-pub(crate) struct Query(Option<String>);
+pub(crate) struct Query<'a>(&'a str);
 
-impl<S: Sync> FromRequestParts<S> for Query {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.uri.query().map(str::to_owned)))
+impl<'a> Query<'a> {
+    pub(crate) fn of(uri: &'a Uri) -> Self {
+        Self(uri.query().unwrap_or_default())
     }
-}
 
-impl Query {
     /// A parameter, decoded.
-    pub(crate) fn get(&self, name: &str) -> Option<String> {
-        let query = self.0.as_deref()?.as_bytes();
-        form_urlencoded::parse(query).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    pub(crate) fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        form_urlencoded::parse(self.0.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// `room=R`, by default `lobby`.

@@ -56,10 +56,10 @@ impl Measured {
         Self { process, addr }
     }
 
-    /// The server of this crate.
+    /// The server of this crate, without heartbeats: the readers answer no ping.
     pub(crate) fn server(cores: &Cores, flags: &[&str]) -> Self {
         let program = std::env::var("FANOUT_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_server").into());
-        let fixed = ["--port", "0", "--print-addr", "--exit-with-stdin"];
+        let fixed = ["--port", "0", "--print-addr", "--exit-with-stdin", "--heartbeat", "1h"];
         Self::start(cores, Command::new(program).args(fixed).args(flags))
     }
 

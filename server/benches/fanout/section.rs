@@ -22,7 +22,7 @@ pub(crate) struct Size {
 impl Size {
     /// `cargo bench`.
     pub(crate) const WHOLE: Self =
-        Self { pairs: 9, many: 5000, some: 1000, window: Duration::from_secs(2), pass: 10_240 };
+        Self { pairs: 15, many: 5000, some: 1000, window: Duration::from_secs(1), pass: 10_240 };
     /// `cargo test`: does it run at all.
     pub(crate) const TINY: Self = Self { pairs: 1, many: 20, some: 10, window: Duration::from_millis(500), pass: 20 };
 }
@@ -68,7 +68,7 @@ fn saturation(cores: &Cores, size: &Size) {
     server.window(3000, size.window / 2);
     let counters = Counters::of(&server);
     // Longer than a room retains at this rate: whoever falls behind for good is told a gap.
-    let time = size.window * 2;
+    let time = size.window * 4;
     let costs: Vec<Cost> = (0..size.pairs.min(5)).map(|_| server.window(3000, time)).collect();
     let counters = Counters::of(&server).since(&counters);
     let offered = time.as_secs_f64() * 3000.0 * size.many as f64;

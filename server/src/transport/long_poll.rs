@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
-use hyper::HeaderMap;
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
 use tokio::time::timeout;
 
 use crate::App;
-use crate::answer;
+use crate::answer::Question;
 use crate::cursor::After;
 use crate::error::{ApiError, Invalid};
 use crate::query::{Query, excerpt};
@@ -21,25 +22,32 @@ const HOLD: Duration = Duration::from_secs(25);
 /// The longest one may ask for.
 const LONGEST: Duration = Duration::from_secs(60);
 
+const CACHE: HeaderValue = HeaderValue::from_static("no-store");
+
 /// `GET /long-poll?room=R&after=C&wait=25s`.
-pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let (after, wait) = (query.after()?, wait(query.get("wait").as_deref())?);
-    let log = app.rooms.get(&query.room()?)?;
+pub(crate) async fn handle(State(app): State<Arc<App>>, Hold(wait): Hold, question: Question) -> Response {
     // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
-    let held = match after {
+    let held = match question.after {
         After::Cursor(_) => {
             let _held = Streaming::over(Transport::LongPoll, &app);
-            timeout(wait, log.subscribe(after).next()).await.ok().flatten()
+            timeout(wait, question.log.subscribe(question.after).next()).await.ok().flatten()
         }
         After::Oldest | After::Latest => None,
     };
     // The hold has ended, or the server drains: whatever there is, by now nothing.
-    let batch = held.unwrap_or_else(|| log.read(after));
-    Ok(answer::poll(app.stats.of(Transport::LongPoll), &headers, after, &batch, "no-store"))
+    let batch = held.unwrap_or_else(|| question.log.read(question.after));
+    question.answer(app.stats.of(Transport::LongPoll), &batch, CACHE)
+}
+
+/// How long an answer may be waited for.
+pub(crate) struct Hold(Duration);
+
+impl FromRequestParts<Arc<App>> for Hold {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        Ok(Self(wait(Query::of(&parts.uri).get("wait").as_deref())?))
+    }
 }
 
 /// `wait=25s` or `wait=500ms`, 0 to 60 s.

@@ -4,22 +4,17 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use hyper::HeaderMap;
+use hyper::header::HeaderValue;
 
 use crate::App;
-use crate::answer;
-use crate::error::ApiError;
-use crate::query::Query;
+use crate::answer::Question;
 use crate::stats::Transport;
 
+/// A cache may keep the answer but has to ask each time; the `ETag` turns that into a 304.
+const CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
 /// `GET /short-poll?room=R&after=C`.
-pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let after = query.after()?;
-    let batch = app.rooms.get(&query.room()?)?.read(after);
-    // `no-cache` lets a cache keep the answer but makes it ask each time; the ETag turns that into a 304.
-    Ok(answer::poll(app.stats.of(Transport::ShortPoll), &headers, after, &batch, "no-cache"))
+pub(crate) async fn handle(State(app): State<Arc<App>>, question: Question) -> Response {
+    let batch = question.log.read(question.after);
+    question.answer(app.stats.of(Transport::ShortPoll), &batch, CACHE)
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use hyper::{HeaderMap, header};
+use hyper::{HeaderMap, Uri, Version, header};
 
 use crate::App;
 use crate::cursor::After;
@@ -29,11 +29,8 @@ const RETRY: u32 = 1000;
 const COMMENT: &[u8] = b":\n\n";
 
 /// `GET /sse?room=R&after=C`; a browser that reconnects says `Last-Event-ID`, which wins over `after`.
-pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
+pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    let query = Query::of(&uri);
     let after = match headers.get("last-event-id") {
         Some(id) => position("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
         None => query.after()?,
@@ -59,7 +56,10 @@ pub(crate) async fn handle(
         // nginx would collect the events until its buffer is full.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::new(StreamBody::new(stream))).into_response())
+    let mut response = (headers, Body::new(StreamBody::new(stream))).into_response();
+    // So that the body is not chunked: haproxy sends a chunk on only after 200 ms, lest more of them come.
+    *response.version_mut() = Version::HTTP_10;
+    Ok(response)
 }
 
 struct Events {

@@ -6,22 +6,23 @@
 
 pub(super) mod handshake;
 
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -33,13 +34,18 @@ use crate::log::{Batch, Subscription};
 use crate::message::{Draft, Format, MAX_DRAFT, text_frame};
 use crate::problems::Problem;
 use crate::publish::publish;
-use crate::pulse::{Beat, Follower};
+use crate::pulse::Beat;
 use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
+use crate::tap;
 
+/// Built for `tests/autobahn.sh`: what comes in goes back, and nothing else is said. Never in what is shipped.
+const ECHO: bool = cfg!(feature = "echo");
+/// The largest message taken in, in bytes.
+const MAX_MESSAGE: usize = if ECHO { 64 << 20 } else { MAX_DRAFT };
 /// Zero-filled on every read and held by every connection: tungstenite's default of 128 KiB would be its memory.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 256;
 /// Answers to a client that sends without pause are written once they reach so many bytes.
 const OUTBOX: usize = 16 * 1024;
 /// A connection is given up when so many pings in a row went unanswered.
@@ -48,19 +54,19 @@ const MISSED_PINGS: u32 = 2;
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// `GET /ws?room=R&after=C`.
-pub(crate) async fn handle(
-    State(app): State<Arc<App>>,
-    query: Query,
-    mut request: Request,
-) -> Result<Response, ApiError> {
+pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
     let response = handshake::accept(request.headers())?;
+    let query = Query::of(request.uri());
     let (room, after) = (query.room()?, query.after()?);
     let subscription = app.rooms.get(&room)?.subscribe(after);
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        // A task of its own: this one is larger, and ends.
-        tokio::spawn(Session::new(app, room, subscription, upgraded).run());
+        let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
+        let Ok((conn, early)) = tap::between(parts.io.into_inner(), parts.read_buf) else { return };
+        // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
+        let mut session = Session::new(app, room, subscription, conn, &early);
+        tokio::spawn(async move { session.run().await });
     });
     Ok(response)
 }
@@ -69,7 +75,6 @@ struct Session {
     app: Arc<App>,
     room: RoomName,
     subscription: Subscription,
-    pulse: Follower,
     conn: Conn<TcpStream>,
     protocol: WebSocketContext,
     /// Whole frames that wait to be written.
@@ -79,16 +84,14 @@ struct Session {
 }
 
 impl Session {
-    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, upgraded: Upgraded) -> Self {
-        let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
+    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<TcpStream>, early: &[u8]) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
-            .max_message_size(Some(MAX_DRAFT))
-            .max_frame_size(Some(MAX_DRAFT));
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
         Self {
-            pulse: app.pulse.follow(),
-            conn: parts.io.into_inner(),
-            protocol: WebSocketContext::from_partially_read(parts.read_buf.to_vec(), Role::Server, Some(config)),
+            conn,
+            protocol: WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config)),
             outbox: BytesMut::new(),
             missed_pings: 0,
             closing: false,
@@ -98,7 +101,7 @@ impl Session {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let _open = Streaming::over(Transport::Ws, &self.app);
         match self.talk().await {
             // Boxed, because every connection would carry the room for this from its beginning.
@@ -109,9 +112,11 @@ impl Session {
     }
 
     async fn talk(&mut self) -> io::Result<()> {
-        let cursor = self.subscription.cursor();
-        self.say(&json!({ "hello": { "cursor": cursor } }));
+        if !ECHO {
+            self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
+        }
         self.read().await?;
+        let mut beat = pin!(self.app.pulse.follow().next());
         while !self.closing {
             self.flush().await?;
             tokio::select! {
@@ -119,12 +124,18 @@ impl Session {
                     Some(batch) => self.send(&batch).await?,
                     None => self.close(CloseCode::Restart, "the server restarts"),
                 },
-                ready = self.conn.get_ref().readable() => {
+                // Not `readable()`: the socket would keep the waker of hyper's last read, and with it that whole task.
+                ready = poll_fn(|cx| self.conn.get_ref().poll_read_ready(cx)) => {
                     ready?;
                     self.missed_pings = 0;
                     self.read().await?;
                 }
-                beat = self.pulse.beat() => if beat == Beat::Alive { self.ping()? },
+                (heard, pulse) = &mut beat => {
+                    beat.set(pulse.next());
+                    if heard == Beat::Alive {
+                        self.ping()?;
+                    }
+                }
             }
         }
         self.flush().await
@@ -159,11 +170,17 @@ impl Session {
         self.conn.write_all(&messages).await
     }
 
-    /// Takes in what has arrived, until there is no more or enough answers wait.
-    async fn read(&mut self) -> io::Result<()> {
+    /// Takes in what has arrived, until there is no more or enough answers wait. Boxed: most connections only listen.
+    fn read(&mut self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
+        Box::pin(self.take_in())
+    }
+
+    async fn take_in(&mut self) -> io::Result<()> {
         while !self.closing && self.outbox.len() < OUTBOX {
             let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox };
             match self.protocol.read(&mut socket) {
+                Ok(Message::Text(text)) if ECHO => self.append(Frame::message(text, OpCode::Data(Data::Text), true)),
+                Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
                 Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
                 // tungstenite answers a close frame when it is read from once more, and then says so.

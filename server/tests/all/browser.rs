@@ -61,11 +61,29 @@ impl Browser {
         Self { driver, port, _chromedriver: chromedriver, _profile: profile }
     }
 
+    /// A command of Chromium's own protocol, for the tab in front.
+    pub(crate) async fn cdp(&self, command: &str, parameters: Value) -> Value {
+        let url = format!("http://127.0.0.1:{}/session/{}/goog/cdp/execute", self.port, self.driver.session_id());
+        let body = serde_json::json!({ "cmd": command, "params": parameters }).to_string();
+        let answer = reqwest::Client::new().post(url).body(body).send().await.expect("chromedriver answers");
+        let answer = answer.text().await.expect("the whole answer");
+        serde_json::from_str::<Value>(&answer).expect("JSON")["value"].take()
+    }
+
     pub(crate) async fn open(&self, url: &str) -> Tab<'_> {
         let tab = Tab { browser: self, window: self.driver.new_tab().await.expect("a tab") };
         self.driver.switch_to_window(tab.window.clone()).await.unwrap();
         self.driver.goto(url).await.expect("the page loads");
         tab
+    }
+
+    /// A tab whose page may not come for a while; until it is there, it cannot be asked anything.
+    pub(crate) async fn open_waiting(&self, opener: &Tab<'_>, url: &str) -> Tab<'_> {
+        let before = self.driver.windows().await.expect("windows");
+        opener.run(&format!("window.open('{url}')")).await;
+        let after = self.driver.windows().await.expect("windows");
+        let window = after.into_iter().find(|window| !before.contains(window)).expect("one more");
+        Tab { browser: self, window }
     }
 
     /// What the console says of errors, warnings and violations of the content policy since the last look.
@@ -124,6 +142,27 @@ impl Tab<'_> {
         input.send_keys(text).await.unwrap();
     }
 
+    /// Runs a script in the page; what it returns.
+    pub(crate) async fn run(&self, script: &str) -> Value {
+        self.front().await;
+        self.browser.driver.execute(script, Vec::new()).await.expect("the script runs").json().clone()
+    }
+
+    /// Turns a knob: sets the value of a control as if by hand.
+    pub(crate) async fn turn(&self, css: &str, value: &str) {
+        self.run(&format!(
+            "const control = document.querySelector('{css}');
+            control.value = '{value}';
+            control.dispatchEvent(new Event('change'));"
+        ))
+        .await;
+    }
+
+    /// The text of the first element of a selector.
+    pub(crate) async fn text(&self, css: &str) -> String {
+        self.texts(css).await.swap_remove(0)
+    }
+
     /// The texts of all elements of a selector, in the order of the document.
     pub(crate) async fn texts(&self, css: &str) -> Vec<String> {
         self.front().await;
@@ -140,6 +179,38 @@ impl Tab<'_> {
     /// Waits until the state says so; with a `retrying`, it may be between two attempts.
     pub(crate) async fn is(&self, state: &str) {
         self.until("#state", |texts| texts == [state]).await;
+    }
+
+    /// Closes the tab; the one the browser began with comes to the front.
+    pub(crate) async fn close(self) {
+        self.front().await;
+        self.browser.driver.close_window().await.expect("it closes");
+        let first = self.browser.driver.windows().await.expect("windows").swap_remove(0);
+        self.browser.driver.switch_to_window(first).await.expect("it is open");
+    }
+
+    pub(crate) async fn go(&self, url: &str) {
+        self.front().await;
+        self.browser.driver.goto(url).await.expect("the page loads");
+    }
+
+    /// A PNG of what is in sight.
+    pub(crate) async fn picture(&self) -> Vec<u8> {
+        self.front().await;
+        self.browser.driver.screenshot_as_png().await.expect("a picture")
+    }
+
+    /// Waits until a script returns what is so.
+    pub(crate) async fn until_run(&self, script: &str, is_so: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.run(script).await;
+            if is_so(&value) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "in the end it was {value}: {script}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until the texts of a selector are so.

@@ -192,7 +192,7 @@ async fn a_malformed_parameter_is_refused_by_name() {
         assert_refused(&answer, 400, Some("after"));
         assert!(answer.body.contains("EPOCH-SEQ"), "{answer:?}");
     }
-    for room in ["", &"x".repeat(65), &"x".repeat(10_000), "a%00b", "a%0Ab", "a%C2%85b"] {
+    for room in ["", &"x".repeat(65), &"x".repeat(3_000), "a%00b", "a%0Ab", "a%C2%85b"] {
         assert_refused(&server.get(&format!("/short-poll?room={room}")).await, 400, Some("room"));
         let published = server.post(&format!("/messages?room={room}"), message("hi", "k")).await;
         assert_refused(&published, 400, Some("room"));

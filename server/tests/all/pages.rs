@@ -1,6 +1,7 @@
 //! The demo pages, in a real browser.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::json;
@@ -72,28 +73,102 @@ async fn what_any_page_says_reaches_every_other_page() {
     assert_eq!(browser.complaints().await, [""; 0]);
 }
 
+/// What would do something if it were not text.
+const HOSTILE: [&str; 30] = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)>",
+    "<svg><script>alert(1)</script></svg>",
+    "<body onload=alert(1)>",
+    "<iframe src=javascript:alert(1)>",
+    "<iframe srcdoc='<script>alert(1)</script>'>",
+    "<a href=javascript:alert(1)>click</a>",
+    "<input autofocus onfocus=alert(1)>",
+    "<details open ontoggle=alert(1)>",
+    "<video><source onerror=alert(1)>",
+    "<audio src=x onerror=alert(1)>",
+    "<object data=javascript:alert(1)>",
+    "<embed src=javascript:alert(1)>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    "<style>@import '//evil.example/x.css';</style>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<base href=//evil.example>",
+    "<form action=//evil.example><button>Send</button></form>",
+    "<math><mi xlink:href=javascript:alert(1)>x</mi></math>",
+    "<template><script>alert(1)</script></template>",
+    "</ol></section><script>alert(1)</script>",
+    "--><script>alert(1)</script>",
+    "]]><script>alert(1)</script>",
+    "\"><script>alert(1)</script>",
+    "' onmouseover='alert(1)",
+    "javascript:alert(1)",
+    "{{constructor.constructor('alert(1)')()}}",
+    "${alert(1)}",
+    "&lt;script&gt;alert(1)&lt;/script&gt; &#x3c;b&#x3e;",
+];
+
 #[tokio::test]
-async fn a_hostile_text_and_a_hostile_name_are_shown_as_text() {
-    let hostile = "<img src=x onerror=alert(1)>";
+async fn hostile_texts_and_names_are_shown_as_text_by_every_page() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let tabs = open_all(&browser, server.addr, "?room=h").await;
+    // With everything open: the wire shows what went over, too.
+    let tabs = open_all(&browser, server.addr, "?room=h&open=wire,tally").await;
+    let race = browser.open(&server.url("/race.html?room=h")).await;
     for tab in &tabs {
-        tab.fill("#name", hostile).await;
-        tab.send(hostile).await;
+        tab.is("open").await;
+        tab.until("#rows button", |rows| !rows.is_empty()).await;
+    }
+    race.until(".lane [data-part=state]", |states| states == ["open"; 4]).await;
+    for (tab, texts) in tabs.iter().zip(HOSTILE.chunks(8)) {
+        tab.fill("#name", texts[0]).await;
+        tab.send_at_once(texts).await;
     }
     for tab in &tabs {
-        tab.lists(&[hostile; 4]).await;
-        assert_eq!(tab.texts("#messages bdi").await, [hostile; 4]);
-        assert_eq!(tab.texts("img").await, [""; 0]);
+        tab.until("#messages .text", |texts| texts.len() == HOSTILE.len()).await;
+        let mut texts = tab.texts("#messages .text").await;
+        texts.sort_unstable();
+        let mut expected = HOSTILE;
+        expected.sort_unstable();
+        assert_eq!(texts, expected);
+        let names = tab.texts("#messages bdi").await;
+        assert!(names.iter().all(|name| HOSTILE.iter().step_by(8).any(|hostile| name == hostile)), "{names:?}");
+        for row in 0..tab.texts("#rows button").await.len() {
+            tab.run(&format!("document.querySelectorAll('#rows button')[{row}]?.click()")).await;
+        }
+        assert_eq!(tab.texts("#chat :is(img, script, iframe, style), #panels :is(img, script, iframe)").await, [""; 0]);
+    }
+    race.until(".lane [data-part=messages]", |counts| counts == ["30"; 4]).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_pages_ask_nobody_else_and_are_small() {
+    let (server, browser) = (TestServer::start(""), Browser::start().await);
+    let origin = server.url("");
+    for page in ["/", "/race.html", "/seventh.html", "/report.html"].iter().chain(&PAGES) {
+        let tab = browser.open(&server.url(&format!("{page}?open=try,wire,tally,knobs-panel,code"))).await;
+        tab.until("h1", |titles| titles.len() == 1).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let asked = tab.run("return performance.getEntriesByType('resource').map((entry) => entry.name)").await;
+        for url in asked.as_array().expect("names") {
+            assert!(url.as_str().unwrap().starts_with(&origin), "{page} asks for {url}");
+        }
     }
     assert_eq!(browser.complaints().await, [""; 0]);
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../static")).expect("the pages");
+    let files: Vec<_> = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let (bytes, lines) =
+        files.iter().fold((0, 0), |(bytes, lines), file| (bytes + file.len(), lines + file.lines().count()));
+    assert!(bytes < 120_000 && lines < 2_100, "{bytes} bytes, {lines} lines");
 }
 
 #[tokio::test]
 async fn the_start_page_leads_to_every_technique_and_complains_of_nothing() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let start = browser.open(&server.url("/")).await;
-    assert_eq!(start.texts("h2").await, ["Short polling", "Long polling", "Server-sent events", "WebSocket"]);
+    assert_eq!(
+        start.texts(".techniques h2").await,
+        ["Short polling", "Long polling", "Server-sent events", "WebSocket"]
+    );
     for page in PAGES {
         let start = browser.open(&server.url("/")).await;
         start.click(&format!("a[href='{page}']")).await;
@@ -138,8 +213,7 @@ async fn a_page_that_fell_behind_the_window_says_how_many_messages_it_missed() {
     // A poll may fall in between: however many gaps there are, they and the messages make up all that was said.
     tab.until("#messages > li", |rows| rows.last().is_some_and(|row| row.contains("counter10"))).await;
     let notes = tab.texts("#messages .note").await;
-    let missed = notes.iter().map(|note| note.split_once(" messages were missed").expect("a gap").0);
-    let missed: usize = missed.map(|count| count.parse::<usize>().expect("a number")).sum();
+    let missed: usize = notes.iter().map(|note| missed(note)).sum();
     assert_eq!(missed + tab.texts("#messages .text").await.len(), 11);
 }
 
@@ -162,6 +236,12 @@ async fn a_refused_message_stays_in_sight_with_the_reason_until_it_is_discarded(
         tab.click("#pending button:last-child").await;
         tab.until("#pending li", <[_]>::is_empty).await;
     }
+}
+
+/// How many messages a note says were missed.
+pub(crate) fn missed(note: &str) -> usize {
+    let count = note.strip_prefix("Messages missed: ").and_then(|rest| rest.split('.').next()).expect("a gap");
+    count.parse().expect("a number")
 }
 
 /// A tab of each page.

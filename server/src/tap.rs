@@ -1,0 +1,320 @@
+//! The tap: what really went over one page's connections, kept for that page alone and not for long.
+//!
+//! A page that wants one draws an ID and reads `GET /tap?id=ID`. From then on the requests that name it in their target
+//! (`tap=ID`, or `tap=ID.LANE` to be counted apart) are noted as the bytes they are, below hyper. While no page reads a
+//! tap, a connection pays one pointer, and for a read of its socket one look at a counter.
+
+mod frames;
+mod relay;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hyper::{StatusCode, Uri, header};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use self::frames::FrameHead;
+pub(crate) use self::relay::between;
+use crate::App;
+use crate::distance;
+use crate::error::{ApiError, Invalid};
+use crate::query::{Query, excerpt};
+
+/// What one tap remembers; beyond it the oldest entry goes.
+const ENTRIES: usize = 200;
+/// How much of one read, write or frame it shows; all of it is counted.
+const SHOWN: usize = 2048;
+/// As many taps as a class has pages: at most 26 MiB with everything above.
+const TAPS: usize = 64;
+/// Ways of one page that are counted apart: the lanes of the race.
+const LANES: usize = 8;
+/// A tap that nobody has read for so long goes. Browsers wake a hidden page once a minute.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// The taps of all pages.
+#[derive(Debug, Default)]
+pub(crate) struct Taps {
+    live: AtomicUsize,
+    by_id: Mutex<HashMap<Box<str>, Arc<Tap>>>,
+}
+
+/// One page's tap. Invariant: only who knows its ID can read it or be noted in it.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    born: Instant,
+    /// The simulated round trip of this page, in milliseconds.
+    distance: AtomicU64,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Debug)]
+struct Notes {
+    entries: VecDeque<Entry>,
+    next: u64,
+    lines: u64,
+    lanes: Vec<(String, Totals)>,
+    read: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Totals {
+    requests: u64,
+    up: usize,
+    down: usize,
+}
+
+/// One read or write of a socket, or one frame in it.
+#[derive(Debug, Serialize)]
+struct Entry {
+    n: u64,
+    /// Microseconds since the tap's birth.
+    at: u64,
+    /// Which exchange: a request and its answer, or what a WebSocket carries after its handshake.
+    line: u64,
+    lane: String,
+    up: bool,
+    size: u64,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame: Option<FrameHead>,
+}
+
+/// One exchange that is being noted: from its request on, until the connection reads the next one.
+#[derive(Debug)]
+pub(crate) struct Line {
+    tap: Arc<Tap>,
+    number: u64,
+    lane: usize,
+    answering: bool,
+    /// The connection goes on to another request: it is not what ends this one.
+    replaced: bool,
+}
+
+impl Taps {
+    fn any(&self) -> bool {
+        self.live.load(Relaxed) > 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Tap>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The live tap that a request names, and the lane.
+    fn named(&self, query: &str) -> Option<(Arc<Tap>, String)> {
+        let (_, name) = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "tap")?;
+        let (id, lane) = name.split_once('.').unwrap_or((&name, ""));
+        let lane = Some(lane).filter(|lane| lane.len() <= 16)?.to_owned();
+        Some((Arc::clone(self.lock().get(id)?), lane))
+    }
+
+    /// The tap of a request, if it has one: for the delay that simulates a distance.
+    pub(crate) fn of(&self, uri: &Uri) -> Option<Arc<Tap>> {
+        if !self.any() {
+            return None;
+        }
+        self.named(uri.query()?).map(|(tap, _)| tap)
+    }
+
+    fn line(&self, bytes: &[u8]) -> Option<Box<Line>> {
+        let query = request_query(bytes)?;
+        let (tap, lane) = self.named(query)?;
+        let (number, lane) = tap.notes().enter(lane)?;
+        Some(Box::new(Line { tap, number, lane, answering: false, replaced: false }))
+    }
+
+    /// Finds a tap or makes it; one that nobody reads any more goes by itself.
+    fn open(self: &Arc<Self>, id: &str) -> Result<Arc<Tap>, ApiError> {
+        let mut taps = self.lock();
+        if let Some(tap) = taps.get(id) {
+            tap.notes().read = Instant::now();
+            return Ok(Arc::clone(tap));
+        }
+        if taps.len() >= TAPS {
+            let reason = format!("there are {TAPS} taps already; close the wire of another page");
+            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
+        }
+        let now = Instant::now();
+        let notes = Notes { entries: VecDeque::new(), next: 0, lines: 0, lanes: Vec::new(), read: now };
+        let tap = Arc::new(Tap { born: now, distance: AtomicU64::new(0), notes: Mutex::new(notes) });
+        taps.insert(id.into(), Arc::clone(&tap));
+        self.live.store(taps.len(), Relaxed);
+        tokio::spawn(Arc::clone(self).forget(id.to_owned(), Arc::clone(&tap)));
+        Ok(tap)
+    }
+
+    async fn forget(self: Arc<Self>, id: String, tap: Arc<Tap>) {
+        loop {
+            let idle = tap.notes().read.elapsed();
+            let Some(rest) = IDLE.checked_sub(idle).filter(|rest| !rest.is_zero()) else { break };
+            tokio::time::sleep(rest).await;
+        }
+        let mut taps = self.lock();
+        taps.remove(&*id);
+        self.live.store(taps.len(), Relaxed);
+        tap.distance.store(0, Relaxed);
+    }
+}
+
+impl Notes {
+    /// The number of a new exchange, and where its lane is counted; `None` if there are too many lanes.
+    fn enter(&mut self, lane: String) -> Option<(u64, usize)> {
+        let known = self.lanes.iter().position(|(name, _)| *name == lane);
+        if known.is_none() {
+            if self.lanes.len() == LANES {
+                return None;
+            }
+            self.lanes.push((lane, Totals::default()));
+        }
+        let at = known.unwrap_or(self.lanes.len() - 1);
+        self.lanes[at].1.requests += 1;
+        self.lines += 1;
+        Some((self.lines, at))
+    }
+}
+
+impl Tap {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long something is under way between this page and the server, as its distance has it.
+    pub(crate) fn one_way(&self) -> Duration {
+        Duration::from_millis(self.distance.load(Relaxed)) / 2
+    }
+}
+
+impl Line {
+    /// Counts what went over, without an entry of its own.
+    fn count(&self, up: bool, size: usize) {
+        let mut notes = self.tap.notes();
+        let totals = &mut notes.lanes[self.lane].1;
+        *(if up { &mut totals.up } else { &mut totals.down }) += size;
+    }
+
+    fn note(&self, up: bool, size: u64, shown: &[u8], frame: Option<FrameHead>) {
+        let at = u64::try_from(self.tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let text = String::from_utf8_lossy(&shown[..shown.len().min(SHOWN)]).into_owned();
+        let mut notes = self.tap.notes();
+        let (n, lane) = (notes.next, notes.lanes[self.lane].0.clone());
+        notes.next += 1;
+        if notes.entries.len() == ENTRIES {
+            notes.entries.pop_front();
+        }
+        notes.entries.push_back(Entry { n, at, line: self.number, lane, up, size, text, frame });
+    }
+}
+
+impl Drop for Line {
+    /// An entry of nothing: the connection has ended.
+    fn drop(&mut self) {
+        if !self.replaced {
+            self.note(false, 0, b"", None);
+        }
+    }
+}
+
+/// A connection has read something.
+///
+/// What is read once an answer has begun belongs to another request, which may be another client's behind the same
+/// proxy: it is noted only if it names a tap itself.
+pub(crate) fn read(line: &mut Option<Box<Line>>, taps: &Taps, bytes: &[u8]) {
+    if bytes.is_empty() || (line.is_none() && !taps.any()) {
+        return;
+    }
+    if line.as_ref().is_none_or(|line| line.answering) || request_query(bytes).is_some() {
+        line.iter_mut().for_each(|old| old.replaced = true);
+        *line = taps.line(bytes);
+    }
+    if let Some(line) = line {
+        line.count(true, bytes.len());
+        line.note(true, bytes.len() as u64, bytes, None);
+    }
+}
+
+/// A connection has written so many bytes of these.
+pub(crate) fn wrote(line: &mut Line, parts: &[&[u8]], size: usize) {
+    line.answering = true;
+    let mut shown = Vec::new();
+    for part in parts {
+        let left = size.min(SHOWN) - shown.len();
+        shown.extend_from_slice(&part[..part.len().min(left)]);
+    }
+    line.count(false, size);
+    line.note(false, size as u64, &shown, None);
+}
+
+/// The query of a request line at the beginning of these bytes (RFC 9112 section 3), possibly empty.
+fn request_query(bytes: &[u8]) -> Option<&str> {
+    let method = bytes.iter().take(8).position(|byte| !byte.is_ascii_uppercase())?;
+    if method == 0 || !bytes[method..].starts_with(b" /") {
+        return None;
+    }
+    let target = bytes[method + 1..].split(u8::is_ascii_whitespace).next()?;
+    let target = std::str::from_utf8(target).ok()?;
+    Some(target.split_once('?').map_or("", |(_, query)| query))
+}
+
+/// `GET /tap?id=ID&after=N&distance=MS`: what was noted from entry N on, and the totals of each lane.
+pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
+    let query = Query::of(&uri);
+    let id = query.get("id").unwrap_or_default();
+    if id.len() != 32 || !id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        let reason = format!("id must be 32 characters 0-9a-f, drawn at random, found {}", excerpt(&id));
+        return Err(Invalid::new("id", reason).into());
+    }
+    let after = query.get("after").map_or(Ok(0), |text| text.parse::<u64>());
+    let after = after.map_err(|_| Invalid::new("after", "after must be the next of the answer before"))?;
+    let distance = query.get("distance").map(|text| distance::parse(&text)).transpose()?;
+    let tap = app.taps.open(&id)?;
+    if let Some(distance) = distance {
+        tap.distance.store(distance, Relaxed);
+    }
+    let notes = tap.notes();
+    let entries: Vec<&Entry> = notes.entries.iter().filter(|entry| entry.n >= after).collect();
+    let lanes: HashMap<&str, Totals> = notes.lanes.iter().map(|(name, totals)| (name.as_str(), *totals)).collect();
+    let now = u64::try_from(tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let body = json!({ "now": now, "next": notes.next, "lanes": lanes, "entries": entries }).to_string();
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, body).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_request_line_has_a_query() {
+        for (bytes, query) in [
+            ("GET /ws?tap=1 HTTP/1.1\r\n", Some("tap=1")),
+            ("POST /messages HTTP/1.1\r\n", Some("")),
+            ("G", None),
+            ("GET", None),
+            (" /?tap=1", None),
+            ("get /?tap=1 HTTP/1.1", None),
+            ("{\"text\":\"GET /?tap=1 HTTP/1.1\"}", None),
+            ("", None),
+        ] {
+            assert_eq!(request_query(bytes.as_bytes()), query, "{bytes}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tap_that_nobody_reads_goes_and_there_are_never_more_than_so_many() {
+        let taps = Arc::<Taps>::default();
+        (0..TAPS).for_each(|id| drop(taps.open(&id.to_string()).unwrap()));
+        assert!(taps.open("one more").is_err());
+        tokio::time::sleep(IDLE / 2).await;
+        taps.open("7").unwrap();
+        tokio::time::sleep(IDLE / 2 + Duration::from_secs(1)).await;
+        assert_eq!(taps.live.load(Relaxed), 1);
+        assert!(taps.named("tap=7").is_some() && taps.named("tap=8").is_none());
+        tokio::time::sleep(IDLE).await;
+        assert!(!taps.any());
+    }
+}

@@ -1,0 +1,78 @@
+//! A tapped WebSocket talks through a relay, which notes its frames and keeps its distance; `transport/ws` knows nothing of it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::Line;
+use super::frames::Frames;
+use crate::conn::Conn;
+
+/// Chunks that may be under way in one direction.
+const UNDER_WAY: usize = 64;
+
+/// The connection of a WebSocket after its handshake, and what the browser has already sent: unchanged if it is not
+/// tapped, otherwise the near end of a relay.
+pub(crate) fn between(mut conn: Conn<TcpStream>, early: Bytes) -> io::Result<(Conn<TcpStream>, Bytes)> {
+    let Some(line) = conn.tap.take() else { return Ok((conn, early)) };
+    let (near, far) = UnixStream::pair()?;
+    let (near, far) = (tokio_stream(near)?, tokio_stream(far)?);
+    let near = Conn::new(near, conn.patience(), None);
+    tokio::spawn(async move {
+        let (line, (browser, to_browser), (server, to_server)) = (Arc::new(*line), split(conn), split(far));
+        // An error ends both directions: it means that one of the two has gone.
+        let up = pump(io::Cursor::new(early).chain(browser), to_server, Arc::clone(&line), true);
+        let _ = tokio::try_join!(up, pump(server, to_browser, line, false));
+    });
+    Ok((near, Bytes::new()))
+}
+
+/// A pair of connected sockets without a port that somebody else could connect to. Both kinds of stream read and write
+/// alike; only the options of TCP, which fail on this one, differ.
+fn tokio_stream(end: UnixStream) -> io::Result<TcpStream> {
+    end.set_nonblocking(true)?;
+    TcpStream::from_std(OwnedFd::from(end).into())
+}
+
+/// Carries one direction: each chunk arrives as late as the distance has it, and in the order it was sent.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    line: Arc<Line>,
+    up: bool,
+) -> io::Result<()> {
+    let (sender, mut receiver) = mpsc::channel::<(Instant, Bytes)>(UNDER_WAY);
+    let tap = Arc::clone(&line.tap);
+    let frames = Frames::new(line, up);
+    // Noted where the browser is: before the way up, after the way down.
+    let (mut departing, mut arriving) = if up { (Some(frames), None) } else { (None, Some(frames)) };
+    let read = async {
+        let sender = sender;
+        let mut buffer = BytesMut::new();
+        loop {
+            buffer.reserve(16 * 1024);
+            if from.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+            let chunk = buffer.split().freeze();
+            departing.iter_mut().for_each(|frames| frames.pass(&chunk));
+            let _ = sender.send((Instant::now() + tap.one_way(), chunk)).await;
+        }
+    };
+    let write = async {
+        while let Some((due, chunk)) = receiver.recv().await {
+            sleep_until(due).await;
+            arriving.iter_mut().for_each(|frames| frames.pass(&chunk));
+            to.write_all(&chunk).await?;
+        }
+        to.shutdown().await
+    };
+    tokio::try_join!(read, write).map(drop)
+}

@@ -1,0 +1,64 @@
+//! Pictures of the demo pages: `cargo test -p server --test all -- --ignored pictures` writes them to
+//! `results/pages/`, at 1440 and 390 pixels, light and dark, and the two of the README to `results/reference/`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::browser::{Browser, Tab};
+use crate::helper::TestServer;
+
+/// The page, and what is done before it is taken.
+const SCENES: [(&str, &str, u64); 7] = [
+    ("index", "", 1),
+    ("short-poll", TALK, 9),
+    ("long-poll", TALK, 9),
+    ("sse", TALK, 9),
+    ("ws", TALK, 9),
+    ("race", "document.getElementById('burst').click(); document.getElementById('drive').click();", 5),
+    ("seventh", "for (let n = 0; n < 7; n += 1) document.getElementById('add').click();", 2),
+];
+
+/// Somebody says something, seconds apart.
+const TALK: &str = "['good morning', 'coffee?', 'in five minutes'].forEach((text, n) => setTimeout(() => {
+    document.getElementById('text').value = text;
+    document.getElementById('compose').requestSubmit();
+}, 500 + 2600 * n));";
+
+#[tokio::test]
+#[ignore = "writes pictures"]
+async fn pictures() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+    let folder = results.join("pages");
+    std::fs::create_dir_all(&folder).expect("a folder for the pictures");
+    let browser = Browser::start().await;
+    for (width, height, scheme) in [(1440, 900, "light"), (1440, 900, "dark"), (390, 844, "light")] {
+        for (page, script, seconds) in SCENES {
+            let server = TestServer::start("");
+            let query = "?name=ann&open=knobs-panel,tally,wire&interval=3000&hold=7000&distance=200";
+            let tab = browser.open("about:blank").await;
+            let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+            browser.cdp("Emulation.setDeviceMetricsOverride", size).await;
+            let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+            browser.cdp("Emulation.setEmulatedMedia", features).await;
+            tab.go(&server.url(&format!("/{page}.html{query}"))).await;
+            sleep(Duration::from_millis(700)).await;
+            tab.run(script).await;
+            sleep(Duration::from_secs(seconds)).await;
+            take(&tab, &folder.join(format!("{page}-{width}-{scheme}.png"))).await;
+            tab.close().await;
+        }
+    }
+    for (from, to) in [("long-poll-1440-light", "page-long-poll"), ("race-1440-light", "page-race")] {
+        let to = results.join("reference").join(to).with_extension("png");
+        std::fs::copy(folder.join(from).with_extension("png"), &to).expect("it can be copied");
+        assert!(std::fs::metadata(&to).unwrap().len() < 100_000, "{} is small", to.display());
+    }
+}
+
+async fn take(tab: &Tab<'_>, file: &PathBuf) {
+    std::fs::write(file, tab.picture().await).expect("it can be written");
+    println!("{}", file.display());
+}

@@ -1,0 +1,252 @@
+// A link to one room, which every technique is given: it asks, waits, remembers where the reader stands and tells
+// whoever watches. How messages travel is each technique's own file.
+
+const MAX_TEXT = 65_536; // Bytes the server accepts; checked here too, so that a huge paste is not sent in vain.
+const [RETRY_FIRST, RETRY_CAP, PATIENCE] = [1_000, 30_000, 10_000]; // Milliseconds.
+
+export class Link {
+  cursor; // The last message seen.
+  outbox = new Map(); // What was sent from here and has not come back: key -> { draft, since, cursor once acked, refused }.
+  #technique;
+  #watchers = [];
+  #stream; // An EventSource or a WebSocket.
+  #cut = new AbortController();
+  #naps = new Set();
+  #unplugged; // While the plug is out: a promise of the end of it.
+  #hurry = false;
+  #failures = 0;
+
+  /** `room`; `interval` and `hold` in milliseconds; `tap`, if what goes over is to be seen. */
+  constructor(technique, settings) {
+    this.#technique = technique;
+    Object.assign(this, settings);
+    addEventListener("online", () => this.#wake());
+  }
+
+  start() {
+    this.begun = Date.now();
+    this.#technique.run(this);
+  }
+
+  /** Functions to call: state, messages, gap, pending, settled, refused, asked. */
+  watch(watcher) {
+    this.#watchers.push(watcher);
+  }
+
+  #tell(what, ...news) {
+    for (const watcher of this.#watchers) watcher[what]?.(...news);
+  }
+
+  // --- asking
+
+  /** The query of every request: which room, and after which message. */
+  query() {
+    const { room, cursor: after, tap } = this;
+    return new URLSearchParams({ room, ...(after && { after }), ...(tap && { tap }) });
+  }
+
+  /** What a request is answered with, undefined for a 304; throws what went wrong, `final` if asking again is no use. */
+  async ask(url, { hold = 0, ...options } = {}) {
+    if (this.#unplugged) throw new Error("the plug is pulled");
+    this.#tell("asked");
+    // Without a limit, a server that is gone without a word would look like one that has no news.
+    const signal = AbortSignal.any([this.#cut.signal, AbortSignal.timeout(hold + PATIENCE)]);
+    const unreachable = () => Promise.reject(new Error("the server does not answer"));
+    // `no-store`, or the browser's cache would answer for the server, or let a second tab wait for the first one.
+    const response = await fetch(url, { cache: "no-store", ...options, signal }).catch(unreachable);
+    const text = await response.text().catch(unreachable);
+    if (response.status === 304) return undefined;
+    if (response.ok) return JSON.parse(text);
+    // A proxy in between has no JSON to say.
+    const { reason, parameter } = text.startsWith("{") ? JSON.parse(text).error : { reason: `HTTP status ${response.status}` };
+    const final = response.status < 500 && ![408, 429].includes(response.status);
+    throw Object.assign(new Error(reason), { final, parameter });
+  }
+
+  /** A stream that was opened: pulling the plug will close it. */
+  opened(stream) {
+    this.#tell("asked");
+    return (this.#stream = stream);
+  }
+
+  /** A browser does not tell a page why it was refused a stream; over plain HTTP the room does. */
+  async whyRefused() {
+    this.#stream = undefined;
+    try {
+      // Refused for what is not in it, unless the page itself or the room is what is wrong.
+      await this.ask(`/messages?${this.query()}`, { method: "POST" }).catch((error) => {
+        if (error.parameter !== "body") throw error;
+      });
+      await this.ask(`/short-poll?${new URLSearchParams({ room: this.room, after: "latest" })}`);
+      return new Error("the connection failed");
+    } catch (error) {
+      return error;
+    }
+  }
+
+  // --- what came
+
+  /** The connection stands, and the reader at this cursor; one that we already have stands, or a gap comes next. */
+  greet(cursor) {
+    this.cursor ??= cursor;
+    this.#failures = 0;
+    this.#tell("state", "open");
+  }
+
+  /** The answer to a poll; undefined means that nothing is new. */
+  take(answer) {
+    if (answer?.gap) this.gap(answer.gap);
+    if (answer) this.show(answer.messages, answer.cursor);
+    else this.#tell("messages", []);
+    this.greet();
+  }
+
+  /** Messages that have arrived, and where that leaves the reader. */
+  show(messages, cursor) {
+    this.cursor = cursor;
+    this.#tell("messages", messages.map((message) => ({ ...message, age: this.#age(message) })));
+    for (const [key, sent] of this.outbox) if (sent.cursor && !follows(sent.cursor, cursor)) this.settle(key);
+  }
+
+  /** By the clock that sent it: this page's, if it did; otherwise since the server has it. History has no age. */
+  #age({ from, text, at }) {
+    if (at < this.begun - 1000) return undefined;
+    const own = [...this.outbox.values()].find(({ draft, seen }) => !seen && draft.text === text && draft.from === from);
+    if (!own) return Math.max(0, Date.now() - at);
+    own.seen = true;
+    return performance.now() - own.since;
+  }
+
+  /** What lies between the cursor and what follows cannot be had any more. */
+  gap(gap) {
+    this.cursor = gap.cursor;
+    this.#tell("gap", gap);
+    for (const [key, sent] of this.outbox) {
+      if (sent.cursor && !follows(sent.cursor, gap.cursor)) this.refused(key, "it was stored, but lost before it came back");
+    }
+  }
+
+  // --- sending
+
+  send(draft) {
+    const sent = { draft, since: performance.now() };
+    this.outbox.set(draft.key, sent);
+    this.#tell("pending", sent);
+    const size = new Blob([draft.text]).size;
+    if (size > MAX_TEXT) this.refused(draft.key, `it has ${size} bytes; at most ${MAX_TEXT} are accepted`);
+    else this.#technique.send(this, draft);
+  }
+
+  /** The drafts that nobody has answered for, in the order they were typed. */
+  unanswered() {
+    return [...this.outbox.values()].filter((sent) => !sent.cursor && !sent.refused).map((sent) => sent.draft);
+  }
+
+  /** The server has stored a draft; it is settled when the message itself has arrived. */
+  acked({ key, cursor }) {
+    const sent = this.outbox.get(key);
+    if (!sent) return;
+    sent.cursor = cursor;
+    this.#tell("acked", sent);
+    if (this.cursor && !follows(cursor, this.cursor)) this.settle(key);
+  }
+
+  /** The server will not store a draft. */
+  refused(key, reason) {
+    const sent = this.outbox.get(key);
+    if (sent) Object.assign(sent, { refused: true, cursor: undefined });
+    this.#tell("refused", sent, reason);
+  }
+
+  settle(key) {
+    this.#tell("settled", this.outbox.get(key));
+    this.outbox.delete(key);
+  }
+
+  // --- going away and coming back
+
+  /** Waits before the next attempt; false if the server has refused for good. */
+  async again(error) {
+    this.#stream = undefined;
+    if (error.constructor !== Error) reportError(error); // Not the network's fault but ours.
+    if (error.final) {
+      this.#tell("state", "refused", error.message);
+      return false;
+    }
+    for (let left = jitter(this.#failures++); left > 0 && !this.#hurry && !this.#unplugged; left -= 1000) {
+      const [state, why] = navigator.onLine ? ["retrying", error.message] : ["offline", "this device has no network"];
+      this.#tell("state", state, `in ${Math.ceil(left / 1000)} s: ${why}`);
+      await this.sleep(Math.min(left, 1000));
+    }
+    this.#hurry = false;
+    await this.pluggedIn();
+    this.#tell("state", "connecting");
+    return true;
+  }
+
+  /** The browser makes the next attempt by itself. */
+  retrying(detail) {
+    this.#tell("state", "retrying", detail);
+  }
+
+  /** Closes what is open and opens it anew, at the same cursor: after a change, or when a connection may have died. */
+  reconnect() {
+    this.#hurry = true;
+    this.#cut.abort();
+    this.#cut = new AbortController();
+    close(this.#stream);
+    this.#wake();
+  }
+
+  /** Closes what is open and opens nothing; until `plug`. */
+  unplug(why) {
+    this.#unplugged ??= Promise.withResolvers();
+    this.#tell("state", "offline", why);
+    this.reconnect();
+  }
+
+  plug() {
+    this.#unplugged?.resolve();
+    this.#unplugged = undefined;
+  }
+
+  pluggedIn() {
+    return this.#unplugged?.promise;
+  }
+
+  /** Milliseconds, fewer if something has changed. */
+  sleep(time) {
+    return new Promise((resolve) => {
+      const nap = () => {
+        this.#naps.delete(nap);
+        resolve();
+      };
+      this.#naps.add(nap);
+      setTimeout(nap, time);
+    });
+  }
+
+  #wake() {
+    for (const nap of this.#naps) nap();
+  }
+}
+
+function close(stream) {
+  // A browser complains of a WebSocket that is closed before it was open.
+  if (stream instanceof WebSocket && stream.readyState === WebSocket.CONNECTING) stream.onopen = () => stream.close();
+  else stream?.close();
+  // A WebSocket tells that it was closed; an EventSource does not.
+  if (stream instanceof EventSource) stream.dispatchEvent(new Event("error"));
+}
+
+/** Full jitter: pages that lost the same server must not all come back at the same moment. */
+export const jitter = (failures) => Math.random() * Math.min(RETRY_CAP, RETRY_FIRST * 2 ** failures);
+
+// Not crypto.randomUUID(): a page that comes from another host over plain http does not have it.
+export const randomKey = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+function follows(cursor, other) {
+  const [[epoch, seq], [otherEpoch, otherSeq]] = [cursor.split("-"), other.split("-")];
+  return epoch === otherEpoch && Number(seq) > Number(otherSeq);
+}

@@ -1,0 +1,84 @@
+// The page of a technique: the chat, and beside it what looks inside. The body names the technique, and so its module.
+
+import { chat } from "./chat.js";
+import { code } from "./code.js";
+import { $ } from "./format.js";
+import { knobs } from "./knobs.js";
+import { Link, randomKey } from "./link.js";
+import { CHAT, PANELS } from "./parts.js";
+import { crowd } from "./crowd.js";
+import { Tally } from "./tally.js";
+import { Tap } from "./tap.js";
+import { Wire } from "./wire.js";
+
+const { technique } = document.body.dataset;
+const given = new URLSearchParams(location.search);
+const number = (name, otherwise) => Math.max(0, Number(given.get(name) ?? NaN)) || otherwise;
+
+// Static text of ours: what people write goes in by textContent alone.
+$("chat").innerHTML = CHAT;
+$("panels").innerHTML = PANELS;
+for (const id of ["try", "code"]) $(id).append(...document.querySelectorAll(`[data-panel=${id}]`));
+
+const link = new Link(await import(`./${technique}.js`), {
+  room: given.get("room") || "lobby",
+  interval: number("interval", 1000),
+  hold: number("hold", 25_000),
+});
+const tap = new Tap();
+const tally = new Tally(link, tap);
+
+$("room").value = link.room;
+$("name").value = given.get("name") || `guest-${randomKey().slice(0, 4)}`;
+document.title = `${link.room} · ${document.title}`;
+
+/** The address says how the page is set, to be kept or sent to somebody. */
+function remember(room = link.room) {
+  const open = [...document.querySelectorAll(".panel[open]")].map(({ id }) => id).join(",");
+  const settings = { room, name: $("name").value, ...(open && { open }) };
+  if (link.interval !== 1000) settings.interval = link.interval;
+  if (link.hold !== 25_000) settings.hold = link.hold;
+  return `?${new URLSearchParams(settings)}`;
+}
+const keep = () => history.replaceState(null, "", remember());
+
+/** From now on the server notes what goes over: what is open is opened anew, at the same cursor, for it to be seen. */
+async function watch() {
+  if (link.tap) return;
+  try {
+    await tap.start();
+  } catch (error) {
+    return void ($("quiet").textContent = `The tap cannot be had: ${error.message}`);
+  }
+  link.tap = tap.id;
+  tally.reset();
+  if (link.begun) link.reconnect();
+}
+
+tap.watch({ reborn: () => link.reconnect() });
+$("name").onchange = keep;
+$("join").onsubmit = (event) => {
+  event.preventDefault();
+  location.search = remember($("room").value);
+};
+chat(link);
+knobs(link, tap, tally, { watch, keep });
+code(technique);
+new Wire(tap);
+crowd(technique);
+
+for (const id of (given.get("open") ?? "").split(",")) if ($(id)?.matches(".panel")) $(id).open = true;
+for (const panel of document.querySelectorAll(".panel")) panel.addEventListener("toggle", keep);
+for (const id of ["wire", "tally"]) $(id).addEventListener("toggle", () => $(id).open && watch());
+if ($("wire").open || $("tally").open || tap.distance) await watch();
+keep();
+
+// A clock that has jumped was asleep, and the connections with it may be dead without having been told.
+let last = Date.now();
+setInterval(() => {
+  if (!document.hidden && Date.now() - last > 30_000) link.reconnect();
+  last = Date.now();
+}, 5_000);
+
+link.start();
+if (matchMedia("(pointer: fine)").matches) $("text").focus();

@@ -1,0 +1,193 @@
+// The race: every technique at once, in one room. All messages are sent the same way, over the WebSocket's lane, so that
+// what differs is how they come back.
+
+import { $, bytes, element, median, number, plural, time } from "./format.js";
+import { Link, randomKey } from "./link.js";
+import { Tap } from "./tap.js";
+import { TECHNIQUES } from "./techniques.js";
+
+const AGES = 200; // The newest of each lane.
+const BEAT = 1000 / 30; // Milliseconds between two positions of the dot.
+const ME = `race-${randomKey().slice(0, 6)}`;
+
+const given = new URLSearchParams(location.search);
+const room = given.get("room") || `race-${randomKey().slice(0, 6)}`;
+const tap = new Tap();
+const here = () => performance.timeOrigin + performance.now();
+
+/** One technique's lane: what has arrived in it, how late, and at what price. */
+class Lane {
+  ages = [];
+  messages = 0;
+
+  constructor({ id, name, takes, technique }) {
+    this.id = id;
+    this.link = new Link(technique, { room, interval: 1000, hold: 25_000, cursor: undefined, tap: `${tap.id}.${id}` });
+    this.link.watch({
+      messages: (messages) => messages.forEach((message) => this.arrived(message)),
+      state: (state) => this.state(state),
+      gap: ({ missed }) => (this.parts.last.textContent = `a gap: ${missed ?? "?"} messages are gone`),
+      asked: () => click(id),
+    });
+    this.item = $("lane").content.firstElementChild.cloneNode(true);
+    this.item.dataset.technique = this.item.id = id;
+    const parts = [...this.item.querySelectorAll("[data-part]")];
+    this.parts = Object.fromEntries(parts.map((part) => [part.dataset.part, part]));
+    this.parts.name.textContent = name;
+    this.parts.name.href = `/${id}.html`;
+    this.parts.takes.textContent = takes;
+    drag(this.parts.pad);
+    $("lanes").append(this.item);
+  }
+
+  arrived({ from, text, at }) {
+    const [kind, sent, ...rest] = text.split(" ");
+    this.messages += 1;
+    if (at < this.link.begun - 1000) return;
+    const age = from === ME ? here() - Number(sent) : Math.max(0, Date.now() - at);
+    this.ages.push(age);
+    if (this.ages.length > AGES) this.ages.shift();
+    if (kind === "dot" && from === ME) place(this.parts.dot, ...rest.map(Number));
+    else {
+      this.parts.last.textContent = from === ME ? rest.join(" ") : text.slice(0, 100);
+      flash(this.parts.last);
+    }
+    this.stale = true;
+  }
+
+  state(state) {
+    Object.assign(this.parts.state, { textContent: state }).dataset.state = state;
+  }
+
+  show() {
+    const { requests = 0, up = 0, down = 0 } = tap.lanes[this.id] ?? {};
+    const figures = { requests: number(requests), up: bytes(up), down: bytes(down), messages: number(this.messages) };
+    figures.age = time(this.ages.at(-1));
+    figures.median = time(median(this.ages));
+    for (const [part, text] of Object.entries(figures)) {
+      if (this.parts[part].textContent !== text) this.parts[part].textContent = text;
+    }
+  }
+
+  forget() {
+    this.ages = [];
+  }
+}
+
+// --- what is sent
+
+const lanes = TECHNIQUES.map((technique) => new Lane(technique));
+const carrier = lanes.at(-1).link;
+let said = 0;
+let queued = 0;
+
+function send(kind, ...rest) {
+  // A carrier that is away is not sent everything afterwards.
+  if (carrier.unanswered().length > 100) return;
+  carrier.send({ from: ME, text: [kind, here().toFixed(1), ...rest].join(" "), key: randomKey() });
+}
+
+const say = () => send("say", `message ${(said += 1)}`);
+
+$("say").onclick = say;
+$("burst").onclick = () => {
+  for (let n = 0; n < 30; n += 1) setTimeout(say, n * BEAT);
+};
+
+// --- the dot
+
+const where = { x: 0.5, y: 0.5 };
+let moved = false;
+
+function move(x, y) {
+  [where.x, where.y] = [x, y].map((value) => Math.min(1, Math.max(0, value)));
+  moved = true;
+  for (const { parts } of lanes) place(parts.hand, where.x, where.y);
+}
+
+function place(dot, x, y) {
+  dot.style.left = `${x * 100}%`;
+  dot.style.top = `${y * 100}%`;
+}
+
+/** The dot is dragged in any lane, or moved with the arrow keys. */
+function drag(pad) {
+  const follow = ({ clientX, clientY }) => {
+    const { left, top, width, height } = pad.getBoundingClientRect();
+    move((clientX - left) / width, (clientY - top) / height);
+  };
+  pad.onpointerdown = (event) => {
+    $("drive").checked = false;
+    pad.setPointerCapture(event.pointerId);
+    follow(event);
+  };
+  pad.onpointermove = (event) => pad.hasPointerCapture(event.pointerId) && follow(event);
+  pad.onkeydown = (event) => {
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const [x, y] = steps[event.key] ?? [];
+    if (x === undefined) return;
+    event.preventDefault();
+    move(where.x + x / 25, where.y + y / 25);
+  };
+}
+
+setInterval(() => {
+  if (document.hidden) return;
+  const turn = performance.now() / 900;
+  if ($("drive").checked) move(0.5 + 0.4 * Math.cos(turn), 0.5 + 0.35 * Math.sin(2 * turn));
+  if (moved) send("dot", where.x.toFixed(3), where.y.toFixed(3));
+  moved = false;
+}, BEAT);
+
+// --- what is seen and heard
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const flash = (part) => still.matches || part.animate([{ opacity: 0.3 }, { opacity: 1 }], 300);
+
+let audio;
+const tone = { "short-poll": 520, "long-poll": 660, sse: 780, ws: 980 };
+$("sound").onchange = () => (audio = $("sound").checked ? new AudioContext() : void audio?.close());
+
+/** One short click for a request. */
+function click(id) {
+  if (!audio) return;
+  const [oscillator, gain] = [new OscillatorNode(audio, { frequency: tone[id] }), new GainNode(audio, { gain: 0.2 })];
+  gain.gain.exponentialRampToValueAtTime(0.001, audio.currentTime + 0.04);
+  oscillator.connect(gain).connect(audio.destination);
+  oscillator.start();
+  oscillator.stop(audio.currentTime + 0.05);
+}
+
+function knob(id, show, change) {
+  const said = () => ($(`${id}-said`).value = show(Number($(id).value)));
+  $(id).oninput = said;
+  $(id).onchange = () => {
+    said();
+    change(Number($(id).value));
+    for (const lane of lanes) lane.forget();
+  };
+  if (given.has(id)) $(id).value = given.get(id);
+  said();
+  return Number($(id).value);
+}
+
+tap.distance = knob("distance", (ms) => `${ms} ms there and back`, (ms) => {
+  tap.distance = ms;
+  tap.read();
+});
+const { link: polls } = lanes[0];
+polls.interval = 1000 * knob("interval", (s) => `every ${s} s`, (s) => {
+  polls.interval = s * 1000;
+  polls.reconnect();
+});
+
+document.addEventListener("visibilitychange", () => {
+  $("paused").hidden = !document.hidden;
+  for (const { link } of lanes) document.hidden ? link.unplug() : link.plug();
+});
+
+tap.watch({ reborn: () => lanes.forEach(({ link }) => link.reconnect()) });
+setInterval(() => lanes.forEach((lane) => lane.show()), 200);
+$("room").textContent = room;
+await tap.start();
+for (const { link } of lanes) link.start();
