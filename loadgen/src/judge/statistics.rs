@@ -174,7 +174,8 @@ pub fn effects(comparison: &Comparison) -> Vec<Effect> {
         for (lane, twin) in rows.clone().chain([(baseline, true)]) {
             let Some(found) = ratio(lane, twin) else { continue };
             let is_cross = figure == Figure::Cpu && lane.mode.streams() != baseline.mode.streams();
-            let judged = figure.is_judged() && !twin && found.interval.is_some();
+            let judged =
+                figure.is_judged() && !twin && found.interval.is_some() && noise.is_some_and(|n| n.interval.is_some());
             let difference = judged.then(|| judge(found, noise, if is_cross { LOOPBACK } else { TRIFLE }));
             effects.push(Effect { lane, twin, figure, ratio: found, difference });
         }

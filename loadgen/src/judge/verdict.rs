@@ -109,7 +109,11 @@ impl fmt::Display for Gate {
         if *kind == Kind::NothingMeasured {
             return write!(f, "no message was accepted in the window: {advice}");
         }
-        write!(f, "{name} was {measured:.3} {unit}, more than {limit:.3} {unit}: {advice}")
+        let text = |figure: f64| {
+            let text = format!("{figure:.3}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        write!(f, "{name} was {} {unit}, more than {} {unit}: {advice}", text(*measured), text(*limit))
     }
 }
 

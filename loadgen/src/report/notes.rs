@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::comparison::{Comparison, Trial};
+use crate::judge::verdict::{Gate, Kind};
 use crate::outcome::{End, Failures};
 
 /// A median wait for a free publisher that is worth a word.
@@ -31,11 +32,37 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
     let (ran, planned) = (comparison.trials.len(), comparison.planned());
     let cut = (ran < planned).then(|| format!("This comparison ended early: {ran} of {planned} trials ran."));
     let trials = comparison.trials.iter().flat_map(|trial| about(trial, comparison.blocks));
-    cut.into_iter().chain(trials).collect()
+    cut.into_iter().chain(trials).chain(verdicts(comparison)).collect()
+}
+
+/// A sentence for each gate that decided a verdict, with its worst figure: which trials it were is in their table.
+fn verdicts(comparison: &Comparison) -> Vec<String> {
+    let mut decided: Vec<(Kind, Vec<String>, &Gate)> = Vec::new();
+    let failed = |trial: &'_ Trial| trial.verdict.kind != Kind::Valid && trial.outcome.end == End::Completed;
+    for trial in comparison.trials.iter().filter(|trial| failed(trial)) {
+        let Some(gate) = trial.verdict.failed() else { continue };
+        let name = trial.outcome.lane.to_string();
+        match decided.iter_mut().find(|(.., other)| other.name == gate.name) {
+            None => decided.push((trial.verdict.kind, vec![name], gate)),
+            Some((_, names, worst)) => {
+                names.push(name);
+                *worst = if gate.measured > worst.measured { gate } else { worst };
+            }
+        }
+    }
+    let all = comparison.trials.len();
+    let say = |(kind, mut names, gate): (Kind, Vec<String>, &Gate)| {
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        let most = if count > 1 { format!(" in {count} of {all} trials; at worst") } else { String::new() };
+        format!("{}: {kind}{most}: {gate}.", names.join(", "))
+    };
+    decided.into_iter().map(say).collect()
 }
 
 fn about(trial: &Trial, blocks: usize) -> Vec<String> {
-    let (outcome, verdict) = (&trial.outcome, &trial.verdict);
+    let outcome = &trial.outcome;
     let mut notes = Vec::new();
     if outcome.end == End::Interrupted {
         notes.push("interrupted; what was measured until then is shown".to_owned());
@@ -70,9 +97,6 @@ fn about(trial: &Trial, blocks: usize) -> Vec<String> {
         true => format!("{count} x {kind}"),
         false => format!("{count} x {kind}, such as: {example}"),
     }));
-    if let Some(gate) = verdict.failed().filter(|_| outcome.end == End::Completed) {
-        notes.push(format!("{}: {gate}", verdict.kind));
-    }
     let twin = if trial.twin { " (twin)" } else { "" };
     let block = if blocks == 1 { String::new() } else { format!(" in block {}", trial.block) };
     notes.iter().map(|note| format!("{}{twin}{block}: {note}.", outcome.lane)).collect()

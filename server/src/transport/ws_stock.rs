@@ -36,9 +36,9 @@ type Channels = Arc<Mutex<HashMap<RoomName, broadcast::Sender<String>>>>;
 /// `GET /ws-stock?room=R`.
 pub(super) fn routes() -> Router<Arc<App>> {
     let channels = Channels::default();
-    let handle = async move |State(app): State<Arc<App>>, query: Query, mut request: Request| {
+    let handle = async move |State(app): State<Arc<App>>, mut request: Request| {
         let response = handshake::accept(request.headers())?;
-        let room = query.room()?;
+        let room = Query::of(request.uri()).room()?;
         let log = app.rooms.get(&room)?;
         let messages = channel(&channels, &room, &log);
         let upgrade = hyper::upgrade::on(&mut request);
