@@ -8,6 +8,7 @@
 //! blocks, drawn with replacement; its statement is the one that `compare` makes.
 
 use std::fs;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use loadgen::client::Transport;
@@ -51,13 +52,17 @@ struct Load {
 
 const ROWS: [&str; 4] = ["as it is", "its twin", "20 % dearer", "50 % dearer"];
 
-fn main() -> Result<std::process::ExitCode> {
-    match Command::parse() {
-        Command::Serve { config, options } => return Ok(server::run(config, &options)),
-        Command::Record { file, blocks, seconds } => loadgen::block_on(record(&file, blocks, seconds))?,
-        Command::Resample { file } => resample(&file)?,
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Serve { config, options } => return server::run(config, &options),
+        Command::Record { file, blocks, seconds } => loadgen::block_on(record(&file, blocks, seconds)),
+        Command::Resample { file } => resample(&file),
+    };
+    if let Err(error) = result {
+        eprintln!("power: {error:#}");
+        return ExitCode::from(2);
     }
-    Ok(std::process::ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<f64>> {
