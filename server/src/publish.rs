@@ -21,7 +21,7 @@ use crate::rooms::{RoomName, Rooms, Unavailable};
 const DISCARDED: usize = 8 * 1024 * 1024;
 
 /// What every way of publishing calls. A durable or shared log would change this function alone.
-pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Published, Unavailable> {
+pub fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Published, Unavailable> {
     rooms.get(room)?.append(draft).map_err(|_| Unavailable::Closing)
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn handle(
     check_json(&headers)?;
     let room = Query::of(&uri).room()?;
     let draft = Draft::from_json(&body)?;
-    let published = publish(&app.rooms, &room, &draft).await?;
+    let published = publish(&app.rooms, &room, &draft)?;
     app.stats.published(&published);
     let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
