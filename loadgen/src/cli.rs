@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
 
-use crate::client::Transport;
+use crate::client::{Lane, Publish, Transport};
 use crate::comparison::{self, Comparison};
 use crate::outcome::End;
 use crate::plan::Plan;
@@ -23,9 +23,13 @@ const SPARE_DESCRIPTORS: u64 = 100;
 /// Messages per second over all rooms: more than any publisher here has reached.
 const MAX_RATE: f64 = 1e6;
 /// What a trial takes beside warm-up and window: server, connects, drain.
-const AROUND: Duration = Duration::from_millis(2500);
-/// The measuring window in each block of a comparison.
-const BLOCK: Duration = Duration::from_secs(5);
+const AROUND: Duration = Duration::from_secs(3);
+/// The measuring window in each block of a quick comparison, and of one that claims something.
+const BLOCK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(10)];
+/// The warm-up of a comparison that claims something, unless 5 intervals are longer.
+const WARMUP: Duration = Duration::from_secs(10);
+/// Fewer blocks carry no interval, so a twin in each of them would be of no use.
+const TWINS_FROM: usize = 6;
 
 /// One trial of one transport.
 #[derive(Args, Debug)]
@@ -34,6 +38,9 @@ pub struct Run {
     // An `Option` because a subcommand takes its place; clap still asks for it otherwise.
     #[arg(short, long, value_enum, required = true, help_heading = "Load")]
     mode: Option<Transport>,
+    /// Which way messages go up: over publishers' own connections, or as clients of the transport do.
+    #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
+    publish: Publish,
     #[command(flatten)]
     scenario: Scenario,
     #[command(flatten)]
@@ -51,9 +58,18 @@ pub struct Compare {
     /// The transports, separated by commas [default: all].
     #[arg(short, long, value_enum, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::ALL, help_heading = "Load")]
     mode: Vec<Transport>,
-    /// Rounds over all transports, each in random order.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Load")]
+    /// With `native`, each transport once more with messages that go up as its clients send them.
+    #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
+    publish: Publish,
+    /// Rounds over all transports, each in random order; from 6 on with a twin.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Design")]
     blocks: u16,
+    /// 10 blocks of 10 s with a twin: shows +50 % almost always.
+    #[arg(long, conflicts_with = "blocks", help_heading = "Design")]
+    standard: bool,
+    /// 30 blocks of 10 s with a twin: shows +20 % most often.
+    #[arg(long, conflicts_with_all = ["blocks", "standard"], help_heading = "Design")]
+    thorough: bool,
     #[command(flatten)]
     scenario: Scenario,
     #[command(flatten)]
@@ -85,6 +101,16 @@ struct Target {
     /// Allow a --url that is not this machine.
     #[arg(long)]
     allow_remote: bool,
+    /// More flags for the servers that are started, such as `--heartbeat 5s`.
+    #[arg(
+        long,
+        value_name = "FLAGS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true,
+        conflicts_with = "url"
+    )]
+    server_flags: String,
 }
 
 /// What is shown.
@@ -126,7 +152,9 @@ impl From<Exit> for std::process::ExitCode {
 impl Run {
     /// Runs it. An error is one of usage.
     pub async fn run(self) -> Result<Exit> {
-        execute(self.mode.into_iter().collect(), 1, self.scenario, &self.target, &self.output, self.out).await
+        let lanes = self.mode.into_iter().map(|mode| Lane { mode, publish: self.publish }).collect();
+        let design = Design { lanes, blocks: 1, scenario: self.scenario };
+        execute(design, &self.target, &self.output, self.out).await
     }
 }
 
@@ -141,9 +169,24 @@ impl Compare {
         );
         let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(['-', ':'], "");
         let folder = self.out.join(format!("{time}-{}", self.name));
-        let duration = self.scenario.duration.or(Some(BLOCK));
-        let scenario = Scenario { duration, ..self.scenario };
-        execute(self.mode, self.blocks.into(), scenario, &self.target, &self.output, Some(folder)).await
+        let claims = self.standard || self.thorough;
+        let duration = self.scenario.duration.or(Some(BLOCK[usize::from(claims)]));
+        let longer = claims.then(|| (self.scenario.interval * 5).max(WARMUP));
+        let warmup = self.scenario.warmup.or(longer);
+        let blocks = match (self.standard, self.thorough) {
+            (true, _) => 10,
+            (_, true) => 30,
+            _ => self.blocks.into(),
+        };
+        let mut lanes: Vec<Lane> = Vec::new();
+        let ways = [Publish::Post, Publish::Native].into_iter().take(1 + usize::from(self.publish == Publish::Native));
+        for lane in ways.flat_map(|publish| self.mode.iter().map(move |&mode| Lane { mode, publish })) {
+            if !lanes.contains(&lane) {
+                lanes.push(lane);
+            }
+        }
+        let design = Design { lanes, blocks, scenario: Scenario { duration, warmup, ..self.scenario } };
+        execute(design, &self.target, &self.output, Some(folder)).await
     }
 }
 
@@ -155,6 +198,12 @@ impl Report {
         eprintln!("The report is in {}", self.folder.join("comparison.html").display());
         Ok(print(&markdown::table(&comparison)).map_or_else(failed, |()| Exit::Done))
     }
+}
+
+/// Prints the JSON Schema of comparison.json.
+pub fn schema() -> Result<Exit> {
+    let text = serde_json::to_string_pretty(&Comparison::json_schema())? + "\n";
+    Ok(print(&text).map_or_else(failed, |()| Exit::Done))
 }
 
 /// More clients than descriptors is a mistake that is known beforehand.
@@ -179,16 +228,37 @@ fn check_rate(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-async fn execute(
-    modes: Vec<Transport>,
+/// What is to be run.
+struct Design {
+    lanes: Vec<Lane>,
     blocks: usize,
     scenario: Scenario,
-    target: &Target,
-    output: &Output,
-    folder: Option<PathBuf>,
-) -> Result<Exit> {
-    check_descriptors(&scenario)?;
-    check_rate(&scenario)?;
+}
+
+impl Design {
+    fn twins(&self) -> bool {
+        self.blocks >= TWINS_FROM
+    }
+
+    /// What will run and how long it takes, in a sentence.
+    fn forecast(&self) -> String {
+        let Self { lanes, blocks, scenario } = self;
+        let trials = blocks * (lanes.len() + usize::from(self.twins()));
+        let ramp = Duration::from_secs_f64(scenario.clients as f64 / 2000.0);
+        let each = scenario.warmup() + scenario.duration() + ramp + AROUND;
+        let total = each.as_secs_f64() * trials as f64;
+        let length = if total < 120.0 { format!("{total:.0} s") } else { format!("{:.0} minutes", total / 60.0) };
+        let warmup = scenario.warmup().as_secs_f64();
+        match trials {
+            1 => format!("One trial of about {length}, the warm-up of {warmup:.0} s included."),
+            _ => format!("{trials} trials, about {length} in all, the warm-up of {warmup:.0} s each included."),
+        }
+    }
+}
+
+async fn execute(design: Design, target: &Target, output: &Output, folder: Option<PathBuf>) -> Result<Exit> {
+    check_descriptors(&design.scenario)?;
+    check_rate(&design.scenario)?;
     let server = match &target.url {
         Some(url) => Some(Sut::at(url, target.allow_remote).await?),
         None => None,
@@ -200,15 +270,13 @@ async fn execute(
         std::fs::create_dir_all(folder).with_context(failed)?;
     }
     let progress = Progress::new(output.quiet);
-    let trials = u32::try_from(modes.len() * blocks).unwrap_or(u32::MAX);
-    let length = (scenario.warmup() + scenario.duration() + AROUND).saturating_mul(trials);
-    progress.say(&format!("{scenario}."));
-    progress.say(&format!(
-        "{trials} trials of {:.0} s in all, the warm-up of {:.0} s each included.",
-        length.as_secs_f64(),
-        scenario.warmup().as_secs_f64()
-    ));
-    let plan = Plan { modes, blocks, scenario, server, folder: folder.clone(), command: command() };
+    progress.say(&format!("{}.", design.scenario));
+    progress.say(&design.forecast());
+    let twins = design.twins();
+    let Design { lanes, blocks, scenario } = design;
+    let server_flags = target.server_flags.split_whitespace().map(String::from).collect();
+    let plan =
+        Plan { lanes, blocks, twins, scenario, server, server_flags, folder: folder.clone(), command: command() };
     let (comparison, result) = plan.run(&progress).await;
     let text =
         if output.json { serde_json::to_string_pretty(&comparison)? + "\n" } else { markdown::table(&comparison) };

@@ -6,6 +6,7 @@ mod poller;
 mod protocol;
 mod short_poll;
 mod sse;
+mod tcp_info;
 mod wire;
 mod ws;
 
@@ -15,19 +16,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 pub use self::http::{Headers, Http};
 pub use self::long_poll::LongPoll;
 pub use self::protocol::{Gap, GapReason};
 pub use self::short_poll::ShortPoll;
 pub use self::sse::Sse;
+pub use self::tcp_info::Tcp;
 pub use self::wire::{Meter, Totals};
-pub use self::ws::Ws;
+pub use self::ws::{Ws, WsStock};
 use crate::clock::{Nanos, nanos};
+use crate::payload::Stamp;
 
 /// The transports there are: the flag, the row and the dispatch come from this one list.
-#[derive(ValueEnum, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// The client asks again and again.
@@ -38,15 +43,27 @@ pub enum Transport {
     Sse,
     /// Frames both ways on one socket.
     Ws,
+    /// The same by an ordinary server: a library's defaults and a broadcast channel, to compare `ws` with.
+    WsStock,
 }
 
 impl Transport {
-    /// All of them, in the order of the reports.
+    /// Those of the workbench, in the order of the reports; what is only there to compare with is not among them.
     pub const ALL: &[Self] = &[Self::ShortPoll, Self::LongPoll, Self::Sse, Self::Ws];
 
     /// Whether one request is enough for all messages; otherwise each answer has to be asked for.
     pub fn streams(self) -> bool {
-        matches!(self, Self::Sse | Self::Ws)
+        matches!(self, Self::Sse | Self::Ws | Self::WsStock)
+    }
+
+    /// Whether its handshake is a WebSocket's.
+    pub fn is_socket(self) -> bool {
+        matches!(self, Self::Ws | Self::WsStock)
+    }
+
+    /// Whether a client can publish over the connection it subscribes with.
+    pub fn is_duplex(self) -> bool {
+        self == Self::Ws
     }
 }
 
@@ -60,7 +77,7 @@ impl fmt::Display for Transport {
 #[macro_export]
 macro_rules! with_client {
     ($transport:expr, $client:ident => $expression:expr) => {
-        $crate::with_client!($transport, $client => $expression, for ShortPoll, LongPoll, Sse, Ws)
+        $crate::with_client!($transport, $client => $expression, for ShortPoll, LongPoll, Sse, Ws, WsStock)
     };
     ($transport:expr, $client:ident => $expression:expr, for $($name:ident),*) => {
         match $transport {
@@ -84,8 +101,50 @@ pub trait Client: Sized + Send + 'static {
     /// Polls, waits or reads as its transport does, and appends what came: possibly nothing, and before an error too.
     fn next(&mut self, events: &mut Vec<Event>) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Publishes over its own connection, if its transport can; what becomes of it is told to `answer`.
+    fn publish(&mut self, draft: String, answer: Answer) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = (draft, answer);
+        async { Err(Failure::Protocol("this transport has no way up".into())) }
+    }
+
     /// Takes leave as its transport does.
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// Where it is told what became of a publish: where the message stands, and when that was known.
+pub type Answer = oneshot::Sender<Result<(Cursor, Nanos), Failure>>;
+
+/// Which way messages go up.
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Publish {
+    /// Over connections of publishers' own, lean and the same for every transport.
+    #[default]
+    Post,
+    /// As a client of the transport would: over its open socket, or with a browser's POST for each message.
+    Native,
+}
+
+/// A row of a comparison: a transport, and which way messages go up.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lane {
+    /// The transport.
+    pub mode: Transport,
+    /// Which way messages go up.
+    #[serde(default)]
+    pub publish: Publish,
+}
+
+impl From<Transport> for Lane {
+    fn from(mode: Transport) -> Self {
+        Self { mode, publish: Publish::Post }
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.mode, if self.publish == Publish::Native { "-native" } else { "" })
+    }
 }
 
 /// Where a client goes and how it behaves there.
@@ -101,6 +160,10 @@ pub struct Target {
     pub hold: Duration,
     /// What its requests carry.
     pub headers: Headers,
+    /// Whether a connection serves more than one request.
+    pub keep_alive: bool,
+    /// Whether it reads with the kernel's arrival stamps.
+    pub stamped: bool,
     /// Where its traffic is counted.
     pub meter: Arc<Meter>,
 }
@@ -206,7 +269,22 @@ pub struct Delivery {
     /// The tick of the poll that brought it, if one did.
     pub asked: Option<Nanos>,
     /// What it says.
-    pub text: String,
+    pub said: Said,
+}
+
+/// The text of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A stamp whose checksum holds: one of a load's messages, as it was sent.
+    Stamp(Stamp),
+    /// Anything else.
+    Text(String),
+}
+
+impl From<&str> for Said {
+    fn from(text: &str) -> Self {
+        Stamp::from_text(text).map_or_else(|| Self::Text(text.into()), Self::Stamp)
+    }
 }
 
 /// Why a client's connection ended.

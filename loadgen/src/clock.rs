@@ -1,11 +1,16 @@
 //! `CLOCK_MONOTONIC` in nanoseconds: the one clock of due times and samples, the same in every process of a machine.
 
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 pub type Nanos = u64;
+
+/// The measuring window, known once everybody is connected.
+pub type Window = Arc<OnceLock<Range<Nanos>>>;
 
 /// Now.
 pub fn now() -> Nanos {

@@ -4,21 +4,23 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::Transport;
+use crate::client::Lane;
 use crate::environment::Environment;
+use crate::judge::statistics::Effect;
 use crate::judge::verdict::Verdict;
 use crate::outcome::Outcome;
 use crate::scenario::Scenario;
 
 /// The version of the JSON.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// The file in a result's folder.
 pub const FILE: &str = "comparison.json";
 
 /// A comparison, or a single run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// [`SCHEMA`] at the time of writing.
     pub schema: u32,
@@ -30,21 +32,29 @@ pub struct Comparison {
     pub environment: Environment,
     /// The running server it was measured against; without one, each trial started its own.
     pub target: Option<String>,
-    /// The transports.
-    pub modes: Vec<Transport>,
-    /// How often each transport ran.
+    /// The rows: transports, and which way their messages went up.
+    pub lanes: Vec<Lane>,
+    /// How often each of them ran.
     pub blocks: usize,
+    /// Whether the baseline ran twice in each block.
+    pub twins: bool,
     /// With which load.
     pub scenario: Scenario,
     /// What came out, in the order in which the trials ran: random in each block, from the scenario's seed.
     pub trials: Vec<Trial>,
+    /// Every row against the baseline, over the blocks.
+    pub effects: Vec<Effect>,
 }
 
 /// One trial in a comparison.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// The round it ran in, from 1.
     pub block: usize,
+    /// Whether it is the second trial of the baseline in its block.
+    pub twin: bool,
+    /// When it began, in UTC (RFC 3339).
+    pub started: String,
     /// How the server did.
     pub outcome: Outcome,
     /// Whether the measurement may be believed.
@@ -52,22 +62,40 @@ pub struct Trial {
 }
 
 impl Comparison {
+    /// How many trials there are to be.
+    pub fn planned(&self) -> usize {
+        self.blocks * (self.lanes.len() + usize::from(self.twins))
+    }
+
     /// How the trials were laid out, and how far that carries, in a sentence or two.
     pub fn design(&self) -> String {
         let server = match &self.target {
             Some(target) => format!("against the running server at {target}"),
             None => "each time against a fresh server".into(),
         };
-        if self.blocks == 1 {
+        let Self { blocks, scenario, .. } = self;
+        if *blocks == 1 {
             return format!("One trial each, {server}: it says what happened in this run, no more.");
         }
+        let per_block = self.planned() / blocks;
         let trials = |block| self.trials.iter().filter(|trial| trial.block == block).count();
-        let complete = (1..=self.blocks).filter(|&block| trials(block) == self.modes.len()).count();
+        let complete = (1..=*blocks).filter(|&block| trials(block) == per_block).count();
+        let (twin, claim) = match self.twins {
+            true => (", and the baseline once more as its twin", ""),
+            false => ("", " No claim beyond this run."),
+        };
         format!(
-            "In this run: {complete} of {} blocks, each transport once in each block in random order (seed {}), {server}; \
-             quantiles are of all valid trials together. No claim beyond this run.",
-            self.blocks, self.scenario.seed
+            "In this run: {complete} of {blocks} blocks, each row once in each block{twin}, in random order (seed {}), \
+             {server}; quantiles are of all valid trials together.{claim}",
+            scenario.seed
         )
+    }
+
+    /// The JSON Schema of the JSON, with the documentation of every field.
+    pub fn json_schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Self);
+        schema.insert("$id".into(), format!("comparison-{SCHEMA}.json").into());
+        schema.to_value()
     }
 
     /// Writes the JSON into a folder, whole or not at all.

@@ -1,10 +1,11 @@
 //! Which cores are whose: the server's are not loadgen's, where there are two.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the cores this process may use are shared out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cores {
     /// The server's.
     pub server: Vec<usize>,

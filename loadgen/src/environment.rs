@@ -4,12 +4,14 @@ use std::fmt;
 use std::process::Command;
 
 use procfs::{CpuInfo, Current, Meminfo};
+use rustix::process::{Resource, getrlimit};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cores::{self, Cores};
 
 /// The machine and the build.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     /// The processor's name.
     pub cpu: String,
@@ -21,6 +23,12 @@ pub struct Environment {
     pub memory: u64,
     /// The kernel.
     pub kernel: String,
+    /// What the kernel takes the time from.
+    pub clock: String,
+    /// Ports that connections may come from.
+    pub ports: String,
+    /// Files this process may open.
+    pub descriptors: u64,
     /// loadgen's version.
     pub version: String,
     /// The commit of the sources, if they are a checkout.
@@ -42,6 +50,9 @@ impl Environment {
             pinned,
             memory: Meminfo::current().map_or(0, |memory| memory.mem_total),
             kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+            clock: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            ports: read("/proc/sys/net/ipv4/ip_local_port_range").replace('\t', " to "),
+            descriptors: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             version: env!("CARGO_PKG_VERSION").into(),
             commit: commit(),
             optimised: !cfg!(debug_assertions),
@@ -51,9 +62,12 @@ impl Environment {
 
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cpu, cores, pinned, memory, kernel, version, commit, optimised } = self;
+        let Self { cpu, cores, pinned, memory, kernel, clock, version, commit, optimised, .. } = self;
         let (memory, commit) = (*memory as f64 / f64::from(1 << 30), commit.as_deref().unwrap_or("no checkout"));
-        write!(f, "On {cores} cores of {cpu}, {memory:.0} GiB, {kernel}; loadgen {version} ({commit}); ")?;
+        write!(
+            f,
+            "On {cores} cores of {cpu}, {memory:.0} GiB, {kernel}, clock {clock}; loadgen {version} ({commit}); "
+        )?;
         let Cores { server, loadgen } = pinned;
         match server.as_slice() {
             [] => write!(f, "loadgen on cores {loadgen:?}, the server where it was.")?,
@@ -62,6 +76,10 @@ impl fmt::Display for Environment {
         }
         f.write_str(if *optimised { "" } else { " Built without optimisation: no figure means anything." })
     }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).map_or_else(|_| "unknown".into(), |text| text.trim().into())
 }
 
 /// The commit of the sources this was built from, if they still lie where they lay.

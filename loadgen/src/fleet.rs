@@ -1,23 +1,27 @@
 //! The simulated clients: threads with a share of them each, a book per thread, and the clients' ways through a trial.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::client::{After, Client, Event, Failure, Meter, Target, Totals, Transport};
-use crate::clock::{Nanos, now, sleep_until};
+use crate::client::{After, Answer, Client, Event, Failure, Meter, Target, Tcp, Totals, Transport};
+use crate::clock::{Nanos, Window, now, sleep_until};
 use crate::measure::histogram::Times;
-use crate::measure::recorder::{Book, Window};
+use crate::measure::recorder::Book;
 use crate::with_client;
 
 /// New connections per second over all workers: a ramp that no backlog of 4096 overflows.
 const CONNECTS_PER_SECOND: u64 = 2000;
+/// The distance between two of them.
+const RAMP: Nanos = 1_000_000_000 / CONNECTS_PER_SECOND;
 /// A client that is not connected after so long is not connected.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The ticker by which each worker measures its own lateness.
@@ -27,16 +31,15 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// Clients may take so long to take leave.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// Where the fleet is in its trial.
+/// Where the fleet is in its trial: so many of the clients may connect, until it is time to take leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Connecting; whoever has connected is idle.
-    Gather,
-    /// Polling, waiting and reading.
-    Run,
-    /// Time to take leave.
+    Gather(u64),
     Leave,
 }
+
+/// A message to be published over a subscriber's own connection.
+pub type Order = (String, Answer);
 
 /// What a worker shares with the trial.
 #[derive(Debug)]
@@ -56,33 +59,56 @@ struct Place {
     ramp: u64,
     room: u32,
     target: Target,
+    orders: Option<UnboundedReceiver<Order>>,
 }
 
 /// All clients of a trial.
 pub struct Fleet {
     workers: Vec<(Arc<Shared>, JoinHandle<()>)>,
     phase: watch::Sender<Phase>,
+    /// For each room, the way to the subscriber that publishes there, if subscribers do.
+    orders: HashMap<u32, UnboundedSender<Order>>,
 }
 
 impl Fleet {
-    /// Starts `workers` threads, which begin to connect their share of the clients: for each the number of its room,
-    /// and where it goes.
-    pub fn start(transport: Transport, clients: Vec<(u32, Target)>, workers: usize, window: &Window) -> Result<Self> {
-        let phase = watch::Sender::new(Phase::Gather);
+    /// Starts `workers` threads, which wait for leave to connect their share of the clients: for each the number of
+    /// its room, and where it goes.
+    pub fn start(
+        transport: Transport,
+        clients: Vec<(u32, Target)>,
+        workers: usize,
+        window: &Window,
+        patience: Nanos,
+    ) -> Result<Self> {
+        let phase = watch::Sender::new(Phase::Gather(0));
         let mut shares: Vec<Vec<Place>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut orders = HashMap::new();
         for (i, (room, target)) in clients.into_iter().enumerate() {
-            shares[i % workers].push(Place { ramp: i as u64, room, target });
+            let (sender, receiver) = unbounded_channel();
+            let is_first = transport.is_duplex() && !orders.contains_key(&room);
+            let orders = is_first.then(|| orders.insert(room, sender)).map(|_| receiver);
+            shares[i % workers].push(Place { ramp: i as u64, room, target, orders });
         }
-        let start = now();
         let workers = shares.into_iter().enumerate().map(|(i, share)| {
-            let rooms = share.iter().map(|place| place.room);
-            let shared = Arc::new(Shared { book: Mutex::new(Book::new(rooms, window.clone())), meter: Arc::default() });
-            let (phase, theirs) = (phase.subscribe(), Arc::clone(&shared));
+            let clients = share.iter().map(|place| (place.room, place.target.stamped));
+            let book = Mutex::new(Book::new(clients, window.clone(), patience));
+            let shared = Arc::new(Shared { book, meter: Arc::new(Meter::new(window.clone())) });
+            let (phase, theirs, gap) = (phase.subscribe(), Arc::clone(&shared), RAMP * workers as u64);
             let thread = std::thread::Builder::new().name(format!("clients-{i}"));
-            let thread = with_client!(transport, C => thread.spawn(move || work::<C>(share, start, &theirs, &phase)))?;
+            let thread = with_client!(transport, C => thread.spawn(move || work::<C>(share, gap, &theirs, &phase)))?;
             Ok((shared, thread))
         });
-        Ok(Self { workers: workers.collect::<Result<_>>()?, phase })
+        Ok(Self { workers: workers.collect::<Result<_>>()?, phase, orders })
+    }
+
+    /// Lets the first so many of the clients connect.
+    pub fn allow(&self, clients: usize) {
+        self.phase.send_replace(Phase::Gather(clients as u64));
+    }
+
+    /// The ways to the subscribers that publish, by room.
+    pub fn orders(&self) -> HashMap<u32, UnboundedSender<Order>> {
+        self.orders.clone()
     }
 
     /// How long it may take until everybody has connected or failed to.
@@ -98,19 +124,14 @@ impl Fleet {
         failures.max_by_key(|failures| failures.count).map_or("no answer".into(), |failures| failures.example)
     }
 
-    /// Everybody is connected: begin.
-    pub fn run(&self) {
-        self.phase.send_replace(Phase::Run);
-    }
-
     /// A sum over all books.
     pub fn sum<T: std::iter::Sum>(&self, figure: impl Fn(&Book) -> T) -> T {
         self.workers.iter().map(|(shared, _)| figure(&shared.book())).sum()
     }
 
-    /// The books' latencies so far, merged.
+    /// The latencies of the last second or so.
     pub fn latency(&self) -> Times {
-        let latencies: Vec<Times> = self.workers.iter().map(|(shared, _)| shared.book().latency.clone()).collect();
+        let latencies: Vec<Times> = self.workers.iter().map(|(shared, _)| shared.book().recent()).collect();
         Times::merged(latencies.iter())
     }
 
@@ -119,34 +140,53 @@ impl Fleet {
         self.workers.iter().map(|(shared, _)| shared.meter.totals()).sum()
     }
 
-    /// Lets everybody take leave and hands over the books.
-    pub fn finish(self) -> Vec<Book> {
+    /// Lets everybody take leave and hands over what is known.
+    pub fn finish(self) -> Returned {
         self.phase.send_replace(Phase::Leave);
-        let books = self.workers.into_iter().map(|(shared, thread)| {
+        let mut returned = Returned::default();
+        for (shared, thread) in self.workers {
             // A worker's panic would be a bug of ours; what was booked before it still counts.
             let _ = thread.join();
-            let empty = Book::new(std::iter::empty(), Window::default());
-            std::mem::replace(&mut *shared.book(), empty)
-        });
-        books.collect()
+            let empty = Book::new(std::iter::empty(), Window::default(), 0);
+            returned.books.push(std::mem::replace(&mut *shared.book(), empty));
+            returned.tcp = returned.tcp + shared.meter.closed();
+            returned.traffic = returned.traffic + shared.meter.totals();
+            returned.dwells.extend(shared.meter.take_dwells());
+        }
+        returned
     }
 }
 
+/// What a fleet leaves behind.
+#[derive(Debug, Default)]
+pub struct Returned {
+    /// What was delivered.
+    pub books: Vec<Book>,
+    /// What the kernel counted, over the whole life of the connections.
+    pub tcp: Tcp,
+    /// What the sockets' wrappers counted, over the same time.
+    pub traffic: Totals,
+    /// How long what was read had been in the kernel.
+    pub dwells: Vec<Nanos>,
+}
+
 /// A worker's thread: a runtime of its own, the ramp, the ticker, the end.
-fn work<C: Client>(share: Vec<Place>, start: Nanos, shared: &Arc<Shared>, phase: &watch::Receiver<Phase>) {
+fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &watch::Receiver<Phase>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let ticker = tokio::spawn(tick(Arc::clone(shared)));
-        let (mut clients, mut aborts) = (JoinSet::new(), Vec::new());
-        for (client, Place { ramp, mut target, .. }) in share.into_iter().enumerate() {
-            if *phase.borrow() == Phase::Leave {
+        let (mut clients, mut aborts, mut next) = (JoinSet::new(), Vec::new(), now());
+        for (client, Place { ramp, mut target, orders, .. }) in share.into_iter().enumerate() {
+            let may = |phase: &Phase| !matches!(phase, Phase::Gather(clients) if *clients <= ramp);
+            if phase.clone().wait_for(may).await.map_or(true, |phase| *phase == Phase::Leave) {
                 break;
             }
-            sleep_until(start + ramp * 1_000_000_000 / CONNECTS_PER_SECOND).await;
+            next = now().max(next + gap);
+            sleep_until(next).await;
             target.meter = Arc::clone(&shared.meter);
             let (abort, registration) = AbortHandle::new_pair();
             aborts.push(abort);
-            clients.spawn(live::<C>(client, target, Arc::clone(shared), phase.clone(), registration));
+            clients.spawn(live::<C>(client, target, orders, Arc::clone(shared), registration));
         }
         let _ = phase.clone().wait_for(|phase| *phase == Phase::Leave).await;
         ticker.abort();
@@ -157,6 +197,8 @@ fn work<C: Client>(share: Vec<Place>, start: Nanos, shared: &Arc<Shared>, phase:
 
 async fn tick(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(TICK);
+    // One pause is one late tick, not one for each tick that it swallowed.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         let due = ticks.tick().await;
         let late = due.elapsed();
@@ -164,12 +206,12 @@ async fn tick(shared: Arc<Shared>) {
     }
 }
 
-/// One client's life: connect, wait for the start, take what comes, reconnect if the connection is lost, take leave.
+/// One client's life: connect, take what comes, reconnect if the connection is lost, take leave.
 async fn live<C: Client>(
     client: usize,
     target: Target,
+    mut orders: Option<UnboundedReceiver<Order>>,
     shared: Arc<Shared>,
-    mut phase: watch::Receiver<Phase>,
     registration: AbortRegistration,
 ) {
     let mut current: Option<C> = None;
@@ -189,9 +231,8 @@ async fn live<C: Client>(
                 return;
             }
         }
-        let _ = phase.wait_for(|phase| *phase != Phase::Gather).await;
         loop {
-            let Err(failure) = stay(client, &mut current, &shared).await else { return };
+            let Err(failure) = stay(client, &mut current, &mut orders, &shared).await else { return };
             {
                 let mut book = shared.book();
                 book.fail(&failure);
@@ -224,11 +265,23 @@ async fn connect<C: Client>(client: usize, target: &Target, shared: &Shared) -> 
     Ok(connected)
 }
 
-async fn stay<C: Client>(client: usize, current: &mut Option<C>, shared: &Shared) -> Result<(), Failure> {
+async fn stay<C: Client>(
+    client: usize,
+    current: &mut Option<C>,
+    orders: &mut Option<UnboundedReceiver<Order>>,
+    shared: &Shared,
+) -> Result<(), Failure> {
     let Some(connected) = current else { return Ok(()) };
     let mut events: Vec<Event> = Vec::new();
     loop {
-        let result = connected.next(&mut events).await;
+        let result = match orders {
+            None => connected.next(&mut events).await,
+            // A socket's `next` waits at one place only, between frames, so it can be left there.
+            Some(orders) => tokio::select! {
+                result = connected.next(&mut events) => result,
+                Some((draft, answer)) = orders.recv() => connected.publish(draft, answer).await,
+            },
+        };
         if !events.is_empty() {
             shared.book().record(client, &mut events);
         }

@@ -13,6 +13,9 @@
 //! subscriber was owed), `measure/ledger` (at what price). [`settle`] brings the two sides together into an
 //! [`outcome::Outcome`], the only thing that [`judge`] and [`report`] read.
 //!
+//! [`selftest`] says in a minute what the machine may be trusted with. `examples/overhead.rs` and `examples/power.rs`
+//! measure loadgen itself: what its books cost, and which differences its comparisons find.
+//!
 //! The server is known over HTTP and WebSocket alone; its messages are parsed with types of our own.
 
 pub mod cli;
@@ -32,6 +35,7 @@ pub mod press;
 pub mod progress;
 pub mod report;
 pub mod scenario;
+pub mod selftest;
 pub mod settle;
 pub mod sut;
 pub mod trial;

@@ -3,11 +3,14 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use loadgen::cli::{Compare, Exit, Report, Run};
+use loadgen::cli::{self, Compare, Exit, Report, Run};
+use loadgen::selftest::Selftest;
 
 const EXAMPLES: &str = "\
 Examples:
   loadgen compare                                   every transport, one workload, a report in results/
+  loadgen compare --standard                        10 blocks with a twin, and what may be said of the differences
+  loadgen selftest                                  what this machine may be trusted with
   loadgen --mode ws --clients 5000                  one transport, one run
   loadgen -m short-poll -c 200 --interval 250ms -z 30s --url http://127.0.0.1:3000
 
@@ -34,6 +37,10 @@ enum Command {
     Compare(Compare),
     /// Render the reports of a result again, from its JSON alone.
     Report(Report),
+    /// What this machine may be trusted with: a minute of known answers.
+    Selftest(Selftest),
+    /// Print the JSON Schema of comparison.json.
+    Schema,
     /// Run the server, as the `server` binary does.
     Serve {
         #[command(flatten)]
@@ -50,6 +57,8 @@ fn main() -> ExitCode {
         Command::Run(run) => loadgen::block_on(run.run()),
         Command::Compare(compare) => loadgen::block_on(compare.run()),
         Command::Report(report) => report.run(),
+        Command::Selftest(selftest) => loadgen::block_on(selftest.run()),
+        Command::Schema => cli::schema(),
     };
     let exit = result.unwrap_or_else(|error| {
         eprintln!("loadgen: {error:#}");

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use derive_more::Add;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::Transport;
+use crate::client::Lane;
 use crate::measure::audit::Audit;
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
 
 /// One trial's result.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
-    /// The transport.
-    pub mode: Transport,
+    /// The transport, and which way its messages went up.
+    #[serde(flatten)]
+    pub lane: Lane,
     /// How the trial ended.
     pub end: End,
     /// The subscribers' connections.
@@ -29,28 +31,64 @@ pub struct Outcome {
     pub audit: Audit,
     /// Delivery latency from the due time, in the window; one that never came counts at the end of the drain.
     pub latency: Times,
+    /// The same in parts: of the messages due in each second of the window.
+    pub intervals: Vec<Times>,
+    /// From the due time of a message to its last subscriber.
+    pub last: Times,
+    /// Of up to 64 subscribers, spread over the order in which they connected, each by itself.
+    pub followed: Vec<Followed>,
     /// Poll requests from their tick to the whole answer, in the window.
     pub polls: Times,
     /// Connects, to the confirmed cursor.
     pub connects: Times,
     /// Lateness of loadgen's own tickers, in the window.
     pub lateness: Times,
+    /// How long what those 64 read had been in the kernel of this machine, in the window.
+    pub dwell: Times,
+    /// By how many percent the medians of both halves of the window differ; with at least 100 messages.
+    pub drift_percent: Option<f64>,
     /// For a transport that polls: the largest distance of the waits' distribution from U(0, interval).
     pub wait_ks: Option<f64>,
     /// Deliveries in each second of the window, by their arrival.
     pub series: Vec<u64>,
     /// What it cost.
     pub ledger: Ledger,
-    /// How many cores loadgen's clients had.
-    pub loadgen_cores: u64,
+    /// What theory needs of the schedule as it was kept.
+    pub realised: Realised,
     /// Failures by kind.
     pub failures: BTreeMap<String, Failures>,
-    /// Samples below zero: there must be none.
-    pub negative: u64,
+    /// Samples below zero or above an hour: there must be none.
+    pub impossible: u64,
+    /// By how much the audit's books do not balance: owed = delivered + missing + told, summed over all subscribers.
+    pub unbalanced: u64,
+}
+
+/// One subscriber by itself.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct Followed {
+    /// How many deliveries.
+    pub count: u64,
+    /// Their median latency, in microseconds.
+    pub p50_us: u32,
+    /// Their 99th percentile.
+    pub p99_us: u32,
+}
+
+/// What theory needs of the schedule as it was kept.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Realised {
+    /// Of messages that polls brought: the publish path and the request that brought it, without the wait between.
+    pub base: Times,
+    /// Polls due in the window.
+    pub polls: u64,
+    /// Those of them that found nothing, by the schedule and the phases.
+    pub empties: u64,
+    /// The sum over acked messages due in the window of the digits of their seq.
+    pub seq_digits: u64,
 }
 
 /// Failures of one kind.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Failures {
     /// How many.
     pub count: u64,
@@ -69,7 +107,7 @@ impl Failures {
 }
 
 /// How a trial ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum End {
     /// As planned.
@@ -81,7 +119,7 @@ pub enum End {
 }
 
 /// The subscribers' connections.
-#[derive(Debug, Clone, Copy, Default, Add, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Add, Serialize, Deserialize, JsonSchema)]
 pub struct Connections {
     /// As many as were to be.
     pub wanted: usize,
@@ -92,7 +130,7 @@ pub struct Connections {
 }
 
 /// The publishers' side.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Publishing {
     /// Messages due within the window.
     pub scheduled: u64,
@@ -106,6 +144,10 @@ pub struct Publishing {
     pub failed: u64,
     /// Sent without an answer, over the whole trial: they may have been stored.
     pub indeterminate: u64,
+    /// All that were sent, over the whole trial.
+    pub all: u64,
+    /// Bytes that the publishers' own connections sent for them, over the whole trial.
+    pub bytes_out: u64,
     /// From due to sent, of messages due within the window.
     pub lag: Times,
     /// The part of it in which a connection was free: loadgen's own lateness.
@@ -126,6 +168,14 @@ impl Outcome {
         self.delivered += other.delivered;
         self.audit = self.audit + other.audit;
         self.latency.add(&other.latency);
+        self.intervals.iter_mut().zip(&other.intervals).for_each(|(sum, times)| sum.add(times));
+        self.last.add(&other.last);
+        self.followed.extend(&other.followed);
+        self.dwell.add(&other.dwell);
+        self.realised.base.add(&other.realised.base);
+        self.realised.polls += other.realised.polls;
+        self.realised.empties += other.realised.empties;
+        self.realised.seq_digits += other.realised.seq_digits;
         self.polls.add(&other.polls);
         self.connects.add(&other.connects);
         self.lateness.add(&other.lateness);
@@ -133,7 +183,8 @@ impl Outcome {
         self.wait_ks = self.wait_ks.zip(other.wait_ks).map(|(a, b)| a.max(b));
         self.series.iter_mut().zip(&other.series).for_each(|(sum, n)| *sum += n);
         self.ledger.add(&other.ledger);
-        self.negative += other.negative;
+        self.impossible += other.impossible;
+        self.unbalanced += other.unbalanced;
         for (kind, failures) in &other.failures {
             self.failures.entry(kind.clone()).or_default().add(failures.count, || failures.example.clone());
         }
@@ -160,8 +211,45 @@ impl Publishing {
         self.acked += other.acked;
         self.failed += other.failed;
         self.indeterminate += other.indeterminate;
+        self.all += other.all;
+        self.bytes_out += other.bytes_out;
         self.lag.add(&other.lag);
         self.own_lag.add(&other.own_lag);
         self.acks.add(&other.acks);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::client::Transport;
+
+    /// An outcome in which nothing has happened.
+    pub(crate) fn empty(mode: Transport) -> Outcome {
+        Outcome {
+            lane: mode.into(),
+            end: End::Completed,
+            connections: Connections::default(),
+            publishing: Publishing::default(),
+            owed: 0,
+            delivered: 0,
+            audit: Audit::default(),
+            latency: Times::default(),
+            intervals: Vec::new(),
+            last: Times::default(),
+            followed: Vec::new(),
+            polls: Times::default(),
+            connects: Times::default(),
+            lateness: Times::default(),
+            dwell: Times::default(),
+            drift_percent: None,
+            wait_ks: None,
+            series: Vec::new(),
+            ledger: Ledger::default(),
+            realised: Realised::default(),
+            failures: BTreeMap::new(),
+            impossible: 0,
+            unbalanced: 0,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Publishing on schedule, the same way for every transport: a thread that keeps the time, and keep-alive connections
 //! of which a free one takes the next due message.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -8,10 +9,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::client::{Cursor, Failure, Http, Target};
 use crate::clock::{Nanos, now};
+use crate::fleet::Order;
 use crate::payload::Stamp;
 use crate::scenario::room_name;
 
@@ -40,6 +43,8 @@ pub struct Pressed {
     pub sent: u64,
     /// How many the pacer handed over, from the first on.
     pub paced: u64,
+    /// Bytes sent over the publishers' own connections.
+    pub bytes_out: u64,
 }
 
 /// How to publish.
@@ -48,6 +53,8 @@ pub struct Assignment {
     pub target: Target,
     /// Over so many connections.
     pub publishers: usize,
+    /// Or over a subscriber's own connection, by room, where there is one.
+    pub orders: HashMap<u32, UnboundedSender<Order>>,
     /// The trial's tag, for the names of its rooms.
     pub tag: String,
     /// Bytes of text.
@@ -57,7 +64,8 @@ pub struct Assignment {
 /// The publishers at work.
 pub struct Press {
     desk: Arc<Desk>,
-    threads: [JoinHandle<()>; 2],
+    queue: Option<UnboundedSender<Stamp>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What the publishers share.
@@ -72,8 +80,8 @@ struct Desk {
 }
 
 impl Press {
-    /// Starts the clock of a schedule, and connects the publishers.
-    pub fn start(assignment: Assignment, schedule: impl Iterator<Item = Stamp> + Send + 'static) -> Result<Self> {
+    /// Connects the publishers: before the clients, who might leave them no port.
+    pub fn start(assignment: Assignment) -> Result<Self> {
         let (sender, receiver) = unbounded_channel();
         let desk = Arc::new(Desk {
             assignment,
@@ -83,11 +91,18 @@ impl Press {
             paced: AtomicU64::default(),
             stop: AtomicBool::default(),
         });
-        let [pacing, publishing] = [Arc::clone(&desk), Arc::clone(&desk)];
-        let thread = |name: &str| std::thread::Builder::new().name(name.into());
-        let pacer = thread("pacer").spawn(move || pacing.pace(schedule, &sender))?;
-        let publishers = thread("publishers").spawn(move || publishing.publish_all())?;
-        Ok(Self { desk, threads: [pacer, publishers] })
+        let publishing = Arc::clone(&desk);
+        let thread = std::thread::Builder::new().name("publishers".into());
+        let publishers = thread.spawn(move || publishing.publish_all())?;
+        Ok(Self { desk, queue: Some(sender), threads: vec![publishers] })
+    }
+
+    /// Starts the clock of a schedule.
+    pub fn begin(&mut self, schedule: impl Iterator<Item = Stamp> + Send + 'static) -> Result<()> {
+        let Some(queue) = self.queue.take() else { return Ok(()) };
+        let (desk, thread) = (Arc::clone(&self.desk), std::thread::Builder::new().name("pacer".into()));
+        self.threads.push(thread.spawn(move || desk.pace(schedule, &queue))?);
+        Ok(())
     }
 
     /// The sum over all messages of what their rooms weigh; `None` if one was not acked, so that nobody knows.
@@ -114,7 +129,8 @@ impl Press {
             let _ = thread.join();
         }
         let publications = std::mem::take(&mut *self.desk.done.lock().unwrap_or_else(PoisonError::into_inner));
-        Pressed { publications, sent: self.desk.sent.load(Relaxed), paced: self.desk.paced.load(Relaxed) }
+        let bytes_out = self.desk.assignment.target.meter.totals().bytes_out;
+        Pressed { publications, sent: self.desk.sent.load(Relaxed), paced: self.desk.paced.load(Relaxed), bytes_out }
     }
 }
 
@@ -157,9 +173,10 @@ impl Desk {
             let Some(stamp) = self.queue.lock().await.recv().await else { return };
             self.sent.fetch_add(1, Relaxed);
             let sent = now();
-            let acked = match &mut http {
-                Ok(http) => self.publish(http, stamp).await,
-                Err(failure) => Err(failure.clone()),
+            let acked = match (self.assignment.orders.get(&stamp.room), &mut http) {
+                (Some(subscriber), _) => self.order(subscriber, stamp).await,
+                (None, Ok(http)) => self.publish(http, stamp).await,
+                (None, Err(failure)) => Err(failure.clone()),
             };
             if matches!(acked, Err(Failure::Io(_))) {
                 http = Http::connect(target, "").await;
@@ -171,10 +188,19 @@ impl Desk {
     }
 
     async fn publish(&self, http: &mut Http, stamp: Stamp) -> Result<(Cursor, Nanos), Failure> {
-        let Assignment { tag, payload, .. } = &self.assignment;
-        // The text is ASCII without anything that JSON escapes.
-        let draft = format!(r#"{{"from":"loadgen","text":"{}"}}"#, stamp.to_text(*payload));
-        let path = format!("/messages?room={}", room_name(tag, stamp.room));
-        http.publish(&path, draft).await.map(|cursor| (cursor, now()))
+        let path = format!("/messages?room={}", room_name(&self.assignment.tag, stamp.room));
+        http.publish(&path, self.draft(stamp)).await.map(|cursor| (cursor, now()))
+    }
+
+    async fn order(&self, subscriber: &UnboundedSender<Order>, stamp: Stamp) -> Result<(Cursor, Nanos), Failure> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || Failure::Io("the subscriber that publishes has lost its connection".into());
+        subscriber.send((self.draft(stamp), answer)).map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// The text is ASCII without anything that JSON escapes.
+    fn draft(&self, stamp: Stamp) -> String {
+        format!(r#"{{"from":"loadgen","text":"{}"}}"#, stamp.to_text(self.assignment.payload))
     }
 }

@@ -1,9 +1,11 @@
 //! Reports: rendered from a comparison alone, each kind in its file.
 
 pub mod chart;
+pub mod evidence;
 pub mod html;
 pub mod markdown;
 pub mod notes;
+pub mod raw;
 pub mod summary;
 pub mod table;
 
@@ -22,5 +24,7 @@ pub fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
     };
     save("comparison.md", markdown::render(comparison))?;
     save("comparison.html", html::render(comparison)?)?;
+    save("latency.hlog", raw::hlog(comparison)?)?;
+    save("seconds.csv", raw::csv(comparison))?;
     chart::all(comparison).into_iter().try_for_each(|(name, svg)| save(&format!("{name}.svg"), svg))
 }

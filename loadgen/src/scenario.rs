@@ -5,13 +5,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::Headers;
+use crate::client::{Cadence, Headers};
 use crate::payload;
 
 /// The load of a trial. `--rate` is per second *and room*.
-#[derive(Args, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[derive(Args, Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
 #[command(next_help_heading = "Load")]
 pub struct Scenario {
     /// Simulated clients, each with a connection of its own.
@@ -32,24 +33,34 @@ pub struct Scenario {
     /// How often a short poll asks.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive_time, allow_hyphen_values = true)]
     #[serde(rename = "interval_seconds", with = "seconds")]
+    #[schemars(with = "f64")]
     pub interval: Duration,
     /// How long a long poll waits at the server.
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = hold, allow_hyphen_values = true)]
     #[serde(rename = "hold_seconds", with = "seconds")]
+    #[schemars(with = "f64")]
     pub hold: Duration,
     /// The request headers of a client: a browser's with a 200-byte cookie, or only what is needed.
     #[arg(long, value_enum, default_value_t = Headers::Browser)]
     pub headers: Headers,
+    /// A new connection for each request of a poll.
+    #[arg(long = "no-keep-alive", action = clap::ArgAction::SetFalse)]
+    pub keep_alive: bool,
+    /// Let all clients poll at the same moments, as none should: to see that it is noticed.
+    #[arg(long, hide = true)]
+    pub in_phase: bool,
     /// Connections that publish, whatever the transport.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one, allow_hyphen_values = true)]
     pub publishers: usize,
     /// Load before the measuring window [default: the longer of 3s and 5 intervals].
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     #[serde(rename = "warmup_seconds", with = "optional_seconds")]
+    #[schemars(with = "Option<f64>")]
     pub warmup: Option<Duration>,
     /// Length of the measuring window [default: 12s, or 5s in each block of a comparison].
     #[arg(short = 'z', long, value_name = "TIME", value_parser = positive_time, allow_hyphen_values = true)]
     #[serde(rename = "duration_seconds", with = "optional_seconds")]
+    #[schemars(with = "Option<f64>")]
     pub duration: Option<Duration>,
     /// Seed of the publishing schedule: the same seed publishes the same messages at the same times.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -73,6 +84,11 @@ impl Scenario {
     /// The room of a client.
     pub fn room_of(&self, client: usize) -> u32 {
         u32::try_from(client / self.room_size()).expect("clients are fewer than descriptors")
+    }
+
+    /// When a client polls.
+    pub fn cadence(&self, client: usize) -> Cadence {
+        Cadence::nth(if self.in_phase { 0 } else { client }, self.interval)
     }
 
     /// How many clients share a room.
@@ -114,11 +130,12 @@ impl fmt::Display for Scenario {
         write!(
             f,
             "{} clients in {rooms}, {messages} of {} bytes per second and room ({deliveries:.0} deliveries/s), \
-             short polls every {}, long polls held for {}, measured for {}",
+             short polls every {}, long polls held for {}{}, measured for {}",
             self.clients,
             self.payload,
             time(self.interval),
             time(self.hold),
+            if self.keep_alive { "" } else { ", a new connection for each poll" },
             time(self.duration()),
         )
     }
@@ -130,7 +147,7 @@ pub fn room_name(tag: &str, room: u32) -> String {
 }
 
 /// How many clients share a room.
-#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomSize {
     /// Everybody.
@@ -148,7 +165,7 @@ impl FromStr for RoomSize {
 }
 
 /// How publishes are spread in time.
-#[derive(ValueEnum, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
     /// Independent of each other, as people are.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::client::{Cursor, Failure, Transport};
+use crate::client::{Cursor, Failure, Lane, Transport};
 use crate::clock::{Nanos, nanos};
 use crate::judge::theory::ks_uniform;
+use crate::measure::audit::Audit;
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
-use crate::measure::recorder::Book;
-use crate::outcome::{Connections, End, Failures, Outcome, Publishing};
+use crate::measure::recorder::{Book, Subscriber, slices_per_second};
+use crate::outcome::{Connections, End, Failures, Followed, Outcome, Publishing, Realised};
 use crate::pacer::Pacer;
 use crate::payload::Stamp;
 use crate::press::{Pressed, Publication};
@@ -18,6 +19,9 @@ use crate::scenario::Scenario;
 
 /// Beyond its interval, a poll may take so long before what it should have brought is missing.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Fewer messages say nothing about whether a trial was steady.
+const STEADY_MESSAGES: u64 = 100;
 
 /// All that a trial leaves behind.
 pub struct Evidence {
@@ -33,10 +37,10 @@ pub struct Evidence {
     pub press: Pressed,
     /// What was delivered.
     pub books: Vec<Book>,
+    /// How long what the stamped clients read had been in the kernel.
+    pub dwells: Vec<Nanos>,
     /// What it cost.
     pub ledger: Ledger,
-    /// How many cores loadgen had.
-    pub loadgen_cores: u64,
 }
 
 /// What was accepted in one incarnation of a room's log.
@@ -45,6 +49,8 @@ struct RoomLog {
     head: u64,
     /// seq -> due time.
     due: HashMap<u64, Nanos>,
+    /// Seqs that somebody has seen and nobody acked: publishes without an answer.
+    unacked: Vec<u64>,
 }
 
 /// What one room owed its subscribers.
@@ -56,41 +62,72 @@ struct RoomBooks {
     scheduled: Vec<Nanos>,
     /// Of those, the ones that no ack came for.
     unaccepted: Vec<Nanos>,
+    /// When messages were acked.
+    acked: Vec<Nanos>,
+}
+
+/// Sums over all subscribers.
+#[derive(Default)]
+struct Charged {
+    /// Deliveries owed, of messages due within the window.
+    owed: u64,
+    /// Those that never came.
+    undelivered: u64,
+    /// Deliveries that the accounts know of: came as acked, missing, or told.
+    accounted: u64,
+    /// Due times of messages that somebody did not get.
+    incomplete: HashSet<Nanos>,
 }
 
 /// Draws up the account.
-pub fn settle(mode: Transport, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
+pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
     let schedule = schedule(scenario, &evidence.window);
     let rooms = rooms(scenario, &evidence, &schedule);
-    // Not yet missing is what may still be waiting for the next poll when the trial ends early.
-    let overdue = evidence.deadline.saturating_sub(nanos(scenario.interval + GRACE));
-    let charged =
-        evidence.books.iter_mut().map(|book| charge(book, &rooms, &evidence.window, overdue, evidence.deadline));
-    let (owed, undelivered) = charged.fold((0, 0), |(owed, missing), book| (owed + book.0, missing + book.1));
-    let books = &evidence.books;
+    let unexpected = unexpected(&evidence);
+    let mut charged = Charged::default();
+    let mut books = std::mem::take(&mut evidence.books);
+    books.iter_mut().for_each(|book| charge(book, &rooms, scenario, &evidence, &mut charged));
+    let mut audit: Audit = books.iter().map(|book| book.audit).sum();
+    audit.unexpected += unexpected;
+    audit.received -= unexpected;
     let merged = |times: fn(&Book) -> &Times| Times::merged(books.iter().map(times));
+    let slices: Vec<Times> = (0..books.iter().map(|book| book.slices.len()).max().unwrap_or(0))
+        .map(|i| Times::merged(books.iter().filter_map(|book| book.slices.get(i))))
+        .collect();
     let seconds = scenario.duration().as_secs_f64().ceil() as usize;
+    let publishing = publishing(&evidence, &schedule);
+    let mut dwell = Times::default();
+    evidence.dwells.iter().for_each(|&time| dwell.record(time));
     Outcome {
-        mode,
+        lane,
         connections: Connections {
             wanted: scenario.clients,
             connected: evidence.connected,
             lost: books.iter().map(|book| book.disconnects).sum(),
         },
-        publishing: publishing(&evidence, &schedule),
-        owed,
-        delivered: owed - undelivered,
-        audit: books.iter().map(|book| book.audit).sum(),
-        latency: merged(|book| &book.latency),
+        owed: charged.owed,
+        delivered: charged.owed - charged.undelivered,
+        audit,
+        latency: Times::merged(slices.iter()),
+        intervals: slices
+            .chunks(slices_per_second(&evidence.window) as usize)
+            .map(|part| Times::merged(part.iter()))
+            .collect(),
+        last: last(&books, &evidence, &charged),
+        followed: books.iter().flat_map(|book| &book.subscribers).filter_map(followed).collect(),
         polls: merged(|book| &book.polls),
         connects: merged(|book| &book.connects),
         lateness: merged(|book| &book.lateness),
-        wait_ks: wait_ks(scenario, &evidence),
-        loadgen_cores: evidence.loadgen_cores,
-        negative: books.iter().map(|book| book.negative).sum(),
-        failures: failures(&evidence),
+        dwell,
+        drift_percent: drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
+        wait_ks: wait_ks(scenario, &evidence, &books),
+        realised: realised(lane, scenario, &evidence, &books, &rooms),
+        impossible: books.iter().map(|book| book.impossible).sum(),
+        unbalanced: audit.came().abs_diff(charged.accounted),
+        failures: failures(&evidence, &books),
         series: (0..seconds).map(|i| books.iter().filter_map(|book| book.series.get(i)).sum()).collect(),
         ledger: evidence.ledger,
+        publishing,
         end: evidence.end,
     }
 }
@@ -105,7 +142,8 @@ fn schedule(scenario: &Scenario, window: &Range<Nanos>) -> Vec<Stamp> {
 fn publishing(evidence: &Evidence, schedule: &[Stamp]) -> Publishing {
     let Evidence { window, press, .. } = evidence;
     let paced = schedule.iter().filter(|stamp| u64::from(stamp.number) < press.paced).count() as u64;
-    let mut sums = Publishing { scheduled: schedule.len() as u64, paced, ..Publishing::default() };
+    let (all, bytes_out) = (press.sent, press.bytes_out);
+    let mut sums = Publishing { scheduled: schedule.len() as u64, paced, all, bytes_out, ..Publishing::default() };
     for Publication { stamp, sent, free, acked } in &press.publications {
         match acked {
             Ok((_, at)) if window.contains(&stamp.due) => {
@@ -131,10 +169,12 @@ fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[Stamp]) -> Vec<Ro
     let mut rooms: Vec<RoomBooks> = (0..scenario.rooms()).map(|_| RoomBooks::default()).collect();
     let mut accepted = HashSet::new();
     for Publication { stamp, acked, .. } in &evidence.press.publications {
-        if let Ok((Cursor { epoch, seq }, _)) = acked {
-            let log = rooms[stamp.room as usize].logs.entry(epoch.clone()).or_default();
+        if let Ok((Cursor { epoch, seq }, at)) = acked {
+            let room = &mut rooms[stamp.room as usize];
+            let log = room.logs.entry(epoch.clone()).or_default();
             log.head = log.head.max(*seq);
             log.due.insert(*seq, stamp.due);
+            room.acked.push(*at);
             accepted.insert(stamp.number);
         }
     }
@@ -143,57 +183,165 @@ fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[Stamp]) -> Vec<Ro
         room.scheduled.push(stamp.due);
         room.unaccepted.extend((!accepted.contains(&stamp.number)).then_some(stamp.due));
     }
+    for seen in evidence.books.iter().flat_map(|book| &book.logs).flatten() {
+        let log = rooms[seen.room as usize].logs.entry(seen.epoch.clone()).or_default();
+        let seqs = seen.first..seen.first + seen.messages.len() as u64;
+        log.unacked.extend(seqs.filter(|seq| !log.due.contains_key(seq)));
+    }
+    for log in rooms.iter_mut().flat_map(|room| room.logs.values_mut()) {
+        log.unacked.sort_unstable();
+        log.unacked.dedup();
+    }
     rooms
 }
 
+/// Deliveries of messages that must not arrive: refused, never sent, or acked in another place than they came in.
+fn unexpected(evidence: &Evidence) -> u64 {
+    let publications: HashMap<u32, &Publication> =
+        evidence.press.publications.iter().map(|publication| (publication.stamp.number, publication)).collect();
+    let mut count = 0;
+    for log in evidence.books.iter().flat_map(|book| &book.logs).flatten() {
+        for (seq, message) in (log.first..).zip(&log.messages).filter(|(_, message)| message.number != u32::MAX) {
+            let is_expected = match publications.get(&message.number).map(|publication| &publication.acked) {
+                Some(Ok((cursor, _))) => cursor.seq == seq && cursor.epoch == log.epoch,
+                Some(Err(Failure::Refused(..))) => false,
+                Some(Err(_)) => true,
+                None => u64::from(message.number) < evidence.press.paced,
+            };
+            count += if is_expected { 0 } else { u64::from(message.came) };
+        }
+    }
+    count
+}
+
 /// Charges a book with what its subscribers were owed: what never came, whoever is to blame, is a sample at the
-/// deadline. Returns how many deliveries of messages due within the window were owed, and how many never came.
-fn charge(book: &mut Book, rooms: &[RoomBooks], window: &Range<Nanos>, overdue: Nanos, deadline: Nanos) -> (u64, u64) {
-    let (mut owed, mut undelivered) = (0, 0);
+/// deadline.
+fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &Evidence, charged: &mut Charged) {
+    let Evidence { window, deadline, .. } = evidence;
+    // Not yet missing is what may still be waiting for the next poll when the trial ends early.
+    let overdue = deadline.saturating_sub(nanos(scenario.interval + GRACE));
+    let mut missed = Vec::new();
     for subscriber in book.subscribers.iter().filter(|subscriber| !subscriber.accounts.is_empty()) {
         let room = &rooms[subscriber.room as usize];
-        owed += room.scheduled.len() as u64;
+        charged.owed += room.scheduled.len() as u64;
         let mut missing = room.unaccepted.clone();
-        for (epoch, RoomLog { head, due }) in &room.logs {
-            book.audit.owed += due.len() as u64;
-            match subscriber.accounts.iter().find(|(seen, _)| seen == epoch) {
-                Some((_, account)) => {
-                    // A seq that nobody acked is a publish without an answer: it may be missing.
-                    let silent = missing.len();
-                    missing.extend(account.missing(*head).filter_map(|seq| due.get(&seq)));
-                    book.audit.lost += missing[silent..].iter().filter(|due| **due <= overdue).count() as u64;
-                    missing.extend(account.told().filter_map(|seq| due.get(&seq)));
-                }
+        for (epoch, RoomLog { head, due, unacked }) in &room.logs {
+            let Some((_, account)) = subscriber.accounts.iter().find(|(seen, _)| seen == epoch) else {
                 // It was told that this log is gone before it had seen anything of it.
-                None => missing.extend(due.values()),
-            }
+                book.audit.owed += due.len() as u64;
+                missing.extend(due.values());
+                continue;
+            };
+            let owed = due.len() - due.keys().filter(|seq| !account.is_owed(**seq)).count();
+            book.audit.owed += owed as u64;
+            // A seq that nobody acked is a publish without an answer: it may be missing.
+            let silent = missing.len();
+            missing.extend(account.missing(*head).filter_map(|seq| due.get(&seq)));
+            book.audit.lost += missing[silent..].iter().filter(|due| **due <= overdue).count() as u64;
+            missing.extend(account.told().filter_map(|seq| due.get(&seq)));
+            let unasked = unacked.iter().filter(|seq| account.has(**seq)).count();
+            charged.accounted += (owed + unasked + silent - missing.len()) as u64;
         }
         for due in missing.into_iter().filter(|due| window.contains(due)) {
+            charged.incomplete.insert(due);
             if due <= overdue {
-                undelivered += 1;
-                book.latency.record(deadline - due);
+                charged.undelivered += 1;
+                missed.push(due);
             } else {
-                owed -= 1;
+                charged.owed -= 1;
             }
         }
     }
-    (owed, undelivered)
+    missed.into_iter().for_each(|due| book.miss(due, *deadline));
+}
+
+/// From due to the last subscriber, of every message acked and due within the window.
+fn last(books: &[Book], evidence: &Evidence, charged: &Charged) -> Times {
+    let mut latest: HashMap<u32, Nanos> = HashMap::new();
+    for message in books.iter().flat_map(|book| &book.logs).flatten().flat_map(|log| &log.messages) {
+        let last = latest.entry(message.number).or_default();
+        *last = message.last.max(*last);
+    }
+    let mut times = Times::default();
+    for Publication { stamp, acked, .. } in &evidence.press.publications {
+        if acked.is_ok() && evidence.window.contains(&stamp.due) {
+            let never = charged.incomplete.contains(&stamp.due);
+            let last = if never { Some(&evidence.deadline) } else { latest.get(&stamp.number) };
+            last.into_iter().for_each(|last| times.record(last.saturating_sub(stamp.due)));
+        }
+    }
+    times
+}
+
+fn followed(subscriber: &Subscriber) -> Option<Followed> {
+    let mut samples = subscriber.samples.clone().filter(|samples| !samples.is_empty())?;
+    samples.sort_unstable();
+    let at = |share: f64| samples[((samples.len() as f64 * share) as usize).min(samples.len() - 1)];
+    Some(Followed { count: samples.len() as u64, p50_us: at(0.5), p99_us: at(0.99) })
+}
+
+/// By how many percent the medians of the halves of a window differ. A stall of the server is no drift: it lifts the
+/// median of its half, but not the median of the medians of that half's slices; so the smaller of both differences.
+fn drift(slices: &[Times]) -> Option<f64> {
+    let half = slices.len() / 2;
+    let middle = |times: &Times| Some(times.quantile(0.5)?.as_secs_f64());
+    let whole = |part: &[Times]| middle(&Times::merged(part.iter()));
+    let typical = |part: &[Times]| {
+        let mut medians: Vec<f64> = part.iter().filter_map(middle).collect();
+        medians.sort_unstable_by(f64::total_cmp);
+        medians.get(medians.len().saturating_sub(1) / 2).copied()
+    };
+    let apart = |a: f64, b: f64| 100.0 * (a.max(b) / a.min(b).max(1e-6) - 1.0);
+    let (first, second) = (&slices[..half], &slices[slices.len() - half..]);
+    Some(apart(whole(first)?, whole(second)?).min(apart(typical(first)?, typical(second)?)))
+}
+
+fn acks(evidence: &Evidence) -> HashMap<u32, (Nanos, Nanos)> {
+    let publications = evidence.press.publications.iter();
+    publications.filter_map(|done| Some((done.stamp.number, (done.stamp.due, done.acked.as_ref().ok()?.1)))).collect()
 }
 
 /// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
-fn wait_ks(scenario: &Scenario, evidence: &Evidence) -> Option<f64> {
-    let acked =
-        evidence.press.publications.iter().filter_map(|done| Some((done.stamp.number, done.acked.as_ref().ok()?.1)));
-    let acked: HashMap<u32, Nanos> = acked.collect();
-    let waits = evidence.books.iter().flat_map(|book| &book.waits);
+fn wait_ks(scenario: &Scenario, evidence: &Evidence, books: &[Book]) -> Option<f64> {
+    let acks = acks(evidence);
+    let waits = books.iter().flat_map(|book| &book.waits);
     let mut waits: Vec<f64> =
-        waits.filter_map(|(number, asked)| Some(*asked as f64 - *acked.get(number)? as f64)).collect();
+        waits.filter_map(|wait| Some(wait.asked as f64 - acks.get(&wait.number)?.1 as f64)).collect();
     ks_uniform(&mut waits, nanos(scenario.interval) as f64)
 }
 
-fn failures(evidence: &Evidence) -> BTreeMap<String, Failures> {
+fn realised(lane: Lane, scenario: &Scenario, evidence: &Evidence, books: &[Book], rooms: &[RoomBooks]) -> Realised {
+    let window = &evidence.window;
+    let mut realised = Realised::default();
+    let acked = evidence.press.publications.iter().filter(|done| window.contains(&done.stamp.due));
+    let seqs = acked.filter_map(|done| done.acked.as_ref().ok()).map(|(cursor, _)| cursor.seq);
+    realised.seq_digits = seqs.map(|seq| seq.max(1).ilog10() as u64 + 1).sum();
+    if lane.mode != Transport::ShortPoll {
+        return realised;
+    }
+    let acks = acks(evidence);
+    for wait in books.iter().flat_map(|book| &book.waits) {
+        if let Some((due, acked)) = acks.get(&wait.number) {
+            realised.base.record((acked - due) + (wait.received - wait.asked));
+        }
+    }
+    for client in 0..scenario.clients {
+        let (cadence, room) = (scenario.cadence(client), &rooms[scenario.room_of(client) as usize]);
+        let ticks = |time: Nanos| cadence.tick_after(time) / nanos(scenario.interval);
+        let due = ticks(window.end.saturating_sub(1)) - ticks(window.start.saturating_sub(1));
+        let mut found: Vec<Nanos> = room.acked.iter().map(|&at| cadence.tick_after(at)).collect();
+        found.retain(|tick| window.contains(tick));
+        found.sort_unstable();
+        found.dedup();
+        realised.polls += due;
+        realised.empties += due.saturating_sub(found.len() as u64);
+    }
+    realised
+}
+
+fn failures(evidence: &Evidence, books: &[Book]) -> BTreeMap<String, Failures> {
     let mut all: BTreeMap<String, Failures> = BTreeMap::new();
-    for (kind, failures) in evidence.books.iter().flat_map(|book| &book.failures) {
+    for (kind, failures) in books.iter().flat_map(|book| &book.failures) {
         all.entry(kind.clone()).or_default().add(failures.count, || failures.example.clone());
     }
     for failure in evidence.press.publications.iter().filter_map(|done| done.acked.as_ref().err()) {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use reqwest::Url;
 use serde::Deserialize;
 
+use crate::client::Transport;
 use crate::cores;
 use crate::measure::ledger::pss;
 use crate::scenario::Scenario;
@@ -35,12 +36,16 @@ pub struct Sut {
 
 impl Sut {
     /// Starts `loadgen serve` on a free port and on these cores.
-    pub fn start(server_cores: &[usize], scenario: &Scenario) -> Result<Self> {
+    pub fn start(server_cores: &[usize], scenario: &Scenario, mode: Transport, flags: &[String]) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
         let mut command = Command::new(program);
         command.args(["serve", "--port", "0", "--print-addr", "--exit-with-stdin"]);
         command.arg("--max-rooms").arg(scenario.rooms().max(1000).to_string());
         command.arg("--max-connections").arg((scenario.clients + scenario.publishers + SPARE_CONNECTIONS).to_string());
+        if mode == Transport::WsStock {
+            command.arg("--stock");
+        }
+        command.args(flags);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // A group of its own: Ctrl-C is for loadgen, which then ends its server in good order.
         command.process_group(0);

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::client::{Cadence, Headers, Target, Transport};
-use crate::clock::{Nanos, nanos, now, sleep_until};
+use crate::client::{Headers, Lane, Publish, Target};
+use crate::clock::{Nanos, Window, nanos, now, sleep_until};
 use crate::cores::Cores;
-use crate::fleet::Fleet;
-use crate::measure::ledger::{Ledger, Reading};
-use crate::measure::recorder::Window;
+use crate::fleet::{Fleet, Returned};
+use crate::measure::ledger::{Ledger, Memory, Reading, peak};
 use crate::outcome::{End, Outcome};
 use crate::pacer::Pacer;
 use crate::press::{Assignment, Press};
@@ -22,8 +21,10 @@ use crate::sut::Sut;
 
 /// Between looks at the state of things.
 const LOOK: Duration = Duration::from_millis(10);
-/// From connected to the memory reading: allocators and handshakes come to rest.
-const REST: Duration = Duration::from_millis(500);
+/// From connected to a reading of memory: allocators and handshakes come to rest.
+const REST: Duration = Duration::from_millis(200);
+/// So many subscribers, spread over the order of connecting, read with the kernel's arrival stamps.
+const STAMPED: usize = 64;
 /// The whole fleet has lost its connections for so long: there is nothing to measure any more.
 const DESERTED: Duration = Duration::from_secs(3);
 /// After an interruption, what was published may still arrive for so long.
@@ -40,21 +41,20 @@ pub struct Setting<'a> {
 }
 
 /// Runs one trial against a server. An error means that it could not begin; whatever happens later is in the outcome.
-pub async fn run(mode: Transport, setting: &Setting<'_>, sut: &mut Sut) -> Result<Outcome> {
-    let mut trial = Trial::start(mode, setting, sut)?;
+pub async fn run(lane: Lane, setting: &Setting<'_>, sut: &mut Sut) -> Result<Outcome> {
+    let mut trial = Trial::start(lane, setting, sut)?;
     let ended = trial.course().await;
     Ok(trial.finish(ended.err().unwrap_or(End::Completed)).await)
 }
 
 struct Trial<'a> {
-    mode: Transport,
+    lane: Lane,
     scenario: &'a Scenario,
     setting: &'a Setting<'a>,
     sut: &'a mut Sut,
-    tag: String,
     window: Window,
     fleet: Fleet,
-    press: Option<Press>,
+    press: Press,
     begun: Option<Reading>,
     ledger: Ledger,
     connected: usize,
@@ -62,32 +62,30 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    fn start(mode: Transport, setting: &'a Setting<'a>, sut: &'a mut Sut) -> Result<Self> {
+    fn start(lane: Lane, setting: &'a Setting<'a>, sut: &'a mut Sut) -> Result<Self> {
         let (scenario, workers) = (setting.scenario, setting.cores.loadgen.len());
         // Another one for every trial: a server that has been running may know the rooms of an earlier one.
         let tag: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
         let client = |n| {
             let room = scenario.room_of(n);
-            (room, target(scenario, sut, room_name(&tag, room), Cadence::nth(n, scenario.interval)))
+            let stamped = is_stamped(n, scenario.clients);
+            (room, Target { stamped, ..target(scenario, sut, room_name(&tag, room), n) })
         };
         let window = Window::default();
-        let ledger = Ledger { server_pss_empty: sut.memory(), ..Ledger::default() };
-        let fleet = Fleet::start(mode, (0..scenario.clients).map(client).collect(), workers, &window)?;
-        let (press, begun, deserted_since) = (None, None, None);
-        Ok(Self {
-            mode,
-            scenario,
-            setting,
-            sut,
-            tag,
-            window,
-            fleet,
-            press,
-            begun,
-            ledger,
-            connected: 0,
-            deserted_since,
-        })
+        let clients = (0..scenario.clients).map(client).collect();
+        let fleet = Fleet::start(lane.mode, clients, workers, &window, nanos(scenario.patience()))?;
+        let native = lane.publish == Publish::Native;
+        let orders = if native { fleet.orders() } else { Default::default() };
+        let headers = if native { scenario.headers } else { Headers::Lean };
+        let target = Target { headers, keep_alive: true, ..target(scenario, sut, String::new(), 0) };
+        let Scenario { publishers, payload, .. } = *scenario;
+        let press = Press::start(Assignment { target, publishers, orders, tag: tag.clone(), payload })?;
+        let (host, is_socket) = (sut.addr.to_string(), lane.mode.is_socket());
+        let request_headers = [Headers::Browser, Headers::Lean].map(|set| set.bytes(&host, is_socket) as u64);
+        let lean = scenario.headers == Headers::Lean;
+        let ledger = Ledger { request_headers, lean, ..Ledger::default() };
+        let (begun, deserted_since) = (None, None);
+        Ok(Self { lane, scenario, setting, sut, window, fleet, press, begun, ledger, connected: 0, deserted_since })
     }
 
     /// The course of things; an early end is an error that says how it ended.
@@ -102,58 +100,59 @@ impl<'a> Trial<'a> {
         self.wait("drain", |trial| trial.is_all_delivered() || now() >= deadline).await
     }
 
+    /// Connects everybody, in steps: memory per connection is read as a slope, at 0, N/4, N/2 and N idle ones. Idle is
+    /// what the transport makes of it: questions are held, polls are asked and answered with nothing.
     async fn connect(&mut self) -> Result<(), End> {
         let wanted = self.scenario.clients;
-        // A client that has neither connected nor failed by then never will.
-        let deadline = now() + nanos(self.fleet.patience());
-        let settled = |trial: &Self| trial.fleet.sum(|book| book.connected + book.refused) == wanted;
-        self.wait("connecting", |trial| settled(trial) || now() >= deadline).await?;
+        let mut steps = vec![0, wanted / 4, wanted / 2, wanted];
+        steps.dedup();
+        for step in steps {
+            self.fleet.allow(step);
+            // A client that has neither connected nor failed by then never will.
+            let deadline = now() + nanos(self.fleet.patience());
+            let settled = |trial: &Self| trial.fleet.sum(|book| book.connected + book.refused) == step;
+            self.wait("connecting", |trial| settled(trial) || now() >= deadline).await?;
+            let rested = now() + nanos(REST);
+            self.wait("connecting", |_| now() >= rested).await?;
+            let connected = self.fleet.sum(|book| book.connected);
+            self.ledger.memory.push(Memory::read(connected, self.sut.memory()));
+        }
         self.connected = self.fleet.sum(|book| book.connected);
         if self.connected == 0 {
             return Err(End::Broken(format!("no client could connect ({})", self.fleet.worst_failure())));
         }
-        // Idle, each as its transport is: questions are held, polls are asked and answered with nothing.
-        self.fleet.run();
-        let rested = now() + nanos(REST);
-        self.wait("connected", |_| now() >= rested).await?;
-        self.ledger.server_pss_idle = self.sut.memory();
-        self.ledger.idle_connections = self.connected as u64;
         Ok(())
     }
 
-    /// Lets the clients and the schedule run.
+    /// Lets the schedule run.
     fn begin(&mut self) -> Result<Range<Nanos>> {
-        let Scenario { publishers, payload, interval, .. } = *self.scenario;
         let start = now() + nanos(LOOK);
         let from = start + nanos(self.scenario.warmup());
         let window = from..from + nanos(self.scenario.duration());
         self.window.get_or_init(|| window.clone());
-        let target = target(self.scenario, self.sut, String::new(), Cadence::nth(0, interval));
-        let target = Target { headers: Headers::Lean, ..target };
-        let assignment = Assignment { target, publishers, tag: self.tag.clone(), payload };
         let end = window.end;
-        let schedule = Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end);
-        self.press = Some(Press::start(assignment, schedule)?);
+        self.press.begin(Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end))?;
         Ok(window)
     }
 
     fn reading(&self) -> Reading {
-        Reading::take(self.sut.pid, self.fleet.traffic(), self.fleet.sum(|book| book.deliveries))
+        let cores = &self.setting.cores.loadgen;
+        Reading::take(self.sut.pid, cores, self.fleet.traffic(), self.fleet.sum(|book| book.deliveries))
     }
 
     fn book(&mut self) {
         if let Some(begun) = self.begun.take() {
-            self.ledger.book(&begun, &self.reading());
+            self.ledger.book(&begun, &self.reading(), self.setting.cores);
         }
     }
 
     /// Whether everything published was accepted and has reached everybody.
     fn is_all_delivered(&self) -> bool {
-        let Some(press) = self.press.as_ref().filter(|press| press.is_finished()) else { return false };
-        let owed = press.acked_times(|room| self.scenario.population(room));
-        owed.is_some_and(|owed| {
-            self.fleet.sum(|book| book.audit.received + book.audit.corrupt + book.audit.gaps) >= owed
-        })
+        if !self.press.is_finished() {
+            return false;
+        }
+        let owed = self.press.acked_times(|room| self.scenario.population(room));
+        owed.is_some_and(|owed| self.fleet.sum(|book| book.audit.came() + book.audit.gaps) >= owed)
     }
 
     /// Waits for a condition; ends early if the trial cannot go on.
@@ -200,22 +199,42 @@ impl<'a> Trial<'a> {
         let planned = self.window.get().cloned().unwrap_or_default();
         // What was due after an early end was never owed.
         let window = planned.start..planned.end.min(now()).max(planned.start);
-        if let (End::Interrupted, Some(press)) = (&end, &self.press) {
-            press.stop();
+        if end == End::Interrupted {
+            self.press.stop();
             let deadline = now() + nanos(LAST_WAIT);
             while !self.is_all_delivered() && now() < deadline {
                 sleep_until(now() + nanos(LOOK)).await;
             }
         }
-        let press = self.press.take().map(Press::finish).unwrap_or_default();
-        let (deadline, connected, ledger) = (now(), self.connected, self.ledger);
-        let (books, loadgen_cores) = (self.fleet.finish(), self.setting.cores.loadgen.len() as u64);
-        let evidence = Evidence { end, connected, window, deadline, press, books, ledger, loadgen_cores };
-        settle(self.mode, self.scenario, evidence)
+        let (deadline, connected, mut ledger) = (now(), self.connected, self.ledger);
+        ledger.server_peak = self.sut.pid.and_then(peak);
+        let press = self.press.finish();
+        let Returned { books, tcp, traffic, dwells } = self.fleet.finish();
+        (ledger.tcp, ledger.life) = (tcp, traffic);
+        let evidence = Evidence { end, connected, window, deadline, press, books, dwells, ledger };
+        settle(self.lane, self.scenario, evidence)
     }
 }
 
-fn target(scenario: &Scenario, sut: &Sut, room: String, cadence: Cadence) -> Target {
-    let Scenario { hold, headers, .. } = *scenario;
-    Target { addr: sut.addr, room, cadence, hold, headers, meter: Arc::default() }
+/// Whether a client is one of those that read with arrival stamps: as many of them in each part of the connect order.
+fn is_stamped(n: usize, clients: usize) -> bool {
+    n * STAMPED / clients != (n + 1) * STAMPED / clients || clients <= STAMPED
+}
+
+fn target(scenario: &Scenario, sut: &Sut, room: String, n: usize) -> Target {
+    let Scenario { hold, headers, keep_alive, .. } = *scenario;
+    let (addr, cadence) = (sut.addr, scenario.cadence(n));
+    Target { addr, room, cadence, hold, headers, keep_alive, stamped: false, meter: Arc::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixty_four_of_many_clients_are_stamped_in_every_part_of_the_order() {
+        let count = |n: std::ops::Range<usize>, clients| n.filter(|&n| is_stamped(n, clients)).count();
+        assert_eq!((count(0..1000, 1000), count(0..30, 30), count(0..65, 65)), (64, 30, 64));
+        assert_eq!(count(0..500, 1000), 32);
+    }
 }

@@ -44,6 +44,13 @@ pub struct Config {
     /// Open streams get a sign of life so often.
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive, allow_hyphen_values = true)]
     pub heartbeat: Duration,
+    /// Offer `/ws-stock` too: an ordinary WebSocket with a broadcast channel, to compare `/ws` with.
+    #[arg(long)]
+    pub stock: bool,
+    /// What goes wrong on purpose.
+    #[cfg(feature = "faults")]
+    #[command(flatten)]
+    pub faults: crate::faults::Faults,
 }
 
 impl Config {

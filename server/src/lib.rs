@@ -33,6 +33,8 @@ mod conn;
 pub mod cursor;
 mod distance;
 pub mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod log;
 pub mod message;
 mod metrics;
@@ -96,6 +98,8 @@ impl Server {
     pub fn bind(config: Config) -> io::Result<Self> {
         let listener = accept::listen(config.addr(), 2 * config.heartbeat)?;
         let addr = listener.local_addr()?;
+        #[cfg(feature = "faults")]
+        faults::install(&config.faults);
         let app = App {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
@@ -122,7 +126,7 @@ impl Server {
 }
 
 fn routes(app: Arc<App>) -> Router {
-    let routes = transport::routes()
+    let routes = transport::routes(app.config.stock)
         .route("/messages", post(publish::handle))
         .route("/stats", get(stats::handle))
         .route("/tap", get(tap::handle))

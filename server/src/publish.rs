@@ -21,7 +21,9 @@ use crate::rooms::{RoomName, Rooms, Unavailable};
 const DISCARDED: usize = 8 * 1024 * 1024;
 
 /// What every way of publishing calls. A durable or shared log would change this function alone.
-pub fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Published, Unavailable> {
+pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Published, Unavailable> {
+    #[cfg(feature = "faults")]
+    crate::faults::delay().await;
     rooms.get(room)?.append(draft).map_err(|_| Unavailable::Closing)
 }
 
@@ -39,7 +41,7 @@ pub(crate) async fn handle(
     check_json(&headers)?;
     let room = Query::of(&uri).room()?;
     let draft = Draft::from_json(&body)?;
-    let published = publish(&app.rooms, &room, &draft)?;
+    let published = publish(&app.rooms, &room, &draft).await?;
     app.stats.published(&published);
     let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];

@@ -8,8 +8,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Position, parse};
@@ -17,7 +18,7 @@ use super::wire::Wire;
 use super::{Cursor, Failure, Target};
 
 /// What a client's requests carry.
-#[derive(ValueEnum, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Headers {
     /// What Chromium sends, and a 200-byte cookie.
@@ -72,6 +73,12 @@ impl Headers {
         headers
     }
 
+    /// Bytes of these headers in each request of a poll, or in the handshake of a socket.
+    pub fn bytes(self, host: &str, is_socket: bool) -> usize {
+        let headers = if is_socket { self.handshake(host) } else { self.fetch(host, "short-poll.html") };
+        headers.iter().map(|(name, value)| line(name, value)).sum()
+    }
+
     fn common(self, host: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         set(&mut headers, header::HOST, host);
@@ -81,6 +88,11 @@ impl Headers {
         }
         headers
     }
+}
+
+/// What a header takes on the wire, with its colon, space and end.
+fn line(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + value.len() + 4
 }
 
 fn insert(headers: &mut HeaderMap, fixed: &'static [(&str, &str)]) {
@@ -96,79 +108,92 @@ pub struct Http {
     sender: http1::SendRequest<Full<Bytes>>,
     headers: HeaderMap,
     target: Target,
+    /// Whether the connection has served a request.
+    used: bool,
 }
 
 /// An answer, read to its end.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
+    /// Bytes of the head, as it was parsed.
+    pub(crate) head: usize,
 }
 
 impl Http {
     /// Connects to a target; `page` is the page whose script is played.
     pub async fn connect(target: &Target, page: &str) -> Result<Self, Failure> {
         let sender = open(target).await?;
-        let headers = target.headers.fetch(&target.addr.to_string(), page);
-        Ok(Self { sender, headers, target: target.clone() })
+        let mut headers = target.headers.fetch(&target.addr.to_string(), page);
+        if !target.keep_alive {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(Self { sender, headers, target: target.clone(), used: false })
     }
 
     /// `GET`, with a cursor to be confirmed if there is one.
-    pub(crate) async fn get(&mut self, path: &str, etag: Option<&str>) -> Result<Reply, Failure> {
-        let mut request = self.request(Method::GET, path, Bytes::new())?;
-        if let Some(etag) = etag {
-            let value =
-                HeaderValue::try_from(format!("\"{etag}\"")).map_err(|error| Failure::Protocol(error.to_string()))?;
-            request.headers_mut().insert(header::IF_NONE_MATCH, value);
-        }
+    pub(super) async fn get(&mut self, uri: &Uri, etag: Option<&HeaderValue>) -> Result<Reply, Failure> {
+        let mut request = self.request(Method::GET, uri.clone(), Bytes::new());
+        request.headers_mut().extend(etag.map(|etag| (header::IF_NONE_MATCH, etag.clone())));
         self.exchange(request).await
     }
 
     /// `GET` of a stream, which is read by the caller.
     pub(super) async fn open(&mut self, path: &str, accept: &'static str) -> Result<Incoming, Failure> {
-        let mut request = self.request(Method::GET, path, Bytes::new())?;
+        let mut request = self.request(Method::GET, uri(path)?, Bytes::new());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
-        Ok(self.begin(request).await?.1)
+        Ok(self.begin(request).await?.into_body())
     }
 
     /// Publishes a draft with `POST`; returns where the message stands.
     pub async fn publish(&mut self, path: &str, draft: String) -> Result<Cursor, Failure> {
-        let mut request = self.request(Method::POST, path, draft.into())?;
+        let mut request = self.request(Method::POST, uri(path)?, draft.into());
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let reply = self.exchange(request).await?;
         Ok(parse::<Position>(&reply.body)?.cursor)
     }
 
-    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
-        let request = Request::builder().method(method).uri(path).body(Full::new(body));
-        let mut request = request.map_err(|error| Failure::Protocol(error.to_string()))?;
+    fn request(&self, method: Method, uri: Uri, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        (*request.method_mut(), *request.uri_mut()) = (method, uri);
         request.headers_mut().clone_from(&self.headers);
-        Ok(request)
+        request
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
-        let (status, body) = self.begin(request).await?;
-        Ok(Reply { status, body: body.collect().await.map_err(io)?.to_bytes() })
+        let (parts, body) = self.begin(request).await?.into_parts();
+        let headers: usize = parts.headers.iter().map(|(name, value)| line(name, value)).sum();
+        let reason = parts.status.canonical_reason().unwrap_or_default();
+        let head = "HTTP/1.1 200 \r\n\r\n".len() + reason.len() + headers;
+        Ok(Reply { status: parts.status, body: body.collect().await.map_err(io)?.to_bytes(), head })
     }
 
     /// Sends a request; an answer that is no error is handed over unread.
-    async fn begin(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Incoming), Failure> {
+    async fn begin(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
         // A server closes what idles: nothing of this request was sent yet, so connecting again is safe.
-        if self.sender.ready().await.is_err() {
+        let over = self.used && !self.target.keep_alive;
+        if over || self.sender.ready().await.is_err() {
             self.sender = open(&self.target).await?;
         }
+        self.used = true;
         self.target.meter.requests.fetch_add(1, Relaxed);
-        let (head, body) = self.sender.send_request(request).await.map_err(io)?.into_parts();
-        if head.status.is_client_error() || head.status.is_server_error() {
-            let body = body.collect().await.map_err(io)?.to_bytes();
+        let response = self.sender.send_request(request).await.map_err(io)?;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            let body = response.into_body().collect().await.map_err(io)?.to_bytes();
             let reason = String::from_utf8_lossy(&body).chars().take(200).collect();
-            return Err(Failure::Refused(head.status.as_u16(), reason));
+            return Err(Failure::Refused(status.as_u16(), reason));
         }
-        Ok((head.status, body))
+        Ok(response)
     }
 }
 
+pub(super) fn uri(path: &str) -> Result<Uri, Failure> {
+    Uri::try_from(path).map_err(|error| Failure::Protocol(error.to_string()))
+}
+
 async fn open(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
-    let wire = Wire::connect(target.addr, &target.meter).await.map_err(io)?;
+    let wire = Wire::connect(target).await.map_err(io)?;
     let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(io)?;
     // It ends with the sender or the peer; what went wrong reaches the request under way.
     tokio::spawn(connection);

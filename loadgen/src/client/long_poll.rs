@@ -4,19 +4,16 @@ use super::poller::Poller;
 use super::{After, Client, Event, Failure, Target};
 
 /// A client that holds a question open.
-pub struct LongPoll {
-    poller: Poller,
-    wait: String,
-}
+pub struct LongPoll(Poller);
 
 impl Client for LongPoll {
     async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
         let wait = format!("&wait={}ms", target.hold.as_millis());
-        Ok(Self { poller: Poller::connect("long-poll", target, after, events).await?, wait })
+        Ok(Self(Poller::connect("long-poll", wait, target, after, events).await?))
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
-        self.poller.ask(&self.wait, None, events).await
+        self.0.ask(None, events).await
     }
 
     async fn close(self) {}

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use hyper::{StatusCode, Uri};
 
+use super::http::uri;
 use super::protocol::{Answer, parse};
 use super::{After, Cursor, Event, Failure, Http, Target};
 use crate::clock::{Nanos, now};
@@ -14,44 +16,52 @@ pub(super) struct Poller {
     endpoint: &'static str,
     pub(super) target: Target,
     cursor: Cursor,
+    /// The question after the cursor, made anew only when it moves.
+    question: (Uri, HeaderValue),
+    more: String,
 }
 
 impl Poller {
     /// Connects and asks where it stands.
     pub(super) async fn connect(
         endpoint: &'static str,
+        more: String,
         target: &Target,
         after: &After,
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
         let mut http = Http::connect(target, &format!("{endpoint}.html")).await?;
-        let reply = http.get(&format!("/{endpoint}{}", after.query(&target.room)), None).await?;
+        let first = uri(&format!("/{endpoint}{}", after.query(&target.room)))?;
+        let reply = http.get(&first, None).await?;
         let answered = now();
         let answer: Answer<'_> = parse(&reply.body)?;
         events.push(Event::Hello(answer.start()?));
         let cursor = answer.read(answered, None, events);
-        Ok(Self { http, endpoint, target: target.clone(), cursor })
+        let question = question(endpoint, &cursor, &target.room, &more)?;
+        Ok(Self { http, endpoint, target: target.clone(), cursor, question, more })
     }
 
     /// Asks once; `tick` is when it was to ask, if that was planned. Returns when the answer had been read.
-    pub(super) async fn ask(
-        &mut self,
-        more: &str,
-        tick: Option<Nanos>,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Failure> {
-        let after = After::Cursor(self.cursor.clone()).query(&self.target.room);
-        let path = format!("/{}{after}{more}", self.endpoint);
-        let reply = self.http.get(&path, Some(&self.cursor.to_string())).await?;
+    pub(super) async fn ask(&mut self, tick: Option<Nanos>, events: &mut Vec<Event>) -> Result<(), Failure> {
+        let reply = self.http.get(&self.question.0, Some(&self.question.1)).await?;
         let answered = now();
         events.extend(tick.map(|asked| Event::Polled { asked, answered }));
         let before = events.len();
+        let head = reply.head as u64;
         if reply.status != StatusCode::NOT_MODIFIED {
             self.cursor = parse::<Answer<'_>>(&reply.body)?.read(answered, tick, events);
+            self.question = question(self.endpoint, &self.cursor, &self.target.room, &self.more)?;
         }
-        if events.len() == before {
-            self.target.meter.empties.fetch_add(1, Relaxed);
-        }
+        let meter = &self.target.meter;
+        let is_empty = events.len() == before;
+        meter.empties.fetch_add(u64::from(is_empty), Relaxed);
+        meter.heads[usize::from(is_empty)].fetch_add(head, Relaxed);
         Ok(())
     }
+}
+
+fn question(endpoint: &str, cursor: &Cursor, room: &str, more: &str) -> Result<(Uri, HeaderValue), Failure> {
+    let uri = uri(&format!("/{endpoint}{}{more}", After::Cursor(cursor.clone()).query(room)))?;
+    let etag = HeaderValue::try_from(format!("\"{cursor}\"")).map_err(|error| Failure::Protocol(error.to_string()))?;
+    Ok((uri, etag))
 }

@@ -45,7 +45,7 @@ pub(super) struct Message<'a> {
 
 impl Message<'_> {
     pub(super) fn into_event(self, received: Nanos, asked: Option<Nanos>) -> Event {
-        Event::Message(Delivery { seq: self.seq, received, asked, text: self.text.into_owned() })
+        Event::Message(Delivery { seq: self.seq, received, asked, said: (&*self.text).into() })
     }
 }
 

@@ -13,7 +13,7 @@ pub struct ShortPoll {
 impl Client for ShortPoll {
     async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
         let asked = now();
-        Ok(Self { poller: Poller::connect("short-poll", target, after, events).await?, asked })
+        Ok(Self { poller: Poller::connect("short-poll", String::new(), target, after, events).await?, asked })
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
@@ -21,7 +21,7 @@ impl Client for ShortPoll {
         let tick = self.poller.target.cadence.tick_after(now().max(self.asked));
         sleep_until(tick).await;
         self.asked = tick;
-        self.poller.ask("", Some(tick), events).await
+        self.poller.ask(Some(tick), events).await
     }
 
     async fn close(self) {}

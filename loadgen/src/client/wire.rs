@@ -1,51 +1,130 @@
-//! Every client's socket, wrapped once: here its bytes are counted (and here a later link emulation has its place).
+//! Every client's socket, wrapped once: its bytes are counted, some are read with the kernel's arrival stamps, and
+//! each is asked for `TCP_INFO` before it closes (and here a later link emulation has its place).
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use derive_more::{Add, Sub, Sum};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use rustix::time::ClockId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::Target;
+use super::tcp_info::Tcp;
+use crate::clock::{Nanos, Window, now, time_of};
+
+/// What a segment of a real link carries: 1500 bytes less the headers and a timestamp option.
+const SEGMENT: u64 = 1448;
+/// So many dwell times are kept of one worker.
+const MAX_DWELLS: usize = 1_000_000;
 
 /// Counts what all clients of one worker do on the wire.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// Bytes read from the sockets.
-    pub bytes_in: AtomicU64,
-    /// Bytes written to them.
-    pub bytes_out: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    reads: AtomicU64,
+    writes: AtomicU64,
+    segments_in: AtomicU64,
+    segments_out: AtomicU64,
     /// HTTP requests sent, handshakes included.
-    pub requests: AtomicU64,
+    pub(super) requests: AtomicU64,
     /// Polls answered without a message.
-    pub empties: AtomicU64,
+    pub(super) empties: AtomicU64,
+    /// Bytes of the heads of answers to polls: with messages, and without.
+    pub(super) heads: [AtomicU64; 2],
+    closed: Mutex<Tcp>,
+    /// How long what was read had been in the kernel, within the window, where stamps are taken.
+    dwells: Mutex<Vec<Nanos>>,
+    window: Window,
 }
 
 /// A meter's counts at one moment, or between two.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sub, Sum, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sub, Sum, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Bytes from the server to the clients.
     pub bytes_in: u64,
     /// Bytes from the clients to the server.
     pub bytes_out: u64,
+    /// Reads that brought something.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Segments of 1448 bytes that the reads would have been on a real link.
+    pub segments_in: u64,
+    /// The same for the writes.
+    pub segments_out: u64,
     /// HTTP requests.
     pub requests: u64,
     /// Polls answered without a message.
     pub empties: u64,
+    /// Bytes of the heads of the polls' answers with messages.
+    pub heads_full: u64,
+    /// The same of those without.
+    pub heads_empty: u64,
 }
 
 impl Meter {
+    /// One that notes dwell times within a window.
+    pub fn new(window: Window) -> Self {
+        Self { window, ..Self::default() }
+    }
+
     /// What it shows.
     pub fn totals(&self) -> Totals {
         Totals {
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
+            reads: self.reads.load(Relaxed),
+            writes: self.writes.load(Relaxed),
+            segments_in: self.segments_in.load(Relaxed),
+            segments_out: self.segments_out.load(Relaxed),
             requests: self.requests.load(Relaxed),
             empties: self.empties.load(Relaxed),
+            heads_full: self.heads[0].load(Relaxed),
+            heads_empty: self.heads[1].load(Relaxed),
+        }
+    }
+
+    /// What the kernel said of the connections that have closed.
+    pub fn closed(&self) -> Tcp {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over the dwell times.
+    pub fn take_dwells(&self) -> Vec<Nanos> {
+        std::mem::take(&mut *self.dwells.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn read(&self, bytes: u64) {
+        self.bytes_in.fetch_add(bytes, Relaxed);
+        self.reads.fetch_add(1, Relaxed);
+        self.segments_in.fetch_add(bytes.div_ceil(SEGMENT), Relaxed);
+    }
+
+    fn wrote(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Relaxed);
+        self.writes.fetch_add(1, Relaxed);
+        self.segments_out.fetch_add(bytes.div_ceil(SEGMENT), Relaxed);
+    }
+
+    fn arrived(&self, stamp: TimeSpec) {
+        let arrived = stamp.tv_sec() as Nanos * 1_000_000_000 + stamp.tv_nsec() as Nanos;
+        let dwell = time_of(ClockId::Realtime).saturating_sub(arrived);
+        if self.window.get().is_some_and(|window| window.contains(&now())) {
+            let mut dwells = self.dwells.lock().unwrap_or_else(PoisonError::into_inner);
+            if dwells.len() < MAX_DWELLS {
+                dwells.push(dwell);
+            }
         }
     }
 }
@@ -55,21 +134,67 @@ impl Meter {
 pub(super) struct Wire {
     stream: TcpStream,
     meter: Arc<Meter>,
+    stamped: bool,
 }
 
 impl Wire {
-    pub(super) async fn connect(addr: SocketAddr, meter: &Arc<Meter>) -> io::Result<Self> {
+    pub(super) async fn connect(target: &Target) -> io::Result<Self> {
+        let addr: SocketAddr = target.addr;
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, meter: Arc::clone(meter) })
+        if target.stamped {
+            setsockopt(&stream, sockopt::ReceiveTimestampns, &true)?;
+        }
+        Ok(Self { stream, meter: Arc::clone(&target.meter), stamped: target.stamped })
+    }
+
+    /// Reads together with the moment at which the last of it reached this machine's TCP.
+    fn poll_stamped(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            let read = self.stream.try_io(Interest::READABLE, || {
+                let mut space = nix::cmsg_space!(TimeSpec);
+                let mut parts = [IoSliceMut::new(buf.initialize_unfilled())];
+                let fd = self.stream.as_raw_fd();
+                let message = recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
+                let stamp = message.cmsgs()?.find_map(|part| match part {
+                    ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
+                    _ => None,
+                });
+                Ok((message.bytes, stamp))
+            });
+            match read {
+                Ok((bytes, stamp)) => {
+                    stamp.into_iter().for_each(|stamp| self.meter.arrived(stamp));
+                    buf.advance(bytes);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let mut closed = self.meter.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        *closed = *closed + Tcp::of(&self.stream);
     }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.meter.bytes_in.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        if self.stamped {
+            ready!(self.poll_stamped(cx, buf))?;
+        } else {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        }
+        match buf.filled().len() - before {
+            0 => {}
+            bytes => self.meter.read(bytes as u64),
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -77,7 +202,7 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.meter.bytes_out.fetch_add(written as u64, Relaxed);
+        self.meter.wrote(written as u64);
         Poll::Ready(Ok(written))
     }
 

@@ -1,9 +1,10 @@
 //! WebSocket: one handshake, then the server sends.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -13,14 +14,23 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::http::io;
 use super::protocol::{Gap, Message as Chat, Position, parse};
 use super::wire::Wire;
-use super::{After, Client, Event, Failure, Target};
-use crate::clock::now;
+use super::{After, Answer, Client, Event, Failure, Target};
+use crate::clock::{Nanos, now};
 
 /// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
 const READ_BUFFER: usize = 4096;
 
-/// A client with an open socket.
-pub struct Ws(WebSocketStream<Wire>);
+/// A client with an open socket, of the workbench's endpoint or of the ordinary one beside it.
+pub struct Socket<const STOCK: bool> {
+    stream: WebSocketStream<Wire>,
+    /// Who waits for the answer to a publish, in the order in which they were sent.
+    waiting: VecDeque<Answer>,
+}
+
+/// A client of `/ws`.
+pub type Ws = Socket<false>;
+/// A client of `/ws-stock`.
+pub type WsStock = Socket<true>;
 
 /// A frame that is not a message.
 #[derive(Deserialize)]
@@ -28,19 +38,28 @@ pub struct Ws(WebSocketStream<Wire>);
 enum Control {
     Hello(Position),
     Gap(Gap),
+    Ack(Position),
+    Error(Refusal),
 }
 
-impl Client for Ws {
+/// Why a publish was refused.
+#[derive(Deserialize)]
+struct Refusal {
+    reason: String,
+}
+
+impl<const STOCK: bool> Client for Socket<STOCK> {
     async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
-        let wire = Wire::connect(target.addr, &target.meter).await.map_err(io)?;
+        let wire = Wire::connect(target).await.map_err(io)?;
         let host = target.addr.to_string();
-        let url = format!("ws://{host}/ws{}", after.query(&target.room));
+        let endpoint = if STOCK { "ws-stock" } else { "ws" };
+        let url = format!("ws://{host}/{endpoint}{}", after.query(&target.room));
         let mut request = url.into_client_request().map_err(failure)?;
         request.headers_mut().extend(target.headers.handshake(&host));
         target.meter.requests.fetch_add(1, Relaxed);
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
         let (stream, _) = client_async_with_config(request, wire, Some(config)).await.map_err(failure)?;
-        let mut client = Self(stream);
+        let mut client = Self { stream, waiting: VecDeque::new() };
         // The first frame is the hello; what has come with it is taken along.
         while events.is_empty() {
             client.next(events).await?;
@@ -52,38 +71,51 @@ impl Client for Ws {
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let mut message = self.0.next().await;
+        let mut message = self.stream.next().await;
         loop {
             let received = now();
             match message
                 .ok_or_else(|| Failure::Io("the server closed without a close frame".into()))?
                 .map_err(failure)?
             {
-                Message::Text(text) => events.push(read(text.as_bytes(), received)?),
+                Message::Text(text) => events.extend(self.read(text.as_bytes(), received)?),
                 Message::Close(frame) => return Err(Failure::Closed(frame.map_or(1005, |frame| frame.code.into()))),
                 _ => {}
             }
             // What is already here belongs to the same wake-up.
-            match pin!(self.0.next()).now_or_never() {
+            match pin!(self.stream.next()).now_or_never() {
                 Some(more) => message = more,
                 None => return Ok(()),
             }
         }
     }
 
+    async fn publish(&mut self, draft: String, answer: Answer) -> Result<(), Failure> {
+        self.waiting.push_back(answer);
+        self.stream.send(Message::text(draft)).await.map_err(failure)
+    }
+
     async fn close(mut self) {
-        let _ = self.0.close(None).await;
+        let _ = self.stream.close(None).await;
     }
 }
 
-fn read(frame: &[u8], received: u64) -> Result<Event, Failure> {
-    if frame.starts_with(b"{\"seq\":") {
-        return Ok(parse::<Chat<'_>>(frame)?.into_event(received, None));
+impl<const STOCK: bool> Socket<STOCK> {
+    /// Reads one frame; `None` for the answer to a publish, which goes to whoever waits for it.
+    fn read(&mut self, frame: &[u8], received: Nanos) -> Result<Option<Event>, Failure> {
+        if frame.starts_with(b"{\"seq\":") {
+            return Ok(Some(parse::<Chat<'_>>(frame)?.into_event(received, None)));
+        }
+        let answer = match parse(frame)? {
+            Control::Hello(hello) => return Ok(Some(Event::Hello(hello.cursor))),
+            Control::Gap(gap) => return Ok(Some(Event::Gap(gap))),
+            Control::Ack(ack) => Ok((ack.cursor, received)),
+            Control::Error(refusal) => Err(Failure::Refused(0, refusal.reason)),
+        };
+        // Whoever waited may be gone, when the trial is at its end.
+        self.waiting.pop_front().map(|waiting| waiting.send(answer));
+        Ok(None)
     }
-    Ok(match parse(frame)? {
-        Control::Hello(hello) => Event::Hello(hello.cursor),
-        Control::Gap(gap) => Event::Gap(gap),
-    })
 }
 
 fn failure(error: Error) -> Failure {

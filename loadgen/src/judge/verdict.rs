@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::histogram::Times;
 use crate::outcome::{End, Outcome};
 
+/// Waits of fewer messages are not compared with a distribution.
+const FEW_MESSAGES: u64 = 50;
+
 /// Whether a measurement may be believed, and what decided.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// The verdict in a word.
     pub kind: Kind,
@@ -17,13 +21,17 @@ pub struct Verdict {
 }
 
 /// A verdict in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// It may be believed.
     Valid,
     /// loadgen could not keep up.
     GeneratorLimited,
+    /// The machine was busy with something else.
+    Noisy,
+    /// It was not the same at the end as at the beginning.
+    NotSteady,
     /// Polls and publishes were not independent of each other.
     ScheduleOff,
     /// There was nothing to measure.
@@ -35,7 +43,7 @@ pub enum Kind {
 }
 
 /// One condition that a believable measurement fulfils.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     /// What was measured.
     pub name: String,
@@ -74,7 +82,7 @@ impl Verdict {
         Self { kind, gates }
     }
 
-    /// The first gate that does not hold.
+    /// The first gate that does not hold: it decides, for causes stand before what follows from them.
     pub fn failed(&self) -> Option<&Gate> {
         self.gates.iter().find(|gate| !gate.holds())
     }
@@ -85,6 +93,8 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Valid => "valid",
             Self::GeneratorLimited => "generator-limited",
+            Self::Noisy => "noisy",
+            Self::NotSteady => "not-steady",
             Self::ScheduleOff => "schedule-off",
             Self::NothingMeasured => "nothing-measured",
             Self::Interrupted => "interrupted",
@@ -99,7 +109,11 @@ impl fmt::Display for Gate {
         if *kind == Kind::NothingMeasured {
             return write!(f, "no message was accepted in the window: {advice}");
         }
-        write!(f, "{name} was {measured:.3} {unit}, more than {limit:.3} {unit}: {advice}")
+        let text = |figure: f64| {
+            let text = format!("{figure:.3}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        write!(f, "{name} was {} {unit}, more than {} {unit}: {advice}", text(*measured), text(*limit))
     }
 }
 
@@ -107,55 +121,63 @@ fn ms(times: &Times, share: f64) -> f64 {
     times.quantile(share).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }
 
-/// The gates; limits are our own defaults unless a source is named.
+/// The gates, causes before what follows from them; limits are our own defaults unless a source is named.
 fn gates(outcome: &Outcome) -> Vec<Gate> {
-    const SLOWER: &str =
-        "unless something else ran on this machine, give loadgen another core or lower --clients or --rate";
-    const HELD: &str = "loadgen was held up; run it again on a calmer machine";
-    const LOST: &str = "what failed is listed; a server of your own may need a higher descriptor limit";
-    let Outcome { publishing, latency, lateness, ledger, connections, .. } = outcome;
+    use Kind::{GeneratorLimited, Noisy, NotSteady, NothingMeasured, ScheduleOff};
+    const MORE: &str = "raise --rate or --duration";
+    const PORTS: &str = "what failed is listed; fewer --clients, or more ports (net.ipv4.ip_local_port_range) or files \
+        (ulimit -n) for them";
+    const CUT: &str = "what failed is listed; look for what stands between, or at the server's own limits";
+    const ELSEWHERE: &str = "the hypervisor gave this machine's time to others; measure at another time or elsewhere";
+    const HOG: &str = "something else runs on loadgen's cores; stop it, or give loadgen a core of its own";
+    const CORE: &str = "give loadgen another core, or lower --clients or --rate";
+    const HELD: &str = "loadgen was stopped or paused; run it again and leave it alone";
+    const SLOW: &str = "give loadgen another core, lower --clients or --rate, or calm the machine";
+    const CLOCK: &str = "the clock went back, or a sample is beyond an hour; run it on a machine with a sound clock";
+    const BOOKS: &str = "this is a fault of loadgen; please report it with the JSON";
+    const PHASE: &str = "polls and publishes follow each other; use --arrivals poisson and a longer --duration";
+    const LONGER: &str = "let it warm up longer (--warmup), or measure longer (--duration)";
+    let Outcome { publishing, latency, lateness, ledger, connections, dwell, .. } = outcome;
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
-    let limited =
-        |name, measured, limit, unit, advice| Gate::new(name, measured, limit, unit, Kind::GeneratorLimited, advice);
-    let unpaced = 100.0 * (publishing.scheduled - publishing.paced) as f64 / publishing.scheduled.max(1) as f64;
-    let cpu = ledger.loadgen_cpu_ns.map(|cpu| cpu as f64 / 1e7 / (ledger.seconds * outcome.loadgen_cores as f64));
-    let longest = lateness.max().map_or(0.0, |time| time.as_secs_f64() * 1e3);
     let nothing = f64::from(u8::from(publishing.acked == 0));
-    let mut gates = vec![
-        // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
-        limited("publish lag p99", ms(&publishing.own_lag, 0.99), (0.05 * p50).max(3.0), "ms", SLOWER),
-        limited("messages the pacer missed", unpaced, 1.0, "%", SLOWER),
-        limited("loadgen's lateness p99", ms(lateness, 0.99), (0.1 * p99).max(5.0), "ms", SLOWER),
-        limited("loadgen's lateness max", longest, 100.0, "ms", HELD),
+    let absent = (connections.wanted - connections.connected) as f64;
+    let longest = lateness.max().map_or(0.0, |time| time.as_secs_f64() * 1e3);
+    let unpaced = 100.0 * (publishing.scheduled - publishing.paced) as f64 / publishing.scheduled.max(1) as f64;
+    let lag = ms(&publishing.own_lag, 0.99);
+    // With few messages even independent waits are uneven: 1.63 / sqrt(n) is the distance that 1 % of samples exceed.
+    let uneven = (1.63 / (publishing.acked as f64).sqrt()).max(0.1);
+    let ks = outcome.wait_ks.filter(|_| publishing.acked >= FEW_MESSAGES);
+    let gate = |(name, measured, limit, unit, kind, advice): (&str, f64, f64, &str, Kind, &str)| {
+        Gate::new(name, measured, limit, unit, kind, advice)
+    };
+    let rows = [
+        ("windows without a message", nothing, 0.0, "windows", NothingMeasured, MORE),
+        ("clients not connected", absent, 0.0, "clients", GeneratorLimited, PORTS),
+        ("connections lost", connections.lost as f64, 0.0, "connections", GeneratorLimited, CUT),
+        ("time stolen from this machine", ledger.steal_percent(), 1.0, "%", Noisy, ELSEWHERE),
         // 80 %: k6's guide to running large tests.
-        limited("loadgen's CPU", cpu.filter(|cpu| cpu.is_finite()).unwrap_or(0.0), 80.0, "%", SLOWER),
-        limited("clients not connected", (connections.wanted - connections.connected) as f64, 0.0, "clients", LOST),
-        limited("connections lost", connections.lost as f64, 0.0, "connections", LOST),
-        limited("samples below zero", outcome.negative as f64, 0.0, "samples", HELD),
-        Gate::new(
-            "windows without a message",
-            nothing,
+        ("loadgen's CPU", ledger.loadgen_percent(), 80.0, "%", GeneratorLimited, CORE),
+        ("others on loadgen's cores", ledger.others_percent(), 20.0, "%", Noisy, HOG),
+        ("loadgen's wait for a core", ledger.queued_percent(), 5.0, "%", Noisy, HOG),
+        ("loadgen's lateness max", longest, 100.0, "ms", GeneratorLimited, HELD),
+        ("loadgen's lateness p99", ms(lateness, 0.99), (0.1 * p99).max(5.0), "ms", GeneratorLimited, SLOW),
+        // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
+        ("publish lag p99", lag, (0.05 * p50).max(3.0), "ms", GeneratorLimited, SLOW),
+        ("messages the pacer missed", unpaced, 1.0, "%", GeneratorLimited, SLOW),
+        ("arrived but not yet read p99", ms(dwell, 0.99), (0.1 * p99).max(1.0), "ms", GeneratorLimited, SLOW),
+        ("samples below zero or above an hour", outcome.impossible as f64, 0.0, "samples", GeneratorLimited, CLOCK),
+        (
+            "deliveries the audit cannot account for",
+            outcome.unbalanced as f64,
             0.0,
-            "windows",
-            Kind::NothingMeasured,
-            "raise --rate or --duration",
+            "deliveries",
+            GeneratorLimited,
+            BOOKS,
         ),
     ];
-    // With few messages even independent waits are uneven: 1.63 / sqrt(n) is the distance that 1 % of samples exceed.
-    let messages = publishing.acked as f64;
-    if let Some(ks) = outcome.wait_ks.filter(|_| messages >= 50.0) {
-        let limit = (1.63 / messages.sqrt()).max(0.1);
-        let advice = "polls and publishes follow each other: use --arrivals poisson and a longer --duration";
-        gates.push(Gate::new(
-            "distance of the poll waits from U(0, interval)",
-            ks,
-            limit,
-            "KS",
-            Kind::ScheduleOff,
-            advice,
-        ));
-    }
-    gates
+    let known = ks.map(|ks| ("poll waits from U(0, interval)", ks, uneven, "KS", ScheduleOff, PHASE));
+    let steady = outcome.drift_percent.map(|drift| ("p50 from half to half", drift, 25.0, "%", NotSteady, LONGER));
+    rows.into_iter().chain(known).chain(steady).map(gate).collect()
 }
 
 #[cfg(test)]

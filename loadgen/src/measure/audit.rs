@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use derive_more::{Add, Sum};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a delivery was.
@@ -21,6 +22,7 @@ pub enum Seen {
 /// Invariant: what has come is exactly `first..next` less `holes` and less `told`; holes are sorted, not empty, apart.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
+    first: u64,
     next: u64,
     holes: Vec<Range<u64>>,
     told: Vec<Range<u64>>,
@@ -29,7 +31,7 @@ pub struct Account {
 impl Account {
     /// A subscriber whose confirmed cursor is `seq`.
     pub fn open(seq: u64) -> Self {
-        Self { next: seq + 1, ..Self::default() }
+        Self { first: seq + 1, next: seq + 1, ..Self::default() }
     }
 
     /// Books a delivery.
@@ -69,6 +71,17 @@ impl Account {
         self.holes.iter().cloned().chain(std::iter::once(self.next..head + 1)).flatten()
     }
 
+    /// Whether a message has come.
+    pub fn has(&self, seq: u64) -> bool {
+        (self.first..self.next).contains(&seq)
+            && !self.holes.iter().chain(&self.told).any(|missing| missing.contains(&seq))
+    }
+
+    /// Whether a message is owed: it follows the first cursor.
+    pub fn is_owed(&self, seq: u64) -> bool {
+        seq >= self.first
+    }
+
     /// The last message seen.
     pub fn last(&self) -> u64 {
         self.next - 1
@@ -76,7 +89,7 @@ impl Account {
 }
 
 /// The sums over all subscribers and the whole trial, warm-up included.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize, JsonSchema)]
 pub struct Audit {
     /// Acked messages times their subscribers.
     pub owed: u64,
@@ -84,12 +97,20 @@ pub struct Audit {
     pub received: u64,
     /// Owed, not told as a gap, and never came.
     pub lost: u64,
-    /// Came again.
+    /// Came again within one connection.
     pub doubled: u64,
+    /// Came again after a reconnect.
+    pub redelivered: u64,
     /// Came after their successor.
     pub reordered: u64,
-    /// Came with a text that is not as it was published, or in another room.
+    /// Came later than anybody waits for, but came.
+    pub late: u64,
+    /// Came though the publish was refused, or in the place of another message.
+    pub unexpected: u64,
+    /// Came with a text that is not as it was published.
     pub corrupt: u64,
+    /// Came in another room than it was published in.
+    pub wrong_room: u64,
     /// Told as gaps.
     pub gaps: u64,
 }
@@ -97,15 +118,33 @@ pub struct Audit {
 impl Audit {
     /// Every message came to everybody, once, in order, as it was sent.
     pub fn is_clean(&self) -> bool {
-        self.lost + self.doubled + self.reordered + self.corrupt == 0
+        self.classes().iter().all(|(n, _)| *n == 0)
+    }
+
+    /// Different ones that came, whatever was wrong with them.
+    pub fn came(&self) -> u64 {
+        self.received + self.unexpected + self.corrupt + self.wrong_room
     }
 
     /// What is wrong, in words; empty if nothing is.
     pub fn faults(&self) -> String {
-        let faults =
-            [(self.lost, "lost"), (self.doubled, "doubled"), (self.reordered, "reordered"), (self.corrupt, "corrupt")];
-        let found: Vec<String> = faults.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let found: Vec<String> =
+            self.classes().iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         found.join(", ")
+    }
+
+    /// What must not happen, and how often it did.
+    fn classes(&self) -> [(u64, &'static str); 7] {
+        let Self { lost, doubled, redelivered, reordered, unexpected, corrupt, wrong_room, .. } = *self;
+        [
+            (lost, "lost"),
+            (doubled, "doubled"),
+            (redelivered, "delivered again after a reconnect"),
+            (reordered, "reordered"),
+            (unexpected, "unexpected"),
+            (corrupt, "corrupt"),
+            (wrong_room, "in the wrong room"),
+        ]
     }
 }
 

@@ -6,12 +6,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer as HdrDeserializer, Serializer as HdrSerializer, V2DeflateSerializer};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::clock::Nanos;
 
 /// The longest time told apart from longer ones, in microseconds: one hour.
-const HIGHEST: u64 = 3_600_000_000;
+const HIGHEST_US: u64 = 3_600_000_000;
 /// Three significant digits.
 const DIGITS: u8 = 3;
 
@@ -21,11 +22,14 @@ pub struct Times(Histogram<u64>);
 
 impl Default for Times {
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, HIGHEST, DIGITS).expect("constant bounds are valid"))
+        Self(Histogram::new_with_bounds(1, HIGHEST_US, DIGITS).expect("constant bounds are valid"))
     }
 }
 
 impl Times {
+    /// The longest time told apart from longer ones.
+    pub const HIGHEST: Nanos = HIGHEST_US * 1000;
+
     /// Records a time.
     pub fn record(&mut self, time: Nanos) {
         self.0.saturating_record(time / 1000);
@@ -54,21 +58,49 @@ impl Times {
         (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(share)))
     }
 
+    /// Mean and standard deviation, in milliseconds.
+    pub fn moments(&self) -> (f64, f64) {
+        (self.0.mean() / 1e3, self.0.stdev() / 1e3)
+    }
+
+    /// The share (0 to 1) that does not exceed a time in milliseconds.
+    pub fn share_within(&self, ms: f64) -> f64 {
+        if self.0.is_empty() { 0.0 } else { self.0.count_between(0, (ms * 1e3) as u64) as f64 / self.0.len() as f64 }
+    }
+
+    /// The quantiles (i + 1/2) / n in milliseconds: `n` points that stand for the whole.
+    pub fn points(&self, n: usize) -> Vec<f64> {
+        let share = |i| (i as f64 + 0.5) / n as f64;
+        (0..n).filter_map(|i| Some(self.quantile(share(i))?.as_secs_f64() * 1e3)).collect()
+    }
+
+    /// The histogram itself.
+    pub fn inner(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
     /// The longest.
     pub fn max(&self) -> Option<Duration> {
         (!self.0.is_empty()).then(|| Duration::from_micros(self.0.max()))
     }
 }
 
-/// In the JSON: the figures people look for, and the whole histogram as HdrHistogram's V2 deflated, in base64.
-#[derive(Serialize, Deserialize)]
+/// Times in microseconds: the figures people look for, and the whole histogram.
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Written {
+    /// How many.
     count: u64,
+    /// Their mean.
     mean_us: f64,
+    /// The median.
     p50_us: u64,
+    /// The 90th percentile.
     p90_us: u64,
+    /// The 99th percentile.
     p99_us: u64,
+    /// The longest.
     max_us: u64,
+    /// Every bucket: HdrHistogram's V2 encoding, deflated, in base64, as its interval logs have it.
     hdr: String,
 }
 
@@ -98,6 +130,16 @@ impl<'de> Deserialize<'de> for Times {
         let mut times = Self::default();
         times.0.add(&read).map_err(de::Error::custom)?;
         Ok(times)
+    }
+}
+
+impl JsonSchema for Times {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Times".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
     }
 }
 

@@ -1,41 +1,119 @@
 //! At what price: CPU, memory, bytes and requests, from `/proc` and the clients' sockets, on Linux without root.
 
+use std::collections::HashMap;
+use std::fs;
+
 use procfs::process::{Process, SmapsRollup};
-use procfs::{CurrentSI, KernelStats};
+use procfs::{CpuTime, Current, CurrentSI, KernelStats, Meminfo};
 use rustix::time::ClockId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::Totals;
+use crate::client::{Tcp, Totals};
 use crate::clock::{Nanos, now, time_of};
+use crate::cores::Cores;
+
+/// Headers of a segment on a real link: IPv4, TCP and its timestamp option.
+const HEADERS: f64 = 52.0;
 
 /// What was read at one moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Reading {
     at: Nanos,
-    server_cpu: Option<Nanos>,
+    server: Option<Paid>,
     loadgen_cpu: Option<Nanos>,
+    /// By thread of loadgen.
+    queued: HashMap<i32, Nanos>,
     machine_idle: Option<Nanos>,
+    /// Of loadgen's cores alone.
+    own_idle: Option<Nanos>,
+    steal: Option<Nanos>,
     traffic: Totals,
     deliveries: u64,
 }
 
+/// What a process has used.
+#[derive(Debug, Clone, Copy)]
+struct Paid {
+    cpu: Nanos,
+    /// The share of it in user mode, over the process's life.
+    user: f64,
+    switches: u64,
+}
+
 impl Reading {
-    /// Reads everything now; `server` is its process, if it is on this machine.
-    pub fn take(server: Option<i32>, traffic: Totals, deliveries: u64) -> Self {
+    /// Reads everything now; `server` is its process, if it is on this machine, `cores` are loadgen's.
+    pub fn take(server: Option<i32>, cores: &[usize], traffic: Totals, deliveries: u64) -> Self {
+        let stats = KernelStats::current().ok();
+        let total = stats.as_ref().map(|stats| &stats.total);
+        let ticks = |ticks: u64| ticks * (1_000_000_000 / procfs::ticks_per_second());
+        let idle = |time: &CpuTime| ticks(time.idle + time.iowait.unwrap_or(0));
+        let own = |stats: &KernelStats| cores.iter().map(|&core| stats.cpu_time.get(core).map(idle)).sum();
         Self {
             at: now(),
-            server_cpu: server.and_then(cpu),
+            server: server.and_then(Paid::by),
             // Of the whole process: the sum over its threads would forget those that have ended.
             loadgen_cpu: Some(time_of(ClockId::ProcessCPUTime)),
-            machine_idle: machine_idle(),
+            queued: queued(),
+            machine_idle: total.map(idle),
+            own_idle: stats.as_ref().and_then(own),
+            steal: total.and_then(|total| total.steal).map(ticks),
             traffic,
             deliveries,
         }
     }
 }
 
+impl Paid {
+    /// By a process: the sum over its threads.
+    fn by(pid: i32) -> Option<Self> {
+        let process = Process::new(pid).ok()?;
+        let stat = process.stat().ok()?;
+        let (mut cpu, mut switches) = (0, 0);
+        // A thread may end between the listing and the look.
+        for task in process.tasks().ok()?.flatten() {
+            cpu += task.schedstat().map_or(0, |stat| stat.sum_exec_runtime);
+            let status = task.status().ok();
+            let both = status.and_then(|s| Some(s.voluntary_ctxt_switches? + s.nonvoluntary_ctxt_switches?));
+            switches += both.unwrap_or(0);
+        }
+        let total = (stat.utime + stat.stime).max(1);
+        if cpu == 0 {
+            // A kernel without schedstat: ticks of 10 ms.
+            cpu = total * (1_000_000_000 / procfs::ticks_per_second());
+        }
+        Some(Self { cpu, user: stat.utime as f64 / total as f64, switches })
+    }
+
+    fn user_ns(self) -> f64 {
+        self.cpu as f64 * self.user
+    }
+}
+
+/// Memory with so many connections, all of them idle.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct Memory {
+    /// Connected clients.
+    pub connections: usize,
+    /// Proportional set size of the server, in bytes; unknown for a server that was not started for this trial.
+    pub server_pss: Option<u64>,
+    /// What the kernel holds, in bytes: socket buffers and slab of the whole machine, both ends of each connection.
+    pub kernel: u64,
+}
+
+impl Memory {
+    /// Reads it now.
+    pub fn read(connections: usize, server_pss: Option<u64>) -> Self {
+        let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+        let line = sockets.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
+        let pages: u64 = line.rsplit(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or(0);
+        let slab = Meminfo::current().map_or(0, |memory| memory.slab);
+        Self { connections, server_pss, kernel: pages * procfs::page_size() + slab }
+    }
+}
+
 /// What happened between two readings, and the memory of idle connections.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
     /// Wall time between the readings, in seconds.
     pub seconds: f64,
@@ -43,32 +121,68 @@ pub struct Ledger {
     pub deliveries: u64,
     /// CPU time of the server, user and system, in nanoseconds.
     pub server_cpu_ns: Option<u64>,
+    /// The part of it in user mode: the kernel's count of ticks divides the exact total.
+    pub server_user_ns: Option<u64>,
+    /// Context switches of the server.
+    pub server_switches: Option<u64>,
     /// CPU time of loadgen.
     pub loadgen_cpu_ns: Option<u64>,
+    /// Time loadgen's threads were ready to run and waited for a core.
+    pub loadgen_queued_ns: u64,
+    /// How many threads of loadgen that were, in each trial.
+    pub loadgen_threads: u64,
+    /// Time others used on loadgen's cores: not idle, and neither loadgen nor a server that shares them.
+    pub others_ns: u64,
+    /// How many cores loadgen had.
+    pub loadgen_cores: u64,
     /// Time the machine's cores were not idle.
     pub machine_busy_ns: Option<u64>,
-    /// Traffic of the subscribers.
+    /// Time the hypervisor gave to others.
+    pub steal_ns: u64,
+    /// Cores of the machine.
+    pub cores: u64,
+    /// Traffic of the subscribers between the readings.
     pub traffic: Totals,
-    /// Proportional set size of the server before anybody connected, in bytes.
-    pub server_pss_empty: Option<u64>,
-    /// The same with everybody connected and idle.
-    pub server_pss_idle: Option<u64>,
-    /// How many connections that were.
-    pub idle_connections: u64,
+    /// The same over the whole life of their connections.
+    pub life: Totals,
+    /// What the kernel counted over that life.
+    pub tcp: Tcp,
+    /// Bytes of headers in a request of the subscribers: with a browser's headers, and with lean ones.
+    pub request_headers: [u64; 2],
+    /// Whether the lean ones were sent.
+    pub lean: bool,
+    /// Memory as the clients connected: with none, a quarter, half and all of them.
+    pub memory: Vec<Memory>,
+    /// The most memory the server ever had, in bytes (`VmHWM`).
+    pub server_peak: Option<u64>,
 }
 
 impl Ledger {
     /// Books what lies between two readings.
-    pub fn book(&mut self, from: &Reading, to: &Reading) {
+    pub fn book(&mut self, from: &Reading, to: &Reading, cores: &Cores) {
         let wall = to.at - from.at;
         let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
         self.seconds = wall as f64 / 1e9;
         self.deliveries = to.deliveries - from.deliveries;
-        self.server_cpu_ns = between(from.server_cpu, to.server_cpu);
+        if let (Some(from), Some(to)) = (from.server, to.server) {
+            self.server_cpu_ns = Some(to.cpu.saturating_sub(from.cpu));
+            self.server_user_ns = Some((to.user_ns() - from.user_ns()).max(0.0) as u64);
+            self.server_switches = Some(to.switches.saturating_sub(from.switches));
+        }
         self.loadgen_cpu_ns = between(from.loadgen_cpu, to.loadgen_cpu);
+        let both =
+            to.queued.iter().filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)));
+        (self.loadgen_queued_ns, self.loadgen_threads) = both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
+        self.cores = machine_cores();
+        self.loadgen_cores = cores.loadgen.len() as u64;
+        let shared = self.server_cpu_ns.filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
+        let busy =
+            between(from.own_idle, to.own_idle).map_or(0, |idle| (wall * self.loadgen_cores).saturating_sub(idle));
+        self.others_ns = busy.saturating_sub(self.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
         // Not the busy columns: they read 15 to 45 % low.
         let idle = between(from.machine_idle, to.machine_idle);
-        self.machine_busy_ns = idle.map(|idle| (wall * cores()).saturating_sub(idle));
+        self.machine_busy_ns = idle.map(|idle| (wall * self.cores).saturating_sub(idle));
+        self.steal_ns = between(from.steal, to.steal).unwrap_or(0);
         self.traffic = to.traffic - from.traffic;
     }
 
@@ -78,12 +192,18 @@ impl Ledger {
         self.seconds += other.seconds;
         self.deliveries += other.deliveries;
         sum(&mut self.server_cpu_ns, other.server_cpu_ns);
+        sum(&mut self.server_user_ns, other.server_user_ns);
+        sum(&mut self.server_switches, other.server_switches);
         sum(&mut self.loadgen_cpu_ns, other.loadgen_cpu_ns);
         sum(&mut self.machine_busy_ns, other.machine_busy_ns);
-        sum(&mut self.server_pss_empty, other.server_pss_empty);
-        sum(&mut self.server_pss_idle, other.server_pss_idle);
+        self.loadgen_queued_ns += other.loadgen_queued_ns;
+        self.steal_ns += other.steal_ns;
+        self.others_ns += other.others_ns;
         self.traffic = self.traffic + other.traffic;
-        self.idle_connections += other.idle_connections;
+        self.life = self.life + other.life;
+        self.tcp = self.tcp + other.tcp;
+        self.memory.extend(&other.memory);
+        self.server_peak = self.server_peak.max(other.server_peak);
     }
 
     /// A sum per delivery.
@@ -91,38 +211,90 @@ impl Ledger {
         (self.deliveries > 0).then(|| sum as f64 / self.deliveries as f64)
     }
 
-    /// Server CPU per delivery, user and system, in microseconds.
-    pub fn server_us(&self) -> Option<f64> {
-        Some(self.per_delivery(self.server_cpu_ns?)? / 1e3)
+    /// A time per delivery, in microseconds, of a sum in nanoseconds.
+    pub fn us(&self, ns: Option<u64>) -> Option<f64> {
+        Some(self.per_delivery(ns?)? / 1e3)
     }
 
-    /// Time of the machine's cores per delivery, in microseconds.
-    pub fn machine_us(&self) -> Option<f64> {
-        Some(self.per_delivery(self.machine_busy_ns?)? / 1e3)
-    }
-
-    /// Server memory per idle connection, in KiB.
+    /// Server memory per idle connection, in KiB: the slope over the number of connections, not a quotient.
     pub fn memory_kib(&self) -> Option<f64> {
-        let grown = self.server_pss_idle?.saturating_sub(self.server_pss_empty?) as f64 / 1024.0;
-        (self.idle_connections > 0).then(|| grown / self.idle_connections as f64)
+        let points = self.memory.iter().filter_map(|memory| Some((memory.connections, memory.server_pss?)));
+        slope(points).map(|bytes| bytes / 1024.0)
+    }
+
+    /// The same of what the kernel holds for both ends of a connection.
+    pub fn kernel_kib(&self) -> Option<f64> {
+        slope(self.memory.iter().map(|memory| (memory.connections, memory.kernel))).map(|bytes| bytes / 1024.0)
+    }
+
+    /// Bytes from the clients if their requests had a browser's headers, and if they had lean ones: one was measured,
+    /// for the other the difference of the headers is counted.
+    pub fn bytes_out(&self) -> [u64; 2] {
+        let headers = |bytes: u64| self.traffic.requests * bytes;
+        let sent = headers(self.request_headers[usize::from(self.lean)]);
+        self.request_headers.map(|bytes| (self.traffic.bytes_out + headers(bytes)).saturating_sub(sent))
+    }
+
+    /// Bytes on a real link, modelled: what was sent, a header for each segment of 1448 bytes, and as many bare
+    /// acknowledgements for each read and write as there were here. To the clients, and from them.
+    pub fn on_a_link(&self) -> [f64; 2] {
+        let bare = |segments: u64, done: u64, all: u64| segments as f64 * done as f64 / all.max(1) as f64;
+        let Self { traffic, life, tcp, .. } = self;
+        let [bare_in, bare_out] = [
+            bare(tcp.bare_segments_in, traffic.writes, life.writes),
+            bare(tcp.bare_segments_out, traffic.reads, life.reads),
+        ];
+        [
+            traffic.bytes_in as f64 + HEADERS * (traffic.segments_in as f64 + bare_in),
+            traffic.bytes_out as f64 + HEADERS * (traffic.segments_out as f64 + bare_out),
+        ]
+    }
+
+    /// Time loadgen's threads waited for a core, in percent of the time they all had.
+    pub fn queued_percent(&self) -> f64 {
+        100.0 * self.loadgen_queued_ns as f64 / (self.seconds * 1e9 * self.loadgen_threads as f64).max(1.0)
+    }
+
+    /// Time others used on loadgen's cores, in percent of these cores' time.
+    pub fn others_percent(&self) -> f64 {
+        100.0 * self.others_ns as f64 / (self.seconds * 1e9 * self.loadgen_cores as f64).max(1.0)
+    }
+
+    /// loadgen's CPU, in percent of its cores' time.
+    pub fn loadgen_percent(&self) -> f64 {
+        let all = self.seconds * 1e9 * self.loadgen_cores as f64;
+        100.0 * self.loadgen_cpu_ns.unwrap_or(0) as f64 / all.max(1.0)
+    }
+
+    /// Time the hypervisor gave to others, in percent of all cores' time.
+    pub fn steal_percent(&self) -> f64 {
+        100.0 * self.steal_ns as f64 / (self.seconds * 1e9 * self.cores as f64).max(1.0)
     }
 }
 
-/// CPU time of a process: the sum over its threads, in nanoseconds.
-fn cpu(pid: i32) -> Option<Nanos> {
-    let tasks = Process::new(pid).ok()?.tasks().ok()?;
-    // A thread may end between the listing and the look; a kernel without these figures has them for none.
-    let times: Vec<Nanos> = tasks.flatten().filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime)).collect();
-    (!times.is_empty()).then(|| times.iter().sum())
+/// The slope of a line through points, by least squares; points of several trials each count from their own first.
+fn slope(points: impl Iterator<Item = (usize, u64)>) -> Option<f64> {
+    let (mut base, mut up, mut down) = (0.0, 0.0, 0.0);
+    for (connections, bytes) in points {
+        let (n, bytes) = (connections as f64, bytes as f64);
+        if connections == 0 {
+            base = bytes;
+        }
+        up += n * (bytes - base);
+        down += n * n;
+    }
+    (down > 0.0).then(|| (up / down).max(0.0))
 }
 
-fn machine_idle() -> Option<Nanos> {
-    let total = KernelStats::current().ok()?.total;
-    Some((total.idle + total.iowait.unwrap_or(0)) * (1_000_000_000 / procfs::ticks_per_second()))
+/// How long each thread of this process has waited for a core.
+fn queued() -> HashMap<i32, Nanos> {
+    let tasks = Process::myself().and_then(|process| process.tasks());
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks.filter_map(|task| Some((task.tid, task.schedstat().ok()?.run_delay))).collect()
 }
 
 /// How many cores the machine has.
-pub fn cores() -> u64 {
+fn machine_cores() -> u64 {
     KernelStats::current().map_or(1, |stats| stats.cpu_time.len() as u64)
 }
 
@@ -130,4 +302,39 @@ pub fn cores() -> u64 {
 pub fn pss(pid: i32) -> Option<u64> {
     let SmapsRollup { memory_map_rollup } = Process::new(pid).ok()?.smaps_rollup().ok()?;
     memory_map_rollup.into_iter().next()?.extension.map.get("Pss").copied()
+}
+
+/// The most memory a process ever had, in bytes.
+pub fn peak(pid: i32) -> Option<u64> {
+    Process::new(pid).ok()?.status().ok()?.vmhwm.map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_a_slope_and_what_was_there_before_does_not_count() {
+        let points = [(0, 7_000_000), (250, 8_000_000), (500, 9_000_000), (1000, 11_000_000)];
+        assert!((slope(points.into_iter()).unwrap() - 4000.0).abs() < 1e-6);
+        let twice = points.into_iter().chain(points.map(|(n, bytes)| (n, bytes + 5_000_000)));
+        assert!((slope(twice).unwrap() - 4000.0).abs() < 1e-6, "each trial counts from its own beginning");
+        assert_eq!(slope([(0, 1)].into_iter()), None);
+    }
+
+    #[test]
+    fn a_real_link_adds_a_header_for_each_segment_and_acknowledgement() {
+        let traffic = Totals {
+            bytes_in: 3000,
+            segments_in: 3,
+            reads: 2,
+            bytes_out: 100,
+            segments_out: 1,
+            writes: 1,
+            ..Totals::default()
+        };
+        let tcp = Tcp { bare_segments_out: 2, ..Tcp::default() };
+        let ledger = Ledger { traffic, life: traffic, tcp, ..Ledger::default() };
+        assert_eq!(ledger.on_a_link(), [3000.0 + 3.0 * 52.0, 100.0 + 52.0 + 2.0 * 52.0]);
+    }
 }

@@ -2,41 +2,53 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
 
 use super::audit::{Account, Audit, Seen};
 use super::histogram::Times;
-use crate::client::{Cursor, Delivery, Event, Failure, Gap};
-use crate::clock::{Nanos, now};
+use crate::client::{Cursor, Delivery, Event, Failure, Gap, Said};
+use crate::clock::{Nanos, Window, now};
 use crate::outcome::Failures;
-use crate::payload::Stamp;
 
-/// How many waits of short polls one worker keeps: enough for any distribution, 16 bytes each.
+const SECOND: Nanos = 1_000_000_000;
+/// How many waits of short polls one worker keeps: enough for any distribution, 24 bytes each.
 const MAX_WAITS: usize = 500_000;
+/// How many latencies are kept of one client that is followed by itself, 4 bytes each.
+const MAX_SAMPLES: usize = 100_000;
+/// A window has at least so many slices, so that a stall in some of them leaves the others.
+const SLICES: u64 = 20;
+/// The number of a message that nobody has seen yet.
+const UNSEEN: u32 = u32::MAX;
 
-/// The measuring window, known once everybody is connected.
-pub type Window = Arc<OnceLock<Range<Nanos>>>;
+/// How many slices a second of this window is divided into: one, unless the window is short.
+pub fn slices_per_second(window: &Range<Nanos>) -> u64 {
+    (SLICES * SECOND).div_ceil((window.end - window.start).max(1)).max(1)
+}
+
+fn slice(window: &Range<Nanos>, due: Nanos) -> usize {
+    ((due - window.start) * slices_per_second(window) / SECOND) as usize
+}
 
 /// A worker's book. `client` counts from 0 within the worker.
 #[derive(Debug)]
 pub struct Book {
     window: Window,
-    /// Latency from the due time, of messages due within the window.
-    pub latency: Times,
+    patience: Nanos,
+    /// Latency from the due time, of messages due within the window, by the slice they were due in.
+    pub slices: Vec<Times>,
     /// Requests of polls whose tick was within the window, from that tick.
     pub polls: Times,
     /// Connects, from the first packet to the confirmed cursor.
     pub connects: Times,
     /// How late the worker's own 10 ms ticker was.
     pub lateness: Times,
-    /// For messages that polls brought: which, and the tick of the poll.
-    pub waits: Vec<(u32, Nanos)>,
+    /// For messages that polls brought.
+    pub waits: Vec<Wait>,
     /// All deliveries so far, warm-up included.
     pub deliveries: u64,
     /// Deliveries in each second of the window, by their arrival.
     pub series: Vec<u64>,
-    /// Samples below zero: there must be none.
-    pub negative: u64,
+    /// Samples below zero or above an hour: there must be none.
+    pub impossible: u64,
     /// Failures by kind.
     pub failures: BTreeMap<String, Failures>,
     /// Clients connected now.
@@ -49,6 +61,19 @@ pub struct Book {
     pub audit: Audit,
     /// What every client has got.
     pub subscribers: Vec<Subscriber>,
+    /// Which messages have been seen, for each room of these clients and each incarnation of its log.
+    pub logs: Vec<Vec<SeenLog>>,
+}
+
+/// A message that a poll brought.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// Which message.
+    pub number: u32,
+    /// The tick of the poll.
+    pub asked: Nanos,
+    /// When its answer had been read.
+    pub received: Nanos,
 }
 
 /// One client in the book.
@@ -58,6 +83,12 @@ pub struct Subscriber {
     pub room: u32,
     /// What has come, for each incarnation of the room's log it has seen; the last is the current one.
     pub accounts: Vec<(String, Account)>,
+    /// Its own latencies in the window, in microseconds, if it is one of those that are followed by themselves.
+    pub samples: Option<Vec<u32>>,
+    /// Where the room stands in [`Book::logs`].
+    log: usize,
+    /// Where it stood when it last came back.
+    resumed: u64,
 }
 
 impl Subscriber {
@@ -67,25 +98,82 @@ impl Subscriber {
     }
 }
 
+/// What a worker has seen of a log: whoever comes second to a seq must find the same message there.
+#[derive(Debug)]
+pub struct SeenLog {
+    /// The room.
+    pub room: u32,
+    /// The incarnation.
+    pub epoch: String,
+    /// The seq of the first message.
+    pub first: u64,
+    /// The messages, by seq.
+    pub messages: Vec<SeenMessage>,
+}
+
+/// One message in a log.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenMessage {
+    /// Its number in the trial; `u32::MAX` if it has not been seen.
+    pub number: u32,
+    /// How many deliveries of it there were.
+    pub came: u32,
+    /// When the last of them was.
+    pub last: Nanos,
+}
+
+impl SeenLog {
+    /// Notes a delivery; `false` if another message has been seen at this seq.
+    fn note(&mut self, seq: u64, number: u32, received: Nanos) -> bool {
+        const NONE: SeenMessage = SeenMessage { number: UNSEEN, came: 0, last: 0 };
+        let before = usize::try_from(self.first.saturating_sub(seq)).unwrap_or(0);
+        if before > 0 {
+            self.messages.splice(0..0, std::iter::repeat_n(NONE, before));
+            self.first = seq;
+        }
+        let place = usize::try_from(seq - self.first).expect("a trial fits in memory");
+        if place >= self.messages.len() {
+            self.messages.resize(place + 1, NONE);
+        }
+        let message = &mut self.messages[place];
+        if message.number == UNSEEN {
+            message.number = number;
+        }
+        message.came += 1;
+        message.last = message.last.max(received);
+        message.number == number
+    }
+}
+
 impl Book {
-    /// An empty book for clients in these rooms.
-    pub fn new(rooms: impl Iterator<Item = u32>, window: Window) -> Self {
+    /// An empty book for clients: the room of each, and whether it is followed by itself. What comes later than
+    /// `patience` after it was due is late.
+    pub fn new(clients: impl Iterator<Item = (u32, bool)>, window: Window, patience: Nanos) -> Self {
+        let mut places: BTreeMap<u32, usize> = BTreeMap::new();
+        let subscriber = |(room, followed): (u32, bool)| {
+            let next = places.len();
+            let log = *places.entry(room).or_insert(next);
+            Subscriber { room, log, resumed: 0, accounts: Vec::new(), samples: followed.then(Vec::new) }
+        };
+        let subscribers: Vec<Subscriber> = clients.map(subscriber).collect();
         Self {
             window,
-            latency: Times::default(),
+            patience,
+            slices: Vec::new(),
             polls: Times::default(),
             connects: Times::default(),
             lateness: Times::default(),
             waits: Vec::new(),
             deliveries: 0,
             series: Vec::new(),
-            negative: 0,
+            impossible: 0,
             failures: BTreeMap::new(),
             connected: 0,
             refused: 0,
             disconnects: 0,
             audit: Audit::default(),
-            subscribers: rooms.map(|room| Subscriber { room, accounts: Vec::new() }).collect(),
+            subscribers,
+            logs: places.iter().map(|_| Vec::new()).collect(),
         }
     }
 
@@ -118,21 +206,38 @@ impl Book {
         self.failures.entry(failure.kind()).or_default().add(1, || failure.to_string());
     }
 
+    /// Books a delivery of a message due within the window that never came.
+    pub fn miss(&mut self, due: Nanos, deadline: Nanos) {
+        if let Some(window) = self.window.get() {
+            let slice = slice(window, due);
+            self.slices.resize_with(self.slices.len().max(slice + 1), Times::default);
+            self.slices[slice].record(deadline - due);
+        }
+    }
+
+    /// The latencies of the last second or so.
+    pub fn recent(&self) -> Times {
+        let first = self.slices.len().saturating_sub(3);
+        Times::merged(self.slices[first..].iter())
+    }
+
     fn hello(&mut self, client: usize, cursor: Cursor) {
-        let accounts = &mut self.subscribers[client].accounts;
+        let subscriber = &mut self.subscribers[client];
         // A client that comes back goes on with its account: if it cannot, a gap says so next.
-        if accounts.is_empty() {
-            accounts.push((cursor.epoch, Account::open(cursor.seq)));
+        match subscriber.accounts.last() {
+            None => subscriber.accounts.push((cursor.epoch, Account::open(cursor.seq))),
+            Some((_, account)) => subscriber.resumed = account.last(),
         }
     }
 
     fn told(&mut self, client: usize, gap: Gap) {
-        let accounts = &mut self.subscribers[client].accounts;
-        match accounts.last_mut().filter(|(epoch, _)| *epoch == gap.cursor.epoch) {
+        let subscriber = &mut self.subscribers[client];
+        match subscriber.accounts.last_mut().filter(|(epoch, _)| *epoch == gap.cursor.epoch) {
             Some((_, account)) => self.audit.gaps += account.told_gap(gap.cursor.seq),
             None => {
                 self.audit.gaps += gap.missed.unwrap_or(1);
-                accounts.push((gap.cursor.epoch, Account::open(gap.cursor.seq)));
+                subscriber.accounts.push((gap.cursor.epoch, Account::open(gap.cursor.seq)));
+                subscriber.resumed = 0;
             }
         }
     }
@@ -141,34 +246,51 @@ impl Book {
         self.deliveries += 1;
         self.plot(delivery.received);
         let subscriber = &mut self.subscribers[client];
-        let stamp = Stamp::from_text(&delivery.text).filter(|stamp| stamp.room == subscriber.room);
-        let Some((_, account)) = subscriber.accounts.last_mut() else { return };
+        let Some((epoch, account)) = subscriber.accounts.last_mut() else { return };
         match account.see(delivery.seq) {
-            Seen::Doubled => {
-                self.audit.doubled += 1;
-                return;
-            }
+            Seen::Doubled if delivery.seq <= subscriber.resumed => return self.audit.redelivered += 1,
+            Seen::Doubled => return self.audit.doubled += 1,
             Seen::Reordered => self.audit.reordered += 1,
             Seen::InOrder => {}
         }
-        let Some(stamp) = stamp else {
-            self.audit.corrupt += 1;
-            return;
-        };
-        self.audit.received += 1;
-        if self.is_in_window(stamp.due) {
-            // Received before it was due: the clock went back, and the books are not to be believed.
-            self.negative += u64::from(delivery.received < stamp.due);
-            self.latency.record(delivery.received.saturating_sub(stamp.due));
-            if let Some(asked) = delivery.asked.filter(|_| self.waits.len() < MAX_WAITS) {
-                self.waits.push((stamp.number, asked));
+        let Said::Stamp(stamp) = &delivery.said else { return self.audit.corrupt += 1 };
+        if stamp.room != subscriber.room {
+            return self.audit.wrong_room += 1;
+        }
+        let logs = &mut self.logs[subscriber.log];
+        let log = match logs.iter_mut().rposition(|log| log.epoch == *epoch) {
+            Some(i) => &mut logs[i],
+            None => {
+                let (room, epoch, first) = (stamp.room, epoch.clone(), delivery.seq);
+                logs.push(SeenLog { room, epoch, first, messages: Vec::new() });
+                logs.last_mut().expect("one was pushed")
             }
+        };
+        if !log.note(delivery.seq, stamp.number, delivery.received) {
+            return self.audit.unexpected += 1;
+        }
+        self.audit.received += 1;
+        let latency = delivery.received.saturating_sub(stamp.due);
+        self.audit.late += u64::from(latency > self.patience);
+        let Some(window) = self.window.get().filter(|window| window.contains(&stamp.due)) else { return };
+        // Received before it was due: the clock went back, and the books are not to be believed.
+        self.impossible += u64::from(delivery.received < stamp.due || latency > Times::HIGHEST);
+        let slice = slice(window, stamp.due);
+        if slice >= self.slices.len() {
+            self.slices.resize_with(slice + 1, Times::default);
+        }
+        self.slices[slice].record(latency);
+        if let Some(samples) = subscriber.samples.as_mut().filter(|samples| samples.len() < MAX_SAMPLES) {
+            samples.push(u32::try_from(latency / 1000).unwrap_or(u32::MAX));
+        }
+        if let Some(asked) = delivery.asked.filter(|_| self.waits.len() < MAX_WAITS) {
+            self.waits.push(Wait { number: stamp.number, asked, received: delivery.received });
         }
     }
 
     fn plot(&mut self, received: Nanos) {
         if let Some(window) = self.window.get().filter(|window| window.contains(&received)) {
-            let second = ((received - window.start) / 1_000_000_000) as usize;
+            let second = ((received - window.start) / SECOND) as usize;
             self.series.resize(self.series.len().max(second + 1), 0);
             self.series[second] += 1;
         }
@@ -182,35 +304,59 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Stamp;
 
     const STAMP: Stamp = Stamp { number: 0, room: 4, due: 1_000 };
 
     fn book() -> Book {
         let window = Window::default();
         window.set(500..2_000).unwrap();
-        let mut book = Book::new([4].into_iter(), window);
+        let mut book = Book::new([(4, false)].into_iter(), window, 1_000_000);
         book.record(0, &mut vec![Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 })]);
         book
     }
 
     fn message(seq: u64, stamp: Stamp) -> Event {
-        Event::Message(Delivery { seq, received: 1_501_000, asked: None, text: stamp.to_text(64) })
+        Event::Message(Delivery { seq, received: 1_501_000, asked: None, said: Said::Stamp(stamp) })
     }
 
     #[test]
     fn latency_counts_from_the_due_time_and_only_within_the_window() {
         let mut book = book();
         book.record(0, &mut vec![message(1, STAMP), message(2, Stamp { due: 2_000, ..STAMP })]);
-        assert_eq!((book.latency.count(), book.audit.received), (1, 2));
-        assert_eq!(book.latency.max().unwrap().as_micros(), 1_500);
+        let latency = Times::merged(book.slices.iter());
+        assert_eq!((latency.count(), book.audit.received, book.audit.late), (1, 2, 2));
+        assert_eq!(latency.max().unwrap().as_micros(), 1_500);
     }
 
     #[test]
-    fn another_rooms_message_and_a_broken_text_are_corrupt() {
+    fn another_rooms_message_and_a_broken_text_have_classes_of_their_own() {
         let mut book = book();
-        let broken = Event::Message(Delivery { seq: 2, received: 0, asked: None, text: "hello".into() });
+        let broken = Event::Message(Delivery { seq: 2, received: 0, asked: None, said: "hello".into() });
         book.record(0, &mut vec![message(1, Stamp { room: 5, ..STAMP }), broken]);
-        assert_eq!((book.audit.corrupt, book.audit.received), (2, 0));
+        assert_eq!((book.audit.corrupt, book.audit.wrong_room, book.audit.received), (1, 1, 0));
+    }
+
+    #[test]
+    fn what_comes_again_after_a_reconnect_is_told_from_what_comes_again_within_a_connection() {
+        let mut book = book();
+        let stamp = |number| Stamp { number, ..STAMP };
+        book.record(0, &mut vec![message(1, stamp(1)), message(1, stamp(1)), message(2, stamp(2))]);
+        let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 1 });
+        book.record(0, &mut vec![hello, message(2, stamp(2)), message(3, stamp(3)), message(3, stamp(3))]);
+        assert_eq!((book.audit.doubled, book.audit.redelivered, book.audit.received), (2, 1, 3));
+    }
+
+    #[test]
+    fn two_subscribers_that_find_different_messages_at_one_seq_are_noticed() {
+        let window = Window::default();
+        window.set(500..2_000).unwrap();
+        let mut book = Book::new([(4, false), (4, true)].into_iter(), window, 1_000_000);
+        for (client, number) in [(0, 5), (1, 6)] {
+            let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 });
+            book.record(client, &mut vec![hello, message(1, Stamp { number, ..STAMP })]);
+        }
+        assert_eq!((book.audit.received, book.audit.unexpected), (1, 1));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::summary::Summary;
 use super::table::{messages_needed, number};
+use crate::client::{Lane, Publish};
 use crate::comparison::Comparison;
 
 const WIDTH: f64 = 460.0;
@@ -20,7 +21,7 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let ledger = |figure: &dyn Fn(&Summary) -> Option<f64>| -> Vec<(&Summary, Vec<f64>)> {
         summaries.iter().filter_map(|s| Some((s, vec![figure(s)?]))).collect()
     };
-    let cpu = ledger(&|s| s.outcome.ledger.server_us());
+    let cpu = ledger(&|s| s.outcome.ledger.us(s.outcome.ledger.server_cpu_ns));
     let memory = ledger(&|s| s.outcome.ledger.memory_kib());
     let bytes = summaries.iter().filter_map(|s| Some((s, bytes(s)?.to_vec()))).collect::<Vec<_>>();
     vec![
@@ -30,6 +31,12 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
         ("bytes", bars("Bytes per delivery: to the client, and (paler) from it", &bytes)),
         ("memory", bars("Server memory per idle connection, KiB", &memory)),
     ]
+}
+
+/// The classes of a row's lines and bars: its transport's, and another pattern for another way up.
+fn class(summary: &Summary) -> String {
+    let Lane { mode, publish } = summary.lane;
+    format!("c-{mode}{}", if publish == Publish::Native { " c-native" } else { "" })
 }
 
 fn bytes(summary: &Summary) -> Option<[f64; 2]> {
@@ -47,6 +54,7 @@ struct Axis {
 /// One line: its transport's name, and its points, of which the first `sure` have enough behind them.
 struct Line {
     name: String,
+    class: String,
     points: Vec<(f64, f64)>,
     sure: usize,
 }
@@ -60,7 +68,7 @@ fn latency(summaries: &[Summary]) -> String {
         let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
         let sure = steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
         let point = |&(nines, share): &(f64, f64)| Some((nines, times.quantile(share)?.as_secs_f64().max(1e-6) * 1e3));
-        Line { name: s.mode.to_string(), points: steps.iter().filter_map(point).collect(), sure }
+        Line { name: s.lane.to_string(), class: class(s), points: steps.iter().filter_map(point).collect(), sure }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
@@ -85,7 +93,7 @@ fn latency(summaries: &[Summary]) -> String {
 fn describe(summaries: &[Summary]) -> String {
     let ms =
         |s: &Summary, share| s.outcome.latency.quantile(share).map_or("-".into(), |t| number(t.as_secs_f64() * 1e3));
-    let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.mode, ms(s, 0.5), ms(s, 0.99));
+    let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.lane, ms(s, 0.5), ms(s, 0.99));
     summaries.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
@@ -93,7 +101,7 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let line = |s: &Summary| {
         let points: Vec<(f64, f64)> =
             s.flow(seconds).enumerate().map(|(i, flow)| ((i as f64 + 0.5).min(seconds), flow)).collect();
-        Line { name: s.mode.to_string(), sure: if s.is_valid() { points.len() } else { 0 }, points }
+        Line { name: s.lane.to_string(), class: class(s), sure: if s.is_valid() { points.len() } else { 0 }, points }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let points = || lines.iter().flat_map(|line| &line.points);
@@ -113,7 +121,7 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     };
     let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
     let text: Vec<String> =
-        summaries.iter().map(|s| format!("{}: {} per second on average.", s.mode, number(mean(s)))).collect();
+        summaries.iter().map(|s| format!("{}: {} per second on average.", s.lane, number(mean(s)))).collect();
     plot("Deliveries over time", &text.join(" "), &x, &y, &lines)
 }
 
@@ -168,16 +176,16 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
         x.label
     );
     let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{right}\" y=\"20\">{}</text>", y.label);
-    for (i, Line { name, points, sure: count }) in lines.iter().enumerate() {
+    for (i, Line { name, class: own, points, sure: count }) in lines.iter().enumerate() {
         let (sure, doubt) = (&points[..*count], &points[count.saturating_sub(1)..]);
         for (class, part) in [("", sure), (" c-doubt", doubt)] {
             let part: Vec<String> = part.iter().map(at).collect();
             if part.len() > 1 {
-                let _ = write!(out, "<polyline class=\"c-line c-{name}{class}\" points=\"{}\"/>", part.join(" "));
+                let _ = write!(out, "<polyline class=\"c-line {own}{class}\" points=\"{}\"/>", part.join(" "));
             }
         }
         let place = 12.0 + i as f64 * (WIDTH - 24.0) / lines.len() as f64;
-        let _ = write!(out, "<path class=\"c-line c-{name}\" d=\"M{place:.1} 35h20\"/>");
+        let _ = write!(out, "<path class=\"c-line {own}\" d=\"M{place:.1} 35h20\"/>");
         let _ = write!(out, "<text class=\"c-mark\" x=\"{:.1}\" y=\"39\">{name}</text>", place + 25.0);
     }
     out + "</svg>"
@@ -188,10 +196,10 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
     let (left, right) = (84.0, WIDTH - 84.0);
     let most = rows.iter().map(|(_, parts)| parts.iter().sum()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let values = |parts: &[f64]| parts.iter().map(|&value| number(value)).collect::<Vec<_>>().join(" + ");
-    let text: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.mode, values(parts))).collect();
+    let text: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
     let mut out = open(title, &text.join(" "), 40.0 + rows.len() as f64 * BAR);
     for (i, (summary, parts)) in rows.iter().enumerate() {
-        let (top, mode) = (36.0 + i as f64 * BAR, summary.mode);
+        let (top, mode, own) = (36.0 + i as f64 * BAR, summary.lane, class(summary));
         let doubt = if summary.is_valid() { "" } else { " c-doubt" };
         let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{}\">{mode}</text>", left - 8.0, top + 16.0);
         let mut place = left;
@@ -199,7 +207,7 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
             let width = value / most * (right - left);
             let _ = write!(
                 out,
-                "<rect class=\"{class} c-{mode}{doubt}\" x=\"{place:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"22\"/>"
+                "<rect class=\"{class} {own}{doubt}\" x=\"{place:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"22\"/>"
             );
             place += width;
         }

@@ -3,16 +3,16 @@
 use askama::Template;
 
 use super::summary::Summary;
-use super::table::{Row, rows};
-use super::{chart, notes};
+use super::table::{self, Table};
+use super::{chart, evidence, notes};
 use crate::comparison::Comparison;
 
 #[derive(Template)]
 #[template(path = "comparison.html")]
 struct Page<'a> {
     comparison: &'a Comparison,
-    modes: Vec<String>,
-    rows: Vec<Row>,
+    figures: Table,
+    evidence: Vec<Table>,
     notes: Vec<String>,
     charts: Vec<String>,
     environment: String,
@@ -24,8 +24,8 @@ pub fn render(comparison: &Comparison) -> anyhow::Result<String> {
     let summaries = Summary::of(comparison);
     let page = Page {
         comparison,
-        modes: summaries.iter().map(|summary| summary.mode.to_string()).collect(),
-        rows: rows(&summaries),
+        figures: table::figures(&summaries),
+        evidence: evidence::tables(comparison),
         notes: notes::of(comparison),
         charts: chart::all(comparison).into_iter().map(|(_, svg)| svg).collect(),
         environment: comparison.environment.to_string(),

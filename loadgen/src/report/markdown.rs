@@ -2,29 +2,37 @@
 
 use std::fmt::Write;
 
-use super::notes;
 use super::summary::Summary;
-use super::table::{Cell, Row, rows};
+use super::table::{self, Cell, Row, Table};
+use super::{evidence, notes};
 use crate::comparison::Comparison;
 
 /// The whole report.
 pub fn render(comparison: &Comparison) -> String {
     let Comparison { scenario, environment, command, started, .. } = comparison;
     let design = comparison.design();
-    let mut out = format!("# Transports compared\n\n{scenario}.\n{design}\n\n{}", table(comparison));
+    let mut out = format!("# Transports compared\n\n{scenario}.\n{design}\n\n{}", figures(comparison));
+    for table in evidence::tables(comparison) {
+        let _ = write!(out, "\n## {}\n\n{}\n{}\n", table.title, align(&table), table.foot);
+    }
     let _ = writeln!(out, "\nMeasured {started} with `{command}`.\n\n{environment}\n\n{}", notes::caveats(comparison));
     out
 }
 
-/// The table and what has to be said about it.
+/// The figures, rows against the baseline, and what has to be said about both: what the terminal shows.
 pub fn table(comparison: &Comparison) -> String {
-    let summaries = Summary::of(comparison);
-    let rows = rows(&summaries);
-    let modes: Vec<String> = summaries.iter().map(|summary| summary.mode.to_string()).collect();
-    let mut lines = vec![(String::new(), modes)];
-    lines.extend(rows.iter().map(|Row { name, cells }| ((*name).to_owned(), cells.iter().map(text).collect())));
-    let mut out = align(&lines);
-    if rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.believable) {
+    let mut out = figures(comparison);
+    let against = evidence::against(comparison);
+    if !against.rows.is_empty() {
+        let _ = write!(out, "\n{}:\n\n{}\n{}\n", against.title, align(&against), against.foot);
+    }
+    out
+}
+
+fn figures(comparison: &Comparison) -> String {
+    let table = table::figures(&Summary::of(comparison));
+    let mut out = align(&table);
+    if table.rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.believable) {
         out += "\nIn brackets: not to be leaned on, because no trial is valid or too few messages stand behind it.\n";
     }
     for note in notes::of(comparison) {
@@ -38,7 +46,9 @@ fn text(cell: &Cell) -> String {
 }
 
 /// A Markdown table whose source reads as a table too.
-fn align(lines: &[(String, Vec<String>)]) -> String {
+fn align(table: &Table) -> String {
+    let mut lines = vec![(String::new(), table.head.clone())];
+    lines.extend(table.rows.iter().map(|Row { name, cells }| (name.clone(), cells.iter().map(text).collect())));
     let width = |text: &String| text.chars().count();
     let first = lines.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     let columns = lines.first().map_or(0, |(_, cells)| cells.len());

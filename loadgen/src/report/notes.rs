@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::comparison::{Comparison, Trial};
+use crate::judge::verdict::{Gate, Kind};
 use crate::outcome::{End, Failures};
 
 /// A median wait for a free publisher that is worth a word.
@@ -19,20 +20,49 @@ const NETWORK: &str = "Over a network, from one machine: its clocks stamp both e
     the arrival here. What the server paid is not known.";
 
 const LOOPBACK: &str = "Over loopback, where the kernel runs a receiver's TCP input in the sender's context: a server \
-    that pushes is billed for part of its clients' work. CPU ranks the streams (sse, ws) and the polls each among \
-    themselves, and streams against polls only where they differ by more than half. Memory is this server's, in user \
-    space only; \"machine busy\" is everything that ran, other programs too. No network, no TLS, no round-trip time.";
+    that pushes is billed for its clients' receive work, about a quarter of its bill, and a loadgen that polls for the \
+    server's. So CPU ranks the streams (sse, ws) and the polls each among themselves, and streams against polls only \
+    where they differ by more than half. \"Machine busy\" is everything that ran, other programs too. Memory is this \
+    server's, in user space, as a slope over 0, N/4, N/2 and N idle connections; kernel memory counts both ends and \
+    whatever else the machine did. A real link is modelled: 52 bytes of headers for each segment of 1448 bytes and each \
+    bare acknowledgement. No network, no TLS, no round-trip time.";
 
 /// What went wrong, and what to think of the rest.
 pub fn of(comparison: &Comparison) -> Vec<String> {
-    let (ran, planned) = (comparison.trials.len(), comparison.blocks * comparison.modes.len());
+    let (ran, planned) = (comparison.trials.len(), comparison.planned());
     let cut = (ran < planned).then(|| format!("This comparison ended early: {ran} of {planned} trials ran."));
     let trials = comparison.trials.iter().flat_map(|trial| about(trial, comparison.blocks));
-    cut.into_iter().chain(trials).collect()
+    cut.into_iter().chain(trials).chain(verdicts(comparison)).collect()
+}
+
+/// A sentence for each gate that decided a verdict, with its worst figure: which trials it were is in their table.
+fn verdicts(comparison: &Comparison) -> Vec<String> {
+    let mut decided: Vec<(Kind, Vec<String>, &Gate)> = Vec::new();
+    let failed = |trial: &'_ Trial| trial.verdict.kind != Kind::Valid && trial.outcome.end == End::Completed;
+    for trial in comparison.trials.iter().filter(|trial| failed(trial)) {
+        let Some(gate) = trial.verdict.failed() else { continue };
+        let name = trial.outcome.lane.to_string();
+        match decided.iter_mut().find(|(.., other)| other.name == gate.name) {
+            None => decided.push((trial.verdict.kind, vec![name], gate)),
+            Some((_, names, worst)) => {
+                names.push(name);
+                *worst = if gate.measured > worst.measured { gate } else { worst };
+            }
+        }
+    }
+    let all = comparison.trials.len();
+    let say = |(kind, mut names, gate): (Kind, Vec<String>, &Gate)| {
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        let most = if count > 1 { format!(" in {count} of {all} trials; at worst") } else { String::new() };
+        format!("{}: {kind}{most}: {gate}.", names.join(", "))
+    };
+    decided.into_iter().map(say).collect()
 }
 
 fn about(trial: &Trial, blocks: usize) -> Vec<String> {
-    let (outcome, verdict) = (&trial.outcome, &trial.verdict);
+    let outcome = &trial.outcome;
     let mut notes = Vec::new();
     if outcome.end == End::Interrupted {
         notes.push("interrupted; what was measured until then is shown".to_owned());
@@ -45,6 +75,12 @@ fn about(trial: &Trial, blocks: usize) -> Vec<String> {
     }
     if outcome.audit.gaps > 0 {
         notes.push(format!("the server told its clients of {} messages they had missed", outcome.audit.gaps));
+    }
+    if outcome.audit.late > 0 {
+        notes.push(format!("{} deliveries came later than anybody waits for", outcome.audit.late));
+    }
+    if outcome.ledger.tcp.retransmissions > 0 {
+        notes.push(format!("TCP sent {} segments again", outcome.ledger.tcp.retransmissions));
     }
     let publishing = &outcome.publishing;
     if publishing.acked < publishing.scheduled && outcome.end == End::Completed {
@@ -61,9 +97,7 @@ fn about(trial: &Trial, blocks: usize) -> Vec<String> {
         true => format!("{count} x {kind}"),
         false => format!("{count} x {kind}, such as: {example}"),
     }));
-    if let Some(gate) = verdict.failed().filter(|_| outcome.end == End::Completed) {
-        notes.push(format!("{}: {gate}", verdict.kind));
-    }
+    let twin = if trial.twin { " (twin)" } else { "" };
     let block = if blocks == 1 { String::new() } else { format!(" in block {}", trial.block) };
-    notes.iter().map(|note| format!("{}{block}: {note}.", outcome.mode)).collect()
+    notes.iter().map(|note| format!("{}{twin}{block}: {note}.", outcome.lane)).collect()
 }

@@ -1,14 +1,14 @@
 //! The trials of each transport brought together over the blocks: what every kind of report shows.
 
-use crate::client::Transport;
+use crate::client::Lane;
 use crate::comparison::{Comparison, Trial};
 use crate::judge::verdict::Kind;
 use crate::outcome::Outcome;
 
-/// One transport in a comparison.
+/// One row in a comparison.
 pub struct Summary {
-    /// The transport.
-    pub mode: Transport,
+    /// The row.
+    pub lane: Lane,
     /// Its valid trials merged; all of them if none is valid.
     pub outcome: Outcome,
     /// How many trials are merged.
@@ -22,14 +22,13 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The transports of a comparison, in the order of all reports.
+    /// The rows of a comparison; a twin is not part of its transport's.
     pub fn of(comparison: &Comparison) -> Vec<Self> {
-        let modes = Transport::ALL.iter();
-        modes.filter_map(|&mode| Self::merge(mode, &comparison.trials)).collect()
+        comparison.lanes.iter().filter_map(|&lane| Self::merge(lane, &comparison.trials)).collect()
     }
 
-    fn merge(mode: Transport, trials: &[Trial]) -> Option<Self> {
-        let trials: Vec<&Trial> = trials.iter().filter(|trial| trial.outcome.mode == mode).collect();
+    fn merge(lane: Lane, trials: &[Trial]) -> Option<Self> {
+        let trials: Vec<&Trial> = trials.iter().filter(|trial| trial.outcome.lane == lane && !trial.twin).collect();
         let valid: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.verdict.kind == Kind::Valid).collect();
         let counted = if valid.is_empty() { &trials } else { &valid };
         let (first, others) = counted.split_first()?;
@@ -38,7 +37,7 @@ impl Summary {
         // What went wrong is never left out, whatever the measurement is worth.
         outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
         let kind = if valid.is_empty() { first.verdict.kind } else { Kind::Valid };
-        Some(Self { mode, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind })
+        Some(Self { lane, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind })
     }
 
     /// Whether its figures may be believed at all.

@@ -1,13 +1,27 @@
 //! The table of a comparison: a column per transport, a row per figure, the same in every kind of report.
 
 use super::summary::Summary;
+use crate::client::{Lane, Publish};
 use crate::measure::histogram::Times;
+use crate::measure::ledger::Ledger;
 use crate::outcome::Outcome;
 
-/// One row: what it is, and a cell per transport.
+/// A table: its columns, and a row for each figure.
+pub struct Table {
+    /// What it shows; nothing for the one that needs no title.
+    pub title: String,
+    /// The columns.
+    pub head: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// What has to be said below it.
+    pub foot: String,
+}
+
+/// One row: what it is, and a cell per column.
 pub struct Row {
     /// What the figures are, with their unit.
-    pub name: &'static str,
+    pub name: String,
     /// The figures.
     pub cells: Vec<Cell>,
 }
@@ -22,6 +36,12 @@ pub struct Cell {
     pub best: bool,
 }
 
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, believable: true, best: false }
+    }
+}
+
 /// A quantile q needs this many messages over 1 - q: with n of them the chance that not one lies beyond it is about
 /// e^-5.7, one in 300. Messages, not deliveries: those of one message are not independent.
 const MESSAGES: f64 = 5.7;
@@ -29,7 +49,7 @@ const MESSAGES: f64 = 5.7;
 /// ranked only where they differ by more than this.
 const LOOPBACK: f64 = 1.5;
 /// What is printed for something that was not measured.
-const NONE: &str = "-";
+pub const NONE: &str = "-";
 
 /// How the best of a row is found.
 #[derive(Clone, Copy, PartialEq)]
@@ -45,19 +65,28 @@ pub fn messages_needed(share: f64) -> u64 {
     (MESSAGES / (1.0 - share) - 1e-9).ceil() as u64
 }
 
-/// The rows of a comparison.
-pub fn rows(summaries: &[Summary]) -> Vec<Row> {
-    let text = |name, figure: &dyn Fn(&Summary) -> String| Row {
-        name,
+/// The figures of a comparison.
+pub fn figures(summaries: &[Summary]) -> Table {
+    let text = |name: &str, figure: &dyn Fn(&Summary) -> String| Row {
+        name: name.into(),
         cells: summaries.iter().map(|s| Cell { text: figure(s), believable: s.is_valid(), best: false }).collect(),
     };
     let figure = |name, rank, figure: &dyn Fn(&Outcome) -> Option<f64>| row(summaries, name, rank, 0.0, figure);
+    let sum = |name, sum: &dyn Fn(&Ledger) -> u64| {
+        row(summaries, name, Rank::Lowest, 0.0, &|o| o.ledger.per_delivery(sum(&o.ledger)))
+    };
+    let us = |name, rank, ns: &dyn Fn(&Ledger) -> Option<u64>| {
+        row(summaries, name, rank, 0.0, &|o| o.ledger.us(ns(&o.ledger)))
+    };
     let quantile = |name, share, needed| row(summaries, name, Rank::Lowest, needed, &|o| ms(&o.latency, share));
-    vec![
+    let mut rows = vec![
         quantile("latency p50, ms", 0.5, 0.5),
         quantile("latency p90, ms", 0.9, 0.9),
         quantile("latency p99, ms", 0.99, 0.99),
         quantile("latency max, ms", 1.0, 0.99),
+        row(summaries, "to the last of the room p50, ms", Rank::Lowest, 0.5, &|o| ms(&o.last, 0.5)),
+        row(summaries, "publish to ack p50, ms", Rank::Lowest, 0.5, &|o| ms(&o.publishing.acks, 0.5)),
+        row(summaries, "bytes up per publish", Rank::Lowest, 0.0, &|o| upward(o)),
         text("delivered of owed", &|s| match s.outcome.owed.saturating_sub(s.outcome.delivered) {
             0 => format!("all {}", s.outcome.owed),
             _ => format!("{} of {}", s.outcome.delivered, s.outcome.owed),
@@ -66,38 +95,49 @@ pub fn rows(summaries: &[Summary]) -> Vec<Row> {
             let audit = s.outcome.audit;
             format!("{} / {} / {}", audit.lost, audit.doubled, audit.reordered)
         }),
-        figure("server CPU per delivery, µs", Rank::Cpu, &|o| o.ledger.server_us()),
-        figure("machine busy per delivery, µs", Rank::None, &|o| o.ledger.machine_us()),
+        us("server CPU per delivery, µs", Rank::Cpu, &|l| l.server_cpu_ns),
+        us("  in user mode only, µs", Rank::None, &|l| l.server_user_ns),
+        us("loadgen's CPU per delivery, µs", Rank::None, &|l| l.loadgen_cpu_ns),
+        us("machine busy per delivery, µs", Rank::None, &|l| l.machine_busy_ns),
+        figure("server switches per delivery", Rank::None, &|o| o.ledger.per_delivery(o.ledger.server_switches?)),
         figure("server memory per connection, KiB", Rank::Lowest, &|o| o.ledger.memory_kib()),
-        figure("bytes to clients per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.bytes_in)),
-        figure("bytes from clients per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.bytes_out)),
-        figure("requests per delivery", Rank::Lowest, &|o| o.ledger.per_delivery(o.ledger.traffic.requests)),
+        figure("kernel memory per connection, both ends, KiB", Rank::None, &|o| o.ledger.kernel_kib()),
+        figure("server memory at its peak, MiB", Rank::None, &|o| Some(o.ledger.server_peak? as f64 / 1048576.0)),
+        sum("bytes to clients per delivery", &|l| l.traffic.bytes_in),
+        sum("bytes from clients, browser's headers", &|l| l.bytes_out()[0]),
+        sum("bytes from clients, lean headers", &|l| l.bytes_out()[1]),
+        sum("bytes both ways on a real link, modelled", &|l| l.on_a_link().iter().sum::<f64>() as u64),
+        sum("requests per delivery", &|l| l.traffic.requests),
         figure("empty answers, % of requests", Rank::None, &empties),
+        figure("messages per batch", Rank::None, &|o| batch(o)),
         figure("wait against U(0, interval), KS", Rank::None, &|o| o.wait_ks),
         Row {
-            name: "verdict on the measurement",
-            cells: summaries.iter().map(|s| Cell { text: s.verdict(), believable: true, best: false }).collect(),
+            name: "verdict on the measurement".into(),
+            cells: summaries.iter().map(|s| s.verdict().into()).collect(),
         },
-    ]
+    ];
+    // What nobody has a figure for would only be a row of dashes.
+    rows.retain(|row| row.cells.iter().any(|cell| cell.text != NONE));
+    Table { title: String::new(), head: heads(summaries), rows, foot: String::new() }
 }
 
-fn row(
-    summaries: &[Summary],
-    name: &'static str,
-    rank: Rank,
-    quantile: f64,
-    figure: &dyn Fn(&Outcome) -> Option<f64>,
-) -> Row {
+/// The names of the rows of a comparison, which are the columns of its tables.
+pub fn heads(summaries: &[Summary]) -> Vec<String> {
+    summaries.iter().map(|summary| summary.lane.to_string()).collect()
+}
+
+fn row(summaries: &[Summary], name: &str, rank: Rank, quantile: f64, figure: &dyn Fn(&Outcome) -> Option<f64>) -> Row {
     let needed = if quantile > 0.0 { messages_needed(quantile) } else { 0 };
     let believable = |s: &Summary| s.is_valid() && s.outcome.publishing.acked >= needed;
     // A figure that may not be leaned on wins nothing, but where it is lower, no other is the lowest.
     let is_best = |s: &Summary, value: f64| {
-        let others = summaries.iter().filter(|other| other.mode != s.mode);
-        let mut others = others.filter_map(|other| Some((other.mode.streams(), figure(&other.outcome)?))).peekable();
+        let others = summaries.iter().filter(|other| other.lane != s.lane);
+        let mut others =
+            others.filter_map(|other| Some((other.lane.mode.streams(), figure(&other.outcome)?))).peekable();
         rank != Rank::None
             && others.peek().is_some()
             && others.all(|(streams, other)| {
-                value < if rank == Rank::Cpu && streams != s.mode.streams() { other / LOOPBACK } else { other }
+                value < if rank == Rank::Cpu && streams != s.lane.mode.streams() { other / LOOPBACK } else { other }
             })
     };
     let cell = |s: &Summary| {
@@ -105,7 +145,7 @@ fn row(
         let best = believable(s) && value.is_some_and(|value| is_best(s, value));
         Cell { text: value.map_or(NONE.into(), number), believable: believable(s), best }
     };
-    Row { name, cells: summaries.iter().map(cell).collect() }
+    Row { name: name.into(), cells: summaries.iter().map(cell).collect() }
 }
 
 fn ms(times: &Times, share: f64) -> Option<f64> {
@@ -116,6 +156,24 @@ fn ms(times: &Times, share: f64) -> Option<f64> {
 fn empties(outcome: &Outcome) -> Option<f64> {
     let traffic = outcome.ledger.traffic;
     (traffic.requests > 0).then(|| 100.0 * traffic.empties as f64 / traffic.requests as f64)
+}
+
+/// Bytes that one publish sends; over a subscriber's own socket, all that the subscribers send.
+fn upward(outcome: &Outcome) -> Option<f64> {
+    let Lane { mode, publish } = outcome.lane;
+    let is_own = publish == Publish::Native && mode.is_duplex();
+    let (bytes, n) = match is_own {
+        true => (outcome.ledger.traffic.bytes_out, outcome.publishing.acked),
+        false => (outcome.publishing.bytes_out, outcome.publishing.all),
+    };
+    (n > 0).then(|| bytes as f64 / n as f64)
+}
+
+/// Messages that came together: in one answer of a poll, or in one read of a stream.
+fn batch(outcome: &Outcome) -> Option<f64> {
+    let traffic = outcome.ledger.traffic;
+    let batches = if outcome.lane.mode.streams() { traffic.reads } else { traffic.requests - traffic.empties };
+    (batches > 0).then(|| outcome.ledger.deliveries as f64 / batches as f64)
 }
 
 /// Three digits, and never 0 for something that is not nothing.

@@ -1,6 +1,6 @@
 use super::*;
-use crate::client::{Delivery, Event};
-use crate::measure::recorder::Window;
+use crate::client::{Delivery, Event, Said};
+use crate::clock::Window;
 use crate::scenario::tests::scenario;
 
 const SECOND: Nanos = 1_000_000_000;
@@ -17,11 +17,11 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     let window = Window::default();
     let range = window.get_or_init(|| 0..10 * SECOND + 1).clone();
     let schedule: Vec<Stamp> = Pacer::new(&scenario, 0).take(10).collect();
-    let mut book = Book::new([0, 0].into_iter(), window);
+    let mut book = Book::new([(0, true), (0, false)].into_iter(), window, 5 * SECOND);
     for client in 0..2 {
         book.record(client, &mut vec![Event::Hello(cursor(0))]);
         for (seq, stamp) in (1..).zip(&schedule).filter(|(seq, _)| fate(client, *seq)) {
-            let delivery = Delivery { seq, received: stamp.due + 1, asked: None, text: stamp.to_text(64) };
+            let delivery = Delivery { seq, received: stamp.due + 1, asked: None, said: Said::Stamp(*stamp) };
             book.record(client, &mut vec![Event::Message(delivery)]);
         }
     }
@@ -32,15 +32,15 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         acked: Ok((cursor(seq), stamp.due)),
     };
     let publications = (1..).zip(schedule).map(publication).collect();
-    let press = Pressed { publications, sent: 10, paced: 10 };
+    let press = Pressed { publications, sent: 10, paced: 10, bytes_out: 0 };
     let (end, ledger, deadline) = (End::Completed, Ledger::default(), 20 * SECOND);
     let evidence =
-        Evidence { end, connected: 2, window: range, deadline, press, books: vec![book], ledger, loadgen_cores: 1 };
+        Evidence { end, connected: 2, window: range, deadline, press, books: vec![book], dwells: Vec::new(), ledger };
     (scenario, evidence)
 }
 
 fn settled(trial: (Scenario, Evidence)) -> Outcome {
-    settle(Transport::Ws, &trial.0, trial.1)
+    settle(Transport::Ws.into(), &trial.0, trial.1)
 }
 
 #[test]
@@ -48,6 +48,8 @@ fn what_came_is_delivered_and_nothing_is_missing() {
     let outcome = settled(trial(|_, _| true));
     assert_eq!((outcome.owed, outcome.delivered, outcome.audit.owed, outcome.audit.lost), (20, 20, 20, 0));
     assert_eq!(outcome.latency.count(), 20);
+    assert_eq!((outcome.last.count(), outcome.followed.len(), outcome.followed[0].count), (10, 1, 10));
+    assert_eq!(outcome.unbalanced, 0);
 }
 
 #[test]
@@ -57,6 +59,8 @@ fn what_never_came_is_lost_and_a_sample_at_the_deadline() {
     // The fourth message was due after 4 s; the drain ended after 20 s.
     assert_eq!(outcome.latency.max().unwrap().as_secs(), 16);
     assert_eq!(outcome.latency.count(), 20);
+    assert_eq!(outcome.last.max().unwrap().as_secs(), 16, "its last subscriber never got it");
+    assert_eq!(outcome.unbalanced, 0);
 }
 
 #[test]
@@ -96,8 +100,8 @@ fn a_log_that_began_anew_keeps_its_own_account() {
     for (seq, publication) in (1..).zip(&mut evidence.press.publications[8..]) {
         publication.acked = Ok((Cursor { seq, ..anew.clone() }, publication.stamp.due));
         for client in 0..2 {
-            let (received, text) = (publication.stamp.due + 1, publication.stamp.to_text(64));
-            let delivery = Event::Message(Delivery { seq, received, asked: None, text });
+            let (received, said) = (publication.stamp.due + 1, Said::Stamp(publication.stamp));
+            let delivery = Event::Message(Delivery { seq, received, asked: None, said });
             let mut events = vec![delivery];
             if seq == 1 {
                 events.insert(0, Event::Gap(gap.clone()));
@@ -107,4 +111,37 @@ fn a_log_that_began_anew_keeps_its_own_account() {
     }
     let outcome = settled((scenario, evidence));
     assert_eq!((outcome.delivered, outcome.audit.lost, outcome.audit.doubled), (20, 0, 0));
+}
+
+#[test]
+fn what_was_refused_and_came_all_the_same_is_unexpected_and_what_has_no_answer_may_come() {
+    let (scenario, mut evidence) = trial(|_, _| true);
+    evidence.press.publications[3].acked = Err(Failure::Refused(429, "full".into()));
+    evidence.press.publications[4].acked = Err(Failure::Io("reset".into()));
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.audit.unexpected, outcome.audit.received, outcome.audit.lost), (2, 18, 0));
+    assert_eq!((outcome.publishing.failed, outcome.publishing.indeterminate, outcome.unbalanced), (1, 1, 0));
+}
+
+#[test]
+fn a_delivery_that_the_recorder_missed_leaves_the_books_unbalanced() {
+    let (scenario, mut evidence) = trial(|_, _| true);
+    evidence.books[0].audit.received -= 1;
+    assert_eq!(settled((scenario, evidence)).unbalanced, 1);
+}
+
+#[test]
+fn a_drift_is_seen_and_a_stall_is_none() {
+    let slices = |latency: &dyn Fn(usize, u64) -> u64| -> Vec<Times> {
+        let slice = |i| {
+            let mut times = Times::default();
+            (0..50).for_each(|n| times.record(latency(i, n) * 10_000));
+            times
+        };
+        (0..20).map(slice).collect()
+    };
+    assert!(drift(&slices(&|_, n| 50 + n)).unwrap() < 1.0);
+    assert!(drift(&slices(&|i, n| 50 + n + 4 * i as u64)).unwrap() > 25.0, "it grows all the time");
+    let stall = |i, n| if (2..6).contains(&i) { 5000 - n * 50 } else { 50 + n };
+    assert!(drift(&slices(&stall)).unwrap() < 1.0, "a second out of five");
 }

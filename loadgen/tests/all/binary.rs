@@ -1,13 +1,11 @@
 //! The binary from end to end, tiny: what it prints, what it writes, how it exits.
 
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-fn loadgen(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
-    command.args(arguments.split_whitespace()).stdin(Stdio::null());
-    command
-}
+use loadgen::comparison::Comparison;
+
+use crate::helper::{beside, loadgen};
 
 fn run(arguments: &str) -> Output {
     loadgen(arguments).output().expect("loadgen starts")
@@ -34,10 +32,14 @@ impl Drop for Folder {
     }
 }
 
+/// As documented.
+const SCHEMA: &str = include_str!("../../schema.json");
+
 const TINY: &str = "--clients 8 --room-size 4 --rate 20 --interval 50ms --warmup 100ms --duration 500ms";
 
 #[test]
 fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
+    let _turn = beside();
     let folder = Folder::new("compare");
     let output = run(&format!("compare {TINY} --blocks 2 --out {} --name tiny", folder.0.display()));
     let (table, progress) = (text(&output.stdout), text(&output.stderr));
@@ -60,9 +62,13 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
     }
 
     assert_eq!(json["trials"].as_array().unwrap().len(), 2 * 4, "each transport once in each block");
+    let schema = serde_json::from_str(SCHEMA).unwrap();
+    let wrong: Vec<String> =
+        jsonschema::validator_for(&schema).unwrap().iter_errors(&json).map(|error| error.to_string()).collect();
+    assert!(wrong.is_empty(), "the JSON is as its schema says: {wrong:?}");
 
     let reports =
-        ["comparison.md", "comparison.html", "latency.svg", "deliveries.svg", "cpu.svg", "bytes.svg", "memory.svg"];
+        ["comparison.md", "comparison.html", "latency.hlog", "seconds.csv", "latency.svg", "cpu.svg", "memory.svg"];
     let read = || reports.map(|name| std::fs::read_to_string(result.join(name)).unwrap());
     let before = read();
     reports.iter().for_each(|name| std::fs::remove_file(result.join(name)).unwrap());
@@ -75,7 +81,32 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
 }
 
 #[test]
+fn the_schema_that_is_documented_is_the_schema_of_this_version() {
+    let printed = text(&run("schema").stdout);
+    assert!(printed == SCHEMA, "write it anew: loadgen schema > loadgen/schema.json");
+    assert!(printed.contains(&format!("comparison-{}.json", loadgen::comparison::SCHEMA)));
+    assert!(Comparison::json_schema()["properties"]["trials"]["description"].is_string(), "every field is explained");
+}
+
+#[test]
+fn a_tenth_of_a_standard_comparison_has_twins_and_says_nothing_it_cannot_say() {
+    let _turn = beside();
+    let folder = Folder::new("twins");
+    let tiny = "--clients 8 --room-size 4 --rate 20 --warmup 100ms --duration 300ms --mode ws --publish native";
+    let output = run(&format!("compare {tiny} --blocks 6 --out {}", folder.0.display()));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    assert!(table.contains("ws, its twin") && table.contains("ws-native"), "{table}");
+    assert!(text(&output.stderr).contains("18 trials, about"), "{}", text(&output.stderr));
+    let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
+    let comparison = Comparison::load(&result).unwrap();
+    assert_eq!(comparison.trials.iter().filter(|trial| trial.twin).count(), 6, "one in each block");
+    assert!(comparison.effects.iter().all(|effect| effect.ratio.blocks == 6 || effect.difference.is_none()));
+}
+
+#[test]
 fn what_a_person_typed_is_text_in_the_page() {
+    let _turn = beside();
     let folder = Folder::new("hostile");
     let out = folder.0.join("<script>alert(1)</script>");
     let mut command = loadgen(&format!("compare --mode ws {TINY} --blocks 1 --quiet --out"));
@@ -87,6 +118,7 @@ fn what_a_person_typed_is_text_in_the_page() {
 
 #[test]
 fn a_run_needs_no_server_and_its_json_is_alone_on_standard_output() {
+    let _turn = beside();
     let output = run(&format!("--mode ws {TINY} --json --quiet"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "", "--quiet is quiet");
@@ -121,6 +153,7 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
 
 #[test]
 fn an_output_that_cannot_be_written_is_said_and_a_reader_that_has_seen_enough_is_not() {
+    let _turn = beside();
     let result = Folder::new("full");
     let arguments = format!("--mode ws {TINY} --quiet --out {}", result.0.display());
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::{
-    After, Cadence, Client, Cursor, Event, Failure, Gap, GapReason, Headers, Http, Target, Transport,
+    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Headers, Http, Said, Target, Transport,
 };
 use loadgen::with_client;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::helper::TestServer;
+use crate::helper::{TestServer, beside};
 
 /// No property takes long; one that hangs is to say so.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -21,6 +21,8 @@ macro_rules! for_every_transport {
     ($($property:ident: $flags:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $property() {
+            // Taken where it may block; held to the end.
+            let _turn = tokio::task::block_in_place(beside);
             for &transport in Transport::ALL {
                 let room = Room::open($flags, transport).await;
                 let run = with_client!(transport, C => timeout(DEADLINE, properties::$property::<C>(room)).await);
@@ -62,6 +64,8 @@ impl Room {
             cadence,
             hold,
             headers: Headers::Browser,
+            keep_alive: true,
+            stamped: true,
             meter: Arc::default(),
         };
         let press = Http::connect(&target, "").await.unwrap();
@@ -120,7 +124,7 @@ impl<C: Client> Reader<C> {
 
     async fn message(&mut self) -> (u64, String) {
         match self.next().await.unwrap() {
-            Event::Message(delivery) => (delivery.seq, delivery.text),
+            Event::Message(Delivery { seq, said: Said::Text(text), .. }) => (seq, text),
             other => panic!("a message was expected, {other:?} came"),
         }
     }

@@ -1,8 +1,15 @@
-//! A server in this process, on a free port.
+//! A server in this process, on a free port; loadgen as a process; and whose turn it is.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use server::{Config, Server};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -36,4 +43,97 @@ impl TestServer {
         drop(self.stop);
         self.done.await.expect("the server does not panic");
     }
+}
+
+/// Tests that need the machine calm wait for those that do not, and the other way round.
+static TURN: RwLock<()> = RwLock::new(());
+
+/// A turn beside others, until it is dropped.
+pub(crate) struct Turn(#[expect(dead_code, reason = "it is held")] RwLockReadGuard<'static, ()>);
+
+/// A turn beside others.
+pub(crate) fn beside() -> Turn {
+    Turn(TURN.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A turn alone.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The binary, with these arguments.
+pub(crate) fn loadgen(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(arguments.split_whitespace()).stdin(Stdio::null());
+    command
+}
+
+/// A trial under way, in its measuring window.
+pub(crate) struct Running {
+    loadgen: Child,
+}
+
+impl Running {
+    pub(crate) fn start(load: &str) -> Self {
+        Self::spawn(loadgen(load))
+    }
+
+    /// With one more argument, which has spaces.
+    pub(crate) fn start_with(load: &str, last: &str) -> Self {
+        let mut command = loadgen(load);
+        command.arg(last);
+        Self::spawn(command)
+    }
+
+    /// Under a command that runs it, in the same process.
+    pub(crate) fn start_in(around: &[&str], load: &str) -> Self {
+        let mut command = Command::new(around[0]);
+        command.args(&around[1..]).arg(env!("CARGO_BIN_EXE_loadgen")).args(load.split_whitespace());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let command = command.arg("--json").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut loadgen = command.spawn().expect("loadgen starts");
+        // The pipe has to stay open for the later lines of progress.
+        let mut progress = BufReader::new(loadgen.stderr.take().unwrap());
+        let (mut line, mut all) = (String::new(), String::new());
+        while !line.contains("measuring") {
+            line.clear();
+            assert!(progress.read_line(&mut line).unwrap() > 0, "it ended before it measured: {all}");
+            all += &line;
+        }
+        std::thread::spawn(move || std::io::copy(&mut progress, &mut std::io::sink()));
+        Self { loadgen }
+    }
+
+    pub(crate) fn own(&self) -> Pid {
+        Pid::from_child(&self.loadgen)
+    }
+
+    pub(crate) fn server(&self) -> Pid {
+        let id = self.loadgen.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        Pid::from_raw(children.trim().parse().expect("one child, the server")).unwrap()
+    }
+
+    /// The exit code and the only trial of the JSON.
+    pub(crate) fn end(self) -> (i32, Value) {
+        let output = self.loadgen.wait_with_output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).expect("the JSON, whatever happened");
+        (output.status.code().expect("it exits by itself"), json["trials"][0].clone())
+    }
+}
+
+/// The gates of a trial that do not hold.
+pub(crate) fn failing(trial: &Value) -> Vec<String> {
+    let gates = trial["verdict"]["gates"].as_array().expect("every gate is in the JSON");
+    let fails = |gate: &&Value| gate["measured"].as_f64() > gate["limit"].as_f64();
+    gates.iter().filter(fails).map(|gate| gate["name"].as_str().unwrap().to_owned()).collect()
+}
+
+pub(crate) fn stop_for(process: Pid, time: Duration) {
+    kill_process(process, Signal::STOP).unwrap();
+    std::thread::sleep(time);
+    kill_process(process, Signal::CONT).unwrap();
 }

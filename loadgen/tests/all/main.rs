@@ -1,7 +1,10 @@
 //! loadgen against a real server: what every transport must do, and the binary from end to end.
 
+mod audit;
 mod binary;
+mod clockwork;
 mod conformance;
 mod faults;
+mod gates;
 mod helper;
 mod structure;

@@ -71,8 +71,17 @@ impl Batch {
         self.run.messages.len()
     }
 
+    /// The messages, one by one, as JSON.
+    pub fn messages(&self) -> &[Bytes] {
+        &self.run.messages
+    }
+
     /// The messages as one run of bytes, shared with every reader of the same range.
     pub fn encoded(&self, format: Format) -> Bytes {
+        #[cfg(feature = "faults")]
+        if let Some(bytes) = crate::faults::tamper(self.cursor, &self.run.messages, format) {
+            return bytes;
+        }
         self.run.encoded[format as usize].get_or_init(|| format.merge(self.cursor, &self.run.messages)).clone()
     }
 

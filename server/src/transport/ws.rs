@@ -4,12 +4,12 @@
 //! answers; what it wants to say (pong, close) is collected, so that one place ever writes to the socket, always
 //! between frames.
 
-mod handshake;
+pub(super) mod handshake;
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl Session {
         if !ECHO {
             self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
         }
-        self.read()?;
+        self.read().await?;
         let mut beat = pin!(self.app.pulse.follow().next());
         while !self.closing {
             self.flush().await?;
@@ -131,7 +131,7 @@ impl Session {
                 ready = poll_fn(|cx| self.conn.get_ref().poll_read_ready(cx)) => {
                     ready?;
                     self.missed_pings = 0;
-                    self.read()?;
+                    self.read().await?;
                 }
                 (heard, pulse) = &mut beat => {
                     beat.set(pulse.next());
@@ -174,14 +174,20 @@ impl Session {
     }
 
     /// Takes in what has arrived, until there is no more, or it was enough for one turn, or enough answers wait.
-    fn read(&mut self) -> io::Result<()> {
+    ///
+    /// Boxed: most connections only listen.
+    fn read(&mut self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
+        Box::pin(self.take_in())
+    }
+
+    async fn take_in(&mut self) -> io::Result<()> {
         let mut left = TURN;
         while !self.closing && self.outbox.len() < OUTBOX {
             let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox, left: &mut left };
             match self.protocol.read(&mut socket) {
                 Ok(Message::Text(text)) if ECHO => self.append(Frame::message(text, OpCode::Data(Data::Text), true)),
                 Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
-                Ok(Message::Text(text)) => self.publish(text.as_bytes()),
+                Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
                 // tungstenite answers a close frame when it is read from once more, and then says so.
                 Err(Error::ConnectionClosed) => self.closing = true,
@@ -198,18 +204,18 @@ impl Session {
         Ok(())
     }
 
-    fn publish(&mut self, text: &[u8]) {
-        let answer = match self.try_publish(text) {
+    async fn publish(&mut self, text: &[u8]) {
+        let answer = match self.try_publish(text).await {
             Ok(answer) => answer,
             Err(error) => error,
         };
         self.say(&answer);
     }
 
-    fn try_publish(&mut self, text: &[u8]) -> Result<serde_json::Value, serde_json::Value> {
+    async fn try_publish(&mut self, text: &[u8]) -> Result<serde_json::Value, serde_json::Value> {
         let draft = Draft::from_json(text).map_err(|Invalid { reason, .. }| refusal(&reason, text))?;
         let published =
-            publish(&self.app.rooms, &self.room, &draft).map_err(|error| refusal(&error.to_string(), text))?;
+            publish(&self.app.rooms, &self.room, &draft).await.map_err(|error| refusal(&error.to_string(), text))?;
         self.app.stats.published(&published);
         Ok(match &draft.key {
             Some(key) => json!({ "ack": { "cursor": published.cursor, "key": key } }),

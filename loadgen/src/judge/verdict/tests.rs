@@ -1,6 +1,5 @@
 use super::*;
 use crate::client::Transport;
-use crate::measure::audit::Audit;
 use crate::outcome::{Connections, Publishing};
 
 const MS: u64 = 1_000_000;
@@ -13,58 +12,72 @@ fn times(ms: u64) -> Times {
 
 fn healthy() -> Outcome {
     let publishing = Publishing { scheduled: 1000, paced: 1000, sent: 1000, acked: 1000, ..Publishing::default() };
-    Outcome {
-        mode: Transport::Ws,
-        end: End::Completed,
-        connections: Connections { wanted: 10, connected: 10, lost: 0 },
-        publishing: Publishing { lag: times(0), own_lag: times(0), acks: times(1), ..publishing },
-        owed: 10_000,
-        delivered: 10_000,
-        audit: Audit::default(),
-        latency: times(1),
-        polls: Times::default(),
-        connects: Times::default(),
-        lateness: times(1),
-        wait_ks: None,
-        series: Vec::new(),
-        ledger: crate::measure::ledger::Ledger::default(),
-        loadgen_cores: 1,
-        failures: std::collections::BTreeMap::new(),
-        negative: 0,
-    }
+    let mut outcome = crate::outcome::tests::empty(Transport::Ws);
+    outcome.connections = Connections { wanted: 10, connected: 10, lost: 0 };
+    outcome.publishing = Publishing { lag: times(0), own_lag: times(0), acks: times(1), ..publishing };
+    (outcome.owed, outcome.delivered) = (10_000, 10_000);
+    (outcome.latency, outcome.lateness, outcome.dwell) = (times(1), times(1), times(0));
+    (outcome.wait_ks, outcome.drift_percent) = (Some(0.02), Some(3.0));
+    (outcome.ledger.seconds, outcome.ledger.cores, outcome.ledger.loadgen_threads) = (1.0, 2, 4);
+    outcome.ledger.loadgen_cores = 1;
+    (outcome.ledger.loadgen_cpu_ns, outcome.ledger.loadgen_queued_ns) = (Some(500 * MS), 40 * MS);
+    outcome
 }
 
-fn kind(change: impl FnOnce(&mut Outcome)) -> Kind {
+fn verdict(change: impl FnOnce(&mut Outcome)) -> Verdict {
     let mut outcome = healthy();
     change(&mut outcome);
-    Verdict::of(&outcome).kind
+    Verdict::of(&outcome)
 }
 
 #[test]
 fn what_the_server_does_badly_leaves_the_verdict_valid() {
-    assert_eq!(kind(|_| {}), Kind::Valid);
-    assert_eq!(kind(|o| o.latency = times(5_000)), Kind::Valid, "slow");
-    assert_eq!(kind(|o| (o.delivered, o.audit.lost) = (9_000, 1_000)), Kind::Valid, "lossy");
-    assert_eq!(kind(|o| (o.publishing.lag, o.publishing.sent) = (times(900), 500)), Kind::Valid, "stalled");
+    let changes: [fn(&mut Outcome); 4] = [
+        |_| {},
+        |o| o.latency = times(5_000),
+        |o| (o.delivered, o.audit.lost) = (9_000, 1_000),
+        |o| (o.publishing.lag, o.publishing.sent) = (times(900), 500),
+    ];
+    for change in changes {
+        assert_eq!(verdict(change).kind, Kind::Valid);
+    }
+}
+
+/// For every gate a change that trips it and no other.
+#[test]
+fn each_gate_is_tripped_by_its_own_cause_and_by_no_other() {
+    type Change = fn(&mut Outcome);
+    let causes: &[(&str, Kind, Change)] = &[
+        ("windows without a message", Kind::NothingMeasured, |o| (o.publishing.acked, o.wait_ks) = (0, None)),
+        ("clients not connected", Kind::GeneratorLimited, |o| o.connections.connected = 9),
+        ("connections lost", Kind::GeneratorLimited, |o| o.connections.lost = 1),
+        ("time stolen from this machine", Kind::Noisy, |o| o.ledger.steal_ns = 30 * MS),
+        ("loadgen's CPU", Kind::GeneratorLimited, |o| o.ledger.loadgen_cpu_ns = Some(900 * MS)),
+        ("others on loadgen's cores", Kind::Noisy, |o| o.ledger.others_ns = 300 * MS),
+        ("loadgen's wait for a core", Kind::Noisy, |o| o.ledger.loadgen_queued_ns = 250 * MS),
+        ("loadgen's lateness max", Kind::GeneratorLimited, |o| o.lateness.record(200 * MS)),
+        ("loadgen's lateness p99", Kind::GeneratorLimited, |o| o.lateness = times(6)),
+        ("publish lag p99", Kind::GeneratorLimited, |o| o.publishing.own_lag = times(4)),
+        ("messages the pacer missed", Kind::GeneratorLimited, |o| o.publishing.paced = 980),
+        ("arrived but not yet read p99", Kind::GeneratorLimited, |o| o.dwell = times(2)),
+        ("samples below zero or above an hour", Kind::GeneratorLimited, |o| o.impossible = 1),
+        ("deliveries the audit cannot account for", Kind::GeneratorLimited, |o| o.unbalanced = 1),
+        ("poll waits from U(0, interval)", Kind::ScheduleOff, |o| o.wait_ks = Some(0.2)),
+        ("p50 from half to half", Kind::NotSteady, |o| o.drift_percent = Some(40.0)),
+    ];
+    let all: Vec<String> = verdict(|_| {}).gates.into_iter().map(|gate| gate.name).collect();
+    assert_eq!(all, causes.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), "every gate has its cause here");
+    for (name, kind, change) in causes {
+        let verdict = verdict(change);
+        let failed: Vec<&str> = verdict.gates.iter().filter(|gate| !gate.holds()).map(|gate| &*gate.name).collect();
+        assert_eq!((failed, verdict.kind), (vec![*name], *kind));
+        assert!(!verdict.failed().unwrap().advice.is_empty());
+    }
 }
 
 #[test]
-fn what_loadgen_does_badly_is_said_of_loadgen() {
-    assert_eq!(kind(|o| o.publishing.own_lag = times(4)), Kind::GeneratorLimited);
-    assert_eq!(kind(|o| o.publishing.paced = 900), Kind::GeneratorLimited);
-    assert_eq!(kind(|o| o.lateness = times(6)), Kind::GeneratorLimited);
-    assert_eq!(kind(|o| o.lateness.record(200 * MS)), Kind::GeneratorLimited);
-    assert_eq!(kind(|o| o.connections.connected = 9), Kind::GeneratorLimited);
-    assert_eq!(kind(|o| o.connections.lost = 1), Kind::GeneratorLimited);
-    assert_eq!(kind(|o| o.negative = 1), Kind::GeneratorLimited);
-    assert_eq!(kind(|o| (o.ledger.loadgen_cpu_ns, o.ledger.seconds) = (Some(900 * MS), 1.0)), Kind::GeneratorLimited);
-}
-
-#[test]
-fn the_other_reasons_have_names_of_their_own() {
-    assert_eq!(kind(|o| o.wait_ks = Some(0.2)), Kind::ScheduleOff);
-    assert_eq!(kind(|o| (o.wait_ks, o.publishing.acked) = (Some(0.2), 60)), Kind::Valid, "few messages are uneven");
-    assert_eq!(kind(|o| o.publishing.acked = 0), Kind::NothingMeasured);
-    assert_eq!(kind(|o| o.end = End::Interrupted), Kind::Interrupted);
-    assert_eq!(kind(|o| o.end = End::Broken("gone".into())), Kind::Broken);
+fn an_early_end_has_a_name_of_its_own_and_few_messages_are_uneven() {
+    assert_eq!(verdict(|o| o.end = End::Interrupted).kind, Kind::Interrupted);
+    assert_eq!(verdict(|o| o.end = End::Broken("gone".into())).kind, Kind::Broken);
+    assert_eq!(verdict(|o| (o.wait_ks, o.publishing.acked) = (Some(0.2), 60)).kind, Kind::Valid);
 }

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::error::{ApiError, Invalid};
 
 /// Checks the request and makes the 101; 426 for what is no upgrade or another version, 400 for a bad key.
-pub(super) fn accept(headers: &HeaderMap) -> Result<Response, ApiError> {
+pub(in crate::transport) fn accept(headers: &HeaderMap) -> Result<Response, ApiError> {
     if !lists(headers, header::CONNECTION, "upgrade") || !lists(headers, header::UPGRADE, "websocket") {
         return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint: open it with ws://"));
     }

@@ -1,0 +1,145 @@
+//! Which differences a comparison finds: trials are recorded once, comparisons are drawn from them.
+//!
+//!     cargo run --release -p loadgen --example power -- record FILE [BLOCKS] [SECONDS]   (about 4 x (SECONDS + 5) s a block)
+//!     cargo run --release -p loadgen --example power -- resample FILE
+//!
+//! A block is four ws trials in random order: the server as it is, its twin, and two servers that burn CPU in each
+//! delivery, 20 % and 50 % of what a delivery costs (measured first). A comparison of B blocks is B of the recorded
+//! blocks, drawn with replacement; its statement is the one that `compare` makes.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use loadgen::client::Transport;
+use loadgen::cores::{self, Cores};
+use loadgen::judge::statistics::{Difference, Figure, Ratio, judge};
+use loadgen::judge::verdict::{Kind, Verdict};
+use loadgen::plan::against_own_server;
+use loadgen::progress::Progress;
+use loadgen::scenario::Scenario;
+use loadgen::trial::Setting;
+
+use clap::Parser;
+
+#[derive(Parser)]
+enum Command {
+    /// Run the trials and keep their CPU per delivery.
+    Record {
+        file: String,
+        #[arg(default_value_t = 30)]
+        blocks: usize,
+        #[arg(default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Draw comparisons from the recorded trials.
+    Resample { file: String },
+    /// The server, started by the trials.
+    #[command(hide = true)]
+    Serve {
+        #[command(flatten)]
+        config: server::Config,
+        #[command(flatten)]
+        options: server::Options,
+    },
+}
+
+#[derive(Parser)]
+struct Load {
+    #[command(flatten)]
+    scenario: Scenario,
+}
+
+const ROWS: [&str; 4] = ["as it is", "its twin", "20 % dearer", "50 % dearer"];
+
+fn main() -> Result<std::process::ExitCode> {
+    match Command::parse() {
+        Command::Serve { config, options } => return Ok(server::run(config, &options)),
+        Command::Record { file, blocks, seconds } => loadgen::block_on(record(&file, blocks, seconds))?,
+        Command::Resample { file } => resample(&file)?,
+    }
+    Ok(std::process::ExitCode::SUCCESS)
+}
+
+async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<f64>> {
+    let progress = Progress::new(true);
+    let flags = ["--burn".to_owned(), format!("{:.0}ns", burn_us * 1e3)];
+    let setting = Setting { scenario, cores, progress: &progress };
+    let outcome = against_own_server(Transport::Ws.into(), &setting, &flags).await?;
+    let valid = Verdict::of(&outcome).kind == Kind::Valid;
+    Ok(Figure::Cpu.of(&outcome).filter(|_| valid))
+}
+
+async fn record(file: &str, blocks: usize, seconds: u64) -> Result<()> {
+    let seconds = format!("{seconds}s");
+    let scenario = Load::parse_from(["power", "--warmup", "2s", "--duration", &seconds]).scenario;
+    let cores = Cores::split();
+    cores::pin(&cores.loadgen);
+    let mut costs = Vec::new();
+    for _ in 0..3 {
+        costs.extend(cpu(&scenario, &cores, 0.0).await?);
+    }
+    let cost = Ratio::of(costs).context("no valid trial of three: calm the machine")?.median;
+    eprintln!("a delivery costs {cost:.2} us");
+    let mut lines = String::from("block,row,server_cpu_us\n");
+    for block in 1..=blocks {
+        let mut order = [0, 1, 2, 3];
+        fastrand::shuffle(&mut order);
+        for row in order {
+            let value = cpu(&scenario, &cores, [0.0, 0.0, 0.2 * cost, 0.5 * cost][row]).await?;
+            let text = value.map_or("invalid".into(), |value| format!("{value:.4}"));
+            eprintln!("block {block} of {blocks}, {}: {text}", ROWS[row]);
+            lines += &format!("{block},{row},{text}\n");
+        }
+        fs::write(file, &lines)?;
+    }
+    Ok(())
+}
+
+/// The ratios of a row's trials to those of the server as it is, by block; only blocks in which all are valid.
+fn ratios(file: &str) -> Result<Vec<[f64; 4]>> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    let mut blocks: std::collections::BTreeMap<usize, [Option<f64>; 4]> = Default::default();
+    for line in text.lines().skip(1) {
+        let [block, row, value] = line.split(',').collect::<Vec<_>>()[..] else { bail!("{file}: what is {line:?}?") };
+        blocks.entry(block.parse()?).or_default()[row.parse::<usize>()?] = value.parse().ok();
+    }
+    let whole = |block: [Option<f64>; 4]| Some([block[0]?, block[1]?, block[2]?, block[3]?]);
+    Ok(blocks.into_values().filter_map(whole).map(|block| block.map(|value| value / block[0])).collect())
+}
+
+fn resample(file: &str) -> Result<()> {
+    let blocks = ratios(file)?;
+    if blocks.len() < 10 {
+        bail!("{file}: {} whole blocks; at least 10 are needed", blocks.len());
+    }
+    println!("{} whole blocks of valid trials", blocks.len());
+    for (row, name) in ROWS.iter().enumerate().skip(1) {
+        let all = Ratio::of(blocks.iter().map(|block| block[row]).collect()).context("no blocks")?;
+        println!("{name}: CPU x {:.3}, {:?}", all.median, all.interval);
+    }
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut found = |row: usize, twin: usize, size: usize, times: usize| {
+        let mut count = 0;
+        for _ in 0..times {
+            // Twins of other blocks than those that are judged, as if they had been run beside them.
+            let mut draw = |row: usize| {
+                let one = |_| blocks[random.usize(..blocks.len())];
+                Ratio::of((0..size).map(one).map(|block| block[row]).collect())
+            };
+            let judged = draw(row).map(|ratio| judge(ratio, draw(twin), 1.05));
+            count += usize::from(judged.is_some_and(|difference| difference != Difference::NotShown));
+        }
+        count
+    };
+    for (row, size, times) in [(3, 10, 10), (3, 10, 1000), (2, 10, 1000), (2, 30, 10), (2, 30, 1000)] {
+        println!("{}, {size} blocks: found in {} of {times} comparisons", ROWS[row], found(row, 1, size, times));
+    }
+    for (size, times) in [(10, 40), (30, 40), (10, 1000), (30, 1000)] {
+        println!(
+            "{}, {size} blocks: called a difference in {} of {times} comparisons",
+            ROWS[1],
+            found(1, 1, size, times)
+        );
+    }
+    Ok(())
+}

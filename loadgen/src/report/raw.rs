@@ -1,0 +1,63 @@
+//! The raw data in other tools' formats: an interval log for HdrHistogram's, a table of seconds for everybody's.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::Result;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+
+use crate::comparison::{Comparison, Trial};
+use crate::measure::histogram::Times;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn tag(trial: &Trial) -> String {
+    format!("{}{}-{}", trial.outcome.lane, if trial.twin { "-twin" } else { "" }, trial.block)
+}
+
+/// Every second's latencies in microseconds, tagged `ROW-BLOCK`; the base time is when the comparison began.
+pub fn hlog(comparison: &Comparison) -> Result<String> {
+    let (mut out, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
+    let began = humantime::parse_rfc3339(&comparison.started)?;
+    let mut builder = IntervalLogWriterBuilder::new();
+    builder
+        .add_comment("latency in microseconds, by the second in which a message was due")
+        .with_max_value_divisor(1000.0);
+    builder.with_start_time(began).with_base_time(began);
+    let mut log = builder.begin_log_with(&mut out, &mut serializer)?;
+    for trial in &comparison.trials {
+        let since = humantime::parse_rfc3339(&trial.started)?.duration_since(began).unwrap_or_default();
+        let name = tag(trial);
+        for (second, times) in (0..).zip(&trial.outcome.intervals) {
+            let start = since + comparison.scenario.warmup() + SECOND * second;
+            log.write_histogram(times.inner(), start, SECOND, Tag::new(&name))
+                .map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        }
+    }
+    Ok(String::from_utf8(out)?)
+}
+
+/// A line for each second of each trial.
+pub fn csv(comparison: &Comparison) -> String {
+    let mut out = "trial,row,block,twin,verdict,second,arrived,due,p50_us,p90_us,p99_us,max_us\n".to_owned();
+    for (number, trial) in (1..).zip(&comparison.trials) {
+        let Trial { block, twin, outcome, verdict, .. } = trial;
+        for (second, arrived) in outcome.series.iter().enumerate() {
+            let times = outcome.intervals.get(second).cloned().unwrap_or_default();
+            let us = |share| times.quantile(share).map_or(String::new(), |time: Duration| time.as_micros().to_string());
+            let max = times.max().map_or(String::new(), |time| time.as_micros().to_string());
+            let _ = writeln!(
+                out,
+                "{number},{},{block},{twin},{},{second},{arrived},{},{},{},{},{max}",
+                outcome.lane,
+                verdict.kind,
+                Times::count(&times),
+                us(0.5),
+                us(0.9),
+                us(0.99),
+            );
+        }
+    }
+    out
+}

@@ -1,0 +1,232 @@
+//! `loadgen selftest`: sixty seconds that say what this machine may be trusted with, in plain words.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser};
+use rustix::process::{Resource, getrlimit};
+
+use crate::cli::Exit;
+use crate::client::{Cursor, Delivery, Event, Said, Transport};
+use crate::clock::{Nanos, Window, now, sleep_until};
+use crate::cores::{self, Cores};
+use crate::judge::theory;
+use crate::judge::verdict::{Kind, Verdict};
+use crate::measure::audit::Audit;
+use crate::measure::histogram::Times;
+use crate::measure::recorder::Book;
+use crate::outcome::Outcome;
+use crate::payload::Stamp;
+use crate::plan::against_own_server;
+use crate::progress::Progress;
+use crate::scenario::Scenario;
+use crate::trial::Setting;
+
+/// Timers are tried for so long, each kind.
+const TIMERS: Duration = Duration::from_secs(2);
+/// Descriptors and ports that are not for clients.
+const SPARE: u64 = 100;
+/// Deliveries per second that are tried, one after the other, until one is too many.
+const RATES: [u32; 4] = [5_000, 20_000, 60_000, 120_000];
+
+/// Whether this machine can be trusted, with how many clients and which rates; takes about a minute.
+#[derive(Args, Debug)]
+pub struct Selftest {
+    /// Show no progress.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// What has been found so far.
+struct Findings {
+    sound: bool,
+}
+
+impl Findings {
+    fn tell(&mut self, good: bool, what: &str, text: &str) {
+        self.sound &= good;
+        println!("{} {what:<10} {text}", if good { "ok  " } else { "BAD " });
+    }
+}
+
+impl Selftest {
+    /// Runs it; exit code 1 if something is not as it has to be.
+    pub async fn run(self) -> Result<Exit> {
+        let cores = Cores::split();
+        cores::pin(&cores.loadgen);
+        let progress = Progress::new(self.quiet);
+        let mut found = Findings { sound: true };
+        clock(&mut found);
+        timers(&mut found).await;
+        room(&mut found, &cores);
+        audit(&mut found);
+        let run = async |mode: Transport, scenario: &Scenario| {
+            against_own_server(mode.into(), &Setting { scenario, cores: &cores, progress: &progress }, &[]).await
+        };
+        let polling = scenario("--clients 200 --rate 2 --interval 500ms --warmup 1s --duration 6s");
+        progress.label("known answer of polling");
+        polls(&mut found, &polling, &run(Transport::ShortPoll, &polling).await?);
+        let calm = scenario("--clients 100 --rate 20 --warmup 1s --duration 4s");
+        progress.label("a calm socket");
+        socket(&mut found, &run(Transport::Ws, &calm).await?);
+        let mut trusted = None;
+        for rate in RATES {
+            let flags = format!("--clients 500 --rate {} --warmup 1s --duration 3s", f64::from(rate) / 500.0);
+            let (scenario, label) = (scenario(&flags), format!("{rate} deliveries/s"));
+            progress.label(&label);
+            let outcome = run(Transport::Ws, &scenario).await?;
+            let verdict = Verdict::of(&outcome);
+            if verdict.kind != Kind::Valid {
+                progress.say(&format!("     {label} is too much: {}", why(&verdict)));
+                break;
+            }
+            trusted = Some(rate);
+        }
+        progress.clear();
+        let text = trusted.map_or_else(
+            || format!("not even {} deliveries/s could be measured; calm the machine", RATES[0]),
+            |rate| {
+                format!(
+                    "up to {rate} ws deliveries/s in rooms of 20 are measured soundly, with the server on this machine"
+                )
+            },
+        );
+        found.tell(trusted.is_some(), "rate", &text);
+        println!(
+            "{}",
+            if found.sound {
+                "This machine can be trusted with that."
+            } else {
+                "Not everything is as it has to be: what is BAD above comes first."
+            }
+        );
+        Ok(if found.sound { Exit::Done } else { Exit::Failed })
+    }
+}
+
+fn scenario(flags: &str) -> Scenario {
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        scenario: Scenario,
+    }
+    Flags::parse_from(std::iter::once("selftest").chain(flags.split_whitespace())).scenario
+}
+
+fn clock(found: &mut Findings) {
+    let (mut back, mut previous, begun, mut looks) = (0, now(), now(), 0_u64);
+    while now() - begun < 500_000_000 {
+        let time = now();
+        back += u64::from(time < previous);
+        (previous, looks) = (time, looks + 2);
+    }
+    let cost = 500_000_000 / looks.max(1);
+    let text = format!("never goes back, {cost} ns a look");
+    found.tell(
+        back == 0 && cost < 1000,
+        "clock",
+        if back == 0 { &text } else { "it goes back: no figure means anything here" },
+    );
+}
+
+/// How late sleeps end: those of a thread, which publish, and those of the runtime, which poll.
+async fn timers(found: &mut Findings) {
+    let (mut thread, mut runtime) = (Times::default(), Times::default());
+    let end = now() + crate::clock::nanos(TIMERS);
+    while now() < end {
+        let due = now() + 5_000_000;
+        std::thread::sleep(Duration::from_millis(5));
+        thread.record(now() - due);
+    }
+    let end = now() + crate::clock::nanos(TIMERS);
+    while now() < end {
+        let due = now() + 5_000_000;
+        sleep_until(due).await;
+        runtime.record(now() - due);
+    }
+    let ms = |times: &Times| times.quantile(0.99).unwrap_or_default().as_secs_f64() * 1e3;
+    let (thread, runtime) = (ms(&thread), ms(&runtime));
+    let good = thread <= 1.0 && runtime <= 5.0;
+    let text =
+        format!("99 of 100 sleeps end within {thread:.2} ms (publishers) and {runtime:.2} ms (polls) of their time");
+    found.tell(good, "timers", &if good { text } else { text + "; the machine is busy, stop what else runs" });
+}
+
+/// Cores, descriptors, ports: for how many clients there is room.
+fn room(found: &mut Findings, cores: &Cores) {
+    let apart = cores.server != cores.loadgen;
+    let text = format!("server on {:?}, loadgen on {:?}", cores.server, cores.loadgen);
+    let shared = "server and loadgen share the only core: latency is of both together";
+    found.tell(apart, "cores", if apart { &text } else { shared });
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u64>().ok());
+    let ports = ends.next().zip(ends.next()).map_or(28_232, |(low, high)| high + 1 - low);
+    let most = files.min(ports).saturating_sub(SPARE);
+    let text = format!("at most {most} clients: {files} files may be open, {ports} ports are there to connect from");
+    found.tell(most >= 1000, "clients", &text);
+}
+
+/// The audit on deliveries of which it is known what is wrong with them.
+fn audit(found: &mut Findings) {
+    let expected = Audit { received: 994, doubled: 3, reordered: 2, corrupt: 4, wrong_room: 2, ..Audit::default() };
+    let mut book = Book::new([(0, false)].into_iter(), Window::default(), Nanos::MAX);
+    let mut events = vec![Event::Hello(Cursor { epoch: "selftest".into(), seq: 0 })];
+    let mut message = |seq: u64, said| events.push(Event::Message(Delivery { seq, received: 1, asked: None, said }));
+    let stamp = |seq: u64, room| Said::Stamp(Stamp { number: seq as u32, room, due: 0 });
+    for seq in 1..=1000 {
+        match seq {
+            100 | 200 | 300 => (0..2).for_each(|_| message(seq, stamp(seq, 0))),
+            400 | 500 => message(seq + 1, stamp(seq + 1, 0)),
+            401 | 501 => message(seq - 1, stamp(seq - 1, 0)),
+            600..=603 => message(seq, Said::Text("not as it was sent".into())),
+            700 | 800 => message(seq, stamp(seq, 1)),
+            _ => message(seq, stamp(seq, 0)),
+        }
+    }
+    book.record(0, &mut events);
+    let good = book.audit == expected;
+    found.tell(
+        good,
+        "audit",
+        if good {
+            "finds exactly what was done to 1000 messages"
+        } else {
+            "does not find what was done: a fault of loadgen"
+        },
+    );
+}
+
+fn why(verdict: &Verdict) -> String {
+    verdict.failed().map_or_else(|| verdict.kind.to_string(), |gate| format!("{}: {gate}", verdict.kind))
+}
+
+/// The known answer of polling.
+fn polls(found: &mut Findings, scenario: &Scenario, outcome: &Outcome) {
+    let checks = theory::checks(outcome, scenario);
+    let wrong = checks.iter().find(|check| check.holds() == Some(false));
+    let figure =
+        |what: &str| checks.iter().find(|check| check.what.contains(what)).map_or(f64::NAN, |check| check.measured);
+    match wrong {
+        None => {
+            let (ks, rate) = (figure("KS"), figure("requests"));
+            let text =
+                format!("as theory has it: waits spread evenly (KS {ks:.3}), {rate:.0} requests/s, bytes as counted");
+            found.tell(true, "polling", &text);
+        }
+        Some(check) => {
+            let (what, measured, predicted) = (check.what, check.measured, check.predicted);
+            let text = format!("{what} is {measured:.3}, theory says {predicted:.3}; {}", why(&Verdict::of(outcome)));
+            found.tell(false, "polling", &text);
+        }
+    }
+}
+
+fn socket(found: &mut Findings, outcome: &Outcome) {
+    let verdict = Verdict::of(outcome);
+    let ms = |share| outcome.latency.quantile(share).unwrap_or_default().as_secs_f64() * 1e3;
+    let text =
+        format!("a calm socket: p50 {:.2} ms, p99 {:.2} ms, nothing lost of {}", ms(0.5), ms(0.99), outcome.audit.owed);
+    let good = verdict.kind == Kind::Valid && outcome.audit.is_clean();
+    found.tell(good, "socket", &if good { text } else { why(&verdict) });
+}

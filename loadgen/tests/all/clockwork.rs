@@ -1,0 +1,71 @@
+//! Known answers: a delay put into the server comes out of the measurement, and polling is as theory has it.
+
+use loadgen::client::Transport;
+use loadgen::comparison::Comparison;
+use loadgen::judge::theory::{checks, sum_of, w1};
+use loadgen::outcome::Outcome;
+
+use crate::helper::{alone, loadgen};
+
+const POINTS: usize = 1000;
+/// What is to be found within 1 ms on a calm machine; twice that here.
+const SLACK_MS: f64 = 2.0;
+
+fn run(arguments: &str, server_flags: &str) -> Comparison {
+    let mut command = loadgen(&format!("{arguments} --json --quiet --server-flags"));
+    let output = command.arg(server_flags).output().expect("loadgen starts");
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The latencies of a trial against a server with this delay, as so many quantiles in milliseconds.
+fn latencies(transport: Transport, delay: &str) -> Vec<f64> {
+    let load = "--clients 40 --rate 50 --interval 50ms --warmup 500ms --duration 4s";
+    run(&format!("--mode {transport} {load}"), &format!("--inject-delay {delay}")).trials[0]
+        .outcome
+        .latency
+        .points(POINTS)
+}
+
+/// Once more if it does not hold at once: a machine may be busy.
+fn soon(what: &str, holds: impl Fn() -> Result<(), String>) {
+    let _turn = alone();
+    if let Err(first) = holds()
+        && let Err(second) = holds()
+    {
+        panic!("{what}: {first}; once more: {second}");
+    }
+}
+
+#[test]
+fn an_injected_delay_comes_out_of_every_transport() {
+    const MEAN: f64 = 20.0;
+    let exponential: Vec<f64> = (0..200).map(|i| -MEAN * (1.0 - (f64::from(i) + 0.5) / 200.0).ln()).collect();
+    for &transport in Transport::ALL {
+        soon(&transport.to_string(), || {
+            let base = latencies(transport, "0ms");
+            for (flag, injected) in [("20ms", &vec![MEAN]), ("exp:20ms", &exponential)] {
+                let expected = sum_of(&base, injected, POINTS);
+                let distance = w1(&latencies(transport, flag), &expected);
+                eprintln!("{transport}, {flag}: W1 {distance:.3} ms");
+                if distance > SLACK_MS {
+                    return Err(format!("{flag} was missed by {distance} ms"));
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn short_polling_is_as_theory_has_it() {
+    let load = "--mode short-poll --clients 200 --rate 2 --interval 500ms --warmup 1s --duration 8s";
+    soon("short polling", || {
+        let comparison = run(load, "");
+        let outcome: &Outcome = &comparison.trials[0].outcome;
+        let checks = checks(outcome, &comparison.scenario);
+        assert_eq!(checks.iter().filter(|check| check.tolerance.is_some()).count(), 4, "KS, requests, empties, bytes");
+        let differ: Vec<_> = checks.iter().filter(|check| check.holds() == Some(false)).collect();
+        if differ.is_empty() { Ok(()) } else { Err(format!("{differ:?}")) }
+    });
+}

@@ -1,0 +1,149 @@
+//! Faults for self-tests: exactly so many deliveries dropped, doubled, swapped or corrupted; messages that come later,
+//! deliveries that cost more. Only in a build with the feature `faults`, never in what is shipped.
+
+use std::str::FromStr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::Args;
+
+use crate::cursor::Cursor;
+use crate::message::Format;
+
+/// A fault strikes every so many batches: not all on one subscriber.
+const EVERY: u64 = 7;
+/// Where a text is corrupted: behind its number, within what every checksum covers.
+const BAD_BYTE: usize = 10;
+
+/// What goes wrong on purpose.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Faults {
+    /// Deliveries that are left out.
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub fault_drop: u64,
+    /// Deliveries that are made twice.
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub fault_double: u64,
+    /// Deliveries that come after their successor.
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub fault_swap: u64,
+    /// Deliveries with a text that is not as it was sent.
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    pub fault_corrupt: u64,
+    /// CPU time that each delivery costs on top.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, hide = true)]
+    pub burn: Option<Duration>,
+    /// Messages appear so much later: `20ms` all the same, `exp:20ms` exponentially distributed with this mean.
+    #[arg(long, value_name = "TIME|exp:TIME", hide = true)]
+    pub inject_delay: Option<Delay>,
+}
+
+/// How much later a message appears.
+#[derive(Debug, Clone, Copy)]
+pub enum Delay {
+    /// All by the same time.
+    Const(Duration),
+    /// Exponentially distributed, with this mean.
+    Exp(Duration),
+}
+
+impl FromStr for Delay {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("exp:") {
+            Some(mean) => humantime::parse_duration(mean).map(Self::Exp),
+            None => humantime::parse_duration(text).map(Self::Const),
+        }
+    }
+}
+
+/// The faults of this process. A static, so that the hooks are a line each and nothing carries them around.
+static FAULTS: OnceLock<State> = OnceLock::new();
+
+struct State {
+    drop: AtomicU64,
+    double: AtomicU64,
+    swap: AtomicU64,
+    corrupt: AtomicU64,
+    burn: Option<Duration>,
+    delay: Option<Delay>,
+    batches: AtomicU64,
+    published: AtomicU64,
+}
+
+/// Sets what goes wrong in this process; the first call counts.
+pub(crate) fn install(faults: &Faults) {
+    FAULTS.get_or_init(|| State {
+        drop: faults.fault_drop.into(),
+        double: faults.fault_double.into(),
+        swap: faults.fault_swap.into(),
+        corrupt: faults.fault_corrupt.into(),
+        burn: faults.burn,
+        delay: faults.inject_delay,
+        batches: AtomicU64::new(0),
+        published: AtomicU64::new(0),
+    });
+}
+
+/// Waits as long as the next message is to come late.
+pub(crate) async fn delay() {
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    let Some(State { delay: Some(delay), published, .. }) = FAULTS.get() else { return };
+    // Multiples of the golden ratio fill (0, 1) evenly: few messages already have the distribution asked for.
+    let share = ((published.fetch_add(1, Relaxed) as f64 + 0.5) * GOLDEN).fract();
+    let delay = match delay {
+        Delay::Const(delay) => *delay,
+        Delay::Exp(mean) => mean.mul_f64(-(1.0 - share).ln()),
+    };
+    // A thread's sleep: tokio's timer ticks at 1 ms, which would be part of what is to be found.
+    let _ = tokio::task::spawn_blocking(move || std::thread::sleep(delay)).await;
+}
+
+/// One subscriber's batch with its share of what goes wrong; `None` if that is nothing.
+pub(crate) fn tamper(cursor: Cursor, messages: &[Bytes], format: Format) -> Option<Bytes> {
+    let state = FAULTS.get().filter(|_| !messages.is_empty())?;
+    if let Some(burn) = state.burn {
+        let (begun, long) = (Instant::now(), burn * u32::try_from(messages.len()).unwrap_or(u32::MAX));
+        while begun.elapsed() < long {}
+    }
+    let spent = [&state.drop, &state.double, &state.swap, &state.corrupt].iter().all(|left| left.load(Relaxed) == 0);
+    if spent || state.batches.fetch_add(1, Relaxed) % EVERY != 0 {
+        return None;
+    }
+    let take = |left: &AtomicU64| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+    let mut parts: Vec<(u64, Bytes)> =
+        (cursor.seq + 1 - messages.len() as u64..).zip(messages.iter().cloned()).collect();
+    if parts.len() > 1 && take(&state.swap) {
+        parts.swap(0, 1);
+    } else if take(&state.drop) {
+        parts.remove(0);
+    } else if take(&state.double) {
+        parts.insert(0, parts[0].clone());
+    } else if take(&state.corrupt) {
+        parts[0].1 = corrupt(&parts[0].1);
+    } else {
+        return None;
+    }
+    let all: Vec<Bytes> = parts.iter().map(|(_, message)| message.clone()).collect();
+    Some(match format {
+        Format::Json => format.merge(cursor, &all),
+        // Each with the seq that is its own.
+        _ => parts
+            .iter()
+            .flat_map(|(seq, message)| format.merge(Cursor { seq: *seq, ..cursor }, std::slice::from_ref(message)))
+            .collect(),
+    })
+}
+
+fn corrupt(message: &Bytes) -> Bytes {
+    const TEXT: &[u8] = br#""text":""#;
+    let mut bytes = message.to_vec();
+    if let Some(begin) = bytes.windows(TEXT.len()).position(|part| part == TEXT) {
+        let byte = &mut bytes[begin + TEXT.len() + BAD_BYTE];
+        *byte = if *byte == b'x' { b'y' } else { b'x' };
+    }
+    bytes.into()
+}
