@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -159,6 +160,41 @@ async fn no_lost_wake_up_of_a_publish_during_the_sweep() {
         let seq = timeout(DEADLINE, reader).await.expect("nobody sleeps over the last message").unwrap();
         assert_eq!(seq, 4000);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_arrives_during_a_sweep_is_not_kept_until_its_end() {
+    const READERS: usize = 10_000;
+    let log = Log::new(WIDE);
+    let served = Arc::new(AtomicUsize::new(0));
+    // Each hundredth reader sends something through a socket: as a publish would come.
+    let (near, far) = UnixStream::pair().unwrap();
+    let near = Arc::new(near);
+    for n in 0..READERS {
+        let (mut subscription, served, near) = (log.subscribe(After::Latest), Arc::clone(&served), Arc::clone(&near));
+        tokio::spawn(async move {
+            while subscription.next().await.is_some() {
+                let before = served.fetch_add(1, Ordering::Relaxed);
+                if n % 100 == 0 {
+                    near.try_write(&before.to_le_bytes()).expect("a few bytes fit");
+                }
+            }
+        });
+    }
+    let sweep = tokio::spawn(async move {
+        log.append(&draft("now", None)).unwrap();
+        let mut longest = 0;
+        for _ in 0..READERS / 100 {
+            let mut before = [0; size_of::<usize>()];
+            while far.try_read(&mut before).is_err() {
+                far.readable().await.unwrap();
+            }
+            longest = longest.max(served.load(Ordering::Relaxed) - usize::from_le_bytes(before));
+        }
+        longest
+    });
+    let longest = timeout(DEADLINE, sweep).await.expect("everybody is served").unwrap();
+    assert!(longest < 500, "{longest} of {READERS} readers were served before it");
 }
 
 #[test]

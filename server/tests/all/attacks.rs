@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::program::Program;
-use crate::raw::{PATIENCE, Raw, RawWs};
+use crate::raw::{PATIENCE, Raw, RawWs, handshake};
 
 const CROWD: usize = 200;
 /// With the encoding around it, seventeen of them fill a window of 1 MiB.
@@ -70,25 +70,29 @@ async fn assert_resumes(server: &Program, mut cut: RawWs, epoch: &str, last: u64
     }
 }
 
-/// A crowd of one kind: what each says first, and what it sends every now and then after that.
-const SLOW: [(&str, &str, &str); 6] = [
-    ("silent", "", ""),
-    ("half a request line", "GET /heal", ""),
-    ("headers that drip", "GET /healthz HTTP/1.1\r\nhost: test\r\nx: ", "x"),
-    ("a body that drips", "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\n{", "x"),
-    ("idle after an answer", "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n", ""),
-    ("half a handshake", "GET /ws HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n", ""),
-];
+/// Crowds of one kind each: what everyone says first, and now and then after that.
+fn slow() -> [(&'static str, String, &'static str); 7] {
+    let opened = handshake("", "", "");
+    [
+        ("silent", String::new(), ""),
+        ("half a request line", "GET /heal".into(), ""),
+        ("headers that drip", "GET /healthz HTTP/1.1\r\nhost: test\r\nx: ".into(), "x"),
+        ("a body that drips", "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\n{".into(), "x"),
+        ("idle after an answer", "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n".into(), ""),
+        ("half a handshake", opened[..opened.len() - 2].into(), ""),
+        ("a handshake and no pong", opened, ""),
+    ]
+}
 
 #[tokio::test]
 async fn whoever_holds_a_connection_for_nothing_loses_it_at_the_deadline_and_a_probe_is_served_throughout() {
-    let server = Program::start("--idle-deadline 1s --log off").await;
+    let server = Program::start("--idle-deadline 1s --heartbeat 400ms --log off").await;
     let before = server.memory("VmRSS");
-    for (what, first, then) in SLOW {
+    for (what, first, then) in slow() {
         let mut crowd = Vec::new();
         for _ in 0..CROWD {
             let mut raw = Raw::connect(server.addr).await;
-            raw.send(first).await;
+            raw.send(&first).await;
             crowd.push(raw);
         }
         server.until(what, |stats| stats["connections"]["open"] == CROWD + 1).await;

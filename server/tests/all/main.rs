@@ -20,6 +20,7 @@ mod raw;
 mod resume;
 mod seen;
 mod sizes;
+mod soak;
 mod sse;
 mod strict;
 mod tap;
