@@ -16,8 +16,8 @@ const ROUND: Duration = Duration::from_secs(1);
 /// So many of each kind at once.
 const ACTORS: usize = 10;
 const ROOMS: usize = 4;
-/// Memory may differ by so much from its level, which is a few times larger: allocators keep what they like.
-const SLACK_KIB: f64 = 1024.0;
+/// Memory may differ by so much: allocators keep what they like.
+const SLACK_KIB: f64 = 2048.0;
 
 /// What the server held at the end of a round.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ async fn churn_leaves_nothing_behind() {
     let stats = server.stats().await;
     let count = |name: &str| stats["connections"][name].as_u64().unwrap();
     println!("{} connections, {} cut, {} gaps", count("accepted"), count("slow_closes"), stats["gaps"]);
-    assert!(count("slow_closes") > 0 && stats["gaps"].as_u64() > Some(0), "never-readers were cut and resumed");
+    assert!(count("slow_closes") > 0 && stats["gaps"].as_u64() > Some(0), "some are cut, some miss what they are told");
     // The first quarter is warming up: windows fill, the allocator finds its size.
     let settled = &samples[samples.len() / 4..];
     let grown = [
@@ -85,7 +85,7 @@ async fn round(server: &Program, number: u64) {
         actors.spawn(timeout(2 * ROUND, stream(addr, end, random.clone())));
         actors.spawn(timeout(2 * ROUND, poll(addr, end, random.clone())));
         actors.spawn(timeout(2 * ROUND, misbehave(addr, end, random)));
-        actors.spawn(timeout(2 * ROUND, never_read(addr, end)));
+        actors.spawn(timeout(2 * ROUND, never_read(addr, end, n % 2 == 0)));
     }
     actors.spawn(timeout(2 * ROUND, publish(addr, end, 0, "x".repeat(60_000))));
     for room in 1..ROOMS {
@@ -179,10 +179,16 @@ async fn misbehave(addr: std::net::SocketAddr, end: Instant, mut random: fastran
     }
 }
 
-/// Stays until it is cut, or to the end.
-async fn never_read(addr: std::net::SocketAddr, end: Instant) {
-    let _stuck = RawWs::over(Raw::connect_narrow(addr).await, "?room=0").await;
+/// Asks for far more than fits between the two, or listens, and stays to the end though it was cut long before.
+async fn never_read(addr: std::net::SocketAddr, end: Instant, listens: bool) {
+    let mut raw = Raw::connect_narrow(addr).await;
+    if listens {
+        raw = RawWs::over(raw, "?room=0").await.0;
+    } else {
+        raw.send("GET /short-poll?room=0 HTTP/1.1\r\nhost: test\r\n\r\n".repeat(40)).await;
+    }
     tokio::time::sleep_until(end).await;
+    drop(raw);
 }
 
 async fn publish(addr: std::net::SocketAddr, end: Instant, room: usize, text: String) {
