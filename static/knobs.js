@@ -36,6 +36,7 @@ export function knobs(link, tap, tally, { watch, keep }) {
     await watch();
     await tap.read();
     tally.forget();
+    keep();
   };
   far();
 

@@ -26,6 +26,7 @@ const link = new Link(await import(`./${technique}.js`), {
   hold: number("hold", 25_000),
 });
 const tap = new Tap();
+tap.distance = Math.min(600, number("distance", 0));
 const tally = new Tally(link, tap);
 
 $("room").value = link.room;
@@ -38,6 +39,7 @@ function remember(room = link.room) {
   const settings = { room, name: $("name").value, ...(open && { open }) };
   if (link.interval !== 1000) settings.interval = link.interval;
   if (link.hold !== 25_000) settings.hold = link.hold;
+  if (tap.distance) settings.distance = tap.distance;
   return `?${new URLSearchParams(settings)}`;
 }
 const keep = () => history.replaceState(null, "", remember());

@@ -158,7 +158,8 @@ function click(id) {
   oscillator.stop(audio.currentTime + 0.05);
 }
 
-function knob(id, show, change) {
+/** A slider, and its setting in the address in milliseconds, of which the slider's unit has `scale`. */
+function knob(id, scale, show, change) {
   const said = () => ($(`${id}-said`).value = show(Number($(id).value)));
   $(id).oninput = said;
   $(id).onchange = () => {
@@ -166,17 +167,17 @@ function knob(id, show, change) {
     change(Number($(id).value));
     for (const lane of lanes) lane.forget();
   };
-  if (given.has(id)) $(id).value = given.get(id);
+  if (given.has(id)) $(id).value = given.get(id) / scale;
   said();
   return Number($(id).value);
 }
 
-tap.distance = knob("distance", (ms) => `${ms} ms there and back`, (ms) => {
+tap.distance = knob("distance", 1, (ms) => `${ms} ms there and back`, (ms) => {
   tap.distance = ms;
   tap.read();
 });
 const { link: polls } = lanes[0];
-polls.interval = 1000 * knob("interval", (s) => `every ${s} s`, (s) => {
+polls.interval = 1000 * knob("interval", 1000, (s) => `every ${s} s`, (s) => {
   polls.interval = s * 1000;
   polls.reconnect();
 });

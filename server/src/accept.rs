@@ -39,7 +39,7 @@ pub(crate) fn listen(addr: SocketAddr, lost: Duration) -> io::Result<TcpListener
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     // Accepted connections inherit it.
-    set_tcp_user_timeout(&socket, u32::try_from(lost.as_millis()).unwrap_or(u32::MAX))?;
+    set_tcp_user_timeout(&socket, u32::try_from(lost.as_millis()).expect("at most two days"))?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
@@ -125,7 +125,7 @@ fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Ro
         let ended = tokio::select! {
             biased;
             () = follower.drain() => {
-                Pin::new(&mut connection).graceful_shutdown();
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
                 (&mut connection).await
             }
             ended = &mut connection => ended,

@@ -36,7 +36,7 @@ pub(crate) fn answer(
     routes: &Router,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-    let asked = tracing::enabled!(Level::DEBUG).then(|| excerpt(&format!("{} {}", request.method(), request.uri())));
+    let asked = tracing::enabled!(Level::DEBUG).then(|| format!("{} {}", request.method(), request.uri().path()));
     let answer = match check(app, &request) {
         Ok(()) => match app.taps.of(request.uri()) {
             None => Either::Left(routes.clone().call(request)),
@@ -57,7 +57,13 @@ pub(crate) fn answer(
 fn check(app: &Arc<App>, request: &Request<Incoming>) -> Result<(), ApiError> {
     check_target(request.uri())?;
     let host = host(request)?;
-    for origin in request.headers().get_all(header::ORIGIN) {
+    // Images and the like of a foreign page come without an Origin, and make rooms all the same.
+    let headers = request.headers();
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);
+    if is("sec-fetch-site", "cross-site") && is("sec-fetch-mode", "no-cors") && !pages::serves(request.uri().path()) {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "a page of another site may not load this"));
+    }
+    for origin in headers.get_all(header::ORIGIN) {
         // The demo pages are nobody's secret, and loaded under another name they are to say what is wrong.
         let allowed = is_own(origin, host) || app.config.allow_origin.contains(origin);
         if !allowed && !pages::serves(request.uri().path()) {

@@ -93,6 +93,7 @@ fn bytes(text: &str) -> Result<usize, String> {
 
 fn positive(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).ok();
-    let shortest = Duration::from_millis(1);
-    time.filter(|time| *time >= shortest).ok_or_else(|| "must be a time from 1ms, such as 500ms or 25s".into())
+    let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(24 * 3600));
+    let right = "must be a time from 1ms to 1day, such as 500ms or 25s";
+    time.filter(|time| (shortest..=longest).contains(time)).ok_or_else(|| right.into())
 }

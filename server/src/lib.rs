@@ -23,7 +23,8 @@
 //!
 //! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and [`error`] (what is
 //! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
-//! demo pages in `static/`), [`Config`] (the flags).
+//! demo pages in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it
+//! pretends to be), [`Config`] (the flags).
 
 mod accept;
 mod access;

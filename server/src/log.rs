@@ -19,11 +19,11 @@ use crate::cursor::{After, Cursor, Epoch};
 use crate::message::{self, Draft};
 
 /// The most messages one batch holds.
-pub const MAX_BATCH: u64 = 1000;
+pub const MAX_BATCH: usize = 1000;
+/// The most bytes of encoded messages in a batch of several: readers at as many different places hold a batch each.
+const MAX_BATCH_BYTES: usize = 128 * 1024;
 /// How many merged ranges a log keeps for readers that come a little later.
 const KEPT_RUNS: usize = 4;
-/// Ranges above this many bytes are not kept: only a laggard asks for one, and seldom twice.
-const KEPT_RUN_BYTES: usize = 128 * 1024;
 
 /// How much a log retains.
 #[derive(Clone, Copy, Debug)]
@@ -183,22 +183,24 @@ impl State {
         }
     }
 
-    /// The messages after `seq`, from the kept ranges if somebody has asked for the same before.
+    /// The messages after `seq`, as many as fit in a batch; from the kept ranges if somebody has asked for the same before.
     fn run(&mut self, seq: u64) -> Arc<Run> {
-        let end = self.head().min(seq + MAX_BATCH);
-        if let Some(run) = self.runs.iter().find(|run| run.after == seq && run.end() == end) {
+        let head = self.head();
+        if let Some(run) = self.runs.iter().find(|run| run.after == seq && (run.end() == head || run.full)) {
             return Arc::clone(run);
         }
         let first = usize::try_from(seq + 1 - self.oldest).expect("a window fits in memory");
-        let count = usize::try_from(end - seq).expect("a batch fits in memory");
-        let messages: Vec<Bytes> =
-            self.entries.range(first..first + count).map(|entry| entry.encoded.clone()).collect();
-        let bytes: usize = messages.iter().map(Bytes::len).sum();
-        let run = Arc::new(Run::new(seq, messages));
-        if bytes <= KEPT_RUN_BYTES {
-            self.runs.truncate(KEPT_RUNS - 1);
-            self.runs.push_front(Arc::clone(&run));
-        }
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            bytes += entry.encoded.len();
+            bytes <= MAX_BATCH_BYTES || bytes == entry.encoded.len()
+        };
+        let messages = self.entries.range(first..).take(MAX_BATCH).take_while(fits);
+        let messages: Vec<Bytes> = messages.map(|entry| entry.encoded.clone()).collect();
+        let full = seq + (messages.len() as u64) < head;
+        let run = Arc::new(Run::new(seq, messages, full));
+        self.runs.truncate(KEPT_RUNS - 1);
+        self.runs.push_front(Arc::clone(&run));
         run
     }
 }

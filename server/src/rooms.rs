@@ -126,18 +126,12 @@ impl Rooms {
 
     /// How many subscribers wait in all rooms together: open streams and held polls.
     pub fn subscribers(&self) -> usize {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.rooms.values().map(|room| room.log.subscribers()).sum()
+        self.logs().iter().map(|log| log.subscribers()).sum()
     }
 
     /// How much all rooms together retain, and how full the fullest is.
     pub fn usage(&self) -> Usage {
-        // The logs are asked after the lock is given back: publishing waits for it.
-        let logs: Vec<Arc<Log>> = {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.rooms.values().map(|room| Arc::clone(&room.log)).collect()
-        };
-        logs.iter().map(|log| log.retained()).fold(Usage::default(), |sum, room| {
+        self.logs().iter().map(|log| log.retained()).fold(Usage::default(), |sum, room| {
             let percent = (room.messages * 100 / self.window.messages).max(room.bytes * 100 / self.window.bytes);
             Usage {
                 messages: sum.messages + room.messages,
@@ -145,6 +139,12 @@ impl Rooms {
                 fullest_percent: sum.fullest_percent.max(percent),
             }
         })
+    }
+
+    /// All logs, to be asked after the lock is given back: publishing waits for it.
+    fn logs(&self) -> Vec<Arc<Log>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.rooms.values().map(|room| Arc::clone(&room.log)).collect()
     }
 
     /// Closes every log, and with it every subscription.

@@ -57,10 +57,10 @@ impl Measured {
     }
 
     /// The server of this crate, without heartbeats: the readers answer no ping.
-    pub(crate) fn server(cores: &Cores, flags: &[&str]) -> Self {
+    pub(crate) fn server(cores: &Cores) -> Self {
         let program = std::env::var("FANOUT_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_server").into());
-        let fixed = ["--port", "0", "--print-addr", "--exit-with-stdin", "--heartbeat", "1h"];
-        Self::start(cores, Command::new(program).args(fixed).args(flags))
+        let flags = ["--port", "0", "--print-addr", "--exit-with-stdin", "--heartbeat", "1h"];
+        Self::start(cores, Command::new(program).args(flags))
     }
 
     /// This program again, in the part of something to compare with.

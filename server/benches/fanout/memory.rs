@@ -12,7 +12,7 @@ use crate::side::Side;
 /// What an idle connection takes: a slope over their number, beside bare hyper.
 pub(crate) fn memory(cores: &Cores, size: &Size) {
     let many = size.many;
-    let ws = slope(|| Measured::server(cores, &[]), |process, count| subscribe(process, Way::Ws, count), many);
+    let ws = slope(|| Measured::server(cores), |process, count| subscribe(process, Way::Ws, count), many);
     println!("  ws: {} (bar 2.5 PSS, stretch 1.8)", ws.describe());
     let way = |way| move |process: &Measured, count| subscribe(process, way, count);
     compare(cores, "sse", many, way(Way::Sse));
@@ -31,7 +31,7 @@ fn subscribe(process: &Measured, way: Way, count: usize) -> Crowd {
 }
 
 fn compare<T>(cores: &Cores, name: &str, count: usize, connect: impl Fn(&Measured, usize) -> T) {
-    let ours = slope(|| Measured::server(cores, &[]), &connect, count);
+    let ours = slope(|| Measured::server(cores), &connect, count);
     let bare = slope(|| Measured::part(cores, "part-hyper"), &connect, count);
     println!(
         "  {name}: {}, bare hyper {}, ratio {:.2} (bar 1.15)",
@@ -67,7 +67,7 @@ fn slope<T>(start: impl Fn() -> Measured, connect: impl Fn(&Measured, usize) -> 
 
 /// Whether memory that a crowd needed is there for the next one, or taken anew.
 pub(crate) fn passes(cores: &Cores, size: &Size) {
-    let mut process = Measured::server(cores, &[]);
+    let mut process = Measured::server(cores);
     let mut peaks = [0.0; 2];
     for peak in &mut peaks {
         let crowd = Crowd::connect(process.addr, Way::Ws, size.many);

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// An empty answer at a fixed rate, beside nchan's interval poll (Debian's nginx with libnginx-mod-nchan).
 pub(crate) fn short_poll(cores: &Cores, size: &Size) {
     let nchan = Nchan::start(cores);
-    let server = Measured::server(cores, &[]);
+    let server = Measured::server(cores);
     let mut first = Pollers::connect(server.addr, 1, "/short-poll HTTP/1.1");
     let answer = first.ask();
     let cursor = answer.split(r#""cursor":""#).nth(1).and_then(|rest| rest.split('"').next()).expect("a cursor");
@@ -27,7 +27,7 @@ pub(crate) fn short_poll(cores: &Cores, size: &Size) {
     let mut ours = Pollers::connect(server.addr, count, &question);
     let question = "/poll HTTP/1.1\r\nif-none-match: 0\r\nif-modified-since: Thu, 01 Jan 1970 00:00:01 GMT";
     let mut theirs = Pollers::connect(nchan.process.addr, count, question);
-    let rate = if size.pairs == 1 { 1000 } else { 50_000 };
+    let rate = size.polls;
     let cost = |pollers: &mut Pollers, process: &Measured, time| {
         let before = process.cpu();
         let answers = pollers.window(&Schedule::new(rate, time));

@@ -15,6 +15,8 @@ pub(crate) struct Size {
     pub(crate) many: usize,
     pub(crate) some: usize,
     pub(crate) window: Duration,
+    /// Short polls a second.
+    pub(crate) polls: u32,
     /// What one subscriber gets in a pass of `passes`, in messages of 1 KiB.
     pub(crate) pass: u64,
 }
@@ -22,9 +24,10 @@ pub(crate) struct Size {
 impl Size {
     /// `cargo bench`.
     pub(crate) const WHOLE: Self =
-        Self { pairs: 15, many: 5000, some: 1000, window: Duration::from_secs(1), pass: 10_240 };
+        Self { pairs: 15, many: 5000, some: 1000, window: Duration::from_secs(1), polls: 50_000, pass: 10_240 };
     /// `cargo test`: does it run at all.
-    pub(crate) const TINY: Self = Self { pairs: 1, many: 20, some: 10, window: Duration::from_millis(500), pass: 20 };
+    pub(crate) const TINY: Self =
+        Self { pairs: 1, many: 20, some: 10, window: Duration::from_millis(500), polls: 1000, pass: 20 };
 }
 
 /// A section: its name, and what it runs.
@@ -43,6 +46,7 @@ pub(crate) const ALL: &[(&str, Section)] = &[
 
 /// The size of a message as the server encodes it, in bytes.
 pub(crate) const MESSAGE: usize = 128;
+
 /// CPU per delivery where there is nothing to batch.
 fn ws(cores: &Cores, size: &Size) {
     for count in [size.some, size.many] {

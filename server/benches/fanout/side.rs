@@ -28,7 +28,7 @@ pub(crate) struct Cost {
 
 impl Side {
     pub(crate) fn server(cores: &Cores, way: Way, count: usize, message: usize) -> Self {
-        let process = Measured::server(cores, &[]);
+        let process = Measured::server(cores);
         let crowd = Crowd::connect(process.addr, way, count);
         let publisher = Publisher::to_server(process.addr, message);
         Self { process, crowd, publisher: Some(publisher) }.settled()

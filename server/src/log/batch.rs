@@ -36,12 +36,14 @@ pub struct Gap {
 pub(super) struct Run {
     pub(super) after: u64,
     pub(super) messages: Vec<Bytes>,
+    /// More did not fit: it stays the same whatever is published.
+    pub(super) full: bool,
     encoded: [OnceLock<Bytes>; Format::COUNT],
 }
 
 impl Run {
-    pub(super) fn new(after: u64, messages: Vec<Bytes>) -> Self {
-        Self { after, messages, encoded: Default::default() }
+    pub(super) fn new(after: u64, messages: Vec<Bytes>, full: bool) -> Self {
+        Self { after, messages, full, encoded: Default::default() }
     }
 
     pub(super) fn end(&self) -> u64 {

@@ -34,6 +34,10 @@ impl Wake {
     /// A place to wait, for one reader.
     pub(super) fn join(&self) -> Seat {
         let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        // Empty ones at the end go, and only there: a sweep goes by their number.
+        while shards.last().is_some_and(|shard| shard.members.load(Ordering::Relaxed) == 0) {
+            shards.pop();
+        }
         let free = shards.iter().rev().find(|shard| shard.members.load(Ordering::Relaxed) < SHARD);
         let shard = free.cloned().unwrap_or_else(|| {
             let shard = Arc::<Shard>::default();
@@ -65,7 +69,8 @@ impl Wake {
 
     async fn run_sweep(self: Arc<Self>) {
         loop {
-            self.sweep.store(SWEEPING, Ordering::Release);
+            // Not a store: it takes the place of AGAIN, and what was appended before that is to be seen.
+            self.sweep.swap(SWEEPING, Ordering::AcqRel);
             let mut i = 0;
             while let Some(shard) = self.shard(i) {
                 shard.notify.notify_waiters();

@@ -48,6 +48,9 @@ const MAX_MESSAGE: usize = if ECHO { 64 << 20 } else { MAX_DRAFT };
 const READ_BUFFER: usize = 256;
 /// Answers to a client that sends without pause are written once they reach so many bytes.
 const OUTBOX: usize = 16 * 1024;
+/// A peer that sends without pause is read so many bytes of before others have their turn: a flood of empty fragments or
+/// pongs would never end by itself.
+const TURN: usize = 4096;
 /// A connection is given up when so many pings in a row went unanswered.
 const MISSED_PINGS: u32 = 2;
 /// How long a peer may take to answer a close frame.
@@ -170,14 +173,17 @@ impl Session {
         self.conn.write_all(&messages).await
     }
 
-    /// Takes in what has arrived, until there is no more or enough answers wait. Boxed: most connections only listen.
+    /// Takes in what has arrived, until there is no more, or it was enough for one turn, or enough answers wait.
+    ///
+    /// Boxed: most connections only listen.
     fn read(&mut self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
         Box::pin(self.take_in())
     }
 
     async fn take_in(&mut self) -> io::Result<()> {
+        let mut left = TURN;
         while !self.closing && self.outbox.len() < OUTBOX {
-            let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox };
+            let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox, left: &mut left };
             match self.protocol.read(&mut socket) {
                 Ok(Message::Text(text)) if ECHO => self.append(Frame::message(text, OpCode::Data(Data::Text), true)),
                 Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
@@ -188,9 +194,9 @@ impl Session {
                 // It went away without a word, and hears none.
                 Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => self.closing = true,
                 Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(Error::Io(error)) => return Err(error),
-                Err(Error::Capacity(_)) => self.close(CloseCode::Size, "a text may have 65536 bytes"),
+                Err(Error::Capacity(_)) => self.close(CloseCode::Size, "a message may have 397312 bytes"),
                 Err(Error::Utf8(_)) => self.close(CloseCode::Invalid, "text frames must be UTF-8"),
                 Err(_) => self.close(CloseCode::Protocol, "not as RFC 6455 has it"),
             }
@@ -262,11 +268,20 @@ fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
 struct Socket<'a> {
     stream: &'a TcpStream,
     outbox: &'a mut BytesMut,
+    /// So many bytes more in this turn.
+    left: &'a mut usize,
 }
 
 impl Read for Socket<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(buf)
+        if *self.left == 0 {
+            // tokio still calls the socket readable: it comes back to it after everybody else.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let most = buf.len().min(*self.left);
+        let count = self.stream.try_read(&mut buf[..most])?;
+        *self.left -= count;
+        Ok(count)
     }
 }
 

@@ -144,3 +144,30 @@ async fn peers_that_are_gone_without_a_word_are_given_up_and_silent_ones_that_ar
     println!("they were gone after {:?}", start.elapsed());
     assert_eq!(server.stats().await["subscribers"], 5);
 }
+
+#[tokio::test]
+async fn a_flood_without_a_message_keeps_nobody_from_being_served_nor_the_server_from_leaving() {
+    use std::io::{Read, Write};
+    let server = Program::start("--log off").await;
+    let addr = server.addr;
+    // A text that never ends, in fragments of nothing, each masked with zeros (RFC 6455 section 5.4).
+    let flood = move || {
+        let mut peer = std::net::TcpStream::connect(addr).unwrap();
+        peer.write_all(handshake("", "", "").as_bytes()).unwrap();
+        peer.read_exact(&mut [0; 12]).unwrap();
+        let fragments: Vec<u8> = [0x00, 0x80, 0, 0, 0, 0].repeat(10_000);
+        peer.write_all(&[0x01, 0x80, 0, 0, 0, 0]).unwrap();
+        while peer.write_all(&fragments).is_ok() {}
+    };
+    // More of them than the server has threads.
+    let floods: Vec<_> = (0..8).map(|_| std::thread::spawn(flood)).collect();
+    server.until("they are there", |stats| stats["connections"]["ws"] == 8).await;
+    for seq in 1..=20 {
+        let cursor = timeout(PATIENCE, server.publish("meanwhile")).await.expect("its turn comes");
+        assert!(cursor.ends_with(&format!("-{seq}")), "{cursor}");
+    }
+    timeout(PATIENCE, server.end()).await.expect("it leaves");
+    for flood in floods {
+        flood.join().unwrap();
+    }
+}

@@ -194,12 +194,6 @@ impl Tab<'_> {
         self.browser.driver.goto(url).await.expect("the page loads");
     }
 
-    /// A PNG of what is in sight.
-    pub(crate) async fn picture(&self) -> Vec<u8> {
-        self.front().await;
-        self.browser.driver.screenshot_as_png().await.expect("a picture")
-    }
-
     /// Waits until a script returns what is so.
     pub(crate) async fn until_run(&self, script: &str, is_so: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + PATIENCE;

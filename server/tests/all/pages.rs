@@ -238,6 +238,19 @@ async fn a_refused_message_stays_in_sight_with_the_reason_until_it_is_discarded(
     }
 }
 
+#[test]
+fn the_colours_of_the_techniques_are_those_of_the_reports() {
+    let (pages, charts) =
+        (include_str!("../../../static/style.css"), include_str!("../../../loadgen/src/report/chart.css"));
+    for page in PAGES {
+        let name = page.trim_start_matches('/').trim_end_matches(".html");
+        let pair = pages.split(&format!("--{name}: light-dark(")).nth(1).and_then(|rest| rest.split(')').next());
+        for colour in pair.expect("a colour for each").split(", ") {
+            assert!(charts.contains(&format!("--{name}:{colour}")), "{name} is {colour} in the pages alone");
+        }
+    }
+}
+
 /// How many messages a note says were missed.
 pub(crate) fn missed(note: &str) -> usize {
     let count = note.strip_prefix("Messages missed: ").and_then(|rest| rest.split('.').next()).expect("a gap");

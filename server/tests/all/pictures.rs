@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::browser::{Browser, Tab};
+use crate::browser::Browser;
 use crate::helper::TestServer;
 
 /// The page, and what is done before it is taken.
@@ -43,22 +45,25 @@ async fn pictures() {
             browser.cdp("Emulation.setDeviceMetricsOverride", size).await;
             let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
             browser.cdp("Emulation.setEmulatedMedia", features).await;
+            browser.cdp("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await;
             tab.go(&server.url(&format!("/{page}.html{query}"))).await;
             sleep(Duration::from_millis(700)).await;
             tab.run(script).await;
             sleep(Duration::from_secs(seconds)).await;
-            take(&tab, &folder.join(format!("{page}-{width}-{scheme}.png"))).await;
+            take(&browser, &folder.join(format!("{page}-{width}-{scheme}.webp"))).await;
             tab.close().await;
         }
     }
     for (from, to) in [("long-poll-1440-light", "page-long-poll"), ("race-1440-light", "page-race")] {
-        let to = results.join("reference").join(to).with_extension("png");
-        std::fs::copy(folder.join(from).with_extension("png"), &to).expect("it can be copied");
+        let to = results.join("reference").join(to).with_extension("webp");
+        std::fs::copy(folder.join(from).with_extension("webp"), &to).expect("it can be copied");
         assert!(std::fs::metadata(&to).unwrap().len() < 100_000, "{} is small", to.display());
     }
 }
 
-async fn take(tab: &Tab<'_>, file: &PathBuf) {
-    std::fs::write(file, tab.picture().await).expect("it can be written");
+async fn take(browser: &Browser, file: &PathBuf) {
+    let picture = browser.cdp("Page.captureScreenshot", json!({ "format": "webp", "quality": 80 })).await;
+    let picture = BASE64.decode(picture["data"].as_str().expect("a picture")).expect("in base64");
+    std::fs::write(file, picture).expect("it can be written");
     println!("{}", file.display());
 }

@@ -8,7 +8,7 @@ use crate::helper::TestServer;
 #[tokio::test]
 async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behind() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let race = browser.open(&server.url("/race.html?distance=200&interval=0.5")).await;
+    let race = browser.open(&server.url("/race.html?distance=200&interval=500")).await;
     race.until(".lane [data-part=state]", |states| states == ["open"; 4]).await;
     let mut medians = Vec::new();
     for bursts in 1..=2 {
@@ -34,7 +34,7 @@ async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behi
 #[tokio::test]
 async fn the_dot_arrives_in_every_lane_and_the_race_pauses_when_nobody_sees_it() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let race = browser.open(&server.url("/race.html?interval=0.2")).await;
+    let race = browser.open(&server.url("/race.html?interval=200")).await;
     race.until(".lane [data-part=state]", |states| states == ["open"; 4]).await;
     race.run("document.querySelector('#sse .pad').focus()").await;
     race.run("for (let n = 0; n < 5; n += 1) document.querySelector('#sse .pad').onkeydown({ key: 'ArrowLeft', preventDefault() {} })").await;

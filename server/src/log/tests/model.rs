@@ -84,6 +84,18 @@ impl Model {
         }
     }
 
+    /// A batch has 1000 messages at most, and 128 KiB unless a single message has more.
+    fn end_of_batch(&self, after: u64) -> u64 {
+        let mut bytes = 0;
+        let fits = |&seq: &u64| {
+            let (text, _) = &self.messages[usize::try_from(seq).unwrap() - 1];
+            let size = crate::message::encode(&draft(text, None), seq, 1_763_900_000_000).len();
+            bytes += size;
+            bytes <= 128 * 1024 || bytes == size
+        };
+        (after + 1..=self.head()).take(1000).take_while(fits).last().unwrap_or(after)
+    }
+
     /// Checks a batch to the byte against what a reader who stood there is owed.
     fn check(&self, standing: &mut Standing, batch: &Batch) {
         let before = self.oldest() - 1;
@@ -95,7 +107,7 @@ impl Model {
         });
         assert_eq!(batch.gap, gap);
         let after = if gap.is_some() { before } else { standing.seq };
-        let end = self.head().min(after + 1000);
+        let end = self.end_of_batch(after);
         assert_eq!(batch.cursor, Cursor { epoch: self.epoch, seq: end });
         assert_eq!(batch.count() as u64, end - after);
 
