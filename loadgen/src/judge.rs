@@ -1,5 +1,5 @@
-//! Judging an outcome: may the measurement be believed (`verdict`), what do several say together (`statistics`), does it
-//! agree with theory (`theory`).
+//! Judging an outcome: may the measurement be believed (`verdict`), what do several say together (`statistics`), does
+//! it agree with theory (`theory`).
 
 pub mod statistics;
 pub mod theory;

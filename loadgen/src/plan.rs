@@ -89,7 +89,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Every row once in each block, and the twin, in random order: what changes on the machine meanwhile meets them all.
+    /// Every row once in each block, and the twin, in random order: what changes on the machine meanwhile meets them
+    /// all.
     fn order(&self) -> Vec<(usize, Lane, bool)> {
         let mut random = fastrand::Rng::with_seed(self.scenario.seed);
         let mut order = Vec::new();

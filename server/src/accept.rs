@@ -33,8 +33,8 @@ const REFUSAL: Duration = Duration::from_secs(1);
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Opens the listening socket. A connection is given up when what was sent stays unacknowledged for as long as `lost`:
-/// an event stream or a held poll hears nothing from its peer that could be missed, and the kernel alone would go on for
-/// a quarter of an hour.
+/// an event stream or a held poll hears nothing from its peer that could be missed, and the kernel alone would go on
+/// for a quarter of an hour.
 pub(crate) fn listen(addr: SocketAddr, lost: Duration) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;

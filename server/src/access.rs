@@ -27,10 +27,11 @@ use crate::query::excerpt;
 /// The longest path with its query, in bytes: a room of 64 characters, each escaped at its longest, has 768.
 const MAX_TARGET: usize = 4096;
 
-/// Answers a request, or refuses it before any upgrade: those of foreign pages and those that do not say which host they
-/// mean. Counts and logs what is refused, here or further on.
+/// Answers a request, or refuses it before any upgrade: those of foreign pages and those that do not say which host
+/// they mean. Counts and logs what is refused, here or further on.
 ///
-/// Not a layer of the router: that would be two more boxes for each request, and for each held poll as long as it waits.
+/// Not a layer of the router: that would be two more boxes for each request, and for each held poll as long as it
+/// waits.
 pub(crate) fn answer(
     app: &Arc<App>,
     routes: &Router,

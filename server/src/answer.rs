@@ -19,7 +19,8 @@ use crate::stats::Traffic;
 
 /// What a poll asks: what comes after a place in a log.
 ///
-/// Keeps nothing of the request: a value of its head would pin the 8 KiB it was read into for as long as a poll is held.
+/// Keeps nothing of the request: a value of its head would pin the 8 KiB it was read into for as long as a poll is
+/// held.
 pub(crate) struct Question {
     pub(crate) log: Arc<Log>,
     pub(crate) after: After,

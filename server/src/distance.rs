@@ -1,7 +1,7 @@
 //! A simulated distance: what a tapped page asks and is answered is under way for as long as it has chosen.
 //!
-//! Requests and answers are delayed here, the frames of a WebSocket in `tap/relay`. No packets are lost and the set-up of
-//! connections costs nothing: it is round-trip time and nothing else.
+//! Requests and answers are delayed here, the frames of a WebSocket in `tap/relay`. No packets are lost and the set-up
+//! of connections costs nothing: it is round-trip time and nothing else.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -12,11 +12,11 @@
 //! 3. each transport (`transport/*`, one file each, none knows another) reads a [`log::Batch`]: everything after its
 //!    cursor, merged once per format and shared by all who stand at the same place, and writes it with one write.
 //!
-//! The hot path is the third step, and all it does is one `send` for each subscriber: a publish wakes the readers in steps
-//! small enough that tokio looks for I/O between them (`log/wake.rs`); who wakes takes the one run of bytes that all at the
-//! same cursor share (`log/batch.rs`), with everything that is pending, so that under load the writes grow and not their
-//! number; nobody copies, encodes or starts a timer for a single delivery. `cargo bench -p server` holds it against a bare
-//! `write` loop.
+//! The hot path is the third step, and all it does is one `send` for each subscriber: a publish wakes the readers in
+//! steps small enough that tokio looks for I/O between them (`log/wake.rs`); who wakes takes the one run of bytes that
+//! all at the same cursor share (`log/batch.rs`), with everything that is pending, so that under load the writes grow
+//! and not their number; nobody copies, encodes or starts a timer for a single delivery. `cargo bench -p server` holds
+//! it against a bare `write` loop.
 //!
 //! A drain goes the other way: `pulse` tells idle connections, closing the logs ends every subscription once it has
 //! delivered what is there.

@@ -183,7 +183,8 @@ impl State {
         }
     }
 
-    /// The messages after `seq`, as many as fit in a batch; from the kept ranges if somebody has asked for the same before.
+    /// The messages after `seq`, as many as fit in a batch; from the kept ranges if somebody has asked for the same
+    /// before.
     fn run(&mut self, seq: u64) -> Arc<Run> {
         let head = self.head();
         if let Some(run) = self.runs.iter().find(|run| run.after == seq && (run.end() == head || run.full)) {

@@ -26,12 +26,8 @@ const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; fram
 /// Any path that is no endpoint: a file of `static/`, a transport's under `source/`, or 404.
 pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
     let path = file_of(uri.path());
-    if path == "report.html" {
-        return Ok(page("text/html; charset=utf-8", REPORT_POLICY, REPORT.into()));
-    }
-    let file = path.strip_prefix("source/").map_or_else(|| Static::get(path), Source::get);
-    let file =
-        file.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
+    let (policy, file) = find(path)
+        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
     let kind = match path.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
@@ -40,12 +36,27 @@ pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
         Some("rs") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     };
-    Ok(page(kind, POLICY, file.data))
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, file).into_response())
 }
 
 /// Whether this is one of the pages or of their parts.
 pub(crate) fn serves(path: &str) -> bool {
-    Static::get(file_of(path)).is_some()
+    find(file_of(path)).is_some()
+}
+
+/// A file, and what it may load.
+fn find(path: &str) -> Option<(&'static str, Cow<'static, [u8]>)> {
+    if path == "report.html" {
+        return Some((REPORT_POLICY, REPORT.into()));
+    }
+    let file = path.strip_prefix("source/").map_or_else(|| Static::get(path), Source::get)?;
+    Some((POLICY, file.data))
 }
 
 fn file_of(path: &str) -> &str {
@@ -55,14 +66,4 @@ fn file_of(path: &str) -> &str {
         "favicon.ico" => "favicon.svg",
         path => path,
     }
-}
-
-fn page(kind: &'static str, policy: &'static str, body: Cow<'static, [u8]>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, body).into_response()
 }

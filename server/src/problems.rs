@@ -1,4 +1,5 @@
-//! What goes wrong with connections, one line each on standard error: at most one of a kind in ten seconds, then how many more.
+//! What goes wrong with connections, one line each on standard error: at most one of a kind in ten seconds, then how
+//! many more.
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! One heartbeat for all connections, in shards so that they do not all beat at once; and how a drain reaches idle ones.
+//! One heartbeat for all connections, in shards so that they do not all beat at once; and how a drain reaches idle
+//! ones.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -28,9 +28,9 @@ use crate::query::{Query, excerpt};
 
 /// What one tap remembers; beyond it the oldest entry goes.
 const ENTRIES: usize = 200;
-/// How much of one read, write or frame it shows; all of it is counted.
+/// How much of one read, write or frame it shows, in bytes before and after decoding; all of it is counted.
 const SHOWN: usize = 2048;
-/// As many taps as a class has pages: at most 26 MiB with everything above.
+/// As many taps as a class has pages: at most 28 MiB with everything above, of which 25 are what is shown.
 const TAPS: usize = 64;
 /// Ways of one page that are counted apart: the lanes of the race.
 const LANES: usize = 8;
@@ -60,6 +60,8 @@ struct Notes {
     lines: u64,
     lanes: Vec<(String, Totals)>,
     read: Instant,
+    /// Nobody reads it any more: a connection that still knows it notes nothing.
+    gone: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -140,7 +142,8 @@ impl Taps {
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }
         let now = Instant::now();
-        let notes = Notes { entries: VecDeque::new(), next: 0, lines: 0, lanes: Vec::new(), read: now };
+        let (entries, lanes) = (VecDeque::new(), Vec::new());
+        let notes = Notes { entries, next: 0, lines: 0, lanes, read: now, gone: false };
         let tap = Arc::new(Tap { born: now, distance: AtomicU64::new(0), notes: Mutex::new(notes) });
         taps.insert(id.into(), Arc::clone(&tap));
         self.live.store(taps.len(), Relaxed);
@@ -158,6 +161,8 @@ impl Taps {
         taps.remove(&*id);
         self.live.store(taps.len(), Relaxed);
         tap.distance.store(0, Relaxed);
+        let mut notes = tap.notes();
+        (notes.gone, notes.entries) = (true, VecDeque::new());
     }
 }
 
@@ -193,14 +198,20 @@ impl Line {
     /// Counts what went over, without an entry of its own.
     fn count(&self, up: bool, size: usize) {
         let mut notes = self.tap.notes();
+        if notes.gone {
+            return;
+        }
         let totals = &mut notes.lanes[self.lane].1;
         *(if up { &mut totals.up } else { &mut totals.down }) += size;
     }
 
     fn note(&self, up: bool, size: u64, shown: &[u8], frame: Option<FrameHead>) {
         let at = u64::try_from(self.tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let text = String::from_utf8_lossy(&shown[..shown.len().min(SHOWN)]).into_owned();
+        let text = decoded(&shown[..shown.len().min(SHOWN)]);
         let mut notes = self.tap.notes();
+        if notes.gone {
+            return;
+        }
         let (n, lane) = (notes.next, notes.lanes[self.lane].0.clone());
         notes.next += 1;
         if notes.entries.len() == ENTRIES {
@@ -247,6 +258,14 @@ pub(crate) fn wrote(line: &mut Line, parts: &[&[u8]], size: usize) {
     }
     line.count(false, size);
     line.note(false, size as u64, &shown, None);
+}
+
+/// What is no UTF-8 is shown as U+FFFD, which has three bytes: it is cut again.
+fn decoded(shown: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(shown).into_owned();
+    text.truncate(text.floor_char_boundary(SHOWN));
+    text.shrink_to_fit();
+    text
 }
 
 /// The query of a request line at the beginning of these bytes (RFC 9112 section 3), possibly empty.
@@ -316,5 +335,24 @@ mod tests {
         assert!(taps.named("tap=7").is_some() && taps.named("tap=8").is_none());
         tokio::time::sleep(IDLE).await;
         assert!(!taps.any());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tap_that_has_gone_holds_nothing_though_a_connection_still_knows_it() {
+        let taps = Arc::<Taps>::default();
+        let tap = taps.open("7").unwrap();
+        let mut line = None;
+        let held = || {
+            let notes = tap.notes();
+            (notes.entries.len(), notes.entries.capacity(), notes.lanes[0].1.up)
+        };
+        read(&mut line, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n");
+        assert_eq!(held().0, 1);
+        tokio::time::sleep(IDLE + Duration::from_secs(1)).await;
+        let up = held().2;
+        read(&mut line, &taps, b"Host: test\r\n");
+        wrote(line.as_mut().unwrap(), &[b"HTTP/1.1 200 OK\r\n"], 17);
+        drop(line);
+        assert_eq!(held(), (0, 0, up));
     }
 }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 over a wrapped socket: one connection per client, as a browser's tab has; a pooled client would share a few.
+//! HTTP/1.1 over a wrapped socket: one connection per client, as a browser's tab has; a pooled client would share a
+//! few.
 
 use std::sync::atomic::Ordering::Relaxed;
 

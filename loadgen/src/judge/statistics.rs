@@ -58,7 +58,8 @@ impl Figure {
         }
     }
 
-    /// Whether a difference in it is given a word: for two figures fixed beforehand, lest one be found by looking long enough.
+    /// Whether a difference in it is given a word: for two figures fixed beforehand, lest one be found by looking long
+    /// enough.
     fn is_judged(self) -> bool {
         matches!(self, Self::P50 | Self::Cpu)
     }

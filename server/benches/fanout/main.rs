@@ -1,9 +1,9 @@
 //! What the server costs, beside what nobody can go below: `cargo bench -p server [-- SECTION ...] [--pairs N]`.
 //!
-//! The server runs on one core, readers and publisher on another, over real loopback sockets. Beside it, in the same run
-//! and in turn with it, runs what it is compared with: the *floor*, a bare loop that `write`s the same bytes to as many
-//! sockets; bare hyper; nginx with nchan. Only ratios mean anything: an absolute time belongs to the machine and the
-//! minute. Without `--bench` (`cargo test`) everything runs once, tiny.
+//! The server runs on one core, readers and publisher on another, over real loopback sockets. Beside it, in the same
+//! run and in turn with it, runs what it is compared with: the *floor*, a bare loop that `write`s the same bytes to as
+//! many sockets; bare hyper; nginx with nchan. Only ratios mean anything: an absolute time belongs to the machine and
+//! the minute. Without `--bench` (`cargo test`) everything runs once, tiny.
 
 mod child;
 mod crowd;

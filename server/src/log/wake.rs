@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 /// Readers woken together before the sweep yields to whatever else is ready to run.
 ///
-/// Fewer than the 61 polls after which tokio looks for I/O and lets the sweep go on: with more, the run queue would grow
-/// with every shard until it spills into the global queue, where a publish waits for the end of the sweep.
+/// Fewer than the 61 polls after which tokio looks for I/O and lets the sweep go on: with more, the run queue would
+/// grow with every shard until it spills into the global queue, where a publish waits for the end of the sweep.
 const SHARD: usize = 32;
 
 const IDLE: u8 = 0;

@@ -64,7 +64,8 @@ impl Frames {
                         let head = self.partial.len() as u64;
                         let FrameHeader { is_final: fin, opcode, mask, .. } = header;
                         let head = FrameHead { fin, opcode: opcode.into(), head, mask };
-                        self.size = head.head + payload;
+                        // A length that is only announced may be anything.
+                        self.size = head.head.saturating_add(payload);
                         self.current = Some((head, Vec::new(), payload));
                         self.partial.clear();
                     }

@@ -1,15 +1,19 @@
-//! A tapped WebSocket talks through a relay, which notes its frames and keeps its distance; `transport/ws` knows nothing of it.
+//! A tapped WebSocket talks through a relay, which notes its frames and keeps its distance; `transport/ws` knows
+//! nothing of it.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Line;
 use super::frames::Frames;
@@ -17,6 +21,8 @@ use crate::conn::Conn;
 
 /// Chunks that may be under way in one direction.
 const UNDER_WAY: usize = 64;
+/// What a peer may take to go once the session has said its last word: longer than the longest distance.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// The connection of a WebSocket after its handshake, and what the browser has already sent: unchanged if it is not
 /// tapped, otherwise the near end of a relay.
@@ -27,9 +33,15 @@ pub(crate) fn between(mut conn: Conn<TcpStream>, early: Bytes) -> io::Result<(Co
     let near = Conn::new(near, conn.patience(), None);
     tokio::spawn(async move {
         let (line, (browser, to_browser), (server, to_server)) = (Arc::new(*line), split(conn), split(far));
-        // An error ends both directions: it means that one of the two has gone.
-        let up = pump(io::Cursor::new(early).chain(browser), to_server, Arc::clone(&line), true);
-        let _ = tokio::try_join!(up, pump(server, to_browser, line, false));
+        let up = pin!(pump(io::Cursor::new(early).chain(browser), to_server, Arc::clone(&line), true));
+        let down = pin!(pump(server, to_browser, line, false));
+        match select(up, down).await {
+            Either::Left((Ok(()), down)) => drop(down.await),
+            // A peer that stays and is silent would never end the way up.
+            Either::Right((Ok(()), up)) => drop(timeout(CLOSING, up).await),
+            // An error ends both directions: it means that one of the two has gone.
+            Either::Left((Err(_), _)) | Either::Right((Err(_), _)) => {}
+        }
     });
     Ok((near, Bytes::new()))
 }

@@ -48,8 +48,8 @@ const MAX_MESSAGE: usize = if ECHO { 64 << 20 } else { MAX_DRAFT };
 const READ_BUFFER: usize = 256;
 /// Answers to a client that sends without pause are written once they reach so many bytes.
 const OUTBOX: usize = 16 * 1024;
-/// A peer that sends without pause is read so many bytes of before others have their turn: a flood of empty fragments or
-/// pongs would never end by itself.
+/// A peer that sends without pause is read so many bytes of before others have their turn: a flood of empty fragments
+/// or pongs would never end by itself.
 const TURN: usize = 4096;
 /// A connection is given up when so many pings in a row went unanswered.
 const MISSED_PINGS: u32 = 2;
@@ -255,7 +255,8 @@ impl Session {
     }
 }
 
-/// `{"error":{"reason","key"?}}`: the key is told if one can be made out, so that the client knows which of its messages it was.
+/// `{"error":{"reason","key"?}}`: the key is told if one can be made out, so that the client knows which of its
+/// messages it was.
 fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
     let sent: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
     match sent.get("key").and_then(|key| key.as_str()) {

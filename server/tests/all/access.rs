@@ -69,6 +69,18 @@ async fn a_foreign_page_gets_403_everywhere_and_nothing_is_stored() {
 }
 
 #[tokio::test]
+async fn the_pages_and_what_they_show_are_served_to_any_page() {
+    let server = TestServer::start("");
+    let foreign = "Host: test\r\nOrigin: http://evil.example\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors";
+    for path in ["/", "/ws.html", "/favicon.ico", "/report.html", "/source/ws.rs"] {
+        assert_eq!(ask(&server, &format!("GET {path} HTTP/1.1\r\n{foreign}\r\n\r\n")).await.status, 200, "{path}");
+    }
+    for path in ["/stats", "/tap", "/nothing", "/source/nothing.rs"] {
+        assert_eq!(ask(&server, &format!("GET {path} HTTP/1.1\r\n{foreign}\r\n\r\n")).await.status, 403, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn pages_of_the_same_host_and_clients_that_are_no_browsers_are_let_in() {
     let server = TestServer::start("");
     let host = server.addr.to_string();

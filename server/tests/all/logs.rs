@@ -1,4 +1,5 @@
-//! What the server says on standard error: nothing while all is well, a line for a problem, and never what a peer wants.
+//! What the server says on standard error: nothing while all is well, a line for a problem, and never what a peer
+//! wants.
 
 use serde_json::json;
 

@@ -58,6 +58,26 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await.expect("the server takes it");
     }
 
+    /// Waits until the server has read all that was sent: the next bytes are a read of their own.
+    pub(crate) async fn until_read(&self) {
+        let port = |addr: std::io::Result<SocketAddr>| format!(":{:04X}", addr.expect("it is connected").port());
+        let (near, far) = (port(self.stream.local_addr()), port(self.stream.peer_addr()));
+        let under_way = |line: &str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let is = |from: &str, to: &str| fields[1].ends_with(from) && fields[2].ends_with(to);
+            // Hexadecimal: what is not acknowledged, and what is not read.
+            let (unsent, unread) = fields[4].split_once(':').unwrap_or_default();
+            (is(&near, &far) && unsent != "00000000") || (is(&far, &near) && unread != "00000000")
+        };
+        let sockets = || std::fs::read_to_string("/proc/net/tcp").expect("this is Linux");
+        let read = async {
+            while sockets().lines().any(under_way) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, read).await.expect("the server reads it");
+    }
+
     /// Whether the connection still takes something.
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()

@@ -30,7 +30,9 @@ struct Sample {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn churn_leaves_nothing_behind() {
-    let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let seconds = std::env::var("SOAK_SECONDS").map_or(6, |text| {
+        text.parse().unwrap_or_else(|_| panic!("SOAK_SECONDS must be a whole number, found {text:?}"))
+    });
     let (server, start) = (Program::start(FLAGS).await, Instant::now());
     let mut samples = Vec::new();
     while start.elapsed() < Duration::from_secs(seconds) {

@@ -1,4 +1,5 @@
-//! HTTP as strictly as it must be read (RFC 9112): what two readers could understand in two ways gets one answer, or none.
+//! HTTP as strictly as it must be read (RFC 9112): what two readers could understand in two ways gets one answer, or
+//! none.
 
 use serde_json::json;
 

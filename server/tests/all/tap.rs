@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::helper::TestServer;
-use crate::raw::{Raw, RawWs, TEXT};
+use crate::raw::{BINARY, Raw, RawWs, TEXT, header};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210";
@@ -42,7 +42,7 @@ async fn it_shows_the_bytes_that_went_over_and_counts_them() {
     let post = format!("POST /messages?room=t&tap={ID}.sse HTTP/1.1\r\nhost: test\r\n");
     let head = format!("{post}content-length: {}\r\n\r\n", body.len());
     raw.send(&head).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    raw.until_read().await;
     raw.send(body).await;
     let stored = raw.answer().await.unwrap();
 
@@ -76,11 +76,11 @@ async fn it_shows_nothing_that_does_not_name_it() {
     // A body that looks like a request whose end never comes, and then somebody else's request in two pieces.
     let body = format!("GET /?tap={ID} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
     raw.send(format!("POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", body.len())).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    raw.until_read().await;
     raw.send(body).await;
     assert_eq!(raw.answer().await.unwrap().status, 400);
     raw.send("GET").await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    raw.until_read().await;
     raw.send(&get("/short-poll?room=secret-3")[3..]).await;
     raw.answer().await.unwrap();
 
@@ -119,6 +119,30 @@ async fn it_shows_the_frames_of_a_websocket() {
 }
 
 #[tokio::test]
+async fn a_websocket_that_the_server_closed_is_let_go_though_its_peer_stays_and_is_silent() {
+    let server = TestServer::start("");
+    tap(&server, ID).await;
+    let before = server.stats().await["connections"]["open"].clone();
+    let mut ws = RawWs::open(server.addr, &format!("?tap={ID}")).await;
+    ws.hello().await;
+    ws.send(BINARY, "no").await;
+    assert_eq!(ws.next().await.payload[..2], 1003_u16.to_be_bytes());
+    server.until("it is let go", |stats| stats["connections"]["open"] == before).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_says_it_is_endless_is_refused_as_without_a_tap() {
+    let server = TestServer::start("");
+    tap(&server, ID).await;
+    for length in [1 << 62, u64::MAX] {
+        let mut ws = RawWs::open(server.addr, &format!("?tap={ID}")).await;
+        ws.hello().await;
+        ws.0.try_send([header(TEXT, length, true), vec![0; 1000]].concat()).await;
+        assert_eq!(ws.close_code().await, 1009, "{length} bytes");
+    }
+}
+
+#[tokio::test]
 async fn it_is_bounded_in_entries_and_bytes() {
     let server = TestServer::start("");
     tap(&server, ID).await;
@@ -127,11 +151,16 @@ async fn it_is_bounded_in_entries_and_bytes() {
         raw.get(&format!("/short-poll?n={n}&tap={ID}")).await;
     }
     raw.get(&format!("/short-poll?{}&tap={ID}", "x".repeat(5000))).await;
+    // No UTF-8: each byte is shown as three.
+    let odd = format!("GET /short-poll?tap={ID} HTTP/1.1\r\nHost: test\r\nX: ");
+    raw.send([odd.as_bytes(), &[0xff; 5000], b"\r\n\r\n"].concat()).await;
+    raw.answer().await.unwrap();
     let seen = tap(&server, ID).await;
     let shown = texts(&seen);
-    assert_eq!((shown.len(), &seen["next"], &seen["lanes"][""]["requests"]), (200, &json!(302), &json!(151)));
+    assert_eq!((shown.len(), &seen["next"], &seen["lanes"][""]["requests"]), (200, &json!(304), &json!(152)));
     assert!(shown.iter().all(|text| text.len() <= 2048) && shown.iter().any(|text| text.len() == 2048));
-    let after = server.get(&format!("/tap?id={ID}&after=300")).await.json();
+    assert!(shown.iter().any(|text| text.len() > 2045 && text.ends_with('\u{fffd}')), "cut between two characters");
+    let after = server.get(&format!("/tap?id={ID}&after=302")).await.json();
     assert_eq!(texts(&after), shown[198..]);
 }
 
