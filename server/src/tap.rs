@@ -58,6 +58,8 @@ struct Notes {
     entries: VecDeque<Entry>,
     next: u64,
     lines: u64,
+    /// Exchanges under way: what opened one is not forgotten before what it brought.
+    open: Vec<u64>,
     lanes: Vec<(String, Totals)>,
     read: Instant,
     /// Nobody reads it any more: a connection that still knows it notes nothing.
@@ -143,7 +145,7 @@ impl Taps {
         }
         let now = Instant::now();
         let (entries, lanes) = (VecDeque::new(), Vec::new());
-        let notes = Notes { entries, next: 0, lines: 0, lanes, read: now, gone: false };
+        let notes = Notes { entries, next: 0, lines: 0, open: Vec::new(), lanes, read: now, gone: false };
         let tap = Arc::new(Tap { born: now, distance: AtomicU64::new(0), notes: Mutex::new(notes) });
         taps.insert(id.into(), Arc::clone(&tap));
         self.live.store(taps.len(), Relaxed);
@@ -179,6 +181,7 @@ impl Notes {
         let at = known.unwrap_or(self.lanes.len() - 1);
         self.lanes[at].1.requests += 1;
         self.lines += 1;
+        self.open.push(self.lines);
         Some((self.lines, at))
     }
 }
@@ -215,7 +218,9 @@ impl Line {
         let (n, lane) = (notes.next, notes.lanes[self.lane].0.clone());
         notes.next += 1;
         if notes.entries.len() == ENTRIES {
-            notes.entries.pop_front();
+            let opens = |entry: &Entry| entry.up && entry.frame.is_none() && notes.open.contains(&entry.line);
+            let oldest = notes.entries.iter().position(|entry| !opens(entry)).unwrap_or_default();
+            notes.entries.remove(oldest);
         }
         notes.entries.push_back(Entry { n, at, line: self.number, lane, up, size, text, frame });
     }
@@ -227,6 +232,7 @@ impl Drop for Line {
         if !self.replaced {
             self.note(false, 0, b"", None);
         }
+        self.tap.notes().open.retain(|&line| line != self.number);
     }
 }
 
@@ -335,6 +341,25 @@ mod tests {
         assert!(taps.named("tap=7").is_some() && taps.named("tap=8").is_none());
         tokio::time::sleep(IDLE).await;
         assert!(!taps.any());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_opened_a_stream_is_not_forgotten_over_what_it_brings() {
+        let taps = Arc::<Taps>::default();
+        let tap = taps.open("7").unwrap();
+        let mut line = None;
+        read(&mut line, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
+        for _ in 0..3 * ENTRIES {
+            wrote(line.as_mut().unwrap(), &[b"data: {}\n\n"], 10);
+        }
+        let kept = || {
+            let notes = tap.notes();
+            (notes.entries.len(), notes.entries[0].n, notes.entries[1].n)
+        };
+        assert_eq!(kept(), (ENTRIES, 0, 2 * ENTRIES as u64 + 2));
+        drop(line);
+        read(&mut None, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
+        assert!(kept().1 > 0, "it has ended");
     }
 
     #[tokio::test(start_paused = true)]
