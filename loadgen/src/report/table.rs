@@ -109,7 +109,7 @@ pub fn figures(summaries: &[Summary]) -> Table {
         sum("bytes both ways on a real link, modelled", &|l| l.on_a_link().iter().sum::<f64>() as u64),
         sum("requests per delivery", &|l| l.traffic.requests),
         figure("empty answers, % of requests", Rank::None, &empties),
-        figure("messages per batch", Rank::None, &|o| batch(o)),
+        figure("messages per read or answer", Rank::None, &|o| batch(o)),
         figure("wait against U(0, interval), KS", Rank::None, &|o| o.wait_ks),
         Row {
             name: "verdict on the measurement".into(),
