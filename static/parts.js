@@ -30,7 +30,7 @@ const WIRE = `
       <option value="60">60 s</option></select></label>
     <label><input type="checkbox" id="freeze"> Freeze</label>
     <span class="legend"><b class="k-asked">▲</b> asked <b class="k-held">▬</b> held by the server
-      <b>○</b> answered, nothing new <b>●</b> answered with messages <b>╵╷</b> frame or event, up or down</span>
+      <b>○</b> answered, no message in it <b>●</b> with a message, up or down <b>╵╷</b> frame or event, up or down</span>
   </p>
   <div class="timeline">
     <div id="axis" aria-hidden="true"></div>
@@ -57,7 +57,7 @@ const TALLY = `
 
 const KNOBS = `
   <form id="knobs" class="knobs">
-    <label data-for="short-poll">Ask every <input type="number" id="interval" min="0.05" max="60" step="any"> s</label>
+    <label data-for="short-poll">Ask again <input type="number" id="interval" min="0.05" max="60" step="any"> s after an answer</label>
     <label data-for="long-poll">Hold for <input type="number" id="hold" min="0" max="60" step="any"> s</label>
     <label>Send by itself <select id="rate"><option value="0">nothing</option><option value="1">1 a second</option>
       <option value="5">5 a second</option><option value="20">20 a second</option></select></label>

@@ -57,7 +57,7 @@ export class Tally {
       down: bytes(down),
       received: number(messages),
       age: time(ages.at(-1)),
-      median: ages.length ? `${time(median(ages))} of ${number(ages.length)}` : "–",
+      median: ages.length ? `${time(median(ages))} of ${number(ages.length)} messages` : "–",
       reconnects: number(Math.max(0, reconnects - 1)),
       gaps: number(gaps),
     };

@@ -183,9 +183,9 @@ async fn figures(tab: &Tab<'_>) -> Value {
     figures
 }
 
-/// `740 ms of 120` has 120 ages.
+/// `740 ms of 120 messages` has 120 ages.
 fn ages(median: &str) -> Option<usize> {
-    median.split(" of ").nth(1)?.parse().ok()
+    median.split(" of ").nth(1)?.split(' ').next()?.parse().ok()
 }
 
 fn milliseconds(median: &str) -> f64 {
