@@ -51,7 +51,7 @@ pub(crate) const MESSAGE: usize = 128;
 fn ws(cores: &Cores, size: &Size) {
     for count in [size.some, size.many] {
         let mut floor = Side::floor(cores, count);
-        let mut server = Side::server(cores, Way::Ws, count, MESSAGE);
+        let mut server = Side::server(cores, Way::Ws, count);
         let pairs = pairs(&mut server, &mut floor, 10, size);
         println!(
             "  N = {count}, 10/s: CPU per delivery {} us, floor {} us, ratio {} (bar 1.30); p50 {} p99 {} ms, floor p50 {} p99 {} ms",
@@ -68,7 +68,7 @@ fn ws(cores: &Cores, size: &Size) {
 
 /// How many deliveries it makes when more are offered than it can make one by one.
 fn saturation(cores: &Cores, size: &Size) {
-    let mut server = Side::server(cores, Way::Ws, size.many, MESSAGE);
+    let mut server = Side::server(cores, Way::Ws, size.many);
     server.window(3000, size.window / 2);
     let counters = Counters::of(&server);
     // Longer than a room retains at this rate: whoever falls behind for good is told a gap.
@@ -92,7 +92,7 @@ fn saturation(cores: &Cores, size: &Size) {
 /// Lateness under load, in sweeps: what the floor takes to write one message to everybody.
 fn latency(cores: &Cores, size: &Size) {
     let mut floor = Side::floor(cores, size.many);
-    let mut server = Side::server(cores, Way::Ws, size.many, MESSAGE);
+    let mut server = Side::server(cores, Way::Ws, size.many);
     for deliveries in [200_000, 1_000_000] {
         let rate = u32::try_from(deliveries / size.many.max(1000)).expect("a rate");
         server.window(rate, size.window / 2);
@@ -114,8 +114,8 @@ fn latency(cores: &Cores, size: &Size) {
 
 fn against_ws(cores: &Cores, size: &Size, way: Way, bar: f64) {
     for count in [size.some, size.many] {
-        let mut other = Side::server(cores, way, count, MESSAGE);
-        let mut ws = Side::server(cores, Way::Ws, count, MESSAGE);
+        let mut other = Side::server(cores, way, count);
+        let mut ws = Side::server(cores, Way::Ws, count);
         // 5000 held polls ask 5000 times a message: at 10/s the readers' core would be full first.
         let rate = if count == size.many { 4 } else { 10 };
         let pairs = pairs(&mut other, &mut ws, rate, size);

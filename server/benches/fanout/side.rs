@@ -27,10 +27,10 @@ pub(crate) struct Cost {
 }
 
 impl Side {
-    pub(crate) fn server(cores: &Cores, way: Way, count: usize, message: usize) -> Self {
+    pub(crate) fn server(cores: &Cores, way: Way, count: usize) -> Self {
         let process = Measured::server(cores);
         let crowd = Crowd::connect(process.addr, way, count);
-        let publisher = Publisher::to_server(process.addr, message);
+        let publisher = Publisher::to_server(process.addr, MESSAGE);
         Self { process, crowd, publisher: Some(publisher) }.settled()
     }
 
