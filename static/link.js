@@ -56,11 +56,11 @@ export class Link {
     const response = await fetch(url, { cache: "no-store", ...options, signal }).catch(unreachable);
     const text = await response.text().catch(unreachable);
     if (response.status === 304) return undefined;
-    if (response.ok) return JSON.parse(text);
+    if (response.ok) return text ? JSON.parse(text) : undefined;
     // A proxy in between has no JSON to say.
-    const { reason, parameter } = text.startsWith("{") ? JSON.parse(text).error : { reason: `HTTP status ${response.status}` };
+    const { reason } = text.startsWith("{") ? JSON.parse(text).error : { reason: `HTTP status ${response.status}` };
     const final = response.status < 500 && ![408, 429].includes(response.status);
-    throw Object.assign(new Error(reason), { final, parameter });
+    throw Object.assign(new Error(reason), { final });
   }
 
   /** A stream that was opened: pulling the plug will close it. */
@@ -69,14 +69,12 @@ export class Link {
     return (this.#stream = stream);
   }
 
-  /** A browser does not tell a page why it was refused a stream; over plain HTTP the room does. */
+  /** A browser does not tell a page why it was refused a stream; other requests are told. */
   async whyRefused() {
     this.#stream = undefined;
     try {
-      // Refused for what is not in it, unless the page itself or the room is what is wrong.
-      await this.ask(`/messages?${this.query()}`, { method: "POST" }).catch((error) => {
-        if (error.parameter !== "body") throw error;
-      });
+      // Not GET: in that a page does not say where it comes from.
+      await this.ask("/messages", { method: "OPTIONS" });
       await this.ask(`/short-poll?${new URLSearchParams({ room: this.room, after: "latest" })}`);
       return new Error("the connection failed");
     } catch (error) {

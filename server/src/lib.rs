@@ -128,7 +128,7 @@ impl Server {
 
 fn routes(app: Arc<App>) -> Router {
     let routes = transport::routes(app.config.stock)
-        .route("/messages", post(publish::handle))
+        .route("/messages", post(publish::handle).options(publish::may_i))
         .route("/stats", get(stats::handle))
         .route("/tap", get(tap::handle))
         .route("/metrics", get(metrics::handle))

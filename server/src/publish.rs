@@ -48,6 +48,13 @@ pub(crate) async fn handle(
     Ok((status, headers, format!(r#"{{"cursor":"{}"}}"#, published.cursor)).into_response())
 }
 
+/// `OPTIONS /messages`: 204 for whoever may use the server; a page that may not was refused before.
+///
+/// A page whose WebSocket or event stream failed is not told why, and a `GET` does not say which page it comes from.
+pub(crate) async fn may_i() -> impl IntoResponse {
+    (StatusCode::NO_CONTENT, [(header::ALLOW, "POST,OPTIONS")])
+}
+
 /// Reads a body to its end, whatever is wrong with the request: closing on a client that is still sending would reset
 /// the connection, and the refusal with it.
 async fn read(mut body: Body) -> Result<Vec<u8>, ApiError> {

@@ -271,7 +271,7 @@ async fn an_unknown_path_is_404_and_a_wrong_method_405_that_says_which_is_right(
         assert_refused(&server.get(path).await, 404, None);
     }
     for (answer, allow) in [
-        (server.get("/messages").await, "POST"),
+        (server.get("/messages").await, "POST,OPTIONS"),
         (server.post("/short-poll", "").await, "GET,HEAD"),
         (server.post("/stats", "").await, "GET,HEAD"),
         (server.post("/ws", "").await, "GET,HEAD"),
