@@ -5,12 +5,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::MissedTickBehavior;
+
+/// Between the ticks by which a runtime measures its own lateness.
+const TICK: Duration = Duration::from_millis(10);
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 pub type Nanos = u64;
 
 /// The measuring window, known once everybody is connected.
 pub type Window = Arc<OnceLock<Range<Nanos>>>;
+
+/// Whether the window has begun; the drain after it counts, for what is late there is late for messages of the window.
+pub fn is_under_way(window: &Window) -> bool {
+    window.get().is_some_and(|window| now() >= window.start)
+}
 
 /// Now.
 pub fn now() -> Nanos {
@@ -31,4 +40,15 @@ pub fn nanos(duration: Duration) -> Nanos {
 /// Sleeps on tokio's timer, which ticks every millisecond and is never early.
 pub async fn sleep_until(time: Nanos) {
     tokio::time::sleep(Duration::from_nanos(time.saturating_sub(now()))).await;
+}
+
+/// Ticks every 10 ms for as long as it is left alone, and tells how late each tick was: the runtime's own lateness.
+pub async fn tick(mut tell: impl FnMut(Nanos)) {
+    let mut ticks = tokio::time::interval(TICK);
+    // One pause is one late tick, not one for each tick that it swallowed.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        let due = ticks.tick().await;
+        tell(nanos(due.elapsed()));
+    }
 }

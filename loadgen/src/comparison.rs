@@ -15,7 +15,7 @@ use crate::outcome::Outcome;
 use crate::scenario::Scenario;
 
 /// The version of the JSON.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// The file in a result's folder.
 pub const FILE: &str = "comparison.json";
 

@@ -10,10 +10,10 @@ use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::timeout;
 
 use crate::client::{After, Answer, Client, Event, Failure, Meter, Target, Tcp, Totals, Transport};
-use crate::clock::{Nanos, Window, now, sleep_until};
+use crate::clock::{Nanos, Window, now, sleep_until, tick};
 use crate::measure::histogram::Times;
 use crate::measure::recorder::Book;
 use crate::with_client;
@@ -24,8 +24,6 @@ const CONNECTS_PER_SECOND: u64 = 2000;
 const RAMP: Nanos = 1_000_000_000 / CONNECTS_PER_SECOND;
 /// A client that is not connected after so long is not connected.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The ticker by which each worker measures its own lateness.
-const TICK: Duration = Duration::from_millis(10);
 /// A lost connection is made again after a random share of this.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// Clients may take so long to take leave.
@@ -147,8 +145,7 @@ impl Fleet {
         for (shared, thread) in self.workers {
             // A worker's panic would be a bug of ours; what was booked before it still counts.
             let _ = thread.join();
-            let empty = Book::new(std::iter::empty(), Window::default(), 0);
-            returned.books.push(std::mem::replace(&mut *shared.book(), empty));
+            returned.books.push(std::mem::take(&mut *shared.book()));
             returned.tcp = returned.tcp + shared.meter.closed();
             returned.traffic = returned.traffic + shared.meter.totals();
             returned.dwells.extend(shared.meter.take_dwells());
@@ -174,7 +171,8 @@ pub struct Returned {
 fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &watch::Receiver<Phase>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
-        let ticker = tokio::spawn(tick(Arc::clone(shared)));
+        let ticked = Arc::clone(shared);
+        let ticker = tokio::spawn(tick(move |late| ticked.book().tick(late)));
         let (mut clients, mut aborts, mut next) = (JoinSet::new(), Vec::new(), now());
         for (client, Place { ramp, mut target, orders, .. }) in share.into_iter().enumerate() {
             let may = |phase: &Phase| !matches!(phase, Phase::Gather(clients) if *clients <= ramp);
@@ -193,17 +191,6 @@ fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &
         aborts.iter().for_each(AbortHandle::abort);
         let _ = timeout(LEAVE, clients.join_all()).await;
     });
-}
-
-async fn tick(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(TICK);
-    // One pause is one late tick, not one for each tick that it swallowed.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        let due = ticks.tick().await;
-        let late = due.elapsed();
-        shared.book().tick(crate::clock::nanos(late));
-    }
 }
 
 /// One client's life: connect, take what comes, reconnect if the connection is lost, take leave.

@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod histogram;
 pub mod ledger;
+pub mod reading;
 pub mod recorder;

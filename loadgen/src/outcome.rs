@@ -19,6 +19,8 @@ pub struct Outcome {
     pub lane: Lane,
     /// How the trial ended.
     pub end: End,
+    /// When the measuring window began, in UTC (RFC 3339); nothing of a trial that did not get so far.
+    pub began: String,
     /// The subscribers' connections.
     pub connections: Connections,
     /// What was published.
@@ -229,6 +231,7 @@ pub(crate) mod tests {
         Outcome {
             lane: mode.into(),
             end: End::Completed,
+            began: String::new(),
             connections: Connections::default(),
             publishing: Publishing::default(),
             owed: 0,

@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::client::{Cursor, Failure, Http, Target};
-use crate::clock::{Nanos, now};
+use crate::clock::{Nanos, Window, is_under_way, now, tick};
 use crate::fleet::Order;
+use crate::measure::histogram::Times;
 use crate::payload::Stamp;
 use crate::scenario::room_name;
 
@@ -43,6 +44,10 @@ pub struct Pressed {
     pub sent: u64,
     /// How many the pacer handed over, from the first on.
     pub paced: u64,
+    /// How many of them before the schedule's end.
+    pub in_time: u64,
+    /// Lateness of the publishers' own ticker, in the window.
+    pub lateness: Times,
     /// Bytes sent over the publishers' own connections.
     pub bytes_out: u64,
 }
@@ -59,6 +64,8 @@ pub struct Assignment {
     pub tag: String,
     /// Bytes of text.
     pub payload: usize,
+    /// The measuring window.
+    pub window: Window,
 }
 
 /// The publishers at work.
@@ -74,8 +81,12 @@ struct Desk {
     /// The lock is the line of free publishers: the first in it takes the next message.
     queue: tokio::sync::Mutex<UnboundedReceiver<Stamp>>,
     done: Mutex<Vec<Publication>>,
+    lateness: Mutex<Times>,
     sent: AtomicU64,
     paced: AtomicU64,
+    in_time: AtomicU64,
+    /// Threads that have not done their work.
+    working: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -87,21 +98,33 @@ impl Press {
             assignment,
             queue: receiver.into(),
             done: Mutex::default(),
+            lateness: Mutex::default(),
             sent: AtomicU64::default(),
             paced: AtomicU64::default(),
+            in_time: AtomicU64::default(),
+            working: AtomicU64::new(1),
             stop: AtomicBool::default(),
         });
         let publishing = Arc::clone(&desk);
         let thread = std::thread::Builder::new().name("publishers".into());
-        let publishers = thread.spawn(move || publishing.publish_all())?;
+        let publishers = thread.spawn(move || {
+            Arc::clone(&publishing).publish_all();
+            publishing.rest();
+        })?;
         Ok(Self { desk, queue: Some(sender), threads: vec![publishers] })
     }
 
-    /// Starts the clock of a schedule.
-    pub fn begin(&mut self, schedule: impl Iterator<Item = Stamp> + Send + 'static) -> Result<()> {
+    /// Starts the clock of a schedule, all of which is due before `end`.
+    pub fn begin(&mut self, schedule: impl Iterator<Item = Stamp> + Send + 'static, end: Nanos) -> Result<()> {
         let Some(queue) = self.queue.take() else { return Ok(()) };
         let (desk, thread) = (Arc::clone(&self.desk), std::thread::Builder::new().name("pacer".into()));
-        self.threads.push(thread.spawn(move || desk.pace(schedule, &queue))?);
+        self.desk.working.fetch_add(1, Relaxed);
+        self.threads.push(thread.spawn(move || {
+            desk.pace(schedule, end, &queue);
+            // Without it, the publishers end.
+            drop(queue);
+            desk.rest();
+        })?);
         Ok(())
     }
 
@@ -118,7 +141,7 @@ impl Press {
 
     /// Whether the schedule has ended and everything of it was answered.
     pub fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        self.desk.working.load(Relaxed) == 0
     }
 
     /// Publishes no more, and tells what was done.
@@ -128,14 +151,29 @@ impl Press {
             // A publisher's panic would be a bug of ours; what was published before it still counts.
             let _ = thread.join();
         }
-        let publications = std::mem::take(&mut *self.desk.done.lock().unwrap_or_else(PoisonError::into_inner));
-        let bytes_out = self.desk.assignment.target.meter.totals().bytes_out;
-        Pressed { publications, sent: self.desk.sent.load(Relaxed), paced: self.desk.paced.load(Relaxed), bytes_out }
+        let Desk { done, lateness, sent, paced, in_time, assignment, .. } = &*self.desk;
+        Pressed {
+            publications: std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner)),
+            sent: sent.load(Relaxed),
+            paced: paced.load(Relaxed),
+            in_time: in_time.load(Relaxed),
+            lateness: std::mem::take(&mut *lateness.lock().unwrap_or_else(PoisonError::into_inner)),
+            bytes_out: assignment.target.meter.totals().bytes_out,
+        }
     }
 }
 
 impl Desk {
-    fn pace(&self, schedule: impl Iterator<Item = Stamp>, queue: &UnboundedSender<Stamp>) {
+    /// A thread has done its work; it stays until all is over, so that its waits for a core are in the last reading.
+    fn rest(&self) {
+        self.working.fetch_sub(1, Relaxed);
+        while !self.stop.load(Relaxed) {
+            std::thread::sleep(NAP);
+        }
+    }
+
+    /// Hands over each message when it is due.
+    fn pace(&self, schedule: impl Iterator<Item = Stamp>, end: Nanos, queue: &UnboundedSender<Stamp>) {
         for stamp in schedule {
             while now() < stamp.due && !self.stop.load(Relaxed) {
                 std::thread::sleep(NAP.min(Duration::from_nanos(stamp.due.saturating_sub(now()))));
@@ -144,12 +182,19 @@ impl Desk {
                 return;
             }
             self.paced.fetch_add(1, Relaxed);
+            self.in_time.fetch_add(u64::from(now() < end), Relaxed);
         }
     }
 
     fn publish_all(self: Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async {
+            let desk = Arc::clone(&self);
+            tokio::spawn(tick(move |late| {
+                if is_under_way(&desk.assignment.window) {
+                    desk.lateness.lock().unwrap_or_else(PoisonError::into_inner).record(late);
+                }
+            }));
             let publisher = |_| Arc::clone(&self).publisher();
             let publishers: JoinSet<()> = (0..self.assignment.publishers).map(publisher).collect();
             // Stopping ends also those who wait for a server that does not answer.

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::client::{Cursor, Failure, Lane, Transport};
+use crate::client::{Cursor, Failure, Lane};
 use crate::clock::{Nanos, nanos};
-use crate::judge::theory::ks_uniform;
 use crate::measure::audit::Audit;
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
-use crate::measure::recorder::{Book, Subscriber, slices_per_second};
-use crate::outcome::{Connections, End, Failures, Followed, Outcome, Publishing, Realised};
+use crate::measure::recorder::{Book, slices_per_second};
+use crate::outcome::{Connections, End, Failures, Outcome, Publishing};
 use crate::pacer::Pacer;
 use crate::payload::Stamp;
 use crate::press::{Pressed, Publication};
@@ -31,6 +30,8 @@ pub struct Evidence {
     pub connected: usize,
     /// Messages due within it count.
     pub window: Range<Nanos>,
+    /// When it began, in UTC.
+    pub began: String,
     /// When waiting for deliveries ended.
     pub deadline: Nanos,
     /// What the publishers did.
@@ -103,7 +104,7 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
         connections: Connections {
             wanted: scenario.clients,
             connected: evidence.connected,
-            lost: books.iter().map(|book| book.disconnects).sum(),
+            lost: books.iter().map(|book| book.disconnects).sum::<u64>() + evidence.ledger.life.reconnects,
         },
         owed: charged.owed,
         delivered: charged.owed - charged.undelivered,
@@ -113,21 +114,22 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
             .chunks(slices_per_second(&evidence.window) as usize)
             .map(|part| Times::merged(part.iter()))
             .collect(),
-        last: last(&books, &evidence, &charged),
-        followed: books.iter().flat_map(|book| &book.subscribers).filter_map(followed).collect(),
+        last: figures::last(&books, &evidence, &charged),
+        followed: books.iter().flat_map(|book| &book.subscribers).filter_map(figures::followed).collect(),
         polls: merged(|book| &book.polls),
         connects: merged(|book| &book.connects),
-        lateness: merged(|book| &book.lateness),
+        lateness: Times::merged(books.iter().map(|book| &book.lateness).chain([&evidence.press.lateness])),
         dwell,
-        drift_percent: drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
-        wait_ks: wait_ks(scenario, &evidence, &books),
-        realised: realised(lane, scenario, &evidence, &books, &rooms),
+        drift_percent: figures::drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
+        wait_ks: figures::wait_ks(scenario, &evidence, &books),
+        realised: figures::realised(lane, scenario, &evidence, &books, &rooms),
         impossible: books.iter().map(|book| book.impossible).sum(),
         unbalanced: audit.came().abs_diff(charged.accounted),
         failures: failures(&evidence, &books),
         series: (0..seconds).map(|i| books.iter().filter_map(|book| book.series.get(i)).sum()).collect(),
         ledger: evidence.ledger,
         publishing,
+        began: evidence.began,
         end: evidence.end,
     }
 }
@@ -141,7 +143,7 @@ fn schedule(scenario: &Scenario, window: &Range<Nanos>) -> Vec<Stamp> {
 
 fn publishing(evidence: &Evidence, schedule: &[Stamp]) -> Publishing {
     let Evidence { window, press, .. } = evidence;
-    let paced = schedule.iter().filter(|stamp| u64::from(stamp.number) < press.paced).count() as u64;
+    let paced = schedule.iter().filter(|stamp| u64::from(stamp.number) < press.in_time).count() as u64;
     let (all, bytes_out) = (press.sent, press.bytes_out);
     let mut sums = Publishing { scheduled: schedule.len() as u64, paced, all, bytes_out, ..Publishing::default() };
     for Publication { stamp, sent, free, acked } in &press.publications {
@@ -232,7 +234,7 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
                 missing.extend(due.values());
                 continue;
             };
-            let owed = due.len() - due.keys().filter(|seq| !account.is_owed(**seq)).count();
+            let owed = due.keys().filter(|seq| account.is_owed(**seq)).count();
             book.audit.owed += owed as u64;
             // A seq that nobody acked is a publish without an answer: it may be missing.
             let silent = missing.len();
@@ -241,6 +243,9 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
             missing.extend(account.told().filter_map(|seq| due.get(&seq)));
             let unasked = unacked.iter().filter(|seq| account.has(**seq)).count();
             charged.accounted += (owed + unasked + silent - missing.len()) as u64;
+            // What came in its place was nothing that anybody could use.
+            let spoiled = subscriber.spoiled.iter().filter(|(i, _)| subscriber.accounts[*i].0 == *epoch);
+            missing.extend(spoiled.filter_map(|(_, seq)| due.get(seq)));
         }
         for due in missing.into_iter().filter(|due| window.contains(due)) {
             charged.incomplete.insert(due);
@@ -255,90 +260,6 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
     missed.into_iter().for_each(|due| book.miss(due, *deadline));
 }
 
-/// From due to the last subscriber, of every message acked and due within the window.
-fn last(books: &[Book], evidence: &Evidence, charged: &Charged) -> Times {
-    let mut latest: HashMap<u32, Nanos> = HashMap::new();
-    for message in books.iter().flat_map(|book| &book.logs).flatten().flat_map(|log| &log.messages) {
-        let last = latest.entry(message.number).or_default();
-        *last = message.last.max(*last);
-    }
-    let mut times = Times::default();
-    for Publication { stamp, acked, .. } in &evidence.press.publications {
-        if acked.is_ok() && evidence.window.contains(&stamp.due) {
-            let never = charged.incomplete.contains(&stamp.due);
-            let last = if never { Some(&evidence.deadline) } else { latest.get(&stamp.number) };
-            last.into_iter().for_each(|last| times.record(last.saturating_sub(stamp.due)));
-        }
-    }
-    times
-}
-
-fn followed(subscriber: &Subscriber) -> Option<Followed> {
-    let mut samples = subscriber.samples.clone().filter(|samples| !samples.is_empty())?;
-    samples.sort_unstable();
-    let at = |share: f64| samples[((samples.len() as f64 * share) as usize).min(samples.len() - 1)];
-    Some(Followed { count: samples.len() as u64, p50_us: at(0.5), p99_us: at(0.99) })
-}
-
-/// By how many percent the medians of the halves of a window differ. A stall of the server is no drift: it lifts the
-/// median of its half, but not the median of the medians of that half's slices; so the smaller of both differences.
-fn drift(slices: &[Times]) -> Option<f64> {
-    let half = slices.len() / 2;
-    let middle = |times: &Times| Some(times.quantile(0.5)?.as_secs_f64());
-    let whole = |part: &[Times]| middle(&Times::merged(part.iter()));
-    let typical = |part: &[Times]| {
-        let mut medians: Vec<f64> = part.iter().filter_map(middle).collect();
-        medians.sort_unstable_by(f64::total_cmp);
-        medians.get(medians.len().saturating_sub(1) / 2).copied()
-    };
-    let apart = |a: f64, b: f64| 100.0 * (a.max(b) / a.min(b).max(1e-6) - 1.0);
-    let (first, second) = (&slices[..half], &slices[slices.len() - half..]);
-    Some(apart(whole(first)?, whole(second)?).min(apart(typical(first)?, typical(second)?)))
-}
-
-fn acks(evidence: &Evidence) -> HashMap<u32, (Nanos, Nanos)> {
-    let publications = evidence.press.publications.iter();
-    publications.filter_map(|done| Some((done.stamp.number, (done.stamp.due, done.acked.as_ref().ok()?.1)))).collect()
-}
-
-/// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
-fn wait_ks(scenario: &Scenario, evidence: &Evidence, books: &[Book]) -> Option<f64> {
-    let acks = acks(evidence);
-    let waits = books.iter().flat_map(|book| &book.waits);
-    let mut waits: Vec<f64> =
-        waits.filter_map(|wait| Some(wait.asked as f64 - acks.get(&wait.number)?.1 as f64)).collect();
-    ks_uniform(&mut waits, nanos(scenario.interval) as f64)
-}
-
-fn realised(lane: Lane, scenario: &Scenario, evidence: &Evidence, books: &[Book], rooms: &[RoomBooks]) -> Realised {
-    let window = &evidence.window;
-    let mut realised = Realised::default();
-    let acked = evidence.press.publications.iter().filter(|done| window.contains(&done.stamp.due));
-    let seqs = acked.filter_map(|done| done.acked.as_ref().ok()).map(|(cursor, _)| cursor.seq);
-    realised.seq_digits = seqs.map(|seq| seq.max(1).ilog10() as u64 + 1).sum();
-    if lane.mode != Transport::ShortPoll {
-        return realised;
-    }
-    let acks = acks(evidence);
-    for wait in books.iter().flat_map(|book| &book.waits) {
-        if let Some((due, acked)) = acks.get(&wait.number) {
-            realised.base.record((acked - due) + (wait.received - wait.asked));
-        }
-    }
-    for client in 0..scenario.clients {
-        let (cadence, room) = (scenario.cadence(client), &rooms[scenario.room_of(client) as usize]);
-        let ticks = |time: Nanos| cadence.tick_after(time) / nanos(scenario.interval);
-        let due = ticks(window.end.saturating_sub(1)) - ticks(window.start.saturating_sub(1));
-        let mut found: Vec<Nanos> = room.acked.iter().map(|&at| cadence.tick_after(at)).collect();
-        found.retain(|tick| window.contains(tick));
-        found.sort_unstable();
-        found.dedup();
-        realised.polls += due;
-        realised.empties += due.saturating_sub(found.len() as u64);
-    }
-    realised
-}
-
 fn failures(evidence: &Evidence, books: &[Book]) -> BTreeMap<String, Failures> {
     let mut all: BTreeMap<String, Failures> = BTreeMap::new();
     for (kind, failures) in books.iter().flat_map(|book| &book.failures) {
@@ -350,5 +271,6 @@ fn failures(evidence: &Evidence, books: &[Book]) -> BTreeMap<String, Failures> {
     all
 }
 
+mod figures;
 #[cfg(test)]
 mod tests;

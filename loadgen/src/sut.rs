@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::client::Transport;
 use crate::cores;
-use crate::measure::ledger::pss;
+use crate::measure::reading::pss;
 use crate::scenario::Scenario;
 
 /// The protocol that loadgen speaks.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
@@ -10,7 +10,8 @@ use crate::client::{Headers, Lane, Publish, Target};
 use crate::clock::{Nanos, Window, nanos, now, sleep_until};
 use crate::cores::Cores;
 use crate::fleet::{Fleet, Returned};
-use crate::measure::ledger::{Ledger, Memory, Reading, peak};
+use crate::measure::ledger::{Ledger, Memory};
+use crate::measure::reading::{Reading, peak};
 use crate::outcome::{End, Outcome};
 use crate::pacer::Pacer;
 use crate::press::{Assignment, Press};
@@ -55,6 +56,8 @@ struct Trial<'a> {
     window: Window,
     fleet: Fleet,
     press: Press,
+    /// When the window begins, in UTC.
+    began: String,
     begun: Option<Reading>,
     ledger: Ledger,
     connected: usize,
@@ -79,13 +82,15 @@ impl<'a> Trial<'a> {
         let headers = if native { scenario.headers } else { Headers::Lean };
         let target = Target { headers, keep_alive: true, ..target(scenario, sut, String::new(), 0) };
         let Scenario { publishers, payload, .. } = *scenario;
-        let press = Press::start(Assignment { target, publishers, orders, tag: tag.clone(), payload })?;
+        let assignment =
+            Assignment { target, publishers, orders, tag: tag.clone(), payload, window: Window::clone(&window) };
+        let press = Press::start(assignment)?;
         let (host, is_socket) = (sut.addr.to_string(), lane.mode.is_socket());
         let request_headers = [Headers::Browser, Headers::Lean].map(|set| set.bytes(&host, is_socket) as u64);
         let lean = scenario.headers == Headers::Lean;
         let ledger = Ledger { request_headers, lean, ..Ledger::default() };
-        let (begun, deserted_since) = (None, None);
-        Ok(Self { lane, scenario, setting, sut, window, fleet, press, begun, ledger, connected: 0, deserted_since })
+        let (began, begun, deserted_since, connected) = (String::new(), None, None, 0);
+        Ok(Self { lane, scenario, setting, sut, window, fleet, press, began, begun, ledger, connected, deserted_since })
     }
 
     /// The course of things; an early end is an error that says how it ended.
@@ -131,7 +136,9 @@ impl<'a> Trial<'a> {
         let window = from..from + nanos(self.scenario.duration());
         self.window.get_or_init(|| window.clone());
         let end = window.end;
-        self.press.begin(Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end))?;
+        self.press.begin(Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end), end)?;
+        let until = Duration::from_nanos(window.start.saturating_sub(now()));
+        self.began = humantime::format_rfc3339_millis(SystemTime::now() + until).to_string();
         Ok(window)
     }
 
@@ -206,12 +213,12 @@ impl<'a> Trial<'a> {
                 sleep_until(now() + nanos(LOOK)).await;
             }
         }
-        let (deadline, connected, mut ledger) = (now(), self.connected, self.ledger);
+        let (deadline, connected, began, mut ledger) = (now(), self.connected, self.began, self.ledger);
         ledger.server_peak = self.sut.pid.and_then(peak);
         let press = self.press.finish();
         let Returned { books, tcp, traffic, dwells } = self.fleet.finish();
         (ledger.tcp, ledger.life) = (tcp, traffic);
-        let evidence = Evidence { end, connected, window, deadline, press, books, dwells, ledger };
+        let evidence = Evidence { end, connected, window, began, deadline, press, books, dwells, ledger };
         settle(self.lane, self.scenario, evidence)
     }
 }

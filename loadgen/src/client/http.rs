@@ -174,6 +174,7 @@ impl Http {
         // A server closes what idles: nothing of this request was sent yet, so connecting again is safe.
         let over = self.used && !self.target.keep_alive;
         if over || self.sender.ready().await.is_err() {
+            self.target.meter.reconnects.fetch_add(u64::from(!over), Relaxed);
             self.sender = open(&self.target).await?;
         }
         self.used = true;

@@ -38,6 +38,8 @@ pub struct Meter {
     segments_out: AtomicU64,
     /// HTTP requests sent, handshakes included.
     pub(super) requests: AtomicU64,
+    /// Connections that were gone before the next request, and made again.
+    pub(super) reconnects: AtomicU64,
     /// Polls answered without a message.
     pub(super) empties: AtomicU64,
     /// Bytes of the heads of answers to polls: with messages, and without.
@@ -65,6 +67,8 @@ pub struct Totals {
     pub segments_out: u64,
     /// HTTP requests.
     pub requests: u64,
+    /// Keep-alive connections that were gone before the next request, and made again.
+    pub reconnects: u64,
     /// Polls answered without a message.
     pub empties: u64,
     /// Bytes of the heads of the polls' answers with messages.
@@ -89,6 +93,7 @@ impl Meter {
             segments_in: self.segments_in.load(Relaxed),
             segments_out: self.segments_out.load(Relaxed),
             requests: self.requests.load(Relaxed),
+            reconnects: self.reconnects.load(Relaxed),
             empties: self.empties.load(Relaxed),
             heads_full: self.heads[0].load(Relaxed),
             heads_empty: self.heads[1].load(Relaxed),

@@ -19,7 +19,7 @@ const LEVEL: f64 = 0.95;
 const TRIFLE: f64 = 1.05;
 /// A server that pushes is billed for part of its clients' work: its CPU and a polled server's are told apart only
 /// beyond this ratio.
-const LOOPBACK: f64 = 1.5;
+pub const LOOPBACK: f64 = 1.5;
 /// "It could have seen" means: with this probability.
 const POWER: f64 = 0.8;
 
@@ -83,6 +83,8 @@ impl fmt::Display for Figure {
 pub struct Ratio {
     /// How many blocks have both trials, valid.
     pub blocks: usize,
+    /// In how many of them it is above 1.
+    pub higher: usize,
     /// The median of their ratios.
     pub median: f64,
     /// From and to, with at least 95 % confidence; fewer than 6 blocks have no such interval.
@@ -99,7 +101,8 @@ impl Ratio {
             n if n % 2 == 1 => ratios[middle],
             _ => f64::midpoint(ratios[middle - 1], ratios[middle]),
         };
-        Some(Self { blocks: n, median, interval: rank(n).map(|k| (ratios[k - 1], ratios[n - k])) })
+        let higher = ratios.iter().filter(|ratio| **ratio > 1.0).count();
+        Some(Self { blocks: n, higher, median, interval: rank(n).map(|k| (ratios[k - 1], ratios[n - k])) })
     }
 
     /// Below or above another by more than this factor, all of it.
@@ -256,12 +259,13 @@ mod tests {
         assert_eq!([5, 6, 10, 30].map(rank), [None, Some(1), Some(2), Some(10)]);
         let ratio = Ratio::of((1..=10).rev().map(f64::from).collect()).unwrap();
         assert_eq!((ratio.median, ratio.interval), (5.5, Some((2.0, 9.0))));
-        assert_eq!(Ratio::of(vec![1.0, 2.0, 4.0]).unwrap(), Ratio { blocks: 3, median: 2.0, interval: None });
+        let few = Ratio { blocks: 3, higher: 2, median: 2.0, interval: None };
+        assert_eq!(Ratio::of(vec![1.0, 2.0, 4.0]).unwrap(), few);
     }
 
     #[test]
     fn a_difference_needs_an_interval_beyond_a_trifle_and_apart_from_the_twins() {
-        let ratio = |low, high| Ratio { blocks: 10, median: 1.0, interval: Some((low, high)) };
+        let ratio = |low, high| Ratio { blocks: 10, higher: 5, median: 1.0, interval: Some((low, high)) };
         let judged = |found, twins| judge(found, twins, TRIFLE);
         assert_eq!(judged(ratio(1.1, 1.3), Some(ratio(0.95, 1.04))), Difference::Higher);
         assert_eq!(judged(ratio(0.7, 0.9), Some(ratio(0.95, 1.04))), Difference::Lower);

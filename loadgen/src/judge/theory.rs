@@ -3,13 +3,15 @@
 //! Symbols as in the literature of polling: T interval, N subscribers of a room, L messages per second that one of them
 //! gets, W hold, c cost of one send, m bytes of a message.
 
-use crate::client::Transport;
+use crate::client::{Publish, Transport};
 use crate::measure::histogram::Times;
 use crate::outcome::Outcome;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, room_name};
 
 /// A distribution is stood for by so many of its quantiles.
 const POINTS: usize = 500;
+/// Its multiples lie evenly between the whole numbers.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 /// A prediction beside what was measured.
 #[derive(Debug, Clone)]
@@ -41,7 +43,8 @@ pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
     let Outcome { latency, realised, ledger, .. } = outcome;
     let (mean, spread) = latency.moments();
     let mut checks = Vec::new();
-    let Some(predicted) = predicted(outcome, scenario) else { return checks };
+    let gap = Gap::of(outcome, scenario);
+    let Some(predicted) = predicted(outcome, scenario, &gap) else { return checks };
     checks.push(shown("latency mean, ms", predicted.mean(), mean));
     checks.push(shown("latency standard deviation, ms", predicted.spread(), spread));
     checks.push(shown("latency p50, ms", predicted.quantile(0.5), latency.points(1)[0]));
@@ -50,7 +53,6 @@ pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
     checks.push(ks);
     let requests = ledger.traffic.requests as f64;
     let (per_second, empty) = (requests / ledger.seconds, 100.0 * ledger.traffic.empties as f64 / requests.max(1.0));
-    let each = scenario.rate;
     match outcome.lane.mode {
         Transport::ShortPoll => {
             let polls = scenario.clients as f64 / scenario.interval.as_secs_f64();
@@ -59,39 +61,73 @@ pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
             checks.push(Check { tolerance: Some(0.5), ..shown("empty answers, %", expected, empty) });
         }
         Transport::LongPoll => {
-            let gap = outcome.publishing.acks.quantile(0.5).unwrap_or_default().as_secs_f64();
-            let hold = scenario.hold.as_secs_f64();
-            let cycle = gap + (-each * gap).exp() * (1.0 - (-each * hold).exp()) / each;
-            checks.push(shown("timeouts, % of answers", 100.0 * (-each * (gap + hold)).exp(), empty));
-            checks.push(shown("messages per answer", each * cycle, ledger.deliveries as f64 / requests));
+            let timeouts = (-scenario.rate * (gap.length + scenario.hold.as_secs_f64())).exp();
+            checks.push(shown("timeouts, % of answers", 100.0 * timeouts, empty));
+            checks.push(shown("messages per answer", scenario.rate * gap.cycle, ledger.deliveries as f64 / requests));
         }
         Transport::Sse | Transport::Ws | Transport::WsStock => {}
     }
-    let measured = ledger.per_delivery(ledger.traffic.bytes_in).unwrap_or_default();
-    checks.push(exact("bytes to clients per delivery", bytes(outcome, scenario), measured, 0.01));
+    let per_delivery = |bytes| ledger.per_delivery(bytes).unwrap_or_default();
+    let (down, up) = bytes(outcome, scenario);
+    checks.push(exact("bytes to clients per delivery", down, per_delivery(ledger.traffic.bytes_in), 0.01));
+    let up = up.map(|up| exact("bytes from clients per delivery", up, per_delivery(ledger.traffic.bytes_out), 0.01));
+    checks.extend(up);
     checks
 }
 
-/// Bytes to a client for each message, from the format alone: message, frame, and for polls the heads of the answers.
-fn bytes(outcome: &Outcome, scenario: &Scenario) -> f64 {
-    const EPOCH: f64 = 9.0;
-    let Outcome { ledger, realised, publishing, .. } = outcome;
+/// Between an answer and the next question of a long poll.
+struct Gap {
+    /// One exchange, in seconds: as long as publishing took, from due to acked.
+    length: f64,
+    /// From question to question, in seconds.
+    cycle: f64,
+}
+
+impl Gap {
+    fn of(outcome: &Outcome, scenario: &Scenario) -> Self {
+        let (each, hold) = (scenario.rate, scenario.hold.as_secs_f64());
+        let length = outcome.publishing.acks.quantile(0.5).unwrap_or_default().as_secs_f64();
+        let cycle = length + (-each * length).exp() * (1.0 - (-each * hold).exp()) / each;
+        Self { length, cycle }
+    }
+}
+
+/// Bytes to a client for each message, and from it if it polls; from the formats, and the realised schedule of polls.
+fn bytes(outcome: &Outcome, scenario: &Scenario) -> (f64, Option<f64>) {
+    let Outcome { ledger, realised, publishing, lane, .. } = outcome;
     let digits = realised.seq_digits as f64 / publishing.acked.max(1) as f64;
+    let cursor = "epochabc-".len() as f64 + digits;
     let fixed = r#"{"seq":,"from":"loadgen","text":"","at":1763900000000}"#.len() + scenario.payload;
     let message = fixed as f64 + digits;
-    let traffic = ledger.traffic;
-    let (deliveries, full) = (ledger.deliveries.max(1) as f64, (traffic.requests - traffic.empties) as f64);
-    match outcome.lane.mode {
-        Transport::ShortPoll | Transport::LongPoll => {
-            // A comma between messages, and the frame around all of an answer.
-            let frame = r#"{"cursor":"","messages":[]}"#.len() as f64 + EPOCH + digits;
-            let bodies = deliveries * message + (deliveries - full) + full * frame;
-            (bodies + (traffic.heads_full + traffic.heads_empty) as f64) / deliveries
-        }
+    let (traffic, deliveries) = (ledger.traffic, ledger.deliveries.max(1) as f64);
+    let frame = |bytes: f64| bytes + if bytes < 126.0 { 2.0 } else { 4.0 };
+    let question = match lane.mode {
+        Transport::ShortPoll => String::new(),
+        Transport::LongPoll => format!("&wait={}ms", scenario.hold.as_millis()),
         // The id, the data, the empty line; no chunk around them, for our server sends none.
-        Transport::Sse => message + "id: \ndata: \n\n".len() as f64 + EPOCH + digits,
-        Transport::Ws | Transport::WsStock => message + if message < 126.0 { 2.0 } else { 4.0 },
-    }
+        Transport::Sse => return (message + "id: \ndata: \n\n".len() as f64 + cursor, None),
+        Transport::Ws | Transport::WsStock => {
+            let ack = frame(r#"{"ack":{"cursor":""}}"#.len() as f64 + cursor);
+            let acks = if lane.publish == Publish::Native { ack * publishing.acked as f64 } else { 0.0 };
+            return (frame(message) + acks / deliveries, None);
+        }
+    };
+    let (found, empty) = ((traffic.requests - traffic.empties) as f64, traffic.empties as f64);
+    let (full, empties) = match lane.mode {
+        Transport::ShortPoll => ((realised.polls - realised.empties) as f64, realised.empties as f64),
+        _ => (found, empty),
+    };
+    let head = |bytes: u64, answers: f64| bytes as f64 / answers.max(1.0);
+    let heads = full * head(traffic.heads_full, found) + empties * head(traffic.heads_empty, empty);
+    // A comma between messages, and what is around all of an answer.
+    let around = r#"{"cursor":"","messages":[]}"#.len() as f64 + cursor;
+    let down = deliveries * message + (deliveries - full) + full * around + heads;
+    let rooms = scenario.rooms() as u32;
+    let room = (0..rooms).map(|room| room_name("tagtag", room).len()).sum::<usize>() as f64 / f64::from(rooms);
+    let fixed =
+        format!("GET /{}?room=&after={question} HTTP/1.1\r\nif-none-match: \"\"\r\n\r\n", lane.mode).len() as f64;
+    let request = fixed + room + 2.0 * cursor + ledger.request_headers[usize::from(ledger.lean)] as f64;
+    (down / deliveries, scenario.keep_alive.then_some((full + empties) * request / deliveries))
 }
 
 /// A predicted distribution: a base, and a wait evenly spread over a width on top; in milliseconds.
@@ -101,8 +137,9 @@ struct Predicted {
 }
 
 /// A poll waits U(0, T) on top of the publish path and one request, both measured in the same trials. Where the server
-/// sends, the i-th of N subscribers waits i c on top of the publish path.
-fn predicted(outcome: &Outcome, scenario: &Scenario) -> Option<Predicted> {
+/// sends, the i-th of N subscribers waits i c on top of the publish path; and who asks again after each answer is with a
+/// probability of gap/cycle between two questions, and then waits U(0, gap) more.
+fn predicted(outcome: &Outcome, scenario: &Scenario, gap: &Gap) -> Option<Predicted> {
     let (base, width) = match outcome.lane.mode {
         Transport::ShortPoll => (&outcome.realised.base, scenario.interval.as_secs_f64() * 1e3),
         _ => {
@@ -110,7 +147,14 @@ fn predicted(outcome: &Outcome, scenario: &Scenario) -> Option<Predicted> {
             (&outcome.publishing.acks, scenario.room_size() as f64 * cost)
         }
     };
-    let base = base.points(POINTS);
+    let mut base = base.points(POINTS);
+    if outcome.lane.mode == Transport::LongPoll {
+        let late = (base.len() as f64 * gap.length / gap.cycle) as usize;
+        for i in 0..late {
+            let at = i * base.len() / late;
+            base[at] += 1e3 * gap.length * (i as f64 * GOLDEN).fract();
+        }
+    }
     (!base.is_empty()).then_some(Predicted { base, width })
 }
 
@@ -132,7 +176,7 @@ impl Predicted {
     }
 
     fn quantile(&self, share: f64) -> f64 {
-        let (mut low, mut high) = (0.0, self.base[self.base.len() - 1] + self.width);
+        let (mut low, mut high) = (0.0, self.base.iter().fold(0.0, |a: f64, &b| a.max(b)) + self.width);
         for _ in 0..60 {
             let middle = f64::midpoint(low, high);
             if self.share_within(middle) < share { low = middle } else { high = middle }
@@ -146,61 +190,9 @@ impl Predicted {
     }
 }
 
-/// The first Wasserstein distance of two samples of one size, each given as its quantiles in order: how far, on
-/// average, one has to be moved to be the other.
-pub fn w1(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len().max(1) as f64
-}
-
-/// The distribution of a sum of two independent quantities, as so many quantiles.
-pub fn sum_of(a: &[f64], b: &[f64], points: usize) -> Vec<f64> {
-    let mut sums: Vec<f64> = a.iter().flat_map(|a| b.iter().map(move |b| a + b)).collect();
-    sums.sort_unstable_by(f64::total_cmp);
-    let at = |i: usize| ((i as f64 + 0.5) / points as f64 * sums.len() as f64) as usize;
-    (0..points).filter_map(|i| sums.get(at(i)).copied()).collect()
-}
-
-/// The Kolmogorov-Smirnov distance of a sample from U(0, `width`): the largest difference of the two distribution
-/// functions, 0 to 1. `None` for an empty sample.
-///
-/// A short poll's wait, from when its message is there to the poll that fetches it, is U(0, interval) if polls and
-/// publishes do not know of each other.
-pub fn ks_uniform(sample: &mut [f64], width: f64) -> Option<f64> {
-    sample.sort_unstable_by(f64::total_cmp);
-    let n = sample.len() as f64;
-    let distances = sample.iter().enumerate().map(|(i, &x)| {
-        let expected = (x / width).clamp(0.0, 1.0);
-        (expected - i as f64 / n).abs().max(((i + 1) as f64 / n - expected).abs())
-    });
-    distances.reduce(f64::max)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_even_sample_is_near_and_a_shifted_one_is_as_far_as_its_shift() {
-        let even = |shift: f64| (0..1000).map(move |i| f64::from(i) + 0.5 + shift).collect::<Vec<_>>();
-        assert!(ks_uniform(&mut even(0.0), 1000.0).unwrap() < 0.001);
-        assert!((ks_uniform(&mut even(100.0), 1000.0).unwrap() - 0.1).abs() < 0.001);
-        assert!((ks_uniform(&mut even(-100.0), 1000.0).unwrap() - 0.1).abs() < 0.001);
-    }
-
-    #[test]
-    fn polls_in_phase_with_the_publishes_are_far_from_uniform() {
-        assert!(ks_uniform(&mut [500.0; 100], 1000.0).unwrap() >= 0.5);
-        assert_eq!(ks_uniform(&mut [], 1000.0), None);
-    }
-
-    #[test]
-    fn a_shift_is_its_own_distance_and_sums_have_the_sum_of_the_means() {
-        let even: Vec<f64> = (0..100).map(|i| f64::from(i) / 10.0).collect();
-        let moved: Vec<f64> = even.iter().map(|x| x + 2.5).collect();
-        assert!((w1(&even, &moved) - 2.5).abs() < 1e-9);
-        let sums = sum_of(&even, &even, 50);
-        assert!((sums.iter().sum::<f64>() / 50.0 - 9.9).abs() < 0.05);
-    }
 
     #[test]
     fn an_even_wait_on_a_constant_base_is_a_shifted_uniform() {

@@ -60,10 +60,6 @@ pub struct Gate {
 }
 
 impl Gate {
-    fn new(name: &str, measured: f64, limit: f64, unit: &str, kind: Kind, advice: &str) -> Self {
-        Self { name: name.into(), measured, limit, unit: unit.into(), kind, advice: advice.into() }
-    }
-
     /// Whether the measurement passes it.
     pub fn holds(&self) -> bool {
         self.measured <= self.limit
@@ -147,33 +143,35 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     // With few messages even independent waits are uneven: 1.63 / sqrt(n) is the distance that 1 % of samples exceed.
     let uneven = (1.63 / (publishing.acked as f64).sqrt()).max(0.1);
     let ks = outcome.wait_ks.filter(|_| publishing.acked >= FEW_MESSAGES);
-    let gate = |(name, measured, limit, unit, kind, advice): (&str, f64, f64, &str, Kind, &str)| {
-        Gate::new(name, measured, limit, unit, kind, advice)
+    let (impossible, unbalanced) = (outcome.impossible as f64, outcome.unbalanced as f64);
+    let others = ledger.percent(ledger.others_ns, ledger.loadgen_cores);
+    let own = ledger.percent(ledger.loadgen_cpu_ns.unwrap_or(0), ledger.loadgen_cores);
+    let queued = ledger.percent(ledger.loadgen_queued_ns, ledger.loadgen_threads);
+    let gate = |(name, measured, limit, unit, kind, advice): (&str, f64, f64, &str, Kind, &str)| Gate {
+        name: name.into(),
+        measured,
+        limit,
+        unit: unit.into(),
+        kind,
+        advice: advice.into(),
     };
     let rows = [
         ("windows without a message", nothing, 0.0, "windows", NothingMeasured, MORE),
         ("clients not connected", absent, 0.0, "clients", GeneratorLimited, PORTS),
         ("connections lost", connections.lost as f64, 0.0, "connections", GeneratorLimited, CUT),
-        ("time stolen from this machine", ledger.steal_percent(), 1.0, "%", Noisy, ELSEWHERE),
+        ("time stolen from this machine", ledger.percent(ledger.steal_ns, ledger.cores), 1.0, "%", Noisy, ELSEWHERE),
         // 80 %: k6's guide to running large tests.
-        ("loadgen's CPU", ledger.loadgen_percent(), 80.0, "%", GeneratorLimited, CORE),
-        ("others on loadgen's cores", ledger.others_percent(), 20.0, "%", Noisy, HOG),
-        ("loadgen's wait for a core", ledger.queued_percent(), 5.0, "%", Noisy, HOG),
+        ("loadgen's CPU", own, 80.0, "%", GeneratorLimited, CORE),
+        ("others on loadgen's cores", others, 20.0, "%", Noisy, HOG),
+        ("loadgen's wait for a core", queued, 5.0, "%", Noisy, HOG),
         ("loadgen's lateness max", longest, 100.0, "ms", GeneratorLimited, HELD),
         ("loadgen's lateness p99", ms(lateness, 0.99), (0.1 * p99).max(5.0), "ms", GeneratorLimited, SLOW),
         // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
         ("publish lag p99", lag, (0.05 * p50).max(3.0), "ms", GeneratorLimited, SLOW),
         ("messages the pacer missed", unpaced, 1.0, "%", GeneratorLimited, SLOW),
         ("arrived but not yet read p99", ms(dwell, 0.99), (0.1 * p99).max(1.0), "ms", GeneratorLimited, SLOW),
-        ("samples below zero or above an hour", outcome.impossible as f64, 0.0, "samples", GeneratorLimited, CLOCK),
-        (
-            "deliveries the audit cannot account for",
-            outcome.unbalanced as f64,
-            0.0,
-            "deliveries",
-            GeneratorLimited,
-            BOOKS,
-        ),
+        ("samples below zero or above an hour", impossible, 0.0, "samples", GeneratorLimited, CLOCK),
+        ("deliveries the audit cannot account for", unbalanced, 0.0, "deliveries", GeneratorLimited, BOOKS),
     ];
     let known = ks.map(|ks| ("poll waits from U(0, interval)", ks, uneven, "KS", ScheduleOff, PHASE));
     let steady = outcome.drift_percent.map(|drift| ("p50 from half to half", drift, 25.0, "%", NotSteady, LONGER));

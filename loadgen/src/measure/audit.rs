@@ -6,6 +6,8 @@ use derive_more::{Add, Sum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Nanos;
+
 /// What a delivery was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
@@ -85,6 +87,59 @@ impl Account {
     /// The last message seen.
     pub fn last(&self) -> u64 {
         self.next - 1
+    }
+}
+
+/// The number of a message that nobody has seen yet.
+const UNSEEN: u32 = u32::MAX;
+
+/// What a worker has seen of a log: whoever comes second to a seq must find the same message there.
+#[derive(Debug)]
+pub struct SeenLog {
+    /// The room.
+    pub room: u32,
+    /// The incarnation.
+    pub epoch: String,
+    /// The seq of the first message.
+    pub first: u64,
+    /// The messages, by seq.
+    pub messages: Vec<SeenMessage>,
+}
+
+/// One message in a log.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenMessage {
+    /// Its number in the trial; `u32::MAX` if it has not been seen.
+    pub number: u32,
+    /// How many deliveries of it there were.
+    pub came: u32,
+    /// When the last of them was.
+    pub last: Nanos,
+}
+
+impl SeenLog {
+    /// Notes a delivery; `false` if another message has been seen at this seq.
+    pub fn note(&mut self, seq: u64, number: u32, received: Nanos) -> bool {
+        const NONE: SeenMessage = SeenMessage { number: UNSEEN, came: 0, last: 0 };
+        let before = usize::try_from(self.first.saturating_sub(seq)).unwrap_or(0);
+        if before > 0 {
+            self.messages.splice(0..0, std::iter::repeat_n(NONE, before));
+            self.first = seq;
+        }
+        let place = usize::try_from(seq - self.first).expect("a trial fits in memory");
+        if place >= self.messages.len() {
+            self.messages.resize(place + 1, NONE);
+        }
+        let message = &mut self.messages[place];
+        if message.number == UNSEEN {
+            message.number = number;
+        }
+        let is_same = message.number == number;
+        if is_same {
+            message.came += 1;
+            message.last = message.last.max(received);
+        }
+        is_same
     }
 }
 

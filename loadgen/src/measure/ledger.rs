@@ -1,94 +1,14 @@
 //! At what price: CPU, memory, bytes and requests, from `/proc` and the clients' sockets, on Linux without root.
 
-use std::collections::HashMap;
-use std::fs;
-
-use procfs::process::{Process, SmapsRollup};
-use procfs::{CpuTime, Current, CurrentSI, KernelStats, Meminfo};
-use rustix::time::ClockId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::reading::Reading;
 use crate::client::{Tcp, Totals};
-use crate::clock::{Nanos, now, time_of};
 use crate::cores::Cores;
 
 /// Headers of a segment on a real link: IPv4, TCP and its timestamp option.
 const HEADERS: f64 = 52.0;
-
-/// What was read at one moment.
-#[derive(Debug, Clone)]
-pub struct Reading {
-    at: Nanos,
-    server: Option<Paid>,
-    loadgen_cpu: Option<Nanos>,
-    /// By thread of loadgen.
-    queued: HashMap<i32, Nanos>,
-    machine_idle: Option<Nanos>,
-    /// Of loadgen's cores alone.
-    own_idle: Option<Nanos>,
-    steal: Option<Nanos>,
-    traffic: Totals,
-    deliveries: u64,
-}
-
-/// What a process has used.
-#[derive(Debug, Clone, Copy)]
-struct Paid {
-    cpu: Nanos,
-    /// The share of it in user mode, over the process's life.
-    user: f64,
-    switches: u64,
-}
-
-impl Reading {
-    /// Reads everything now; `server` is its process, if it is on this machine, `cores` are loadgen's.
-    pub fn take(server: Option<i32>, cores: &[usize], traffic: Totals, deliveries: u64) -> Self {
-        let stats = KernelStats::current().ok();
-        let total = stats.as_ref().map(|stats| &stats.total);
-        let ticks = |ticks: u64| ticks * (1_000_000_000 / procfs::ticks_per_second());
-        let idle = |time: &CpuTime| ticks(time.idle + time.iowait.unwrap_or(0));
-        let own = |stats: &KernelStats| cores.iter().map(|&core| stats.cpu_time.get(core).map(idle)).sum();
-        Self {
-            at: now(),
-            server: server.and_then(Paid::by),
-            // Of the whole process: the sum over its threads would forget those that have ended.
-            loadgen_cpu: Some(time_of(ClockId::ProcessCPUTime)),
-            queued: queued(),
-            machine_idle: total.map(idle),
-            own_idle: stats.as_ref().and_then(own),
-            steal: total.and_then(|total| total.steal).map(ticks),
-            traffic,
-            deliveries,
-        }
-    }
-}
-
-impl Paid {
-    /// By a process: the sum over its threads.
-    fn by(pid: i32) -> Option<Self> {
-        let process = Process::new(pid).ok()?;
-        let stat = process.stat().ok()?;
-        let (mut cpu, mut switches) = (0, 0);
-        // A thread may end between the listing and the look.
-        for task in process.tasks().ok()?.flatten() {
-            cpu += task.schedstat().map_or(0, |stat| stat.sum_exec_runtime);
-            let status = task.status().ok();
-            let both = status.and_then(|s| Some(s.voluntary_ctxt_switches? + s.nonvoluntary_ctxt_switches?));
-            switches += both.unwrap_or(0);
-        }
-        let total = (stat.utime + stat.stime).max(1);
-        if cpu == 0 {
-            // A kernel without schedstat: ticks of 10 ms.
-            cpu = total * (1_000_000_000 / procfs::ticks_per_second());
-        }
-        Some(Self { cpu, user: stat.utime as f64 / total as f64, switches })
-    }
-
-    fn user_ns(self) -> f64 {
-        self.cpu as f64 * self.user
-    }
-}
 
 /// Memory with so many connections, all of them idle.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
@@ -101,17 +21,6 @@ pub struct Memory {
     pub kernel: u64,
 }
 
-impl Memory {
-    /// Reads it now.
-    pub fn read(connections: usize, server_pss: Option<u64>) -> Self {
-        let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-        let line = sockets.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
-        let pages: u64 = line.rsplit(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or(0);
-        let slab = Meminfo::current().map_or(0, |memory| memory.slab);
-        Self { connections, server_pss, kernel: pages * procfs::page_size() + slab }
-    }
-}
-
 /// What happened between two readings, and the memory of idle connections.
 #[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
@@ -121,6 +30,8 @@ pub struct Ledger {
     pub deliveries: u64,
     /// CPU time of the server, user and system, in nanoseconds.
     pub server_cpu_ns: Option<u64>,
+    /// Whether it was counted in ticks of 10 ms, by a kernel without schedstat.
+    pub in_ticks: bool,
     /// The part of it in user mode: the kernel's count of ticks divides the exact total.
     pub server_user_ns: Option<u64>,
     /// Context switches of the server.
@@ -168,12 +79,13 @@ impl Ledger {
             self.server_cpu_ns = Some(to.cpu.saturating_sub(from.cpu));
             self.server_user_ns = Some((to.user_ns() - from.user_ns()).max(0.0) as u64);
             self.server_switches = Some(to.switches.saturating_sub(from.switches));
+            self.in_ticks = to.in_ticks;
         }
         self.loadgen_cpu_ns = between(from.loadgen_cpu, to.loadgen_cpu);
         let both =
             to.queued.iter().filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)));
         (self.loadgen_queued_ns, self.loadgen_threads) = both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
-        self.cores = machine_cores();
+        self.cores = to.cores;
         self.loadgen_cores = cores.loadgen.len() as u64;
         let shared = self.server_cpu_ns.filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
         let busy =
@@ -250,25 +162,9 @@ impl Ledger {
         ]
     }
 
-    /// Time loadgen's threads waited for a core, in percent of the time they all had.
-    pub fn queued_percent(&self) -> f64 {
-        100.0 * self.loadgen_queued_ns as f64 / (self.seconds * 1e9 * self.loadgen_threads as f64).max(1.0)
-    }
-
-    /// Time others used on loadgen's cores, in percent of these cores' time.
-    pub fn others_percent(&self) -> f64 {
-        100.0 * self.others_ns as f64 / (self.seconds * 1e9 * self.loadgen_cores as f64).max(1.0)
-    }
-
-    /// loadgen's CPU, in percent of its cores' time.
-    pub fn loadgen_percent(&self) -> f64 {
-        let all = self.seconds * 1e9 * self.loadgen_cores as f64;
-        100.0 * self.loadgen_cpu_ns.unwrap_or(0) as f64 / all.max(1.0)
-    }
-
-    /// Time the hypervisor gave to others, in percent of all cores' time.
-    pub fn steal_percent(&self) -> f64 {
-        100.0 * self.steal_ns as f64 / (self.seconds * 1e9 * self.cores as f64).max(1.0)
+    /// A time in percent of what so many cores or threads had.
+    pub fn percent(&self, ns: u64, of: u64) -> f64 {
+        100.0 * ns as f64 / (self.seconds * 1e9 * of as f64).max(1.0)
     }
 }
 
@@ -284,29 +180,6 @@ fn slope(points: impl Iterator<Item = (usize, u64)>) -> Option<f64> {
         down += n * n;
     }
     (down > 0.0).then(|| (up / down).max(0.0))
-}
-
-/// How long each thread of this process has waited for a core.
-fn queued() -> HashMap<i32, Nanos> {
-    let tasks = Process::myself().and_then(|process| process.tasks());
-    let tasks = tasks.into_iter().flatten().flatten();
-    tasks.filter_map(|task| Some((task.tid, task.schedstat().ok()?.run_delay))).collect()
-}
-
-/// How many cores the machine has.
-fn machine_cores() -> u64 {
-    KernelStats::current().map_or(1, |stats| stats.cpu_time.len() as u64)
-}
-
-/// Proportional set size of a process, in bytes.
-pub fn pss(pid: i32) -> Option<u64> {
-    let SmapsRollup { memory_map_rollup } = Process::new(pid).ok()?.smaps_rollup().ok()?;
-    memory_map_rollup.into_iter().next()?.extension.map.get("Pss").copied()
-}
-
-/// The most memory a process ever had, in bytes.
-pub fn peak(pid: i32) -> Option<u64> {
-    Process::new(pid).ok()?.status().ok()?.vmhwm.map(|kib| kib * 1024)
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::audit::{Account, Audit, Seen};
+use super::audit::{Account, Audit, Seen, SeenLog};
 use super::histogram::Times;
 use crate::client::{Cursor, Delivery, Event, Failure, Gap, Said};
-use crate::clock::{Nanos, Window, now};
+use crate::clock::{Nanos, Window, is_under_way};
 use crate::outcome::Failures;
 
 const SECOND: Nanos = 1_000_000_000;
@@ -16,20 +16,20 @@ const MAX_WAITS: usize = 500_000;
 const MAX_SAMPLES: usize = 100_000;
 /// A window has at least so many slices, so that a stall in some of them leaves the others.
 const SLICES: u64 = 20;
-/// The number of a message that nobody has seen yet.
-const UNSEEN: u32 = u32::MAX;
 
 /// How many slices a second of this window is divided into: one, unless the window is short.
 pub fn slices_per_second(window: &Range<Nanos>) -> u64 {
     (SLICES * SECOND).div_ceil((window.end - window.start).max(1)).max(1)
 }
 
-fn slice(window: &Range<Nanos>, due: Nanos) -> usize {
-    ((due - window.start) * slices_per_second(window) / SECOND) as usize
+fn slice<'a>(slices: &'a mut Vec<Times>, window: &Range<Nanos>, due: Nanos) -> &'a mut Times {
+    let i = ((due - window.start) * slices_per_second(window) / SECOND) as usize;
+    slices.resize_with(slices.len().max(i + 1), Times::default);
+    &mut slices[i]
 }
 
 /// A worker's book. `client` counts from 0 within the worker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Book {
     window: Window,
     patience: Nanos,
@@ -83,6 +83,8 @@ pub struct Subscriber {
     pub room: u32,
     /// What has come, for each incarnation of the room's log it has seen; the last is the current one.
     pub accounts: Vec<(String, Account)>,
+    /// What came but is not what was published there: the account it belongs to, and its seq.
+    pub spoiled: Vec<(usize, u64)>,
     /// Its own latencies in the window, in microseconds, if it is one of those that are followed by themselves.
     pub samples: Option<Vec<u32>>,
     /// Where the room stands in [`Book::logs`].
@@ -98,53 +100,6 @@ impl Subscriber {
     }
 }
 
-/// What a worker has seen of a log: whoever comes second to a seq must find the same message there.
-#[derive(Debug)]
-pub struct SeenLog {
-    /// The room.
-    pub room: u32,
-    /// The incarnation.
-    pub epoch: String,
-    /// The seq of the first message.
-    pub first: u64,
-    /// The messages, by seq.
-    pub messages: Vec<SeenMessage>,
-}
-
-/// One message in a log.
-#[derive(Debug, Clone, Copy)]
-pub struct SeenMessage {
-    /// Its number in the trial; `u32::MAX` if it has not been seen.
-    pub number: u32,
-    /// How many deliveries of it there were.
-    pub came: u32,
-    /// When the last of them was.
-    pub last: Nanos,
-}
-
-impl SeenLog {
-    /// Notes a delivery; `false` if another message has been seen at this seq.
-    fn note(&mut self, seq: u64, number: u32, received: Nanos) -> bool {
-        const NONE: SeenMessage = SeenMessage { number: UNSEEN, came: 0, last: 0 };
-        let before = usize::try_from(self.first.saturating_sub(seq)).unwrap_or(0);
-        if before > 0 {
-            self.messages.splice(0..0, std::iter::repeat_n(NONE, before));
-            self.first = seq;
-        }
-        let place = usize::try_from(seq - self.first).expect("a trial fits in memory");
-        if place >= self.messages.len() {
-            self.messages.resize(place + 1, NONE);
-        }
-        let message = &mut self.messages[place];
-        if message.number == UNSEEN {
-            message.number = number;
-        }
-        message.came += 1;
-        message.last = message.last.max(received);
-        message.number == number
-    }
-}
-
 impl Book {
     /// An empty book for clients: the room of each, and whether it is followed by itself. What comes later than
     /// `patience` after it was due is late.
@@ -153,28 +108,12 @@ impl Book {
         let subscriber = |(room, followed): (u32, bool)| {
             let next = places.len();
             let log = *places.entry(room).or_insert(next);
-            Subscriber { room, log, resumed: 0, accounts: Vec::new(), samples: followed.then(Vec::new) }
+            let (accounts, spoiled) = (Vec::new(), Vec::new());
+            Subscriber { room, log, resumed: 0, accounts, spoiled, samples: followed.then(Vec::new) }
         };
         let subscribers: Vec<Subscriber> = clients.map(subscriber).collect();
-        Self {
-            window,
-            patience,
-            slices: Vec::new(),
-            polls: Times::default(),
-            connects: Times::default(),
-            lateness: Times::default(),
-            waits: Vec::new(),
-            deliveries: 0,
-            series: Vec::new(),
-            impossible: 0,
-            failures: BTreeMap::new(),
-            connected: 0,
-            refused: 0,
-            disconnects: 0,
-            audit: Audit::default(),
-            subscribers,
-            logs: places.iter().map(|_| Vec::new()).collect(),
-        }
+        let logs = places.iter().map(|_| Vec::new()).collect();
+        Self { window, patience, subscribers, logs, ..Self::default() }
     }
 
     /// Books what a client has reported.
@@ -195,8 +134,7 @@ impl Book {
 
     /// Books how late the worker's ticker was.
     pub fn tick(&mut self, late: Nanos) {
-        // Up to the end of the drain: what is late there is late for messages of the window.
-        if self.window.get().is_some_and(|window| now() >= window.start) {
+        if is_under_way(&self.window) {
             self.lateness.record(late);
         }
     }
@@ -209,9 +147,7 @@ impl Book {
     /// Books a delivery of a message due within the window that never came.
     pub fn miss(&mut self, due: Nanos, deadline: Nanos) {
         if let Some(window) = self.window.get() {
-            let slice = slice(window, due);
-            self.slices.resize_with(self.slices.len().max(slice + 1), Times::default);
-            self.slices[slice].record(deadline - due);
+            slice(&mut self.slices, window, due).record(deadline - due);
         }
     }
 
@@ -246,6 +182,7 @@ impl Book {
         self.deliveries += 1;
         self.plot(delivery.received);
         let subscriber = &mut self.subscribers[client];
+        let place = (subscriber.accounts.len().saturating_sub(1), delivery.seq);
         let Some((epoch, account)) = subscriber.accounts.last_mut() else { return };
         match account.see(delivery.seq) {
             Seen::Doubled if delivery.seq <= subscriber.resumed => return self.audit.redelivered += 1,
@@ -253,8 +190,12 @@ impl Book {
             Seen::Reordered => self.audit.reordered += 1,
             Seen::InOrder => {}
         }
-        let Said::Stamp(stamp) = &delivery.said else { return self.audit.corrupt += 1 };
+        let Said::Stamp(stamp) = &delivery.said else {
+            subscriber.spoiled.push(place);
+            return self.audit.corrupt += 1;
+        };
         if stamp.room != subscriber.room {
+            subscriber.spoiled.push(place);
             return self.audit.wrong_room += 1;
         }
         let logs = &mut self.logs[subscriber.log];
@@ -267,6 +208,7 @@ impl Book {
             }
         };
         if !log.note(delivery.seq, stamp.number, delivery.received) {
+            subscriber.spoiled.push(place);
             return self.audit.unexpected += 1;
         }
         self.audit.received += 1;
@@ -275,11 +217,7 @@ impl Book {
         let Some(window) = self.window.get().filter(|window| window.contains(&stamp.due)) else { return };
         // Received before it was due: the clock went back, and the books are not to be believed.
         self.impossible += u64::from(delivery.received < stamp.due || latency > Times::HIGHEST);
-        let slice = slice(window, stamp.due);
-        if slice >= self.slices.len() {
-            self.slices.resize_with(slice + 1, Times::default);
-        }
-        self.slices[slice].record(latency);
+        slice(&mut self.slices, window, stamp.due).record(latency);
         if let Some(samples) = subscriber.samples.as_mut().filter(|samples| samples.len() < MAX_SAMPLES) {
             samples.push(u32::try_from(latency / 1000).unwrap_or(u32::MAX));
         }
@@ -357,6 +295,7 @@ mod tests {
             book.record(client, &mut vec![hello, message(1, Stamp { number, ..STAMP })]);
         }
         assert_eq!((book.audit.received, book.audit.unexpected), (1, 1));
+        assert_eq!(book.logs[0][0].messages[0].came, 1, "the other one is no delivery of this message");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn render(comparison: &Comparison) -> anyhow::Result<String> {
     let summaries = Summary::of(comparison);
     let page = Page {
         comparison,
-        figures: table::figures(&summaries),
+        figures: table::figures(&summaries, comparison.twins),
         evidence: evidence::tables(comparison),
         notes: notes::of(comparison),
         charts: chart::all(comparison).into_iter().map(|(_, svg)| svg).collect(),

@@ -30,7 +30,7 @@ pub fn table(comparison: &Comparison) -> String {
 }
 
 fn figures(comparison: &Comparison) -> String {
-    let table = table::figures(&Summary::of(comparison));
+    let table = table::figures(&Summary::of(comparison), comparison.twins);
     let mut out = align(&table);
     if table.rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.believable) {
         out += "\nIn brackets: not to be leaned on, because no trial is valid or too few messages stand behind it.\n";

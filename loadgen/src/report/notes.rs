@@ -82,6 +82,14 @@ fn about(trial: &Trial, blocks: usize) -> Vec<String> {
     if outcome.ledger.tcp.retransmissions > 0 {
         notes.push(format!("TCP sent {} segments again", outcome.ledger.tcp.retransmissions));
     }
+    if outcome.ledger.in_ticks {
+        notes.push("this kernel has no schedstat: server CPU is in ticks of 10 ms".to_owned());
+    }
+    if outcome.ledger.tcp.connections == 0 && outcome.ledger.deliveries > 0 {
+        notes.push(
+            "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link".to_owned(),
+        );
+    }
     let publishing = &outcome.publishing;
     if publishing.acked < publishing.scheduled && outcome.end == End::Completed {
         let missed = publishing.scheduled - publishing.acked;

@@ -8,7 +8,6 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use crate::comparison::{Comparison, Trial};
-use crate::measure::histogram::Times;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,10 +26,11 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
     builder.with_start_time(began).with_base_time(began);
     let mut log = builder.begin_log_with(&mut out, &mut serializer)?;
     for trial in &comparison.trials {
-        let since = humantime::parse_rfc3339(&trial.started)?.duration_since(began).unwrap_or_default();
+        let Ok(window) = humantime::parse_rfc3339(&trial.outcome.began) else { continue };
+        let since = window.duration_since(began).unwrap_or_default();
         let name = tag(trial);
         for (second, times) in (0..).zip(&trial.outcome.intervals) {
-            let start = since + comparison.scenario.warmup() + SECOND * second;
+            let start = since + SECOND * second;
             log.write_histogram(times.inner(), start, SECOND, Tag::new(&name))
                 .map_err(|error| anyhow::anyhow!("{error:?}"))?;
         }
@@ -52,7 +52,7 @@ pub fn csv(comparison: &Comparison) -> String {
                 "{number},{},{block},{twin},{},{second},{arrived},{},{},{},{},{max}",
                 outcome.lane,
                 verdict.kind,
-                Times::count(&times),
+                times.count(),
                 us(0.5),
                 us(0.9),
                 us(0.99),

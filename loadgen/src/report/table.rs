@@ -2,6 +2,7 @@
 
 use super::summary::Summary;
 use crate::client::{Lane, Publish};
+use crate::judge::statistics::LOOPBACK;
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
 use crate::outcome::Outcome;
@@ -45,9 +46,6 @@ impl From<String> for Cell {
 /// A quantile q needs this many messages over 1 - q: with n of them the chance that not one lies beyond it is about
 /// e^-5.7, one in 300. Messages, not deliveries: those of one message are not independent.
 const MESSAGES: f64 = 5.7;
-/// Over loopback a server that pushes is billed for part of its clients' work: its CPU and a polled server's are
-/// ranked only where they differ by more than this.
-const LOOPBACK: f64 = 1.5;
 /// What is printed for something that was not measured.
 pub const NONE: &str = "-";
 
@@ -65,8 +63,8 @@ pub fn messages_needed(share: f64) -> u64 {
     (MESSAGES / (1.0 - share) - 1e-9).ceil() as u64
 }
 
-/// The figures of a comparison.
-pub fn figures(summaries: &[Summary]) -> Table {
+/// The figures of a comparison; the best of a row is marked unless `claims` are made elsewhere, of what has intervals.
+pub fn figures(summaries: &[Summary], claims: bool) -> Table {
     let text = |name: &str, figure: &dyn Fn(&Summary) -> String| Row {
         name: name.into(),
         cells: summaries.iter().map(|s| Cell { text: figure(s), believable: s.is_valid(), best: false }).collect(),
@@ -84,8 +82,12 @@ pub fn figures(summaries: &[Summary]) -> Table {
         quantile("latency p90, ms", 0.9, 0.9),
         quantile("latency p99, ms", 0.99, 0.99),
         quantile("latency max, ms", 1.0, 0.99),
+        row(summaries, "  arrived but not yet read p99, ms", Rank::None, 0.99, &|o| ms(&o.dwell, 0.99)),
+        text("p50 of single subscribers, 5 to 95 % of them, ms", &single),
         row(summaries, "to the last of the room p50, ms", Rank::Lowest, 0.5, &|o| ms(&o.last, 0.5)),
         row(summaries, "publish to ack p50, ms", Rank::Lowest, 0.5, &|o| ms(&o.publishing.acks, 0.5)),
+        figure("poll to answer p99, ms", Rank::None, &|o| ms(&o.polls, 0.99)),
+        figure("connect p50, ms", Rank::None, &|o| ms(&o.connects, 0.5)),
         row(summaries, "bytes up per publish", Rank::Lowest, 0.0, &|o| upward(o)),
         text("delivered of owed", &|s| match s.outcome.owed.saturating_sub(s.outcome.delivered) {
             0 => format!("all {}", s.outcome.owed),
@@ -118,6 +120,7 @@ pub fn figures(summaries: &[Summary]) -> Table {
     ];
     // What nobody has a figure for would only be a row of dashes.
     rows.retain(|row| row.cells.iter().any(|cell| cell.text != NONE));
+    rows.iter_mut().flat_map(|row| &mut row.cells).for_each(|cell| cell.best &= !claims);
     Table { title: String::new(), head: heads(summaries), rows, foot: String::new() }
 }
 
@@ -146,6 +149,14 @@ fn row(summaries: &[Summary], name: &str, rank: Rank, quantile: f64, figure: &dy
         Cell { text: value.map_or(NONE.into(), number), believable: believable(s), best }
     };
     Row { name: name.into(), cells: summaries.iter().map(cell).collect() }
+}
+
+/// How far subscribers differ from each other: the median latency of each of those that are followed.
+fn single(summary: &Summary) -> String {
+    let mut medians: Vec<f64> = summary.outcome.followed.iter().map(|one| f64::from(one.p50_us) / 1e3).collect();
+    medians.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| medians.get((medians.len() as f64 * share) as usize);
+    at(0.05).zip(at(0.95)).map_or(NONE.into(), |(low, high)| format!("{} to {}", number(*low), number(*high)))
 }
 
 fn ms(times: &Times, share: f64) -> Option<f64> {

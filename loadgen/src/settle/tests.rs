@@ -1,5 +1,6 @@
+use super::figures::drift;
 use super::*;
-use crate::client::{Delivery, Event, Said};
+use crate::client::{Delivery, Event, Said, Transport};
 use crate::clock::Window;
 use crate::scenario::tests::scenario;
 
@@ -32,10 +33,18 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         acked: Ok((cursor(seq), stamp.due)),
     };
     let publications = (1..).zip(schedule).map(publication).collect();
-    let press = Pressed { publications, sent: 10, paced: 10, bytes_out: 0 };
-    let (end, ledger, deadline) = (End::Completed, Ledger::default(), 20 * SECOND);
-    let evidence =
-        Evidence { end, connected: 2, window: range, deadline, press, books: vec![book], dwells: Vec::new(), ledger };
+    let press = Pressed { publications, sent: 10, paced: 10, in_time: 10, ..Pressed::default() };
+    let evidence = Evidence {
+        end: End::Completed,
+        connected: 2,
+        window: range,
+        began: String::new(),
+        deadline: 20 * SECOND,
+        press,
+        books: vec![book],
+        dwells: Vec::new(),
+        ledger: Ledger::default(),
+    };
     (scenario, evidence)
 }
 
@@ -50,6 +59,17 @@ fn what_came_is_delivered_and_nothing_is_missing() {
     assert_eq!(outcome.latency.count(), 20);
     assert_eq!((outcome.last.count(), outcome.followed.len(), outcome.followed[0].count), (10, 1, 10));
     assert_eq!(outcome.unbalanced, 0);
+}
+
+#[test]
+fn what_came_broken_is_no_delivery_but_a_sample_at_the_deadline() {
+    let mut trial = trial(|client, seq| client == 0 || seq < 10);
+    let broken = Delivery { seq: 10, received: 10 * SECOND, asked: None, said: "not as it was sent".into() };
+    trial.1.books[0].record(1, &mut vec![Event::Message(broken)]);
+    let outcome = settled(trial);
+    assert_eq!((outcome.owed, outcome.delivered, outcome.latency.count()), (20, 19, 20));
+    assert_eq!((outcome.audit.corrupt, outcome.audit.lost, outcome.unbalanced), (1, 0, 0));
+    assert_eq!(outcome.latency.max().unwrap().as_secs(), 10, "due after 10 s, the drain ended after 20 s");
 }
 
 #[test]

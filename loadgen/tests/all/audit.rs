@@ -33,6 +33,11 @@ fn exactly_what_the_server_did_is_what_the_audit_finds() {
             assert_eq!(found, [drop, double, swap, corrupt], "{transport} with {faults}: {audit:?}");
             assert_eq!((audit.redelivered, audit.unexpected, audit.wrong_room), (0, 0, 0), "{transport} with {faults}");
             assert_eq!(outcome.unbalanced, 0, "{transport} with {faults}");
+            assert_eq!(
+                outcome.latency.count(),
+                outcome.owed,
+                "a sample for everything owed, {transport} with {faults}"
+            );
             assert_eq!(code, 1, "a fault fails the run, {transport} with {faults}");
         }
     }

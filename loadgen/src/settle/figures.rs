@@ -1,0 +1,136 @@
+//! What can be told of a settled trial beside its account: how messages spread, how steady it was, what theory needs.
+
+use std::collections::HashMap;
+
+use super::{Charged, Evidence, RoomBooks};
+use crate::client::{Lane, Transport};
+use crate::clock::{Nanos, nanos};
+use crate::measure::histogram::Times;
+use crate::measure::recorder::{Book, Subscriber};
+use crate::outcome::{Followed, Realised};
+use crate::press::Publication;
+use crate::scenario::Scenario;
+
+/// From due to the last subscriber, of every message acked and due within the window.
+pub(super) fn last(books: &[Book], evidence: &Evidence, charged: &Charged) -> Times {
+    let mut latest: HashMap<u32, Nanos> = HashMap::new();
+    for message in books.iter().flat_map(|book| &book.logs).flatten().flat_map(|log| &log.messages) {
+        let last = latest.entry(message.number).or_default();
+        *last = message.last.max(*last);
+    }
+    let mut times = Times::default();
+    for Publication { stamp, acked, .. } in &evidence.press.publications {
+        if acked.is_ok() && evidence.window.contains(&stamp.due) {
+            let never = charged.incomplete.contains(&stamp.due);
+            let last = if never { Some(&evidence.deadline) } else { latest.get(&stamp.number) };
+            last.into_iter().for_each(|last| times.record(last.saturating_sub(stamp.due)));
+        }
+    }
+    times
+}
+
+pub(super) fn followed(subscriber: &Subscriber) -> Option<Followed> {
+    let mut samples = subscriber.samples.clone().filter(|samples| !samples.is_empty())?;
+    samples.sort_unstable();
+    let at = |share: f64| samples[((samples.len() as f64 * share) as usize).min(samples.len() - 1)];
+    Some(Followed { count: samples.len() as u64, p50_us: at(0.5), p99_us: at(0.99) })
+}
+
+/// By how many percent the medians of the halves of a window differ. A stall of the server is no drift: it lifts the
+/// median of its half, but not the median of the medians of that half's slices; so the smaller of both differences.
+pub(super) fn drift(slices: &[Times]) -> Option<f64> {
+    let half = slices.len() / 2;
+    let middle = |times: &Times| Some(times.quantile(0.5)?.as_secs_f64());
+    let whole = |part: &[Times]| middle(&Times::merged(part.iter()));
+    let typical = |part: &[Times]| {
+        let mut medians: Vec<f64> = part.iter().filter_map(middle).collect();
+        medians.sort_unstable_by(f64::total_cmp);
+        medians.get(medians.len().saturating_sub(1) / 2).copied()
+    };
+    let apart = |a: f64, b: f64| 100.0 * (a.max(b) / a.min(b).max(1e-6) - 1.0);
+    let (first, second) = (&slices[..half], &slices[slices.len() - half..]);
+    Some(apart(whole(first)?, whole(second)?).min(apart(typical(first)?, typical(second)?)))
+}
+
+fn acks(evidence: &Evidence) -> HashMap<u32, (Nanos, Nanos)> {
+    let publications = evidence.press.publications.iter();
+    publications.filter_map(|done| Some((done.stamp.number, (done.stamp.due, done.acked.as_ref().ok()?.1)))).collect()
+}
+
+/// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
+pub(super) fn wait_ks(scenario: &Scenario, evidence: &Evidence, books: &[Book]) -> Option<f64> {
+    let acks = acks(evidence);
+    let waits = books.iter().flat_map(|book| &book.waits);
+    let mut waits: Vec<f64> =
+        waits.filter_map(|wait| Some(wait.asked as f64 - acks.get(&wait.number)?.1 as f64)).collect();
+    ks_uniform(&mut waits, nanos(scenario.interval) as f64)
+}
+
+pub(super) fn realised(
+    lane: Lane,
+    scenario: &Scenario,
+    evidence: &Evidence,
+    books: &[Book],
+    rooms: &[RoomBooks],
+) -> Realised {
+    let window = &evidence.window;
+    let mut realised = Realised::default();
+    let acked = evidence.press.publications.iter().filter(|done| window.contains(&done.stamp.due));
+    let seqs = acked.filter_map(|done| done.acked.as_ref().ok()).map(|(cursor, _)| cursor.seq);
+    realised.seq_digits = seqs.map(|seq| seq.max(1).ilog10() as u64 + 1).sum();
+    if lane.mode != Transport::ShortPoll {
+        return realised;
+    }
+    let acks = acks(evidence);
+    for wait in books.iter().flat_map(|book| &book.waits) {
+        if let Some((due, acked)) = acks.get(&wait.number) {
+            realised.base.record((acked - due) + (wait.received - wait.asked));
+        }
+    }
+    for client in 0..scenario.clients {
+        let (cadence, room) = (scenario.cadence(client), &rooms[scenario.room_of(client) as usize]);
+        let ticks = |time: Nanos| cadence.tick_after(time) / nanos(scenario.interval);
+        let due = ticks(window.end.saturating_sub(1)) - ticks(window.start.saturating_sub(1));
+        let mut found: Vec<Nanos> = room.acked.iter().map(|&at| cadence.tick_after(at)).collect();
+        found.retain(|tick| window.contains(tick));
+        found.sort_unstable();
+        found.dedup();
+        realised.polls += due;
+        realised.empties += due.saturating_sub(found.len() as u64);
+    }
+    realised
+}
+
+/// The Kolmogorov-Smirnov distance of a sample from U(0, `width`): the largest difference of the two distribution
+/// functions, 0 to 1. `None` for an empty sample.
+///
+/// A short poll's wait, from when its message is there to the poll that fetches it, is U(0, interval) if polls and
+/// publishes do not know of each other.
+fn ks_uniform(sample: &mut [f64], width: f64) -> Option<f64> {
+    sample.sort_unstable_by(f64::total_cmp);
+    let n = sample.len() as f64;
+    let distances = sample.iter().enumerate().map(|(i, &x)| {
+        let expected = (x / width).clamp(0.0, 1.0);
+        (expected - i as f64 / n).abs().max(((i + 1) as f64 / n - expected).abs())
+    });
+    distances.reduce(f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_even_sample_is_near_and_a_shifted_one_is_as_far_as_its_shift() {
+        let even = |shift: f64| (0..1000).map(move |i| f64::from(i) + 0.5 + shift).collect::<Vec<_>>();
+        assert!(ks_uniform(&mut even(0.0), 1000.0).unwrap() < 0.001);
+        assert!((ks_uniform(&mut even(100.0), 1000.0).unwrap() - 0.1).abs() < 0.001);
+        assert!((ks_uniform(&mut even(-100.0), 1000.0).unwrap() - 0.1).abs() < 0.001);
+    }
+
+    #[test]
+    fn polls_in_phase_with_the_publishes_are_far_from_uniform() {
+        assert!(ks_uniform(&mut [500.0; 100], 1000.0).unwrap() >= 0.5);
+        assert_eq!(ks_uniform(&mut [], 1000.0), None);
+    }
+}
