@@ -23,6 +23,8 @@ impl Invalid {
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
+    /// The methods that are right, unless axum knows them.
+    allow: Option<&'static str>,
     body: Explained,
 }
 
@@ -35,7 +37,13 @@ struct Explained {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, body: Explained { reason: reason.into(), parameter: None } }
+        Self { status, allow: None, body: Explained { reason: reason.into(), parameter: None } }
+    }
+
+    /// 405, with the methods that are right unless axum adds them.
+    pub(crate) fn wrong_method(allow: Option<&'static str>) -> Self {
+        let reason = "messages are sent with POST to /messages, everything else is read with GET";
+        Self { allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, reason) }
     }
 
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
@@ -51,7 +59,7 @@ impl ApiError {
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         let body = Explained { reason: invalid.reason, parameter: Some(invalid.parameter) };
-        Self { status: StatusCode::BAD_REQUEST, body }
+        Self { status: StatusCode::BAD_REQUEST, allow: None, body }
     }
 }
 
@@ -62,8 +70,14 @@ impl IntoResponse for ApiError {
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         }
+        if let Some(allow) = self.allow {
+            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+        }
         if self.status == StatusCode::UPGRADE_REQUIRED {
-            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+            headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
         }
         response
     }

@@ -57,7 +57,6 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::routing::{get, post};
-use hyper::StatusCode;
 use tokio::net::TcpListener;
 
 pub use crate::config::Config;
@@ -134,12 +133,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics::handle))
         .route("/healthz", get(stats::healthz))
         .fallback(pages::handle)
-        .method_not_allowed_fallback(async || {
-            ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "messages are sent with POST to /messages, everything else is read with GET",
-            )
-        });
+        .method_not_allowed_fallback(async || ApiError::wrong_method(None));
     // Only where origins are named: its headers would stand in every answer, and in everybody's bytes per delivery.
     let routes = match app.config.allow_origin.as_slice() {
         [] => routes,

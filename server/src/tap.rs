@@ -154,17 +154,24 @@ impl Taps {
     }
 
     async fn forget(self: Arc<Self>, id: String, tap: Arc<Tap>) {
-        loop {
-            let idle = tap.notes().read.elapsed();
-            let Some(rest) = IDLE.checked_sub(idle).filter(|rest| !rest.is_zero()) else { break };
+        while let Some(rest) = self.drop_idle(&id, &tap) {
             tokio::time::sleep(rest).await;
         }
+    }
+
+    /// Lets a tap go; or how long it may still rest. Both under the lock, for a page may be about to read it.
+    fn drop_idle(&self, id: &str, tap: &Tap) -> Option<Duration> {
         let mut taps = self.lock();
-        taps.remove(&*id);
+        let mut notes = tap.notes();
+        let rest = IDLE.saturating_sub(notes.read.elapsed());
+        if !rest.is_zero() {
+            return Some(rest);
+        }
+        taps.remove(id);
         self.live.store(taps.len(), Relaxed);
         tap.distance.store(0, Relaxed);
-        let mut notes = tap.notes();
         (notes.gone, notes.entries) = (true, VecDeque::new());
+        None
     }
 }
 
@@ -341,6 +348,17 @@ mod tests {
         assert!(taps.named("tap=7").is_some() && taps.named("tap=8").is_none());
         tokio::time::sleep(IDLE).await;
         assert!(!taps.any());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tap_that_is_read_at_its_last_moment_stays() {
+        let taps = Arc::<Taps>::default();
+        let tap = taps.open("7").unwrap();
+        // The task that lets it go is about to, and the page is the first to have the lock.
+        tap.notes().read -= IDLE;
+        taps.open("7").unwrap();
+        assert_eq!(taps.drop_idle("7", &tap), Some(IDLE));
+        assert!(taps.named("tap=7").is_some() && !tap.notes().gone);
     }
 
     #[tokio::test(start_paused = true)]

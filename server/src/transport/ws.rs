@@ -58,7 +58,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// `GET /ws?room=R&after=C`.
 pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
-    let response = handshake::accept(request.headers())?;
+    let response = handshake::accept(&request)?;
     let query = Query::of(request.uri());
     let (room, after) = (query.room()?, query.after()?);
     let subscription = app.rooms.get(&room)?.subscribe(after);
@@ -196,7 +196,9 @@ impl Session {
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(Error::Io(error)) => return Err(error),
-                Err(Error::Capacity(_)) => self.close(CloseCode::Size, "a message may have 397312 bytes"),
+                Err(Error::Capacity(_)) => {
+                    self.close(CloseCode::Size, &format!("a message may have {MAX_MESSAGE} bytes"));
+                }
                 Err(Error::Utf8(_)) => self.close(CloseCode::Invalid, "text frames must be UTF-8"),
                 Err(_) => self.close(CloseCode::Protocol, "not as RFC 6455 has it"),
             }
@@ -231,7 +233,7 @@ impl Session {
         self.conn.get_ref().peer_addr().ok()
     }
 
-    fn close(&mut self, code: CloseCode, reason: &'static str) {
+    fn close(&mut self, code: CloseCode, reason: &str) {
         if code != CloseCode::Restart {
             self.app.problem(Problem::Malformed, self.peer(), reason);
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::any;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -37,7 +37,7 @@ type Channels = Arc<Mutex<HashMap<RoomName, broadcast::Sender<String>>>>;
 pub(super) fn routes() -> Router<Arc<App>> {
     let channels = Channels::default();
     let handle = async move |State(app): State<Arc<App>>, mut request: Request| {
-        let response = handshake::accept(request.headers())?;
+        let response = handshake::accept(&request)?;
         let room = Query::of(request.uri()).room()?;
         let log = app.rooms.get(&room)?;
         let messages = channel(&channels, &room, &log);
@@ -49,7 +49,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         });
         Ok::<Response, ApiError>(response)
     };
-    Router::new().route("/ws-stock", get(handle))
+    Router::new().route("/ws-stock", any(handle))
 }
 
 /// A receiver of a room's channel; a task feeds the channel from the log, as the application's publishing would.
