@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hyper::{StatusCode, Uri, header};
+use hyper::{StatusCode, Uri};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -23,8 +23,8 @@ use self::frames::FrameHead;
 pub(crate) use self::relay::between;
 use crate::App;
 use crate::distance;
-use crate::error::{ApiError, Invalid};
-use crate::query::{Query, excerpt};
+use crate::error::{ApiError, Invalid, JSON};
+use crate::query::Query;
 
 /// What one tap remembers; beyond it the oldest entry goes.
 const ENTRIES: usize = 200;
@@ -297,8 +297,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     let query = Query::of(&uri);
     let id = query.get("id").unwrap_or_default();
     if id.len() != 32 || !id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        let reason = format!("id must be 32 characters 0-9a-f, drawn at random, found {}", excerpt(&id));
-        return Err(Invalid::new("id", reason).into());
+        return Err(Invalid::not("id", "32 characters 0-9a-f, drawn at random", &id).into());
     }
     let after = query.get("after").map_or(Ok(0), |text| text.parse::<u64>());
     let after = after.map_err(|_| Invalid::new("after", "after must be the next of the answer before"))?;
@@ -312,8 +311,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     let lanes: HashMap<&str, Totals> = notes.lanes.iter().map(|(name, totals)| (name.as_str(), *totals)).collect();
     let now = u64::try_from(tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
     let body = json!({ "now": now, "next": notes.next, "lanes": lanes, "entries": entries }).to_string();
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, body).into_response())
+    Ok((JSON, body).into_response())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) fn between(mut conn: Conn<TcpStream>, early: Bytes) -> io::Result<(Co
     let Some(line) = conn.tap.take() else { return Ok((conn, early)) };
     let (near, far) = UnixStream::pair()?;
     let (near, far) = (tokio_stream(near)?, tokio_stream(far)?);
-    let near = Conn::new(near, conn.patience(), None);
+    let near = Conn::new(near, conn.write_deadline, None);
     tokio::spawn(async move {
         let (line, (browser, to_browser), (server, to_server)) = (Arc::new(*line), split(conn), split(far));
         let up = pin!(pump(io::Cursor::new(early).chain(browser), to_server, Arc::clone(&line), true));

@@ -29,9 +29,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::App;
 use crate::conn::Conn;
-use crate::error::{ApiError, Invalid};
+use crate::error::ApiError;
 use crate::log::{Batch, Subscription};
-use crate::message::{Draft, Format, MAX_DRAFT, text_frame};
+use crate::message::{self, Draft, Format, MAX_DRAFT};
 use crate::problems::Problem;
 use crate::publish::publish;
 use crate::pulse::Beat;
@@ -128,7 +128,7 @@ impl Session {
                     None => self.close(CloseCode::Restart, "the server restarts"),
                 },
                 // Not `readable()`: the socket would keep the waker of hyper's last read, and with it that whole task.
-                ready = poll_fn(|cx| self.conn.get_ref().poll_read_ready(cx)) => {
+                ready = poll_fn(|cx| self.conn.io.poll_read_ready(cx)) => {
                     ready?;
                     self.missed_pings = 0;
                     self.read().await?;
@@ -183,9 +183,9 @@ impl Session {
     async fn take_in(&mut self) -> io::Result<()> {
         let mut left = TURN;
         while !self.closing && self.outbox.len() < OUTBOX {
-            let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox, left: &mut left };
+            let mut socket = Socket { stream: &self.conn.io, outbox: &mut self.outbox, left: &mut left };
             match self.protocol.read(&mut socket) {
-                Ok(Message::Text(text)) if ECHO => self.append(Frame::message(text, OpCode::Data(Data::Text), true)),
+                Ok(Message::Text(text)) if ECHO => self.append(message::text(text)),
                 Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
                 Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
@@ -209,16 +209,14 @@ impl Session {
     async fn publish(&mut self, text: &[u8]) {
         let answer = match self.try_publish(text).await {
             Ok(answer) => answer,
-            Err(error) => error,
+            Err(error) => refusal(&error.reason, text),
         };
         self.say(&answer);
     }
 
-    async fn try_publish(&mut self, text: &[u8]) -> Result<serde_json::Value, serde_json::Value> {
-        let draft = Draft::from_json(text).map_err(|Invalid { reason, .. }| refusal(&reason, text))?;
-        let published =
-            publish(&self.app.rooms, &self.room, &draft).await.map_err(|error| refusal(&error.to_string(), text))?;
-        self.app.stats.published(&published);
+    async fn try_publish(&mut self, text: &[u8]) -> Result<serde_json::Value, ApiError> {
+        let draft = Draft::from_json(text)?;
+        let published = publish(&self.app, &self.room, &draft).await?;
         Ok(match &draft.key {
             Some(key) => json!({ "ack": { "cursor": published.cursor, "key": key } }),
             None => json!({ "ack": { "cursor": published.cursor } }),
@@ -226,19 +224,18 @@ impl Session {
     }
 
     fn say(&mut self, value: &serde_json::Value) {
-        text_frame(Bytes::from(value.to_string()), &mut self.outbox);
+        self.append(message::text(value.to_string()));
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.conn.get_ref().peer_addr().ok()
+        self.conn.io.peer_addr().ok()
     }
 
     fn close(&mut self, code: CloseCode, reason: &str) {
         if code != CloseCode::Restart {
             self.app.problem(Problem::Malformed, self.peer(), reason);
         }
-        let frame = Frame::close(Some(CloseFrame { code, reason: reason.into() }));
-        self.append(frame);
+        self.append(Frame::close(Some(CloseFrame { code, reason: reason.into() })));
         self.closing = true;
     }
 
@@ -252,8 +249,7 @@ impl Session {
     }
 
     fn append(&mut self, frame: Frame) {
-        use bytes::BufMut;
-        frame.format(&mut (&mut self.outbox).writer()).expect("writing to memory cannot fail");
+        message::put(frame, &mut self.outbox);
     }
 }
 
