@@ -23,7 +23,7 @@ pub(crate) struct Conn<S> {
     stuck: Option<Pin<Box<Sleep>>>,
     open: Option<Open>,
     /// The exchange under way, if a page has a tap on it.
-    pub(crate) tap: Option<Box<tap::Line>>,
+    pub(crate) tap: Option<Box<tap::Exchange>>,
 }
 
 /// What happens to a socket whose peer does not read, before it is closed.
@@ -95,8 +95,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
 impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
-        if let (Some(line), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
-            tap::wrote(line, &[buf], *size);
+        if let (Some(exchange), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
+            exchange.wrote(&[buf], *size);
         }
         self.watch(cx, result)
     }
@@ -112,8 +112,8 @@ impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
             [piece] => io.poll_write(cx, piece),
             _ => io.poll_write_vectored(cx, bufs),
         };
-        if let (Some(line), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
-            tap::wrote(line, &bufs.iter().map(|buf| &**buf).collect::<Vec<_>>(), *size);
+        if let (Some(exchange), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
+            exchange.wrote(&bufs.iter().map(|buf| &**buf).collect::<Vec<_>>(), *size);
         }
         self.watch(cx, result)
     }

@@ -16,7 +16,7 @@ pub const MAX_DRAFT: usize = 6 * MAX_TEXT + 4096;
 pub const MAX_NAME: usize = 64;
 
 /// What somebody wants to publish. Invariant: every field is within its limits; who has it from anywhere but
-/// [`Draft::from_json`] calls [`Draft::check`].
+/// `from_json` calls `check`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Draft {
     pub(crate) from: String,
