@@ -18,8 +18,8 @@
 //! and not their number; nobody copies, encodes or starts a timer for a single delivery. `cargo bench -p server` holds
 //! it against a bare `write` loop.
 //!
-//! A drain goes the other way: `pulse` tells idle connections, closing the logs ends every subscription once it has
-//! delivered what is there.
+//! A drain goes the other way: `heartbeat` tells idle connections, closing the logs ends every subscription once it
+//! has delivered what is there.
 //!
 //! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and [`error`] (what is
 //! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
@@ -36,13 +36,13 @@ mod distance;
 pub mod error;
 #[cfg(feature = "faults")]
 pub mod faults;
+mod heartbeat;
 pub mod log;
 pub mod message;
 mod metrics;
 mod pages;
 mod problems;
 pub mod publish;
-mod pulse;
 mod query;
 pub mod rooms;
 mod run;
@@ -61,8 +61,8 @@ use tokio::net::TcpListener;
 
 pub use crate::config::Config;
 use crate::error::ApiError;
+use crate::heartbeat::Heartbeat;
 use crate::problems::Problems;
-use crate::pulse::Pulse;
 use crate::rooms::Rooms;
 pub use crate::run::{Options, run};
 use crate::stats::Stats;
@@ -79,7 +79,7 @@ pub(crate) struct App {
     config: Config,
     rooms: Rooms,
     stats: Stats,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     taps: Arc<tap::Taps>,
     problems: Problems,
     max_connections: u64,
@@ -103,7 +103,7 @@ impl Server {
         let app = App {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
-            pulse: Pulse::new(),
+            heartbeat: Heartbeat::new(),
             taps: Arc::default(),
             problems: Problems::default(),
             max_connections: config.connections(run::descriptor_limit()),

@@ -30,11 +30,11 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::App;
 use crate::conn::Conn;
 use crate::error::ApiError;
+use crate::heartbeat::Beat;
 use crate::log::{Batch, Subscription};
 use crate::message::{self, Draft, Format, MAX_DRAFT};
 use crate::problems::Problem;
 use crate::publish::publish;
-use crate::pulse::Beat;
 use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
@@ -119,7 +119,7 @@ impl Session {
             self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
         }
         self.read().await?;
-        let mut beat = pin!(self.app.pulse.follow().next());
+        let mut beat = pin!(self.app.heartbeat.follow().next());
         while !self.closing {
             self.flush().await?;
             tokio::select! {
@@ -133,8 +133,8 @@ impl Session {
                     self.missed_pings = 0;
                     self.read().await?;
                 }
-                (heard, pulse) = &mut beat => {
-                    beat.set(pulse.next());
+                (heard, follower) = &mut beat => {
+                    beat.set(follower.next());
                     if heard == Beat::Alive {
                         self.ping()?;
                     }
