@@ -14,11 +14,10 @@ pub(crate) const JSON: [(HeaderName, &str); 2] =
 
 /// A value that is not accepted, with the name of the field or parameter it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    /// The field or parameter.
-    pub parameter: &'static str,
+pub(crate) struct Invalid {
+    pub(crate) parameter: &'static str,
     /// What it was and what would be right.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Invalid {

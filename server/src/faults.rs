@@ -19,30 +19,30 @@ const BAD_BYTE: usize = 10;
 
 /// What goes wrong on purpose.
 #[derive(Args, Debug, Clone, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Deliveries that are left out.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_drop: u64,
+    pub(crate) fault_drop: u64,
     /// Deliveries that are made twice.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_double: u64,
+    pub(crate) fault_double: u64,
     /// Deliveries that come after their successor.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_swap: u64,
+    pub(crate) fault_swap: u64,
     /// Deliveries with a text that is not as it was sent.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_corrupt: u64,
+    pub(crate) fault_corrupt: u64,
     /// CPU time that each delivery costs on top.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, hide = true)]
-    pub burn: Option<Duration>,
+    pub(crate) burn: Option<Duration>,
     /// Messages appear so much later: `20ms` all the same, `exp:20ms` exponentially distributed with this mean.
     #[arg(long, value_name = "TIME|exp:TIME", hide = true)]
-    pub inject_delay: Option<Delay>,
+    pub(crate) inject_delay: Option<Delay>,
 }
 
 /// How much later a message appears.
 #[derive(Debug, Clone, Copy)]
-pub enum Delay {
+pub(crate) enum Delay {
     /// All by the same time.
     Const(Duration),
     /// Exponentially distributed, with this mean.

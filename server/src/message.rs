@@ -9,16 +9,16 @@ use crate::cursor::Cursor;
 use crate::error::Invalid;
 
 /// The longest text of a message, in bytes.
-pub const MAX_TEXT: usize = 64 * 1024;
+pub(crate) const MAX_TEXT: usize = 64 * 1024;
 /// The longest encoded draft: a text in which JSON escapes every byte (`\u0000`), and its envelope.
-pub const MAX_DRAFT: usize = 6 * MAX_TEXT + 4096;
+pub(crate) const MAX_DRAFT: usize = 6 * MAX_TEXT + 4096;
 /// The longest name of a room or a sender, in characters.
-pub const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
 
 /// What somebody wants to publish. Invariant: every field is within its limits; who has it from anywhere but
 /// `from_json` calls `check`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Draft {
+pub(crate) struct Draft {
     pub(crate) from: String,
     pub(crate) text: String,
     pub(crate) key: Option<Box<str>>,
@@ -26,7 +26,7 @@ pub struct Draft {
 
 impl Draft {
     /// Reads `{"from","text","key"?}`.
-    pub fn from_json(body: &[u8]) -> Result<Self, Invalid> {
+    pub(crate) fn from_json(body: &[u8]) -> Result<Self, Invalid> {
         // serde would take an array for an object.
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(Invalid::new("body", r#"a message must be a JSON object, {"from","text","key"?}"#));
@@ -80,7 +80,7 @@ pub(crate) fn encode(draft: &Draft, seq: u64, at: u64) -> Bytes {
 
 /// How a range of messages is put on a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// The body of a poll's answer: `{"cursor":…,"messages":[…]}`.
     Json,
     /// One server-sent event per message, its cursor as the event's id.

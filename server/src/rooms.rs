@@ -12,15 +12,14 @@ use crate::log::{Closed, Log, Window};
 use crate::message::check_name;
 
 /// A room nobody subscribes to is kept so long: short pollers hold nothing between their polls.
-pub const REST: Duration = Duration::from_secs(600);
+pub(crate) const REST: Duration = Duration::from_secs(600);
 
 /// The name of a room: 1 to 64 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RoomName(Box<str>);
+pub(crate) struct RoomName(Box<str>);
 
 impl RoomName {
-    /// Checks a name.
-    pub fn new(name: &str) -> Result<Self, Invalid> {
+    pub(crate) fn new(name: &str) -> Result<Self, Invalid> {
         check_name("room", name)?;
         Ok(Self(name.into()))
     }
@@ -34,7 +33,7 @@ impl From<Closed> for ApiError {
 
 /// All rooms of a server. Invariant: never more than `max`, and all logs are closed once `closed`.
 #[derive(Debug)]
-pub struct Rooms {
+pub(crate) struct Rooms {
     max: usize,
     window: Window,
     state: Mutex<State>,
@@ -52,24 +51,21 @@ struct Room {
     touched: Instant,
 }
 
-/// How all rooms together are used.
+/// How all rooms together are used: who waits, and what they retain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// How many there are.
-    pub rooms: usize,
-    /// Who waits: open streams and held polls.
-    pub subscribers: usize,
-    /// Messages retained.
-    pub messages: usize,
-    /// Bytes of encoded messages retained.
-    pub bytes: usize,
+pub(crate) struct Usage {
+    pub(crate) rooms: usize,
+    /// Open streams and held polls.
+    pub(crate) subscribers: usize,
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
     /// The fullest room's share of its window, in percent, by messages or by bytes.
-    pub fullest_percent: usize,
+    pub(crate) fullest_percent: usize,
 }
 
 impl Rooms {
     /// No rooms yet; at most `max`, each with a log of this window.
-    pub fn new(max: usize, window: Window) -> Self {
+    pub(crate) fn new(max: usize, window: Window) -> Self {
         Self { max, window, state: Mutex::default() }
     }
 
@@ -97,7 +93,7 @@ impl Rooms {
     }
 
     /// How much all rooms together retain, for how many, and how full the fullest is.
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         // The lock is given back before they are asked: publishing waits for it.
         let logs: Vec<Arc<Log>> = self.lock().rooms.values().map(|room| Arc::clone(&room.log)).collect();
         let mut usage = Usage { rooms: logs.len(), ..Usage::default() };
@@ -113,7 +109,7 @@ impl Rooms {
     }
 
     /// Closes every log, and with it every subscription.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.rooms.values().for_each(|room| room.log.close());
