@@ -48,7 +48,7 @@ pub(crate) fn listen(addr: SocketAddr, lost: Duration) -> io::Result<TcpListener
 pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, shutdown: impl Future<Output = ()>) {
     let heart = tokio::spawn({
         let app = Arc::clone(&app);
-        async move { app.pulse.run(app.config.heartbeat).await }
+        async move { app.heartbeat.run(app.config.heartbeat).await }
     });
     tokio::select! {
         () = accept_all(&app, &listener, &routes) => {}
@@ -59,7 +59,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
     // A last beat after the drain's would take its place.
     let _ = heart.await;
     // In this order: a held poll that the closing log answers is to say `Connection: close`.
-    app.pulse.drain();
+    app.heartbeat.drain();
     app.rooms.close();
     let gone = async {
         while app.stats.open.load(Relaxed) > 0 {
@@ -114,7 +114,7 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
 
 /// Serves one connection until it ends. What it holds stands once in the future: every connection has one.
 fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
-    let mut follower = app.pulse.follow();
+    let mut follower = app.heartbeat.follow();
     let http = http(&app);
     let answers = {
         let app = Arc::clone(&app);

@@ -19,10 +19,9 @@ use tracing::Level;
 
 use crate::App;
 use crate::distance;
-use crate::error::{ApiError, Invalid};
+use crate::error::{ApiError, Invalid, excerpt};
 use crate::pages;
 use crate::problems::Problem;
-use crate::query::excerpt;
 
 /// The longest path with its query, in bytes: a room of 64 characters, each escaped at its longest, has 768.
 const MAX_TARGET: usize = 4096;
@@ -96,8 +95,8 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    let reason = format!("Content-Type must be application/json, found {}", excerpt(essence));
-    Err(ApiError::from(Invalid::new("Content-Type", reason)).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+    let invalid = Invalid::not("Content-Type", "application/json", essence);
+    Err(ApiError::from(invalid).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
 /// A path, and one of a sensible length; longer than a whole head may be, and hyper has answered 431.

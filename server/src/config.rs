@@ -16,41 +16,41 @@ const RESERVED_DESCRIPTORS: u64 = 512;
 pub struct Config {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
-    pub host: IpAddr,
+    pub(crate) host: IpAddr,
     /// Port to listen on; 0 takes a free one.
     #[arg(short, long, default_value_t = 3000)]
-    pub port: u16,
+    pub(crate) port: u16,
     /// Origin (`scheme://host:port`) of pages that may use the server beside its own; may be repeated.
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
-    pub allow_origin: Vec<HeaderValue>,
+    pub(crate) allow_origin: Vec<HeaderValue>,
     /// Most rooms at once; beyond it a rested room goes, or 429.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, allow_hyphen_values = true)]
-    pub max_rooms: usize,
+    pub(crate) max_rooms: usize,
     /// Most connections at once, beyond it 503 [default: the descriptor limit minus 512, at least half of it].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_hyphen_values = true)]
-    pub max_connections: Option<u64>,
+    pub(crate) max_connections: Option<u64>,
     /// Messages a room retains.
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = at_least_one, allow_hyphen_values = true)]
-    pub window_messages: usize,
+    pub(crate) window_messages: usize,
     /// Bytes of messages a room retains.
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = bytes, allow_hyphen_values = true)]
-    pub window_bytes: usize,
+    pub(crate) window_bytes: usize,
     /// A peer that takes nothing for so long is cut.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive, allow_hyphen_values = true)]
-    pub write_deadline: Duration,
+    pub(crate) write_deadline: Duration,
     /// A connection that sends no (whole) request for so long is closed.
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = positive, allow_hyphen_values = true)]
-    pub idle_deadline: Duration,
+    pub(crate) idle_deadline: Duration,
     /// Open streams get a sign of life so often.
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive, allow_hyphen_values = true)]
-    pub heartbeat: Duration,
+    pub(crate) heartbeat: Duration,
     /// Offer `/ws-stock` too: an ordinary WebSocket with a broadcast channel, to compare `/ws` with.
     #[arg(long)]
-    pub stock: bool,
+    pub(crate) stock: bool,
     /// What goes wrong on purpose.
     #[cfg(feature = "faults")]
     #[command(flatten)]
-    pub faults: crate::faults::Faults,
+    pub(crate) faults: crate::faults::Faults,
 }
 
 impl Config {

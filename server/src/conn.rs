@@ -18,12 +18,12 @@ use crate::tap;
 
 /// A socket under a write deadline. The timer exists only while a write is stuck.
 pub(crate) struct Conn<S> {
-    io: S,
-    patience: Duration,
+    pub(crate) io: S,
+    pub(crate) write_deadline: Duration,
     stuck: Option<Pin<Box<Sleep>>>,
     open: Option<Open>,
     /// The exchange under way, if a page has a tap on it.
-    pub(crate) tap: Option<Box<tap::Line>>,
+    pub(crate) tap: Option<Box<tap::Exchange>>,
 }
 
 /// What happens to a socket whose peer does not read, before it is closed.
@@ -57,28 +57,20 @@ impl Drop for Open {
 }
 
 impl<S> Conn<S> {
-    pub(crate) fn new(io: S, patience: Duration, open: Option<Open>) -> Self {
-        Self { io, patience, stuck: None, open, tap: None }
-    }
-
-    pub(crate) fn get_ref(&self) -> &S {
-        &self.io
-    }
-
-    pub(crate) fn patience(&self) -> Duration {
-        self.patience
+    pub(crate) fn new(io: S, write_deadline: Duration, open: Option<Open>) -> Self {
+        Self { io, write_deadline, stuck: None, open, tap: None }
     }
 }
 
 impl<S: Abandon> Conn<S> {
-    /// Passes a write's result on; one that has waited for its whole patience is `TimedOut`.
+    /// Passes a write's result on; one that has made no progress until the deadline is `TimedOut`.
     fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.stuck = None;
             return result;
         }
-        let patience = self.patience;
-        let timer = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
+        let deadline = self.write_deadline;
+        let timer = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + deadline)));
         ready!(timer.as_mut().poll(cx));
         self.io.abandon();
         if let Some(Open(app)) = &self.open {
@@ -103,8 +95,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
 impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
-        if let (Some(line), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
-            tap::wrote(line, &[buf], *size);
+        if let (Some(exchange), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
+            exchange.wrote(&[buf], *size);
         }
         self.watch(cx, result)
     }
@@ -120,8 +112,8 @@ impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
             [piece] => io.poll_write(cx, piece),
             _ => io.poll_write_vectored(cx, bufs),
         };
-        if let (Some(line), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
-            tap::wrote(line, &bufs.iter().map(|buf| &**buf).collect::<Vec<_>>(), *size);
+        if let (Some(exchange), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
+            exchange.wrote(&bufs.iter().map(|buf| &**buf).collect::<Vec<_>>(), *size);
         }
         self.watch(cx, result)
     }
@@ -146,7 +138,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const DEADLINE: Duration = Duration::from_secs(5);
 
     impl Abandon for tokio::io::DuplexStream {
         fn abandon(&self) {}
@@ -156,18 +148,18 @@ mod tests {
     async fn a_write_to_a_peer_that_never_reads_ends_at_the_deadline() {
         let (near, _far) = tokio::io::duplex(64);
         let start = Instant::now();
-        let error = Conn::new(near, PATIENCE, None).write_all(&[0; 65]).await.unwrap_err();
+        let error = Conn::new(near, DEADLINE, None).write_all(&[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(start.elapsed(), PATIENCE);
+        assert_eq!(start.elapsed(), DEADLINE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_that_makes_progress_is_not_cut() {
         let (near, mut far) = tokio::io::duplex(64);
-        let write = tokio::spawn(async move { Conn::new(near, PATIENCE, None).write_all(&[0; 640]).await });
+        let write = tokio::spawn(async move { Conn::new(near, DEADLINE, None).write_all(&[0; 640]).await });
         let mut buffer = [0; 64];
         for _ in 0..10 {
-            tokio::time::sleep(PATIENCE - Duration::from_millis(1)).await;
+            tokio::time::sleep(DEADLINE - Duration::from_millis(1)).await;
             far.read_exact(&mut buffer).await.unwrap();
         }
         write.await.unwrap().unwrap();

@@ -10,11 +10,10 @@ const EPOCH_ALPHABET: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// The identity of one incarnation of a log: 8 characters `[0-9a-z]`, drawn when the log is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Epoch([u8; EPOCH_LENGTH]);
+pub(crate) struct Epoch([u8; EPOCH_LENGTH]);
 
 impl Epoch {
-    /// Draws a new one.
-    pub fn draw() -> Self {
+    pub(crate) fn draw() -> Self {
         Self(std::array::from_fn(|_| EPOCH_ALPHABET[fastrand::usize(..EPOCH_ALPHABET.len())]))
     }
 }
@@ -27,11 +26,9 @@ impl fmt::Display for Epoch {
 
 /// The last message already seen: `EPOCH-SEQ`; `EPOCH-0` is before the first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cursor {
-    /// Which incarnation of the log.
-    pub epoch: Epoch,
-    /// The position in it, from 1.
-    pub seq: u64,
+pub(crate) struct Cursor {
+    pub(crate) epoch: Epoch,
+    pub(crate) seq: u64,
 }
 
 impl fmt::Display for Cursor {
@@ -46,9 +43,8 @@ impl Serialize for Cursor {
     }
 }
 
-/// A text that is not a cursor.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NotACursor;
+pub(crate) struct NotACursor;
 
 impl FromStr for Cursor {
     type Err = NotACursor;
@@ -68,7 +64,7 @@ impl FromStr for Cursor {
 
 /// From where a client wants to read: the parameter `after`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum After {
+pub(crate) enum After {
     /// Everything retained (`after` absent): a newcomer sees the recent chat.
     Oldest,
     /// Only what comes from now on (`after=latest`).

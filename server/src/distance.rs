@@ -19,7 +19,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tower_service::Service as _;
 
 use crate::error::Invalid;
-use crate::query::excerpt;
 use crate::tap::Tap;
 
 /// The longest round trip a page may ask for, in milliseconds: halfway round the world by satellite.
@@ -30,11 +29,8 @@ const UNDER_WAY: usize = 64;
 /// `distance=200`, in milliseconds.
 pub(crate) fn parse(text: &str) -> Result<u64, Invalid> {
     let distance = text.parse().ok().filter(|&distance| distance <= LONGEST);
-    distance.ok_or_else(|| {
-        let reason =
-            format!("distance must be a whole number of milliseconds up to {LONGEST}, found {}", excerpt(text));
-        Invalid::new("distance", reason)
-    })
+    let right = format_args!("a whole number of milliseconds up to {LONGEST}");
+    distance.ok_or_else(|| Invalid::not("distance", right, text))
 }
 
 /// An answer on its way, boxed: only a tapped request pays for it.

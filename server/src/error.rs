@@ -1,41 +1,66 @@
 //! What a client is told when its request cannot be served: what was wrong, and what would be right.
 
+use std::fmt;
+
 use axum::response::{IntoResponse, Response};
-use hyper::{StatusCode, header};
+use hyper::StatusCode;
+use hyper::header::{self, HeaderName, HeaderValue};
 use serde::Serialize;
+use serde_json::json;
+
+/// The headers of everything in JSON but a poll's answer.
+pub(crate) const JSON: [(HeaderName, &str); 2] =
+    [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
 
 /// A value that is not accepted, with the name of the field or parameter it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    /// The field or parameter.
-    pub parameter: &'static str,
+pub(crate) struct Invalid {
+    pub(crate) parameter: &'static str,
     /// What it was and what would be right.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Invalid {
     pub(crate) fn new(parameter: &'static str, reason: impl Into<String>) -> Self {
         Self { parameter, reason: reason.into() }
     }
+
+    /// It must be what is right, and is what was found.
+    pub(crate) fn not(parameter: &'static str, right: impl fmt::Display, found: &str) -> Self {
+        Self { parameter, reason: format!("{parameter} must be {right}, found {}", excerpt(found)) }
+    }
+}
+
+/// The beginning of what somebody sent, fit to be shown.
+pub(crate) fn excerpt(text: &str) -> String {
+    match text {
+        "" => "nothing".into(),
+        text => text.chars().take(40).flat_map(char::escape_debug).collect(),
+    }
 }
 
 /// An error answer: a 4xx or 503 with `{"error":{"reason","parameter"?}}`.
-#[derive(Debug)]
-pub(crate) struct ApiError {
-    status: StatusCode,
-    body: Explained,
-}
-
 #[derive(Debug, Serialize)]
-struct Explained {
-    reason: String,
+pub(crate) struct ApiError {
+    #[serde(skip)]
+    status: StatusCode,
+    /// The methods that are right, unless axum knows them.
+    #[serde(skip)]
+    allow: Option<&'static str>,
+    pub(crate) reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'static str>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, body: Explained { reason: reason.into(), parameter: None } }
+        Self { status, allow: None, reason: reason.into(), parameter: None }
+    }
+
+    /// 405, with the methods that are right unless axum adds them.
+    pub(crate) fn wrong_method(allow: Option<&'static str>) -> Self {
+        let reason = "messages are sent with POST to /messages, everything else is read with GET";
+        Self { allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, reason) }
     }
 
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
@@ -44,26 +69,31 @@ impl ApiError {
 
     /// The body of the answer.
     pub(crate) fn to_json(&self) -> String {
-        serde_json::json!({ "error": self.body }).to_string()
+        json!({ "error": self }).to_string()
     }
 }
 
 impl From<Invalid> for ApiError {
-    fn from(invalid: Invalid) -> Self {
-        let body = Explained { reason: invalid.reason, parameter: Some(invalid.parameter) };
-        Self { status: StatusCode::BAD_REQUEST, body }
+    fn from(Invalid { parameter, reason }: Invalid) -> Self {
+        Self { parameter: Some(parameter), ..Self::new(StatusCode::BAD_REQUEST, reason) }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let json = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-        let mut response = (self.status, json, self.to_json()).into_response();
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        let mut response = (self.status, JSON, self.to_json()).into_response();
+        let mut add = |name, value| drop(response.headers_mut().insert(name, HeaderValue::from_static(value)));
+        if let Some(allow) = self.allow {
+            add(header::ALLOW, allow);
         }
-        if self.status == StatusCode::UPGRADE_REQUIRED {
-            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => add(header::RETRY_AFTER, "1"),
+            StatusCode::UPGRADE_REQUIRED => {
+                add(header::CONNECTION, "Upgrade");
+                add(header::UPGRADE, "websocket");
+                add(header::SEC_WEBSOCKET_VERSION, "13");
+            }
+            _ => {}
         }
         response
     }

@@ -19,30 +19,30 @@ const BAD_BYTE: usize = 10;
 
 /// What goes wrong on purpose.
 #[derive(Args, Debug, Clone, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Deliveries that are left out.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_drop: u64,
+    pub(crate) fault_drop: u64,
     /// Deliveries that are made twice.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_double: u64,
+    pub(crate) fault_double: u64,
     /// Deliveries that come after their successor.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_swap: u64,
+    pub(crate) fault_swap: u64,
     /// Deliveries with a text that is not as it was sent.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    pub fault_corrupt: u64,
+    pub(crate) fault_corrupt: u64,
     /// CPU time that each delivery costs on top.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, hide = true)]
-    pub burn: Option<Duration>,
+    pub(crate) burn: Option<Duration>,
     /// Messages appear so much later: `20ms` all the same, `exp:20ms` exponentially distributed with this mean.
     #[arg(long, value_name = "TIME|exp:TIME", hide = true)]
-    pub inject_delay: Option<Delay>,
+    pub(crate) inject_delay: Option<Delay>,
 }
 
 /// How much later a message appears.
 #[derive(Debug, Clone, Copy)]
-pub enum Delay {
+pub(crate) enum Delay {
     /// All by the same time.
     Const(Duration),
     /// Exponentially distributed, with this mean.
@@ -64,12 +64,9 @@ impl FromStr for Delay {
 static FAULTS: OnceLock<State> = OnceLock::new();
 
 struct State {
-    drop: AtomicU64,
-    double: AtomicU64,
-    swap: AtomicU64,
-    corrupt: AtomicU64,
-    burn: Option<Duration>,
-    delay: Option<Delay>,
+    faults: Faults,
+    /// How many are still to come: dropped, doubled, swapped, corrupted.
+    left: [AtomicU64; 4],
     batches: AtomicU64,
     published: AtomicU64,
 }
@@ -77,12 +74,8 @@ struct State {
 /// Sets what goes wrong in this process; the first call counts.
 pub(crate) fn install(faults: &Faults) {
     FAULTS.get_or_init(|| State {
-        drop: faults.fault_drop.into(),
-        double: faults.fault_double.into(),
-        swap: faults.fault_swap.into(),
-        corrupt: faults.fault_corrupt.into(),
-        burn: faults.burn,
-        delay: faults.inject_delay,
+        left: [faults.fault_drop, faults.fault_double, faults.fault_swap, faults.fault_corrupt].map(Into::into),
+        faults: faults.clone(),
         batches: AtomicU64::new(0),
         published: AtomicU64::new(0),
     });
@@ -91,7 +84,7 @@ pub(crate) fn install(faults: &Faults) {
 /// Waits as long as the next message is to come late.
 pub(crate) async fn delay() {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
-    let Some(State { delay: Some(delay), published, .. }) = FAULTS.get() else { return };
+    let Some(State { faults: Faults { inject_delay: Some(delay), .. }, published, .. }) = FAULTS.get() else { return };
     // Multiples of the golden ratio fill (0, 1) evenly: few messages already have the distribution asked for.
     let share = ((published.fetch_add(1, Relaxed) as f64 + 0.5) * GOLDEN).fract();
     let delay = match delay {
@@ -105,24 +98,24 @@ pub(crate) async fn delay() {
 /// One subscriber's batch with its share of what goes wrong; `None` if that is nothing.
 pub(crate) fn tamper(cursor: Cursor, messages: &[Bytes], format: Format) -> Option<Bytes> {
     let state = FAULTS.get().filter(|_| !messages.is_empty())?;
-    if let Some(burn) = state.burn {
+    if let Some(burn) = state.faults.burn {
         let (begun, long) = (Instant::now(), burn * u32::try_from(messages.len()).unwrap_or(u32::MAX));
         while begun.elapsed() < long {}
     }
-    let spent = [&state.drop, &state.double, &state.swap, &state.corrupt].iter().all(|left| left.load(Relaxed) == 0);
-    if spent || state.batches.fetch_add(1, Relaxed) % EVERY != 0 {
+    let [drop, double, swap, corrupted] = &state.left;
+    if state.left.iter().all(|left| left.load(Relaxed) == 0) || state.batches.fetch_add(1, Relaxed) % EVERY != 0 {
         return None;
     }
     let take = |left: &AtomicU64| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
     let mut parts: Vec<(u64, Bytes)> =
         (cursor.seq + 1 - messages.len() as u64..).zip(messages.iter().cloned()).collect();
-    if parts.len() > 1 && take(&state.swap) {
+    if parts.len() > 1 && take(swap) {
         parts.swap(0, 1);
-    } else if take(&state.drop) {
+    } else if take(drop) {
         parts.remove(0);
-    } else if take(&state.double) {
+    } else if take(double) {
         parts.insert(0, parts[0].clone());
-    } else if take(&state.corrupt) {
+    } else if take(corrupted) {
         parts[0].1 = corrupt(&parts[0].1);
     } else {
         return None;

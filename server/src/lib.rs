@@ -1,15 +1,15 @@
 //! One chat over several transports, on one shared message log.
 //!
-//! The log ([`log`]) is the only shared state: a subscriber, of any transport, is a [`cursor::Cursor`] into it plus a
+//! The log (`log`) is the only shared state: a subscriber, of any transport, is a `cursor::Cursor` into it plus a
 //! wake-up. There are no queues per connection. A reader that is slow finds a longer batch when it comes back, and
 //! one that fell off the retained window is told what it missed.
 //!
 //! The way of a message:
 //!
 //! 1. `accept` takes the connection (deadlines, the cap, the drain) and `conn` puts its writes under a deadline;
-//! 2. [`publish`] checks the [`message::Draft`], finds the room ([`rooms`]) and appends to its log, which gives it a
-//!    seq, encodes it once ([`message`] is the only place that encodes) and wakes the readers, in shards;
-//! 3. each transport (`transport/*`, one file each, none knows another) reads a [`log::Batch`]: everything after its
+//! 2. `publish` checks the `message::Draft`, finds the room (`rooms`) and appends to its log, which gives it a
+//!    seq, encodes it once (`message` is the only place that encodes) and wakes the readers, in shards;
+//! 3. each transport (`transport/*`, one file each, none knows another) reads a `log::Batch`: everything after its
 //!    cursor, merged once per format and shared by all who stand at the same place, and writes it with one write.
 //!
 //! The hot path is the third step, and all it does is one `send` for each subscriber: a publish wakes the readers in
@@ -18,10 +18,10 @@
 //! and not their number; nobody copies, encodes or starts a timer for a single delivery. `cargo bench -p server` holds
 //! it against a bare `write` loop.
 //!
-//! A drain goes the other way: `pulse` tells idle connections, closing the logs ends every subscription once it has
-//! delivered what is there.
+//! A drain goes the other way: `heartbeat` tells idle connections, closing the logs ends every subscription once it
+//! has delivered what is there.
 //!
-//! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and [`error`] (what is
+//! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and `error` (what is
 //! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
 //! demo pages in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it
 //! pretends to be), [`Config`] (the flags).
@@ -31,20 +31,20 @@ mod access;
 mod answer;
 mod config;
 mod conn;
-pub mod cursor;
+mod cursor;
 mod distance;
-pub mod error;
+mod error;
 #[cfg(feature = "faults")]
-pub mod faults;
-pub mod log;
-pub mod message;
+mod faults;
+mod heartbeat;
+mod log;
+mod message;
 mod metrics;
 mod pages;
 mod problems;
-pub mod publish;
-mod pulse;
+mod publish;
 mod query;
-pub mod rooms;
+mod rooms;
 mod run;
 mod stats;
 mod tap;
@@ -57,30 +57,29 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::routing::{get, post};
-use hyper::StatusCode;
 use tokio::net::TcpListener;
 
 pub use crate::config::Config;
 use crate::error::ApiError;
+use crate::heartbeat::Heartbeat;
 use crate::problems::Problems;
-use crate::pulse::Pulse;
 use crate::rooms::Rooms;
 pub use crate::run::{Options, run};
 use crate::stats::Stats;
 
 /// What `/healthz` and `/stats` call this server.
-pub const NAME: &str = "transport-workbench";
+const NAME: &str = "transport-workbench";
 /// Its version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The version of the protocol it speaks.
-pub const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 1;
 
 /// What every handler shares.
 pub(crate) struct App {
     config: Config,
     rooms: Rooms,
     stats: Stats,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     taps: Arc<tap::Taps>,
     problems: Problems,
     max_connections: u64,
@@ -104,7 +103,7 @@ impl Server {
         let app = App {
             rooms: Rooms::new(config.max_rooms, config.window()),
             stats: Stats::default(),
-            pulse: Pulse::new(),
+            heartbeat: Heartbeat::new(),
             taps: Arc::default(),
             problems: Problems::default(),
             max_connections: config.connections(run::descriptor_limit()),
@@ -134,12 +133,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics::handle))
         .route("/healthz", get(stats::healthz))
         .fallback(pages::handle)
-        .method_not_allowed_fallback(async || {
-            ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "messages are sent with POST to /messages, everything else is read with GET",
-            )
-        });
+        .method_not_allowed_fallback(async || ApiError::wrong_method(None));
     // Only where origins are named: its headers would stand in every answer, and in everybody's bytes per delivery.
     let routes = match app.config.allow_origin.as_slice() {
         [] => routes,

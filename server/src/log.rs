@@ -13,13 +13,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use self::batch::Run;
-pub use self::batch::{Batch, Gap, GapReason};
+pub(crate) use self::batch::{Batch, Gap, GapReason};
 use self::wake::{Seat, Wake};
 use crate::cursor::{After, Cursor, Epoch};
 use crate::message::{self, Draft};
 
 /// The most messages one batch holds.
-pub const MAX_BATCH: usize = 1000;
+pub(crate) const MAX_BATCH: usize = 1000;
 /// The most bytes of encoded messages in a batch of several: readers at as many different places hold a batch each.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
 /// How many merged ranges a log keeps for readers that come a little later.
@@ -27,29 +27,29 @@ const KEPT_RUNS: usize = 4;
 
 /// How much a log retains.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub(crate) struct Window {
     /// At most so many messages.
-    pub messages: usize,
+    pub(crate) messages: usize,
     /// At most so many bytes of encoded messages (the newest is always retained).
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// A publish that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
+pub(crate) struct Published {
     /// Where the message stands.
-    pub cursor: Cursor,
+    pub(crate) cursor: Cursor,
     /// The key had been published before: this is the message of that time.
-    pub duplicate: bool,
+    pub(crate) duplicate: bool,
 }
 
 /// The log is closed: nothing can be appended any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
+pub(crate) struct Closed;
 
 /// An append-only room of messages, of which the newest are retained.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     epoch: Epoch,
     window: Window,
     state: Mutex<State>,
@@ -76,13 +76,13 @@ struct Entry {
 
 impl Log {
     /// An empty log of a new epoch.
-    pub fn new(window: Window) -> Arc<Self> {
+    pub(crate) fn new(window: Window) -> Arc<Self> {
         let state = Mutex::new(State { oldest: 1, ..State::default() });
         Arc::new(Self { epoch: Epoch::draw(), window, state, wake: Arc::default() })
     }
 
     /// Stores a message under the next seq and wakes the readers; a key that is still retained stores nothing.
-    pub fn append(&self, draft: &Draft) -> Result<Published, Closed> {
+    pub(crate) fn append(&self, draft: &Draft) -> Result<Published, Closed> {
         let mut state = self.lock();
         if state.closed {
             return Err(Closed);
@@ -104,32 +104,30 @@ impl Log {
     }
 
     /// What comes after a position, at once and possibly nothing.
-    pub fn read(&self, after: After) -> Batch {
+    pub(crate) fn read(&self, after: After) -> Batch {
         let mut state = self.lock();
         let (seq, gap) = self.locate(&state, after);
         Batch::new(self.epoch, gap, state.run(seq))
     }
 
     /// A reader that can wait for what comes after a position.
-    pub fn subscribe(self: &Arc<Self>, after: After) -> Subscription {
+    pub(crate) fn subscribe(self: &Arc<Self>, after: After) -> Subscription {
         let seat = self.wake.join();
         let (seq, gap) = self.locate(&self.lock(), after);
         Subscription { seat, reader: Reader { log: Arc::clone(self), seq, gap } }
     }
 
     /// Ends every subscription once it has delivered what is there: how a drain begins.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.wake.all();
     }
 
-    /// How many subscriptions there are.
-    pub fn subscribers(&self) -> usize {
+    pub(crate) fn subscribers(&self) -> usize {
         self.wake.members()
     }
 
-    /// How much is retained now.
-    pub fn retained(&self) -> Window {
+    pub(crate) fn retained(&self) -> Window {
         let state = self.lock();
         Window { messages: state.entries.len(), bytes: state.bytes }
     }
@@ -208,7 +206,7 @@ impl State {
 
 /// A reader that can wait. Dropping it leaves the log.
 #[derive(Debug)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     seat: Seat,
     reader: Reader,
 }
@@ -222,14 +220,14 @@ struct Reader {
 
 impl Subscription {
     /// Where it stands; after a gap, where reading goes on.
-    pub fn cursor(&self) -> Cursor {
+    pub(crate) fn cursor(&self) -> Cursor {
         self.reader.log.at(self.reader.seq)
     }
 
     /// Waits until there is something (a gap is something); `None` once the log is closed and all was delivered.
     ///
     /// Cancel safe: a batch is returned or nothing has happened.
-    pub async fn next(&mut self) -> Option<Batch> {
+    pub(crate) async fn next(&mut self) -> Option<Batch> {
         loop {
             // Created before the look: whatever is published after it wakes this reader.
             let woken = self.seat.notified();

@@ -9,56 +9,46 @@ use crate::cursor::Cursor;
 use crate::error::Invalid;
 
 /// The longest text of a message, in bytes.
-pub const MAX_TEXT: usize = 64 * 1024;
+pub(crate) const MAX_TEXT: usize = 64 * 1024;
 /// The longest encoded draft: a text in which JSON escapes every byte (`\u0000`), and its envelope.
-pub const MAX_DRAFT: usize = 6 * MAX_TEXT + 4096;
+pub(crate) const MAX_DRAFT: usize = 6 * MAX_TEXT + 4096;
 /// The longest name of a room or a sender, in characters.
-pub const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
 
-/// What somebody wants to publish. Invariant: every field is within its limits.
-#[derive(Debug, Clone)]
-pub struct Draft {
+/// What somebody wants to publish. Invariant: every field is within its limits; who has it from anywhere but
+/// `from_json` calls `check`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Draft {
     pub(crate) from: String,
     pub(crate) text: String,
     pub(crate) key: Option<Box<str>>,
 }
 
-#[derive(Deserialize)]
-struct Incoming {
-    from: String,
-    text: String,
-    key: Option<String>,
-}
-
 impl Draft {
-    /// Checks each field; the error names the one that is wrong and what it accepts.
-    pub fn new(from: String, text: String, key: Option<String>) -> Result<Self, Invalid> {
-        check_name("from", &from)?;
-        if text.len() > MAX_TEXT {
-            return Err(Invalid::new(
-                "text",
-                format!("text has {} bytes; at most {MAX_TEXT} are accepted", text.len()),
-            ));
-        }
-        if key
-            .as_ref()
-            .is_some_and(|key| !(1..=64).contains(&key.len()) || !key.bytes().all(|b| (b' '..=b'~').contains(&b)))
-        {
-            return Err(Invalid::new("key", "key must be 1 to 64 characters, each of them printable ASCII"));
-        }
-        Ok(Self { from, text, key: key.map(String::into_boxed_str) })
-    }
-
     /// Reads `{"from","text","key"?}`.
-    pub fn from_json(body: &[u8]) -> Result<Self, Invalid> {
+    pub(crate) fn from_json(body: &[u8]) -> Result<Self, Invalid> {
         // serde would take an array for an object.
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(Invalid::new("body", r#"a message must be a JSON object, {"from","text","key"?}"#));
         }
-        let incoming: Incoming = serde_json::from_slice(body).map_err(|error| {
+        let draft: Self = serde_json::from_slice(body).map_err(|error| {
             Invalid::new("body", format!(r#"a message must be {{"from","text","key"?}} in JSON: {error}"#))
         })?;
-        Self::new(incoming.from, incoming.text, incoming.key)
+        draft.check()
+    }
+
+    /// Checks each field; the error names the one that is wrong and what it accepts.
+    fn check(self) -> Result<Self, Invalid> {
+        check_name("from", &self.from)?;
+        if self.text.len() > MAX_TEXT {
+            let reason = format!("text has {} bytes; at most {MAX_TEXT} are accepted", self.text.len());
+            return Err(Invalid::new("text", reason));
+        }
+        let fits = |key: &str| (1..=64).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if !self.key.as_deref().is_none_or(fits) {
+            return Err(Invalid::new("key", "key must be 1 to 64 characters, each of them printable ASCII"));
+        }
+        Ok(self)
     }
 }
 
@@ -70,10 +60,8 @@ pub(crate) fn check_name(parameter: &'static str, name: &str) -> Result<(), Inva
     }
     let found =
         if length > MAX_NAME || length == 0 { format!("{length} characters") } else { "a control character".into() };
-    Err(Invalid::new(
-        parameter,
-        format!("{parameter} must be 1 to {MAX_NAME} characters without control characters, found {found}"),
-    ))
+    let right = format_args!("1 to {MAX_NAME} characters without control characters");
+    Err(Invalid::not(parameter, right, &found))
 }
 
 #[derive(Serialize)]
@@ -92,7 +80,7 @@ pub(crate) fn encode(draft: &Draft, seq: u64, at: u64) -> Bytes {
 
 /// How a range of messages is put on a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// The body of a poll's answer: `{"cursor":…,"messages":[…]}`.
     Json,
     /// One server-sent event per message, its cursor as the event's id.
@@ -126,17 +114,20 @@ impl Format {
                     out.put_slice(b"\n\n");
                 }
             }
-            Self::Ws => messages.iter().for_each(|message| text_frame(message.clone(), &mut out)),
+            Self::Ws => messages.iter().for_each(|message| put(text(message.clone()), &mut out)),
         }
         out.freeze()
     }
 }
 
-/// Appends one unmasked WebSocket text frame (RFC 6455 section 5.2).
-pub(crate) fn text_frame(payload: Bytes, out: &mut BytesMut) {
+/// A text frame that is whole (RFC 6455 section 5.2).
+pub(crate) fn text(payload: impl Into<Bytes>) -> Frame {
     Frame::message(payload, OpCode::Data(Data::Text), true)
-        .format(&mut out.writer())
-        .expect("writing to memory cannot fail");
+}
+
+/// Appends a frame, unmasked.
+pub(crate) fn put(frame: Frame, out: &mut BytesMut) {
+    frame.format(&mut out.writer()).expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]
@@ -144,7 +135,7 @@ mod tests {
     use super::*;
 
     fn draft(from: &str, text: &str, key: Option<&str>) -> Result<Draft, Invalid> {
-        Draft::new(from.into(), text.into(), key.map(Into::into))
+        Draft { from: from.into(), text: text.into(), key: key.map(Into::into) }.check()
     }
 
     #[test]
@@ -178,7 +169,7 @@ mod tests {
     fn frames_have_the_three_header_lengths_of_the_rfc() {
         for (length, header) in [(1, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             let mut out = BytesMut::new();
-            text_frame(Bytes::from(vec![b'x'; length]), &mut out);
+            put(text(vec![b'x'; length]), &mut out);
             assert_eq!(out.len() - length, header);
             assert_eq!(out[0], 0x81, "final text frame");
         }

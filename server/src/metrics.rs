@@ -37,7 +37,7 @@ impl fmt::Debug for Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         use MetricType::{Counter, Gauge};
-        let (app, stats, window) = (&self.0, &self.0.stats, self.0.rooms.usage());
+        let (app, stats, usage) = (&self.0, &self.0.stats, self.0.rooms.usage());
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         for (name, kind, help, value) in [
             ("accepted", Counter, "connections accepted", get(&stats.accepted)),
@@ -46,10 +46,10 @@ impl Collector for Snapshot {
             ("published", Counter, "messages stored", get(&stats.published)),
             ("duplicates", Counter, "messages whose key was stored before", get(&stats.duplicates)),
             ("connections", Gauge, "connections open, whatever they are used for", get(&stats.open)),
-            ("rooms", Gauge, "rooms", app.rooms.count() as u64),
-            ("window_messages", Gauge, "messages retained in all rooms", window.messages as u64),
-            ("window_bytes", Gauge, "bytes of messages retained in all rooms", window.bytes as u64),
-            ("window_fullest_percent", Gauge, "how full the fullest room's window is", window.fullest_percent as u64),
+            ("rooms", Gauge, "rooms", usage.rooms as u64),
+            ("window_messages", Gauge, "messages retained in all rooms", usage.messages as u64),
+            ("window_bytes", Gauge, "bytes of messages retained in all rooms", usage.bytes as u64),
+            ("window_fullest_percent", Gauge, "how full the fullest room's window is", usage.fullest_percent as u64),
             ("tasks", Gauge, "tasks alive in the runtime", tasks() as u64),
             ("uptime_seconds", Gauge, "time since the start", app.started.elapsed().as_secs()),
         ] {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
-use hyper::{StatusCode, Uri, header};
+use hyper::{Method, StatusCode, Uri, header};
 
 use crate::error::ApiError;
 
@@ -24,10 +24,13 @@ const REPORT: &[u8] = include_bytes!("../../results/reference/comparison.html");
 const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// Any path that is no endpoint: a file of `static/`, a transport's under `source/`, or 404.
-pub(crate) async fn handle(uri: Uri) -> Result<Response, ApiError> {
+pub(crate) async fn handle(method: Method, uri: Uri) -> Result<Response, ApiError> {
     let path = file_of(uri.path());
     let (policy, file) = find(path)
         .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return Err(ApiError::wrong_method(Some("GET,HEAD")));
+    }
     let kind = match path.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",

@@ -11,20 +11,22 @@ use tokio::time::timeout;
 
 use crate::App;
 use crate::access::check_json;
-use crate::error::{ApiError, Invalid};
+use crate::error::{ApiError, Invalid, JSON};
 use crate::log::Published;
 use crate::message::{Draft, MAX_DRAFT, MAX_TEXT};
 use crate::query::Query;
-use crate::rooms::{RoomName, Rooms, Unavailable};
+use crate::rooms::RoomName;
 
 /// A body over its limit is read on for so many bytes.
 const DISCARDED: usize = 8 * 1024 * 1024;
 
 /// What every way of publishing calls. A durable or shared log would change this function alone.
-pub async fn publish(rooms: &Rooms, room: &RoomName, draft: &Draft) -> Result<Published, Unavailable> {
+pub(crate) async fn publish(app: &App, room: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
     #[cfg(feature = "faults")]
     crate::faults::delay().await;
-    rooms.get(room)?.append(draft).map_err(|_| Unavailable::Closing)
+    let published = app.rooms.get(room)?.append(draft)?;
+    app.stats.published(&published);
+    Ok(published)
 }
 
 /// `POST /messages?room=R` with `{"from","text","key"?}`: 201, or 200 if the key was known, with `{"cursor"}`.
@@ -41,11 +43,9 @@ pub(crate) async fn handle(
     check_json(&headers)?;
     let room = Query::of(&uri).room()?;
     let draft = Draft::from_json(&body)?;
-    let published = publish(&app.rooms, &room, &draft).await?;
-    app.stats.published(&published);
+    let published = publish(&app, &room, &draft).await?;
     let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    Ok((status, headers, format!(r#"{{"cursor":"{}"}}"#, published.cursor)).into_response())
+    Ok((status, JSON, format!(r#"{{"cursor":"{}"}}"#, published.cursor)).into_response())
 }
 
 /// `OPTIONS /messages`: 204 for whoever may use the server; a page that may not was refused before.

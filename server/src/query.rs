@@ -40,16 +40,6 @@ pub(crate) fn position(name: &'static str, text: &str) -> Result<After, Invalid>
     if text == "latest" {
         return Ok(After::Latest);
     }
-    text.parse().map(After::Cursor).map_err(|_| {
-        let right = "must be a cursor (EPOCH-SEQ as given out) or latest";
-        Invalid::new(name, format!("{name} {right}, found {}", excerpt(text)))
-    })
-}
-
-/// The beginning of what somebody sent, fit to be shown.
-pub(crate) fn excerpt(text: &str) -> String {
-    match text {
-        "" => "nothing".into(),
-        text => text.chars().take(40).flat_map(char::escape_debug).collect(),
-    }
+    let right = "a cursor (EPOCH-SEQ as given out) or latest";
+    text.parse().map(After::Cursor).map_err(|_| Invalid::not(name, right, text))
 }

@@ -15,13 +15,13 @@ use crate::{Config, Server, problems};
 pub struct Options {
     /// Print the bound address, alone on a line, on standard output.
     #[arg(long)]
-    pub print_addr: bool,
+    pub(crate) print_addr: bool,
     /// Leave when standard input ends: how a server started by loadgen never outlives it.
     #[arg(long, hide = true)]
-    pub exit_with_stdin: bool,
+    pub(crate) exit_with_stdin: bool,
     /// What goes to standard error: off, error, warn, info or debug, which has every request that was refused.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
-    pub log: LevelFilter,
+    pub(crate) log: LevelFilter,
 }
 
 /// Runs a server until Ctrl-C or `SIGTERM`: exit code 0 after a drain, 2 if it cannot listen.

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hyper::{StatusCode, header};
+use hyper::StatusCode;
 use serde_json::json;
 
 use crate::App;
+use crate::error::JSON;
 use crate::log::{Batch, Published};
 
 /// The transports, as far as they are counted.
@@ -126,16 +127,16 @@ impl Stats {
 pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
     let stats = &app.stats;
     let get = |counter: &AtomicU64| counter.load(Relaxed);
-    let window = app.rooms.usage();
+    let usage = app.rooms.usage();
     let mut body = json!({
         "name": crate::NAME,
         "version": crate::VERSION,
         "pid": std::process::id(),
         "uptime_seconds": app.started.elapsed().as_secs(),
         "tasks": tasks(),
-        "rooms": app.rooms.count(),
-        "subscribers": app.rooms.subscribers(),
-        "window": { "messages": window.messages, "bytes": window.bytes, "fullest_percent": window.fullest_percent },
+        "rooms": usage.rooms,
+        "subscribers": usage.subscribers,
+        "window": { "messages": usage.messages, "bytes": usage.bytes, "fullest_percent": usage.fullest_percent },
         "connections": {
             "open": get(&stats.open), "ws": stats.of(Transport::Ws).open(), "accepted": get(&stats.accepted),
             "refused": get(&stats.refused), "slow_closes": get(&stats.slow_closes),
@@ -152,7 +153,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         body[what] = each.iter().map(|(_, count)| count).sum::<u64>().into();
         each.iter().for_each(|&(name, count)| body["transports"][name][what] = count.into());
     }
-    json_response(&body)
+    (JSON, body.to_string()).into_response()
 }
 
 /// Tasks that are alive now.
@@ -162,10 +163,6 @@ pub(crate) fn tasks() -> usize {
 
 /// `GET /healthz`: who answers here, and which protocol it speaks.
 pub(crate) async fn healthz() -> Response {
-    json_response(&json!({ "name": crate::NAME, "version": crate::VERSION, "protocol": crate::PROTOCOL }))
-}
-
-fn json_response(body: &serde_json::Value) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    (headers, body.to_string()).into_response()
+    let body = json!({ "name": crate::NAME, "version": crate::VERSION, "protocol": crate::PROTOCOL });
+    (JSON, body.to_string()).into_response()
 }

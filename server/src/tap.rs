@@ -4,6 +4,7 @@
 //! (`tap=ID`, or `tap=ID.LANE` to be counted apart) are noted as the bytes they are, below hyper. While no page reads a
 //! tap, a connection pays one pointer, and for a read of its socket one look at a counter.
 
+mod exchange;
 mod frames;
 mod relay;
 
@@ -14,17 +15,18 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use hyper::{StatusCode, Uri, header};
+use hyper::{StatusCode, Uri};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
+pub(crate) use self::exchange::{Exchange, read};
 use self::frames::FrameHead;
 pub(crate) use self::relay::between;
 use crate::App;
 use crate::distance;
-use crate::error::{ApiError, Invalid};
-use crate::query::{Query, excerpt};
+use crate::error::{ApiError, Invalid, JSON};
+use crate::query::Query;
 
 /// What one tap remembers; beyond it the oldest entry goes.
 const ENTRIES: usize = 200;
@@ -57,7 +59,7 @@ pub(crate) struct Tap {
 struct Notes {
     entries: VecDeque<Entry>,
     next: u64,
-    lines: u64,
+    exchanges: u64,
     /// Exchanges under way: what opened one is not forgotten before what it brought.
     open: Vec<u64>,
     lanes: Vec<(String, Totals)>,
@@ -89,17 +91,6 @@ struct Entry {
     frame: Option<FrameHead>,
 }
 
-/// One exchange that is being noted: from its request on, until the connection reads the next one.
-#[derive(Debug)]
-pub(crate) struct Line {
-    tap: Arc<Tap>,
-    number: u64,
-    lane: usize,
-    answering: bool,
-    /// The connection goes on to another request: it is not what ends this one.
-    replaced: bool,
-}
-
 impl Taps {
     fn any(&self) -> bool {
         self.live.load(Relaxed) > 0
@@ -125,13 +116,6 @@ impl Taps {
         self.named(uri.query()?).map(|(tap, _)| tap)
     }
 
-    fn line(&self, bytes: &[u8]) -> Option<Box<Line>> {
-        let query = request_query(bytes)?;
-        let (tap, lane) = self.named(query)?;
-        let (number, lane) = tap.notes().enter(lane)?;
-        Some(Box::new(Line { tap, number, lane, answering: false, replaced: false }))
-    }
-
     /// Finds a tap or makes it; one that nobody reads any more goes by itself.
     fn open(self: &Arc<Self>, id: &str) -> Result<Arc<Tap>, ApiError> {
         let mut taps = self.lock();
@@ -145,7 +129,7 @@ impl Taps {
         }
         let now = Instant::now();
         let (entries, lanes) = (VecDeque::new(), Vec::new());
-        let notes = Notes { entries, next: 0, lines: 0, open: Vec::new(), lanes, read: now, gone: false };
+        let notes = Notes { entries, next: 0, exchanges: 0, open: Vec::new(), lanes, read: now, gone: false };
         let tap = Arc::new(Tap { born: now, distance: AtomicU64::new(0), notes: Mutex::new(notes) });
         taps.insert(id.into(), Arc::clone(&tap));
         self.live.store(taps.len(), Relaxed);
@@ -154,17 +138,24 @@ impl Taps {
     }
 
     async fn forget(self: Arc<Self>, id: String, tap: Arc<Tap>) {
-        loop {
-            let idle = tap.notes().read.elapsed();
-            let Some(rest) = IDLE.checked_sub(idle).filter(|rest| !rest.is_zero()) else { break };
+        while let Some(rest) = self.drop_idle(&id, &tap) {
             tokio::time::sleep(rest).await;
         }
+    }
+
+    /// Lets a tap go; or how long it may still rest. Both under the lock, for a page may be about to read it.
+    fn drop_idle(&self, id: &str, tap: &Tap) -> Option<Duration> {
         let mut taps = self.lock();
-        taps.remove(&*id);
+        let mut notes = tap.notes();
+        let rest = IDLE.saturating_sub(notes.read.elapsed());
+        if !rest.is_zero() {
+            return Some(rest);
+        }
+        taps.remove(id);
         self.live.store(taps.len(), Relaxed);
         tap.distance.store(0, Relaxed);
-        let mut notes = tap.notes();
         (notes.gone, notes.entries) = (true, VecDeque::new());
+        None
     }
 }
 
@@ -180,9 +171,9 @@ impl Notes {
         }
         let at = known.unwrap_or(self.lanes.len() - 1);
         self.lanes[at].1.requests += 1;
-        self.lines += 1;
-        self.open.push(self.lines);
-        Some((self.lines, at))
+        self.exchanges += 1;
+        self.open.push(self.exchanges);
+        Some((self.exchanges, at))
     }
 }
 
@@ -197,101 +188,12 @@ impl Tap {
     }
 }
 
-impl Line {
-    /// Counts what went over, without an entry of its own.
-    fn count(&self, up: bool, size: usize) {
-        let mut notes = self.tap.notes();
-        if notes.gone {
-            return;
-        }
-        let totals = &mut notes.lanes[self.lane].1;
-        *(if up { &mut totals.up } else { &mut totals.down }) += size;
-    }
-
-    fn note(&self, up: bool, size: u64, shown: &[u8], frame: Option<FrameHead>) {
-        let at = u64::try_from(self.tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let text = decoded(&shown[..shown.len().min(SHOWN)]);
-        let mut notes = self.tap.notes();
-        if notes.gone {
-            return;
-        }
-        let (n, lane) = (notes.next, notes.lanes[self.lane].0.clone());
-        notes.next += 1;
-        if notes.entries.len() == ENTRIES {
-            let opens = |entry: &Entry| entry.up && entry.frame.is_none() && notes.open.contains(&entry.line);
-            let oldest = notes.entries.iter().position(|entry| !opens(entry)).unwrap_or_default();
-            notes.entries.remove(oldest);
-        }
-        notes.entries.push_back(Entry { n, at, line: self.number, lane, up, size, text, frame });
-    }
-}
-
-impl Drop for Line {
-    /// An entry of nothing: the connection has ended.
-    fn drop(&mut self) {
-        if !self.replaced {
-            self.note(false, 0, b"", None);
-        }
-        self.tap.notes().open.retain(|&line| line != self.number);
-    }
-}
-
-/// A connection has read something.
-///
-/// What is read once an answer has begun belongs to another request, which may be another client's behind the same
-/// proxy: it is noted only if it names a tap itself.
-pub(crate) fn read(line: &mut Option<Box<Line>>, taps: &Taps, bytes: &[u8]) {
-    if bytes.is_empty() || (line.is_none() && !taps.any()) {
-        return;
-    }
-    if line.as_ref().is_none_or(|line| line.answering) || request_query(bytes).is_some() {
-        line.iter_mut().for_each(|old| old.replaced = true);
-        *line = taps.line(bytes);
-    }
-    if let Some(line) = line {
-        line.count(true, bytes.len());
-        line.note(true, bytes.len() as u64, bytes, None);
-    }
-}
-
-/// A connection has written so many bytes of these.
-pub(crate) fn wrote(line: &mut Line, parts: &[&[u8]], size: usize) {
-    line.answering = true;
-    let mut shown = Vec::new();
-    for part in parts {
-        let left = size.min(SHOWN) - shown.len();
-        shown.extend_from_slice(&part[..part.len().min(left)]);
-    }
-    line.count(false, size);
-    line.note(false, size as u64, &shown, None);
-}
-
-/// What is no UTF-8 is shown as U+FFFD, which has three bytes: it is cut again.
-fn decoded(shown: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(shown).into_owned();
-    text.truncate(text.floor_char_boundary(SHOWN));
-    text.shrink_to_fit();
-    text
-}
-
-/// The query of a request line at the beginning of these bytes (RFC 9112 section 3), possibly empty.
-fn request_query(bytes: &[u8]) -> Option<&str> {
-    let method = bytes.iter().take(8).position(|byte| !byte.is_ascii_uppercase())?;
-    if method == 0 || !bytes[method..].starts_with(b" /") {
-        return None;
-    }
-    let target = bytes[method + 1..].split(u8::is_ascii_whitespace).next()?;
-    let target = std::str::from_utf8(target).ok()?;
-    Some(target.split_once('?').map_or("", |(_, query)| query))
-}
-
 /// `GET /tap?id=ID&after=N&distance=MS`: what was noted from entry N on, and the totals of each lane.
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let id = query.get("id").unwrap_or_default();
     if id.len() != 32 || !id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        let reason = format!("id must be 32 characters 0-9a-f, drawn at random, found {}", excerpt(&id));
-        return Err(Invalid::new("id", reason).into());
+        return Err(Invalid::not("id", "32 characters 0-9a-f, drawn at random", &id).into());
     }
     let after = query.get("after").map_or(Ok(0), |text| text.parse::<u64>());
     let after = after.map_err(|_| Invalid::new("after", "after must be the next of the answer before"))?;
@@ -305,29 +207,12 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     let lanes: HashMap<&str, Totals> = notes.lanes.iter().map(|(name, totals)| (name.as_str(), *totals)).collect();
     let now = u64::try_from(tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
     let body = json!({ "now": now, "next": notes.next, "lanes": lanes, "entries": entries }).to_string();
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, body).into_response())
+    Ok((JSON, body).into_response())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_request_line_has_a_query() {
-        for (bytes, query) in [
-            ("GET /ws?tap=1 HTTP/1.1\r\n", Some("tap=1")),
-            ("POST /messages HTTP/1.1\r\n", Some("")),
-            ("G", None),
-            ("GET", None),
-            (" /?tap=1", None),
-            ("get /?tap=1 HTTP/1.1", None),
-            ("{\"text\":\"GET /?tap=1 HTTP/1.1\"}", None),
-            ("", None),
-        ] {
-            assert_eq!(request_query(bytes.as_bytes()), query, "{bytes}");
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_tap_that_nobody_reads_goes_and_there_are_never_more_than_so_many() {
@@ -344,20 +229,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_tap_that_is_read_at_its_last_moment_stays() {
+        let taps = Arc::<Taps>::default();
+        let tap = taps.open("7").unwrap();
+        // The task that lets it go is about to, and the page is the first to have the lock.
+        tap.notes().read -= IDLE;
+        taps.open("7").unwrap();
+        assert_eq!(taps.drop_idle("7", &tap), Some(IDLE));
+        assert!(taps.named("tap=7").is_some() && !tap.notes().gone);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_opened_a_stream_is_not_forgotten_over_what_it_brings() {
         let taps = Arc::<Taps>::default();
         let tap = taps.open("7").unwrap();
-        let mut line = None;
-        read(&mut line, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
+        let mut exchange = None;
+        read(&mut exchange, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
         for _ in 0..3 * ENTRIES {
-            wrote(line.as_mut().unwrap(), &[b"data: {}\n\n"], 10);
+            exchange.as_mut().unwrap().wrote(&[b"data: {}\n\n"], 10);
         }
         let kept = || {
             let notes = tap.notes();
             (notes.entries.len(), notes.entries[0].n, notes.entries[1].n)
         };
         assert_eq!(kept(), (ENTRIES, 0, 2 * ENTRIES as u64 + 2));
-        drop(line);
+        drop(exchange);
         read(&mut None, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
         assert!(kept().1 > 0, "it has ended");
     }
@@ -366,18 +262,18 @@ mod tests {
     async fn a_tap_that_has_gone_holds_nothing_though_a_connection_still_knows_it() {
         let taps = Arc::<Taps>::default();
         let tap = taps.open("7").unwrap();
-        let mut line = None;
+        let mut exchange = None;
         let held = || {
             let notes = tap.notes();
             (notes.entries.len(), notes.entries.capacity(), notes.lanes[0].1.up)
         };
-        read(&mut line, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n");
+        read(&mut exchange, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n");
         assert_eq!(held().0, 1);
         tokio::time::sleep(IDLE + Duration::from_secs(1)).await;
         let up = held().2;
-        read(&mut line, &taps, b"Host: test\r\n");
-        wrote(line.as_mut().unwrap(), &[b"HTTP/1.1 200 OK\r\n"], 17);
-        drop(line);
+        read(&mut exchange, &taps, b"Host: test\r\n");
+        exchange.as_mut().unwrap().wrote(&[b"HTTP/1.1 200 OK\r\n"], 17);
+        drop(exchange);
         assert_eq!(held(), (0, 0, up));
     }
 }

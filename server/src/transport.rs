@@ -9,7 +9,7 @@ mod ws_stock;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
 
 use crate::App;
 
@@ -20,5 +20,5 @@ pub(crate) fn routes(stock: bool) -> Router<Arc<App>> {
         .route("/short-poll", get(short_poll::handle))
         .route("/long-poll", get(long_poll::handle))
         .route("/sse", get(sse::handle))
-        .route("/ws", get(ws::handle))
+        .route("/ws", any(ws::handle))
 }

@@ -11,7 +11,7 @@ use crate::message::Format;
 /// Why a reader could not go on from where it stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum GapReason {
+pub(crate) enum GapReason {
     /// The cursor is older than what the window retains.
     Window,
     /// The cursor belongs to another incarnation of the log.
@@ -22,13 +22,12 @@ pub enum GapReason {
 
 /// What a reader is told when messages are missing between its cursor and what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Gap {
-    /// Why.
-    pub reason: GapReason,
+pub(crate) struct Gap {
+    pub(crate) reason: GapReason,
     /// How many messages were missed; known only for [`GapReason::Window`].
-    pub missed: Option<u64>,
+    pub(crate) missed: Option<u64>,
     /// Where reading goes on: just before the oldest retained message.
-    pub cursor: Cursor,
+    pub(crate) cursor: Cursor,
 }
 
 /// A range of messages of one log, encoded at most once per format.
@@ -53,11 +52,11 @@ impl Run {
 
 /// What one read returns.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Where the reader stands after it.
-    pub cursor: Cursor,
+    pub(crate) cursor: Cursor,
     /// What was missed before it, if anything was.
-    pub gap: Option<Gap>,
+    pub(crate) gap: Option<Gap>,
     run: Arc<Run>,
 }
 
@@ -66,18 +65,17 @@ impl Batch {
         Self { cursor: Cursor { epoch, seq: run.end() }, gap, run }
     }
 
-    /// How many messages it holds.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.run.messages.len()
     }
 
     /// The messages, one by one, as JSON.
-    pub fn messages(&self) -> &[Bytes] {
+    pub(crate) fn messages(&self) -> &[Bytes] {
         &self.run.messages
     }
 
     /// The messages as one run of bytes, shared with every reader of the same range.
-    pub fn encoded(&self, format: Format) -> Bytes {
+    pub(crate) fn encoded(&self, format: Format) -> Bytes {
         #[cfg(feature = "faults")]
         if let Some(bytes) = crate::faults::tamper(self.cursor, &self.run.messages, format) {
             return bytes;
@@ -86,7 +84,7 @@ impl Batch {
     }
 
     /// Nothing to say: neither a message nor a gap.
-    pub fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         self.count() == 0 && self.gap.is_none()
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn found_nothing() {
 }
 
 fn draft(text: &str, key: Option<&str>) -> Draft {
-    Draft::new("ann".into(), text.into(), key.map(Into::into)).unwrap()
+    Draft { from: "ann".into(), text: text.into(), key: key.map(Into::into) }
 }
 
 /// Asks a subscription once, without waiting.

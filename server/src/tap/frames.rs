@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 
-use super::{Line, SHOWN};
+use super::{Exchange, SHOWN};
 
 /// What stands before a payload.
 #[derive(Debug, Serialize)]
@@ -20,7 +20,7 @@ pub(super) struct FrameHead {
 
 /// One direction of a WebSocket.
 pub(super) struct Frames {
-    line: Arc<Line>,
+    exchange: Arc<Exchange>,
     up: bool,
     /// A header that has not arrived whole.
     partial: Vec<u8>,
@@ -30,13 +30,13 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub(super) fn new(line: Arc<Line>, up: bool) -> Self {
-        Self { line, up, partial: Vec::new(), current: None, size: 0 }
+    pub(super) fn new(exchange: Arc<Exchange>, up: bool) -> Self {
+        Self { exchange, up, partial: Vec::new(), current: None, size: 0 }
     }
 
     /// Counts these bytes, and notes every frame that is whole after them.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
-        self.line.count(self.up, bytes.len());
+        self.exchange.count(self.up, bytes.len());
         loop {
             match self.current.take() {
                 Some((head, mut shown, left)) => {
@@ -51,7 +51,7 @@ impl Frames {
                     }
                     let mask = head.mask.unwrap_or_default();
                     shown.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
-                    self.line.note(self.up, self.size, &shown, Some(head));
+                    self.exchange.note(self.up, self.size, &shown, Some(head));
                 }
                 None => {
                     let Some((&first, rest)) = bytes.split_first() else { return };

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Line;
+use super::Exchange;
 use super::frames::Frames;
 use crate::conn::Conn;
 
@@ -27,14 +27,14 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// The connection of a WebSocket after its handshake, and what the browser has already sent: unchanged if it is not
 /// tapped, otherwise the near end of a relay.
 pub(crate) fn between(mut conn: Conn<TcpStream>, early: Bytes) -> io::Result<(Conn<TcpStream>, Bytes)> {
-    let Some(line) = conn.tap.take() else { return Ok((conn, early)) };
+    let Some(exchange) = conn.tap.take() else { return Ok((conn, early)) };
     let (near, far) = UnixStream::pair()?;
     let (near, far) = (tokio_stream(near)?, tokio_stream(far)?);
-    let near = Conn::new(near, conn.patience(), None);
+    let near = Conn::new(near, conn.write_deadline, None);
     tokio::spawn(async move {
-        let (line, (browser, to_browser), (server, to_server)) = (Arc::new(*line), split(conn), split(far));
-        let up = pin!(pump(io::Cursor::new(early).chain(browser), to_server, Arc::clone(&line), true));
-        let down = pin!(pump(server, to_browser, line, false));
+        let (exchange, (browser, to_browser), (server, to_server)) = (Arc::new(*exchange), split(conn), split(far));
+        let up = pin!(pump(io::Cursor::new(early).chain(browser), to_server, Arc::clone(&exchange), true));
+        let down = pin!(pump(server, to_browser, exchange, false));
         match select(up, down).await {
             Either::Left((Ok(()), down)) => drop(down.await),
             // A peer that stays and is silent would never end the way up.
@@ -57,12 +57,12 @@ fn tokio_stream(end: UnixStream) -> io::Result<TcpStream> {
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    line: Arc<Line>,
+    exchange: Arc<Exchange>,
     up: bool,
 ) -> io::Result<()> {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Bytes)>(UNDER_WAY);
-    let tap = Arc::clone(&line.tap);
-    let frames = Frames::new(line, up);
+    let tap = Arc::clone(&exchange.tap);
+    let frames = Frames::new(exchange, up);
     // Noted where the browser is: before the way up, after the way down.
     let (mut departing, mut arriving) = if up { (Some(frames), None) } else { (None, Some(frames)) };
     let read = async {

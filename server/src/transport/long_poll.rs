@@ -14,7 +14,7 @@ use crate::App;
 use crate::answer::Question;
 use crate::cursor::After;
 use crate::error::{ApiError, Invalid};
-use crate::query::{Query, excerpt};
+use crate::query::Query;
 use crate::stats::{Streaming, Transport};
 
 /// How long a question waits that does not say: proxies cut a silent one at 30 to 60 s.
@@ -58,12 +58,8 @@ fn wait(text: Option<&str>) -> Result<Duration, Invalid> {
         let number: u64 = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
         number.checked_mul(unit).map(Duration::from_millis)
     });
-    parsed.filter(|wait| *wait <= LONGEST).ok_or_else(|| {
-        Invalid::new(
-            "wait",
-            format!("wait must be a whole number of ms or s up to 60s, such as 500ms or 25s, found {}", excerpt(text)),
-        )
-    })
+    let right = "a whole number of ms or s up to 60s, such as 500ms or 25s";
+    parsed.filter(|wait| *wait <= LONGEST).ok_or_else(|| Invalid::not("wait", right, text))
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ use hyper::{HeaderMap, Uri, Version, header};
 use crate::App;
 use crate::cursor::After;
 use crate::error::ApiError;
+use crate::heartbeat::{Beat, Follower};
 use crate::log::Subscription;
 use crate::message::Format;
-use crate::pulse::{Beat, Follower};
 use crate::query::{Query, position};
 use crate::stats::{Streaming, Transport};
 
@@ -45,7 +45,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     };
     let hello = format!("retry: {RETRY}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
     let open = Streaming::over(Transport::Sse, &app);
-    let events = Events { pulse: app.pulse.follow(), app, _open: open, subscription, hello: Some(hello.into()) };
+    let events = Events { follower: app.heartbeat.follow(), app, _open: open, subscription, hello: Some(hello.into()) };
     let stream = unfold(events, async |mut events| {
         let bytes = events.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(bytes)), events))
@@ -66,7 +66,7 @@ struct Events {
     app: Arc<App>,
     _open: Streaming,
     subscription: Subscription,
-    pulse: Follower,
+    follower: Follower,
     hello: Option<Bytes>,
 }
 
@@ -86,7 +86,7 @@ impl Events {
                     let gap_event = format!("id: {}\nevent: gap\ndata: {}\n\n", gap.cursor, serde_json::json!(gap));
                     return Some([gap_event.as_bytes(), &messages].concat().into());
                 }
-                beat = self.pulse.beat() => if beat == Beat::Alive { return Some(Bytes::from_static(COMMENT)) },
+                beat = self.follower.beat() => if beat == Beat::Alive { return Some(Bytes::from_static(COMMENT)) },
             }
         }
     }

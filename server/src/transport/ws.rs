@@ -29,12 +29,12 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::App;
 use crate::conn::Conn;
-use crate::error::{ApiError, Invalid};
+use crate::error::ApiError;
+use crate::heartbeat::Beat;
 use crate::log::{Batch, Subscription};
-use crate::message::{Draft, Format, MAX_DRAFT, text_frame};
+use crate::message::{self, Draft, Format, MAX_DRAFT};
 use crate::problems::Problem;
 use crate::publish::publish;
-use crate::pulse::Beat;
 use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
@@ -58,7 +58,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// `GET /ws?room=R&after=C`.
 pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
-    let response = handshake::accept(request.headers())?;
+    let response = handshake::accept(&request)?;
     let query = Query::of(request.uri());
     let (room, after) = (query.room()?, query.after()?);
     let subscription = app.rooms.get(&room)?.subscribe(after);
@@ -119,7 +119,7 @@ impl Session {
             self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
         }
         self.read().await?;
-        let mut beat = pin!(self.app.pulse.follow().next());
+        let mut beat = pin!(self.app.heartbeat.follow().next());
         while !self.closing {
             self.flush().await?;
             tokio::select! {
@@ -128,13 +128,13 @@ impl Session {
                     None => self.close(CloseCode::Restart, "the server restarts"),
                 },
                 // Not `readable()`: the socket would keep the waker of hyper's last read, and with it that whole task.
-                ready = poll_fn(|cx| self.conn.get_ref().poll_read_ready(cx)) => {
+                ready = poll_fn(|cx| self.conn.io.poll_read_ready(cx)) => {
                     ready?;
                     self.missed_pings = 0;
                     self.read().await?;
                 }
-                (heard, pulse) = &mut beat => {
-                    beat.set(pulse.next());
+                (heard, follower) = &mut beat => {
+                    beat.set(follower.next());
                     if heard == Beat::Alive {
                         self.ping()?;
                     }
@@ -183,9 +183,9 @@ impl Session {
     async fn take_in(&mut self) -> io::Result<()> {
         let mut left = TURN;
         while !self.closing && self.outbox.len() < OUTBOX {
-            let mut socket = Socket { stream: self.conn.get_ref(), outbox: &mut self.outbox, left: &mut left };
+            let mut socket = Socket { stream: &self.conn.io, outbox: &mut self.outbox, left: &mut left };
             match self.protocol.read(&mut socket) {
-                Ok(Message::Text(text)) if ECHO => self.append(Frame::message(text, OpCode::Data(Data::Text), true)),
+                Ok(Message::Text(text)) if ECHO => self.append(message::text(text)),
                 Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
                 Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
@@ -196,7 +196,9 @@ impl Session {
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(Error::Io(error)) => return Err(error),
-                Err(Error::Capacity(_)) => self.close(CloseCode::Size, "a message may have 397312 bytes"),
+                Err(Error::Capacity(_)) => {
+                    self.close(CloseCode::Size, &format!("a message may have {MAX_MESSAGE} bytes"));
+                }
                 Err(Error::Utf8(_)) => self.close(CloseCode::Invalid, "text frames must be UTF-8"),
                 Err(_) => self.close(CloseCode::Protocol, "not as RFC 6455 has it"),
             }
@@ -207,16 +209,14 @@ impl Session {
     async fn publish(&mut self, text: &[u8]) {
         let answer = match self.try_publish(text).await {
             Ok(answer) => answer,
-            Err(error) => error,
+            Err(error) => refusal(&error.reason, text),
         };
         self.say(&answer);
     }
 
-    async fn try_publish(&mut self, text: &[u8]) -> Result<serde_json::Value, serde_json::Value> {
-        let draft = Draft::from_json(text).map_err(|Invalid { reason, .. }| refusal(&reason, text))?;
-        let published =
-            publish(&self.app.rooms, &self.room, &draft).await.map_err(|error| refusal(&error.to_string(), text))?;
-        self.app.stats.published(&published);
+    async fn try_publish(&mut self, text: &[u8]) -> Result<serde_json::Value, ApiError> {
+        let draft = Draft::from_json(text)?;
+        let published = publish(&self.app, &self.room, &draft).await?;
         Ok(match &draft.key {
             Some(key) => json!({ "ack": { "cursor": published.cursor, "key": key } }),
             None => json!({ "ack": { "cursor": published.cursor } }),
@@ -224,19 +224,18 @@ impl Session {
     }
 
     fn say(&mut self, value: &serde_json::Value) {
-        text_frame(Bytes::from(value.to_string()), &mut self.outbox);
+        self.append(message::text(value.to_string()));
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.conn.get_ref().peer_addr().ok()
+        self.conn.io.peer_addr().ok()
     }
 
-    fn close(&mut self, code: CloseCode, reason: &'static str) {
+    fn close(&mut self, code: CloseCode, reason: &str) {
         if code != CloseCode::Restart {
             self.app.problem(Problem::Malformed, self.peer(), reason);
         }
-        let frame = Frame::close(Some(CloseFrame { code, reason: reason.into() }));
-        self.append(frame);
+        self.append(Frame::close(Some(CloseFrame { code, reason: reason.into() })));
         self.closing = true;
     }
 
@@ -250,8 +249,7 @@ impl Session {
     }
 
     fn append(&mut self, frame: Frame) {
-        use bytes::BufMut;
-        frame.format(&mut (&mut self.outbox).writer()).expect("writing to memory cannot fail");
+        message::put(frame, &mut self.outbox);
     }
 }
 

@@ -5,12 +5,12 @@
 //! own `ws` feature is this stream in an older version; that one beside ours would put two tungstenites in the tree.)
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::any;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -31,13 +31,18 @@ use crate::rooms::RoomName;
 /// As in axum's chat example.
 const CAPACITY: usize = 100;
 
-type Channels = Arc<Mutex<HashMap<RoomName, broadcast::Sender<String>>>>;
+type Senders = HashMap<RoomName, broadcast::Sender<String>>;
+type Channels = Arc<Mutex<Senders>>;
+
+fn lock(channels: &Channels) -> MutexGuard<'_, Senders> {
+    channels.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// `GET /ws-stock?room=R`.
 pub(super) fn routes() -> Router<Arc<App>> {
     let channels = Channels::default();
     let handle = async move |State(app): State<Arc<App>>, mut request: Request| {
-        let response = handshake::accept(request.headers())?;
+        let response = handshake::accept(&request)?;
         let room = Query::of(request.uri()).room()?;
         let log = app.rooms.get(&room)?;
         let messages = channel(&channels, &room, &log);
@@ -49,12 +54,12 @@ pub(super) fn routes() -> Router<Arc<App>> {
         });
         Ok::<Response, ApiError>(response)
     };
-    Router::new().route("/ws-stock", get(handle))
+    Router::new().route("/ws-stock", any(handle))
 }
 
 /// A receiver of a room's channel; a task feeds the channel from the log, as the application's publishing would.
 fn channel(channels: &Channels, room: &RoomName, log: &Arc<Log>) -> broadcast::Receiver<String> {
-    let mut all = channels.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = lock(channels);
     if let Some(sender) = all.get(room) {
         return sender.subscribe();
     }
@@ -62,13 +67,26 @@ fn channel(channels: &Channels, room: &RoomName, log: &Arc<Log>) -> broadcast::R
     all.insert(room.clone(), sender.clone());
     let (channels, room, mut messages) = (Arc::clone(channels), room.clone(), log.subscribe(After::Latest));
     tokio::spawn(async move {
-        while let Some(batch) = messages.next().await {
-            for message in batch.messages() {
-                let _ = sender.send(String::from_utf8_lossy(message).into_owned());
+        loop {
+            tokio::select! {
+                batch = messages.next() => {
+                    // The log is closed: without a sender, every receiver ends.
+                    let Some(batch) = batch else { break };
+                    for message in batch.messages() {
+                        let _ = sender.send(String::from_utf8_lossy(message).into_owned());
+                    }
+                }
+                () = sender.closed() => {
+                    let mut all = lock(&channels);
+                    // Under the lock nobody comes; who came before it is served on.
+                    if sender.receiver_count() == 0 {
+                        all.remove(&room);
+                        return;
+                    }
+                }
             }
         }
-        // The log is closed: without a sender, every receiver ends.
-        channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&room);
+        lock(&channels).remove(&room);
     });
     receiver
 }

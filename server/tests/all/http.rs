@@ -269,12 +269,16 @@ async fn an_unknown_path_is_404_and_a_wrong_method_405_that_says_which_is_right(
     let server = TestServer::start("");
     for path in ["/nowhere", "/..%2fCargo.toml", "/short-poll/"] {
         assert_refused(&server.get(path).await, 404, None);
+        assert_refused(&server.post(path, "").await, 404, None);
     }
     for (answer, allow) in [
         (server.get("/messages").await, "POST,OPTIONS"),
         (server.post("/short-poll", "").await, "GET,HEAD"),
         (server.post("/stats", "").await, "GET,HEAD"),
-        (server.post("/ws", "").await, "GET,HEAD"),
+        (server.post("/ws", "").await, "GET"),
+        (server.post("/", "").await, "GET,HEAD"),
+        (server.post("/report.html", "").await, "GET,HEAD"),
+        (server.post("/source/ws.rs", "").await, "GET,HEAD"),
     ] {
         assert_refused(&answer, 405, None);
         assert_eq!(answer.header("allow"), Some(allow));

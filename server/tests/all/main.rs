@@ -22,6 +22,7 @@ mod seen;
 mod sizes;
 mod soak;
 mod sse;
+mod stock;
 mod strict;
 mod tap;
 mod wire;

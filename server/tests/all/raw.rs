@@ -113,8 +113,8 @@ impl Raw {
         Some(self.arrived.drain(..count).collect())
     }
 
-    /// The next answer; `None` if the connection ended instead.
-    pub(crate) async fn answer(&mut self) -> Option<RawAnswer> {
+    /// The head of the next answer, in lower case: to a HEAD nothing follows. `None` if the connection ended instead.
+    pub(crate) async fn head(&mut self) -> Option<String> {
         let end = loop {
             if let Some(at) = self.arrived.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
@@ -123,7 +123,12 @@ impl Raw {
                 return None;
             }
         };
-        let head = String::from_utf8(self.take(end).await?).expect("a head is ASCII").to_lowercase();
+        Some(String::from_utf8(self.take(end).await?).expect("a head is ASCII").to_lowercase())
+    }
+
+    /// The next answer; `None` if the connection ended instead.
+    pub(crate) async fn answer(&mut self) -> Option<RawAnswer> {
+        let head = self.head().await?;
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
         let body = self.take(length.map_or(0, |length| length.parse().unwrap())).await?;
         Some(RawAnswer { status: head[9..12].parse().unwrap(), head, body: String::from_utf8(body).unwrap() })

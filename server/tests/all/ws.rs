@@ -284,6 +284,22 @@ async fn a_handshake_that_is_none_is_refused_with_what_would_be_right() {
 }
 
 #[tokio::test]
+async fn a_handshake_is_a_get_of_http_1_1() {
+    let server = TestServer::start("");
+    for (right, wrong, status, says) in [
+        ("GET", "HEAD", "405", "\r\nallow: get\r\n"),
+        ("GET", "POST", "405", "\r\nallow: get\r\n"),
+        ("HTTP/1.1", "HTTP/1.0", "426", "\r\nconnection: upgrade\r\nupgrade: websocket\r\n"),
+    ] {
+        let mut raw = Raw::connect(server.addr).await;
+        raw.send(handshake("", "", "").replacen(right, wrong, 1)).await;
+        let head = raw.head().await.expect("an answer");
+        assert!(&head[9..12] == status && head.contains(says), "{wrong}: {head}");
+    }
+    assert_eq!(server.stats().await["rooms"], 0);
+}
+
+#[tokio::test]
 async fn what_a_client_sends_together_with_its_handshake_is_not_lost() {
     let server = TestServer::start("");
     let mut raw = Raw::connect(server.addr).await;

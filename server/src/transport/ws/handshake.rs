@@ -1,15 +1,23 @@
 //! The opening handshake of a WebSocket (RFC 6455 section 4.2).
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
-use hyper::{HeaderMap, StatusCode, header};
+use hyper::{HeaderMap, Method, StatusCode, Version, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::error::{ApiError, Invalid};
 
-/// Checks the request and makes the 101; 426 for what is no upgrade or another version, 400 for a bad key.
-pub(in crate::transport) fn accept(headers: &HeaderMap) -> Result<Response, ApiError> {
-    if !lists(headers, header::CONNECTION, "upgrade") || !lists(headers, header::UPGRADE, "websocket") {
+/// Checks the request and makes the 101; 405 for any method but GET, 426 for what is no upgrade or another version, 400
+/// for a bad key.
+pub(in crate::transport) fn accept(request: &Request) -> Result<Response, ApiError> {
+    if request.method() != Method::GET {
+        return Err(ApiError::wrong_method(Some("GET")));
+    }
+    let headers = request.headers();
+    // Before HTTP/1.1 there is no upgrade, whatever the headers say (RFC 9110 section 7.8).
+    let old = request.version() < Version::HTTP_11;
+    if old || !lists(headers, header::CONNECTION, "upgrade") || !lists(headers, header::UPGRADE, "websocket") {
         return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint: open it with ws://"));
     }
     if !lists(headers, header::SEC_WEBSOCKET_VERSION, "13") {

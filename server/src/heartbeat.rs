@@ -9,9 +9,9 @@ use tokio::sync::watch;
 /// Connections beat in so many groups, spread over the period.
 const SHARDS: usize = 32;
 
-/// The server's pulse.
+/// The server's heartbeat.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeat {
     shards: Vec<watch::Sender<Beat>>,
     next: AtomicUsize,
 }
@@ -25,7 +25,7 @@ pub(crate) enum Beat {
     Drain,
 }
 
-impl Pulse {
+impl Heartbeat {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| watch::Sender::new(Beat::Alive)).collect();
         Self { shards, next: AtomicUsize::new(0) }
@@ -86,9 +86,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn every_follower_hears_one_beat_a_period_and_not_all_at_once() {
-        let pulse = Pulse::new();
+        let heartbeat = Heartbeat::new();
         let start = Instant::now();
-        let mut followers: Vec<Follower> = (0..SHARDS).map(|_| pulse.follow()).collect();
+        let mut followers: Vec<Follower> = (0..SHARDS).map(|_| heartbeat.follow()).collect();
         let listen = async {
             let mut heard = Vec::new();
             for follower in &mut followers {
@@ -102,7 +102,7 @@ mod tests {
             heard
         };
         tokio::select! {
-            () = pulse.run(Duration::from_secs(20)) => unreachable!(),
+            () = heartbeat.run(Duration::from_secs(20)) => unreachable!(),
             heard = listen => assert!(heard.windows(2).all(|pair| pair[0] < pair[1])),
         }
     }
