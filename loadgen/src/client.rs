@@ -10,12 +10,12 @@ mod tcp_info;
 mod wire;
 mod ws;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -32,8 +32,9 @@ use crate::clock::{Nanos, nanos};
 use crate::payload::Stamp;
 
 /// The transports there are: the flag, the row and the dispatch come from this one list.
-#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[serde(rename_all = "kebab-case")]
+#[display(rename_all = "kebab-case")]
 pub enum Transport {
     /// The client asks again and again.
     ShortPoll,
@@ -64,12 +65,6 @@ impl Transport {
     /// Whether a client can publish over the connection it subscribes with.
     pub fn is_duplex(self) -> bool {
         self == Self::Ws
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no variant is hidden").get_name())
     }
 }
 
@@ -126,7 +121,8 @@ pub enum Publish {
 }
 
 /// A row of a comparison: a transport, and which way messages go up.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[display("{mode}{}", if *publish == Publish::Native { "-native" } else { "" })]
 pub struct Lane {
     /// The transport.
     pub mode: Transport,
@@ -138,12 +134,6 @@ pub struct Lane {
 impl From<Transport> for Lane {
     fn from(mode: Transport) -> Self {
         Self { mode, publish: Publish::Post }
-    }
-}
-
-impl fmt::Display for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.mode, if self.publish == Publish::Native { "-native" } else { "" })
     }
 }
 
@@ -216,19 +206,14 @@ impl After {
 }
 
 /// The last message a client has seen: `EPOCH-SEQ`.
-#[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
+#[derive(Deserialize, Display, Debug, Clone, PartialEq, Eq)]
 #[serde(try_from = "&str")]
+#[display("{epoch}-{seq}")]
 pub struct Cursor {
     /// The incarnation of the log.
     pub epoch: String,
     /// The position in it.
     pub seq: u64,
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.epoch, self.seq)
-    }
 }
 
 impl TryFrom<&str> for Cursor {
@@ -288,27 +273,20 @@ impl From<&str> for Said {
 }
 
 /// Why a client's connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Display, Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// The network or the peer ended it.
+    #[display("connection: {_0}")]
     Io(String),
     /// The server refused.
+    #[display("refused with {_0}: {_1}")]
     Refused(u16, String),
     /// The server said something that the protocol does not have.
+    #[display("protocol: {_0}")]
     Protocol(String),
     /// The server closed a WebSocket with this code.
+    #[display("closed with {_0}")]
     Closed(u16),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(reason) => write!(f, "connection: {reason}"),
-            Self::Refused(status, reason) => write!(f, "refused with {status}: {reason}"),
-            Self::Protocol(reason) => write!(f, "protocol: {reason}"),
-            Self::Closed(code) => write!(f, "closed with {code}"),
-        }
-    }
 }
 
 impl Failure {

@@ -3,8 +3,7 @@
 //! The unit of repetition is the trial, never the message. Order statistics assume nothing about distributions; the
 //! twins (the same transport twice in one block) show what differs although nothing differs.
 
-use std::fmt;
-
+use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,20 +23,26 @@ const LOOPBACK: f64 = 1.5;
 const POWER: f64 = 0.8;
 
 /// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Figure {
     /// Median latency.
+    #[display("latency p50")]
     P50,
     /// 99th percentile of latency.
+    #[display("latency p99")]
     P99,
     /// Server CPU per delivery.
+    #[display("server CPU per delivery")]
     Cpu,
     /// Busy time of the machine per delivery.
+    #[display("machine busy per delivery")]
     Machine,
     /// Server memory per connection.
+    #[display("server memory per connection")]
     Memory,
     /// Bytes both ways per delivery.
+    #[display("bytes per delivery, both ways")]
     Bytes,
 }
 
@@ -62,19 +67,6 @@ impl Figure {
     /// enough.
     fn is_judged(self) -> bool {
         matches!(self, Self::P50 | Self::Cpu)
-    }
-}
-
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::P50 => "latency p50",
-            Self::P99 => "latency p99",
-            Self::Cpu => "server CPU per delivery",
-            Self::Machine => "machine busy per delivery",
-            Self::Memory => "server memory per connection",
-            Self::Bytes => "bytes per delivery, both ways",
-        })
     }
 }
 
