@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Cadence, Headers};
+use crate::client::Headers;
+use crate::pacer::Cadence;
 use crate::payload;
 
 /// The load of a trial. `--rate` is per second *and room*.
