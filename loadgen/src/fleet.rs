@@ -19,7 +19,7 @@ use crate::measure::recorder::Book;
 use crate::with_client;
 
 /// New connections per second over all workers: a ramp that no backlog of 4096 overflows.
-const CONNECTS_PER_SECOND: u64 = 2000;
+pub(crate) const CONNECTS_PER_SECOND: u64 = 2000;
 /// The distance between two of them.
 const RAMP: Nanos = 1_000_000_000 / CONNECTS_PER_SECOND;
 /// A client that is not connected after so long is not connected.
