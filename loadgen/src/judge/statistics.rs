@@ -52,10 +52,10 @@ impl Figure {
 
     /// Its value in one trial.
     pub fn of(self, outcome: &Outcome) -> Option<f64> {
-        let (ledger, ms) = (&outcome.ledger, |share| Some(outcome.latency.quantile(share)?.as_secs_f64() * 1e3));
+        let (ledger, latency) = (&outcome.ledger, &outcome.latency);
         match self {
-            Self::P50 => ms(0.5),
-            Self::P99 => ms(0.99),
+            Self::P50 => latency.ms(0.5),
+            Self::P99 => latency.ms(0.99),
             Self::Cpu => ledger.us(ledger.server_cpu_ns),
             Self::Machine => ledger.us(ledger.machine_busy_ns),
             Self::Memory => ledger.memory_kib(),

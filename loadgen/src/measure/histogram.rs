@@ -58,6 +58,11 @@ impl Times {
         (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(share)))
     }
 
+    /// The same in milliseconds.
+    pub fn ms(&self, share: f64) -> Option<f64> {
+        Some(self.quantile(share)?.as_secs_f64() * 1e3)
+    }
+
     /// Mean and standard deviation, in milliseconds.
     pub fn moments(&self) -> (f64, f64) {
         (self.0.mean() / 1e3, self.0.stdev() / 1e3)
@@ -71,7 +76,7 @@ impl Times {
     /// The quantiles (i + 1/2) / n in milliseconds: `n` points that stand for the whole.
     pub fn points(&self, n: usize) -> Vec<f64> {
         let share = |i| (i as f64 + 0.5) / n as f64;
-        (0..n).filter_map(|i| Some(self.quantile(share(i))?.as_secs_f64() * 1e3)).collect()
+        (0..n).filter_map(|i| self.ms(share(i))).collect()
     }
 
     /// The histogram itself.
