@@ -1,7 +1,5 @@
 //! Charts as SVG: each stands alone as a file, in light and dark, and in the report.
 
-use std::fmt::Write;
-
 use super::summary::Summary;
 use super::table::{messages_needed, number};
 use crate::client::{Lane, Publish};
@@ -44,11 +42,19 @@ fn bytes(summary: &Summary) -> Option<[f64; 2]> {
     Some([ledger.per_delivery(ledger.traffic.bytes_in)?, ledger.per_delivery(ledger.traffic.bytes_out)?])
 }
 
-/// An axis: its label, its marks, and where a value lies on it, from 0 to 1.
+/// An axis: its label, its marks, and the values at its ends.
 struct Axis {
     label: &'static str,
     marks: Vec<(f64, String)>,
-    scale: Box<dyn Fn(f64) -> f64>,
+    from: f64,
+    to: f64,
+}
+
+impl Axis {
+    /// Where a value lies, in a picture in which the axis has these ends.
+    fn place(&self, value: f64, [from, to]: [f64; 2]) -> f64 {
+        from + (value - self.from) / (self.to - self.from) * (to - from)
+    }
 }
 
 /// One line: its transport's name, and its points, of which the first `sure` have enough behind them.
@@ -59,7 +65,7 @@ struct Line {
     sure: usize,
 }
 
-/// Latency by percentile, both axes logarithmic: the x axis in 1 / (1 - q), so that the tail has room.
+/// Latency by percentile, both axes logarithms: of 1 / (1 - q), so that the tail has room, and of milliseconds.
 fn latency(summaries: &[Summary]) -> String {
     const NINES: f64 = 3.0;
     let line = |s: &Summary| {
@@ -67,32 +73,28 @@ fn latency(summaries: &[Summary]) -> String {
         let (times, messages) = (&s.outcome.latency, s.outcome.publishing.acked);
         let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
         let sure = steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
-        let point = |&(nines, share): &(f64, f64)| Some((nines, times.quantile(share)?.as_secs_f64().max(1e-6) * 1e3));
+        let point = |&(nines, share): &(f64, f64)| Some((nines, times.ms(share)?.max(1e-3).log10()));
         Line { name: s.lane.to_string(), class: class(s), points: steps.iter().filter_map(point).collect(), sure }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
-    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), ms| (low.min(ms), high.max(ms)));
-    let (low, high) = if low > high { (0.0, 1.0) } else { (low.log10().floor(), high.log10().ceil()) };
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), log| (low.min(log), high.max(log)));
+    let (low, high) = if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil()) };
     let high = high.max(low + 1.0);
-    let decades = (low as i32..=high as i32).map(|decade| 10_f64.powi(decade));
+    let decade = |decade| (f64::from(decade), 10_f64.powi(decade).to_string());
     let percentiles = [(0.0, "0"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9")];
     let x = Axis {
         label: "% of deliveries, at most so late",
         marks: percentiles.iter().map(|&(share, text)| (-f64::log10(1.0 - share), text.into())).collect(),
-        scale: Box::new(|nines| nines / NINES),
+        from: 0.0,
+        to: NINES,
     };
-    let y = Axis {
-        label: "ms",
-        marks: decades.map(|ms| (ms, format!("{ms}"))).collect(),
-        scale: Box::new(move |ms| (ms.log10() - low) / (high - low)),
-    };
+    let y = Axis { label: "ms", marks: (low as i32..=high as i32).map(decade).collect(), from: low, to: high };
     plot("Delivery latency by percentile", &describe(summaries), &x, &y, &lines)
 }
 
 fn describe(summaries: &[Summary]) -> String {
-    let ms =
-        |s: &Summary, share| s.outcome.latency.quantile(share).map_or("-".into(), |t| number(t.as_secs_f64() * 1e3));
+    let ms = |s: &Summary, share| s.outcome.latency.ms(share).map_or("-".into(), number);
     let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.lane, ms(s, 0.5), ms(s, 0.99));
     summaries.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -112,12 +114,14 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let x = Axis {
         label: "seconds of the measuring window",
         marks: marks(seconds, every).map(|x| (x, format!("{x}"))).collect(),
-        scale: Box::new(move |x| x / seconds),
+        from: 0.0,
+        to: seconds,
     };
     let y = Axis {
         label: "deliveries/s",
         marks: marks(top, step).map(|y| (y, thousands(y))).collect(),
-        scale: Box::new(move |y| y / top),
+        from: 0.0,
+        to: top,
     };
     let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
     let text: Vec<String> =
@@ -143,50 +147,43 @@ fn thousands(value: f64) -> String {
 }
 
 fn open(title: &str, description: &str, height: f64) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" class=\"chart\">\
-         <title>{title}</title><desc>{description}</desc><style>{STYLE}</style>\
-         <rect class=\"c-back\" width=\"{WIDTH}\" height=\"{height}\" rx=\"8\"/>\
-         <text class=\"c-title\" x=\"12\" y=\"20\">{title}</text>"
-    )
+    let size = format!(r#"viewBox="0 0 {WIDTH} {height}""#);
+    let mut out = format!(r#"<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" class="chart">"#);
+    out += &format!("<title>{title}</title><desc>{description}</desc><style>{STYLE}</style>");
+    out += &format!(r#"<rect class="c-back" width="{WIDTH}" height="{height}" rx="8"/>"#);
+    out + &mark("c-title", 12.0, 20.0, title)
+}
+
+fn mark(class: &str, x: f64, y: f64, text: &str) -> String {
+    format!(r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{text}</text>"#)
 }
 
 fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
     let [left, top, right, bottom] = PLOT;
-    let at = |point: &(f64, f64)| {
-        let (x, y) = ((x.scale)(point.0), (y.scale)(point.1));
-        format!("{:.1},{:.1}", left + x * (right - left), bottom - y * (bottom - top))
-    };
+    let across = |value| x.place(value, [left, right]);
+    let up = |value| y.place(value, [bottom, top]);
     let mut out = open(title, description, HEIGHT);
     for (value, text) in &y.marks {
-        let height = bottom - (y.scale)(*value) * (bottom - top);
-        let _ = write!(out, "<path class=\"c-grid\" d=\"M{left} {height:.1}H{right}\"/>");
-        let _ =
-            write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{:.1}\">{text}</text>", left - 6.0, height + 4.0);
+        let height = up(*value);
+        out += &format!(r#"<path class="c-grid" d="M{left} {height:.1}H{right}"/>"#);
+        out += &mark("c-mark c-end", left - 6.0, height + 4.0, text);
     }
     for (value, text) in &x.marks {
-        let place = left + (x.scale)(*value) * (right - left);
-        let _ = write!(out, "<text class=\"c-mark c-mid\" x=\"{place:.1}\" y=\"{}\">{text}</text>", bottom + 16.0);
+        out += &mark("c-mark c-mid", across(*value), bottom + 16.0, text);
     }
-    let _ = write!(
-        out,
-        "<text class=\"c-mark c-mid\" x=\"{}\" y=\"{}\">{}</text>",
-        (left + right) / 2.0,
-        HEIGHT - 8.0,
-        x.label
-    );
-    let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{right}\" y=\"20\">{}</text>", y.label);
+    out += &mark("c-mark c-mid", (left + right) / 2.0, HEIGHT - 8.0, x.label);
+    out += &mark("c-mark c-end", right, 20.0, y.label);
     for (i, Line { name, class: own, points, sure: count }) in lines.iter().enumerate() {
         let (sure, doubt) = (&points[..*count], &points[count.saturating_sub(1)..]);
         for (class, part) in [("", sure), (" c-doubt", doubt)] {
-            let part: Vec<String> = part.iter().map(at).collect();
+            let part: Vec<String> = part.iter().map(|&(x, y)| format!("{:.1},{:.1}", across(x), up(y))).collect();
             if part.len() > 1 {
-                let _ = write!(out, "<polyline class=\"c-line {own}{class}\" points=\"{}\"/>", part.join(" "));
+                out += &format!(r#"<polyline class="c-line {own}{class}" points="{}"/>"#, part.join(" "));
             }
         }
         let place = 12.0 + i as f64 * (WIDTH - 24.0) / lines.len() as f64;
-        let _ = write!(out, "<path class=\"c-line {own}\" d=\"M{place:.1} 35h20\"/>");
-        let _ = write!(out, "<text class=\"c-mark\" x=\"{:.1}\" y=\"39\">{name}</text>", place + 25.0);
+        out += &format!(r#"<path class="c-line {own}" d="M{place:.1} 35h20"/>"#);
+        out += &mark("c-mark", place + 25.0, 39.0, name);
     }
     out + "</svg>"
 }
@@ -196,28 +193,20 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
     let (left, right) = (84.0, WIDTH - 84.0);
     let most = rows.iter().map(|(_, parts)| parts.iter().sum()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let values = |parts: &[f64]| parts.iter().map(|&value| number(value)).collect::<Vec<_>>().join(" + ");
-    let text: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
-    let mut out = open(title, &text.join(" "), 40.0 + rows.len() as f64 * BAR);
+    let description: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
+    let mut out = open(title, &description.join(" "), 40.0 + rows.len() as f64 * BAR);
     for (i, (summary, parts)) in rows.iter().enumerate() {
-        let (top, mode, own) = (36.0 + i as f64 * BAR, summary.lane, class(summary));
+        let (top, own) = (36.0 + i as f64 * BAR, class(summary));
         let doubt = if summary.is_valid() { "" } else { " c-doubt" };
-        let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{}\">{mode}</text>", left - 8.0, top + 16.0);
-        let mut place = left;
+        out += &mark("c-mark c-end", left - 8.0, top + 16.0, &summary.lane.to_string());
+        let mut x = left;
         for (value, class) in parts.iter().zip(["c-bar", "c-bar c-pale"]) {
             let width = value / most * (right - left);
-            let _ = write!(
-                out,
-                "<rect class=\"{class} {own}{doubt}\" x=\"{place:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"22\"/>"
-            );
-            place += width;
+            out +=
+                &format!(r#"<rect class="{class} {own}{doubt}" x="{x:.1}" y="{top}" width="{width:.1}" height="22"/>"#);
+            x += width;
         }
-        let _ = write!(
-            out,
-            "<text class=\"c-mark\" x=\"{:.1}\" y=\"{}\">{}</text>",
-            place + 6.0,
-            top + 16.0,
-            values(parts)
-        );
+        out += &mark("c-mark", x + 6.0, top + 16.0, &values(parts));
     }
     out + "</svg>"
 }
