@@ -19,7 +19,6 @@ use crate::sut::Sut;
 
 /// Descriptors that are not for clients and publishers.
 const SPARE_DESCRIPTORS: u64 = 100;
-
 /// Messages per second over all rooms: more than any publisher here has reached.
 const MAX_RATE: f64 = 1e6;
 /// The measuring window in each block of a quick comparison, and of one that claims something.
@@ -203,20 +202,15 @@ pub fn schema() -> Result<Exit> {
     Ok(print(&text).map_or_else(failed, |()| Exit::Done))
 }
 
-/// More clients than descriptors is a mistake that is known beforehand.
-fn check_descriptors(Scenario { clients, publishers, .. }: &Scenario) -> Result<()> {
+/// Mistakes that are known beforehand: more clients than descriptors, and a rate that no schedule could keep.
+fn check(scenario: &Scenario) -> Result<()> {
+    let Scenario { clients, publishers, .. } = scenario;
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let most = limit.saturating_sub(*publishers as u64 + SPARE_DESCRIPTORS);
-    let enough = *clients as u64 <= most;
     anyhow::ensure!(
-        enough,
+        *clients as u64 <= most,
         "--clients {clients}: this process may open {limit} files (ulimit -n), enough for {most} clients"
     );
-    Ok(())
-}
-
-/// A rate that no schedule could keep is a mistake too.
-fn check_rate(scenario: &Scenario) -> Result<()> {
     let rate = scenario.publish_rate();
     anyhow::ensure!(
         rate <= MAX_RATE,
@@ -226,8 +220,7 @@ fn check_rate(scenario: &Scenario) -> Result<()> {
 }
 
 async fn execute(comparison: Comparison, target: &Target, output: &Output, folder: Option<PathBuf>) -> Result<Exit> {
-    check_descriptors(&comparison.scenario)?;
-    check_rate(&comparison.scenario)?;
+    check(&comparison.scenario)?;
     let server = match &target.url {
         Some(url) => Some(Sut::at(url, target.allow_remote).await?),
         None => None,
