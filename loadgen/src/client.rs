@@ -107,6 +107,17 @@ pub trait Client: Sized + Send + 'static {
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
+/// Reads a stream until something has come: the hello first, and with it what was sent in the same breath.
+async fn greeted<C: Client>(mut client: C, events: &mut Vec<Event>) -> Result<C, Failure> {
+    while events.is_empty() {
+        client.next(events).await?;
+    }
+    match &events[0] {
+        Event::Hello(_) => Ok(client),
+        other => Err(Failure::Protocol(format!("{other:?} came first and not the hello"))),
+    }
+}
+
 /// Where it is told what became of a publish: where the message stands, and when that was known.
 pub type Answer = oneshot::Sender<Result<(Cursor, Nanos), Failure>>;
 
