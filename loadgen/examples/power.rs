@@ -45,12 +45,6 @@ enum Command {
     },
 }
 
-#[derive(Parser)]
-struct Load {
-    #[command(flatten)]
-    scenario: Scenario,
-}
-
 const ROWS: [&str; 4] = ["as it is", "its twin", "20 % dearer", "50 % dearer"];
 
 fn main() -> ExitCode {
@@ -76,8 +70,7 @@ async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<
 }
 
 async fn record(file: &str, blocks: usize, seconds: u64) -> Result<()> {
-    let seconds = format!("{seconds}s");
-    let scenario = Load::parse_from(["power", "--warmup", "2s", "--duration", &seconds]).scenario;
+    let scenario = Scenario::parse(&format!("--warmup 2s --duration {seconds}s"))?;
     let cores = Cores::split();
     cores::pin(&cores.loadgen);
     let mut costs = Vec::new();

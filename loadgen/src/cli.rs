@@ -19,18 +19,13 @@ use crate::sut::Sut;
 
 /// Descriptors that are not for clients and publishers.
 const SPARE_DESCRIPTORS: u64 = 100;
-
 /// Messages per second over all rooms: more than any publisher here has reached.
 const MAX_RATE: f64 = 1e6;
-/// What a trial takes beside warm-up and window: server, connects, drain.
-const AROUND: Duration = Duration::from_secs(3);
 /// The measuring window in each block of a quick comparison, and of one that claims something: with the default load
 /// that is 650 messages, enough for a p99 of each trial.
 const BLOCK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(13)];
 /// The warm-up of a comparison that claims something, unless 5 intervals are longer.
 const WARMUP: Duration = Duration::from_secs(10);
-/// Fewer blocks carry no interval, so a twin in each of them would be of no use.
-const TWINS_FROM: usize = 6;
 
 /// One trial of one transport.
 #[derive(Args, Debug)]
@@ -154,8 +149,8 @@ impl Run {
     /// Runs it. An error is one of usage.
     pub async fn run(self) -> Result<Exit> {
         let lanes = self.mode.into_iter().map(|mode| Lane { mode, publish: self.publish }).collect();
-        let design = Design { lanes, blocks: 1, scenario: self.scenario };
-        execute(design, &self.target, &self.output, self.out).await
+        let comparison = Comparison::new(lanes, 1, self.scenario, command());
+        execute(comparison, &self.target, &self.output, self.out).await
     }
 }
 
@@ -186,8 +181,9 @@ impl Compare {
                 lanes.push(lane);
             }
         }
-        let design = Design { lanes, blocks, scenario: Scenario { duration, warmup, ..self.scenario } };
-        execute(design, &self.target, &self.output, Some(folder)).await
+        let scenario = Scenario { duration, warmup, ..self.scenario };
+        let comparison = Comparison::new(lanes, blocks, scenario, command());
+        execute(comparison, &self.target, &self.output, Some(folder)).await
     }
 }
 
@@ -207,20 +203,15 @@ pub fn schema() -> Result<Exit> {
     Ok(print(&text).map_or_else(failed, |()| Exit::Done))
 }
 
-/// More clients than descriptors is a mistake that is known beforehand.
-fn check_descriptors(Scenario { clients, publishers, .. }: &Scenario) -> Result<()> {
+/// Mistakes that are known beforehand: more clients than descriptors, and a rate that no schedule could keep.
+fn check(scenario: &Scenario) -> Result<()> {
+    let Scenario { clients, publishers, .. } = scenario;
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let most = limit.saturating_sub(*publishers as u64 + SPARE_DESCRIPTORS);
-    let enough = *clients as u64 <= most;
     anyhow::ensure!(
-        enough,
+        *clients as u64 <= most,
         "--clients {clients}: this process may open {limit} files (ulimit -n), enough for {most} clients"
     );
-    Ok(())
-}
-
-/// A rate that no schedule could keep is a mistake too.
-fn check_rate(scenario: &Scenario) -> Result<()> {
     let rate = scenario.publish_rate();
     anyhow::ensure!(
         rate <= MAX_RATE,
@@ -229,37 +220,8 @@ fn check_rate(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-/// What is to be run.
-struct Design {
-    lanes: Vec<Lane>,
-    blocks: usize,
-    scenario: Scenario,
-}
-
-impl Design {
-    fn twins(&self) -> bool {
-        self.blocks >= TWINS_FROM
-    }
-
-    /// What will run and how long it takes, in a sentence.
-    fn forecast(&self) -> String {
-        let Self { lanes, blocks, scenario } = self;
-        let trials = blocks * (lanes.len() + usize::from(self.twins()));
-        let ramp = Duration::from_secs_f64(scenario.clients as f64 / 2000.0);
-        let each = scenario.warmup() + scenario.duration() + ramp + AROUND;
-        let total = each.as_secs_f64() * trials as f64;
-        let length = if total < 120.0 { format!("{total:.0} s") } else { format!("{:.0} minutes", total / 60.0) };
-        let warmup = scenario.warmup().as_secs_f64();
-        match trials {
-            1 => format!("One trial of about {length}, the warm-up of {warmup:.0} s included."),
-            _ => format!("{trials} trials, about {length} in all, the warm-up of {warmup:.0} s each included."),
-        }
-    }
-}
-
-async fn execute(design: Design, target: &Target, output: &Output, folder: Option<PathBuf>) -> Result<Exit> {
-    check_descriptors(&design.scenario)?;
-    check_rate(&design.scenario)?;
+async fn execute(comparison: Comparison, target: &Target, output: &Output, folder: Option<PathBuf>) -> Result<Exit> {
+    check(&comparison.scenario)?;
     let server = match &target.url {
         Some(url) => Some(Sut::at(url, target.allow_remote).await?),
         None => None,
@@ -271,14 +233,13 @@ async fn execute(design: Design, target: &Target, output: &Output, folder: Optio
         std::fs::create_dir_all(folder).with_context(failed)?;
     }
     let progress = Progress::new(output.quiet);
-    progress.say(&format!("{}.", design.scenario));
-    progress.say(&design.forecast());
-    let twins = design.twins();
-    let Design { lanes, blocks, scenario } = design;
+    progress.say(&format!("{}.", comparison.scenario));
+    progress.say(&comparison.forecast());
     let server_flags = target.server_flags.split_whitespace().map(String::from).collect();
-    let plan =
-        Plan { lanes, blocks, twins, scenario, server, server_flags, folder: folder.clone(), command: command() };
-    let (comparison, result) = plan.run(&progress).await;
+    let mut plan = Plan { comparison, server, server_flags, folder };
+    let result = plan.run(&progress).await;
+    progress.clear();
+    let Plan { comparison, folder, .. } = plan;
     let text =
         if output.json { serde_json::to_string_pretty(&comparison)? + "\n" } else { markdown::table(&comparison) };
     let result = result.and(print(&text));

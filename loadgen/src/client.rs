@@ -10,30 +10,32 @@ mod tcp_info;
 mod wire;
 mod ws;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub use self::http::{Headers, Http};
 pub use self::long_poll::LongPoll;
-pub use self::protocol::{Gap, GapReason};
+pub use self::protocol::{After, Cursor, Gap, GapReason};
 pub use self::short_poll::ShortPoll;
 pub use self::sse::Sse;
 pub use self::tcp_info::Tcp;
 pub use self::wire::{Meter, Totals};
 pub use self::ws::{Ws, WsStock};
-use crate::clock::{Nanos, nanos};
+use crate::clock::Nanos;
+pub use crate::pacer::Cadence;
 use crate::payload::Stamp;
 
 /// The transports there are: the flag, the row and the dispatch come from this one list.
-#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[serde(rename_all = "kebab-case")]
+#[display(rename_all = "kebab-case")]
 pub enum Transport {
     /// The client asks again and again.
     ShortPoll,
@@ -64,12 +66,6 @@ impl Transport {
     /// Whether a client can publish over the connection it subscribes with.
     pub fn is_duplex(self) -> bool {
         self == Self::Ws
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no variant is hidden").get_name())
     }
 }
 
@@ -111,6 +107,17 @@ pub trait Client: Sized + Send + 'static {
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
+/// Reads a stream until something has come: the hello first, and with it what was sent in the same breath.
+async fn greeted<C: Client>(mut client: C, events: &mut Vec<Event>) -> Result<C, Failure> {
+    while events.is_empty() {
+        client.next(events).await?;
+    }
+    match &events[0] {
+        Event::Hello(_) => Ok(client),
+        other => Err(Failure::Protocol(format!("{other:?} came first and not the hello"))),
+    }
+}
+
 /// Where it is told what became of a publish: where the message stands, and when that was known.
 pub type Answer = oneshot::Sender<Result<(Cursor, Nanos), Failure>>;
 
@@ -126,7 +133,8 @@ pub enum Publish {
 }
 
 /// A row of a comparison: a transport, and which way messages go up.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[display("{mode}{}", if *publish == Publish::Native { "-native" } else { "" })]
 pub struct Lane {
     /// The transport.
     pub mode: Transport,
@@ -138,12 +146,6 @@ pub struct Lane {
 impl From<Transport> for Lane {
     fn from(mode: Transport) -> Self {
         Self { mode, publish: Publish::Post }
-    }
-}
-
-impl fmt::Display for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.mode, if self.publish == Publish::Native { "-native" } else { "" })
     }
 }
 
@@ -166,79 +168,6 @@ pub struct Target {
     pub stamped: bool,
     /// Where its traffic is counted.
     pub meter: Arc<Meter>,
-}
-
-/// When a client polls: on an absolute grid, so that a slow answer does not shift the next poll.
-#[derive(Debug, Clone, Copy)]
-pub struct Cadence {
-    /// The distance between polls.
-    pub interval: Duration,
-    /// Where the grid lies within the interval.
-    pub phase: Duration,
-}
-
-impl Cadence {
-    /// The grid of the n-th client: multiples of the golden ratio fill the interval evenly, over all clients and
-    /// over those of each room.
-    pub fn nth(n: usize, interval: Duration) -> Self {
-        const GOLDEN: f64 = 0.618_033_988_749_894_9;
-        Self { interval, phase: interval.mul_f64((n as f64 * GOLDEN).fract()) }
-    }
-
-    /// The first tick after a point in time.
-    pub fn tick_after(self, time: Nanos) -> Nanos {
-        let (interval, phase) = (nanos(self.interval), nanos(self.phase));
-        let passed = (time + interval - phase % interval) / interval;
-        passed * interval + phase % interval
-    }
-}
-
-/// From where a client reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum After {
-    /// Everything retained.
-    Oldest,
-    /// Only what comes from now on.
-    Latest,
-    /// What follows a message already seen.
-    Cursor(Cursor),
-}
-
-impl After {
-    /// The query of a request for this room from this position.
-    fn query(&self, room: &str) -> String {
-        match self {
-            Self::Oldest => format!("?room={room}"),
-            Self::Latest => format!("?room={room}&after=latest"),
-            Self::Cursor(cursor) => format!("?room={room}&after={cursor}"),
-        }
-    }
-}
-
-/// The last message a client has seen: `EPOCH-SEQ`.
-#[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
-#[serde(try_from = "&str")]
-pub struct Cursor {
-    /// The incarnation of the log.
-    pub epoch: String,
-    /// The position in it.
-    pub seq: u64,
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.epoch, self.seq)
-    }
-}
-
-impl TryFrom<&str> for Cursor {
-    type Error = Failure;
-
-    fn try_from(text: &str) -> Result<Self, Failure> {
-        let cursor =
-            text.split_once('-').and_then(|(epoch, seq)| Some(Self { epoch: epoch.into(), seq: seq.parse().ok()? }));
-        cursor.ok_or_else(|| Failure::Protocol(format!("{text:?} is not a cursor")))
-    }
 }
 
 /// What a client reports.
@@ -288,27 +217,20 @@ impl From<&str> for Said {
 }
 
 /// Why a client's connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Display, Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// The network or the peer ended it.
+    #[display("connection: {_0}")]
     Io(String),
     /// The server refused.
+    #[display("refused with {_0}: {_1}")]
     Refused(u16, String),
     /// The server said something that the protocol does not have.
+    #[display("protocol: {_0}")]
     Protocol(String),
     /// The server closed a WebSocket with this code.
+    #[display("closed with {_0}")]
     Closed(u16),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(reason) => write!(f, "connection: {reason}"),
-            Self::Refused(status, reason) => write!(f, "refused with {status}: {reason}"),
-            Self::Protocol(reason) => write!(f, "protocol: {reason}"),
-            Self::Closed(code) => write!(f, "closed with {code}"),
-        }
-    }
 }
 
 impl Failure {
@@ -323,32 +245,3 @@ impl Failure {
 }
 
 impl std::error::Error for Failure {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Nanos = 1_000_000;
-
-    #[test]
-    fn ticks_stay_on_the_grid_whenever_one_asks() {
-        let cadence = Cadence { interval: Duration::from_millis(250), phase: Duration::from_millis(100) };
-        for (time, tick) in
-            [(0, 100), (99, 100), (100, 350), (340, 350), (1_000, 1_100), (1_099, 1_100), (1_100, 1_350)]
-        {
-            assert_eq!(cadence.tick_after(time * MS), tick * MS, "after {time} ms");
-        }
-    }
-
-    #[test]
-    fn phases_fill_the_interval_evenly_in_every_room() {
-        let interval = Duration::from_secs(1);
-        for room in 0..50 {
-            let mut phases: Vec<f64> =
-                (room * 20..room * 20 + 20).map(|n| Cadence::nth(n, interval).phase.as_secs_f64()).collect();
-            phases.sort_by(f64::total_cmp);
-            let widest = phases.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
-            assert!(widest < 0.1, "20 phases in 1 s with a hole of {widest} s");
-        }
-    }
-}

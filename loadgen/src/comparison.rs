@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Lane;
+use crate::cores::Cores;
 use crate::environment::Environment;
+use crate::fleet::CONNECTS_PER_SECOND;
 use crate::judge::statistics::Effect;
 use crate::judge::verdict::Verdict;
 use crate::outcome::Outcome;
@@ -18,6 +21,10 @@ use crate::scenario::Scenario;
 pub const SCHEMA: u32 = 3;
 /// The file in a result's folder.
 pub const FILE: &str = "comparison.json";
+/// Fewer blocks carry no interval, so a twin in each of them would be of no use.
+const TWINS_FROM: usize = 6;
+/// What a trial takes beside connects, warm-up and window: server, drain.
+const AROUND: Duration = Duration::from_secs(3);
 
 /// A comparison, or a single run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -62,9 +69,42 @@ pub struct Trial {
 }
 
 impl Comparison {
+    /// One that begins now, of trials that each start their own server, on this machine; none has run yet.
+    pub fn new(lanes: Vec<Lane>, blocks: usize, mut scenario: Scenario, command: String) -> Self {
+        // What the defaults were is kept, not that they were taken.
+        (scenario.warmup, scenario.duration) = (Some(scenario.warmup()), Some(scenario.duration()));
+        Self {
+            schema: SCHEMA,
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            command,
+            environment: Environment::here(Cores::split()),
+            target: None,
+            lanes,
+            blocks,
+            twins: blocks >= TWINS_FROM,
+            scenario,
+            trials: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
     /// How many trials there are to be.
     pub fn planned(&self) -> usize {
         self.blocks * (self.lanes.len() + usize::from(self.twins))
+    }
+
+    /// What will run and how long it takes, in a sentence.
+    pub fn forecast(&self) -> String {
+        let (trials, scenario) = (self.planned(), &self.scenario);
+        let ramp = Duration::from_secs_f64(scenario.clients as f64 / CONNECTS_PER_SECOND as f64);
+        let each = scenario.warmup() + scenario.duration() + ramp + AROUND;
+        let total = each.as_secs_f64() * trials as f64;
+        let length = if total < 120.0 { format!("{total:.0} s") } else { format!("{:.0} minutes", total / 60.0) };
+        let warmup = scenario.warmup().as_secs_f64();
+        match trials {
+            1 => format!("One trial of about {length}, the warm-up of {warmup:.0} s included."),
+            _ => format!("{trials} trials, about {length} in all, the warm-up of {warmup:.0} s each included."),
+        }
     }
 
     /// How the trials were laid out, and how far that carries, in a sentence or two.

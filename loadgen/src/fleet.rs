@@ -19,7 +19,7 @@ use crate::measure::recorder::Book;
 use crate::with_client;
 
 /// New connections per second over all workers: a ramp that no backlog of 4096 overflows.
-const CONNECTS_PER_SECOND: u64 = 2000;
+pub(crate) const CONNECTS_PER_SECOND: u64 = 2000;
 /// The distance between two of them.
 const RAMP: Nanos = 1_000_000_000 / CONNECTS_PER_SECOND;
 /// A client that is not connected after so long is not connected.
@@ -204,20 +204,12 @@ async fn live<C: Client>(
     let mut current: Option<C> = None;
     let life = async {
         let began = now();
-        match connect::<C>(client, &target, &shared).await {
-            Ok(connected) => {
-                current = Some(connected);
-                let mut book = shared.book();
-                book.connects.record(now() - began);
-                book.connected += 1;
-            }
-            Err(failure) => {
-                let mut book = shared.book();
-                book.fail(&failure);
-                book.refused += 1;
-                return;
-            }
+        current = connect(client, &target, &shared).await;
+        if current.is_none() {
+            shared.book().refused += 1;
+            return;
         }
+        shared.book().connects.record(now() - began);
         loop {
             let Err(failure) = stay(client, &mut current, &mut orders, &shared).await else { return };
             {
@@ -229,10 +221,8 @@ async fn live<C: Client>(
             current = None;
             while current.is_none() {
                 tokio::time::sleep(RECONNECT.mul_f64(fastrand::f64())).await;
-                let again = connect::<C>(client, &target, &shared).await;
-                current = again.map_err(|failure| shared.book().fail(&failure)).ok();
+                current = connect(client, &target, &shared).await;
             }
-            shared.book().connected += 1;
         }
     };
     // Abortable asks a flag of its own at each wake-up; a channel would ask a lock that all clients share.
@@ -242,14 +232,23 @@ async fn live<C: Client>(
     }
 }
 
-/// Connects, or resumes where the account stands.
-async fn connect<C: Client>(client: usize, target: &Target, shared: &Shared) -> Result<C, Failure> {
+/// Connects, or resumes where the account stands, and books how that went.
+async fn connect<C: Client>(client: usize, target: &Target, shared: &Shared) -> Option<C> {
     let after = shared.book().subscribers[client].cursor().map_or(After::Latest, After::Cursor);
     let mut events = Vec::new();
-    let connected = timeout(CONNECT_TIMEOUT, C::connect(target, &after, &mut events));
-    let connected = connected.await.unwrap_or_else(|_| Err(Failure::Io("no answer within 10 s".into())))?;
-    shared.book().record(client, &mut events);
-    Ok(connected)
+    let result = timeout(CONNECT_TIMEOUT, C::connect(target, &after, &mut events)).await;
+    let mut book = shared.book();
+    match result.unwrap_or_else(|_| Err(Failure::Io("no answer within 10 s".into()))) {
+        Ok(connected) => {
+            book.record(client, &mut events);
+            book.connected += 1;
+            Some(connected)
+        }
+        Err(failure) => {
+            book.fail(&failure);
+            None
+        }
+    }
 }
 
 async fn stay<C: Client>(

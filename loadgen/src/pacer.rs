@@ -1,6 +1,9 @@
-//! n -> due time: which message is published when, from the seed alone, the same for every transport.
+//! n -> due time: which message is published when, from the seed alone, the same for every transport; and which client
+//! polls when.
 
-use crate::clock::Nanos;
+use std::time::Duration;
+
+use crate::clock::{Nanos, nanos};
 use crate::payload::Stamp;
 use crate::scenario::{Arrivals, Scenario};
 
@@ -47,10 +50,37 @@ impl Iterator for Pacer {
     }
 }
 
+/// When a client polls: on an absolute grid, so that a slow answer does not shift the next poll.
+#[derive(Debug, Clone, Copy)]
+pub struct Cadence {
+    /// The distance between polls.
+    pub interval: Duration,
+    /// Where the grid lies within the interval.
+    pub phase: Duration,
+}
+
+impl Cadence {
+    /// The grid of the n-th client: multiples of the golden ratio fill the interval evenly, over all clients and
+    /// over those of each room.
+    pub fn nth(n: usize, interval: Duration) -> Self {
+        const GOLDEN: f64 = 0.618_033_988_749_894_9;
+        Self { interval, phase: interval.mul_f64((n as f64 * GOLDEN).fract()) }
+    }
+
+    /// The first tick after a point in time.
+    pub fn tick_after(self, time: Nanos) -> Nanos {
+        let (interval, phase) = (nanos(self.interval), nanos(self.phase));
+        let passed = (time + interval - phase % interval) / interval;
+        passed * interval + phase % interval
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::scenario::tests::scenario;
+
+    const MS: Nanos = 1_000_000;
 
     fn schedule(flags: &str, n: usize) -> Vec<Stamp> {
         Pacer::new(&scenario(flags), 0).take(n).collect()
@@ -78,8 +108,30 @@ mod tests {
     fn fixed_arrivals_serve_the_rooms_in_turn_at_even_distances() {
         let due = schedule("--clients 40 --rate 5 --arrivals fixed", 4);
         assert_eq!(
-            due.iter().map(|due| (due.room, due.due / 1_000_000)).collect::<Vec<_>>(),
+            due.iter().map(|due| (due.room, due.due / MS)).collect::<Vec<_>>(),
             [(0, 100), (1, 200), (0, 300), (1, 400)]
         );
+    }
+
+    #[test]
+    fn ticks_stay_on_the_grid_whenever_one_asks() {
+        let cadence = Cadence { interval: Duration::from_millis(250), phase: Duration::from_millis(100) };
+        for (time, tick) in
+            [(0, 100), (99, 100), (100, 350), (340, 350), (1_000, 1_100), (1_099, 1_100), (1_100, 1_350)]
+        {
+            assert_eq!(cadence.tick_after(time * MS), tick * MS, "after {time} ms");
+        }
+    }
+
+    #[test]
+    fn phases_fill_the_interval_evenly_in_every_room() {
+        let interval = Duration::from_secs(1);
+        for room in 0..50 {
+            let mut phases: Vec<f64> =
+                (room * 20..room * 20 + 20).map(|n| Cadence::nth(n, interval).phase.as_secs_f64()).collect();
+            phases.sort_by(f64::total_cmp);
+            let widest = phases.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+            assert!(widest < 0.1, "20 phases in 1 s with a hole of {widest} s");
+        }
     }
 }

@@ -1,14 +1,13 @@
 //! Which trials run in which order, each against a fresh server, and what is written when.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::Result;
 
 use crate::client::Lane;
-use crate::comparison::{Comparison, SCHEMA, Trial};
+use crate::comparison::{Comparison, Trial};
 use crate::cores::{self, Cores};
-use crate::environment::Environment;
 use crate::judge::statistics;
 use crate::judge::verdict::Verdict;
 use crate::outcome::{End, Outcome};
@@ -20,67 +19,48 @@ use crate::trial::{self, Setting};
 
 /// Trials to run.
 pub struct Plan {
-    /// The rows.
-    pub lanes: Vec<Lane>,
-    /// How often each of them runs.
-    pub blocks: usize,
-    /// Whether the baseline runs twice in each block.
-    pub twins: bool,
-    /// The load.
-    pub scenario: Scenario,
+    /// Which, and what has come of them so far.
+    pub comparison: Comparison,
     /// A server that already runs; without one each trial starts its own.
     pub server: Option<Sut>,
     /// More flags for the servers that are started.
     pub server_flags: Vec<String>,
     /// Where the results go, if anywhere.
     pub folder: Option<PathBuf>,
-    /// The command that repeats it.
-    pub command: String,
 }
 
 impl Plan {
-    /// Runs them all; what has been measured is written after every trial, and returned even if one could not run.
-    pub async fn run(mut self, progress: &Progress) -> (Comparison, Result<()>) {
-        let cores = Cores::split();
-        let server = if self.server.is_some() { Vec::new() } else { cores.server.clone() };
-        let environment = Environment::here(Cores { server, ..cores.clone() });
+    /// Runs them all; what has been measured is in the comparison, and written after every trial, even if a later one
+    /// cannot run.
+    pub async fn run(&mut self, progress: &Progress) -> Result<()> {
+        let Self { comparison, server, server_flags, folder } = self;
+        let cores = &Cores::split();
         cores::pin(&cores.loadgen);
-        let mut comparison = Comparison {
-            schema: SCHEMA,
-            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            command: self.command.clone(),
-            environment,
-            target: self.server.as_ref().map(|sut| sut.addr.to_string()),
-            lanes: self.lanes.clone(),
-            blocks: self.blocks,
-            twins: self.twins,
-            scenario: self.scenario.clone(),
-            trials: Vec::new(),
-            effects: Vec::new(),
-        };
-        let result = self.run_all(&mut comparison, &cores, progress).await;
-        progress.clear();
-        (comparison, result)
-    }
-
-    async fn run_all(&mut self, comparison: &mut Comparison, cores: &Cores, progress: &Progress) -> Result<()> {
-        for (block, lane, twin) in self.order() {
-            progress.label(&self.label(block, lane));
+        if let Some(sut) = server {
+            comparison.target = Some(sut.addr.to_string());
+            comparison.environment.pinned.server.clear();
+        }
+        for (block, lane, twin) in order(comparison) {
+            progress.label(&match comparison.blocks {
+                1 => lane.to_string(),
+                blocks => format!("block {block} of {blocks}, {lane}"),
+            });
             // Another schedule in each block, the same for all its transports.
-            let seed = self.scenario.seed.wrapping_add(block as u64 - 1);
-            let scenario = Scenario { seed, ..self.scenario.clone() };
-            let setting = Setting { scenario: &scenario, cores, progress };
+            let seed = comparison.scenario.seed.wrapping_add(block as u64 - 1);
+            let scenario = &Scenario { seed, ..comparison.scenario.clone() };
+            let setting = Setting { scenario, cores, progress };
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-            let outcome = match &mut self.server {
+            let outcome = match server {
                 Some(sut) => trial::run(lane, &setting, sut).await?,
-                None => against_own_server(lane, &setting, &self.server_flags).await?,
+                None => against_own_server(lane, &setting, server_flags).await?,
             };
             let verdict = Verdict::of(&outcome);
             let ended = outcome.end.clone();
             comparison.trials.push(Trial { block, twin, started, outcome, verdict });
             comparison.effects = statistics::effects(comparison);
-            if let Some(folder) = &self.folder {
-                write(comparison, folder)?;
+            if let Some(folder) = folder {
+                comparison.save(folder)?;
+                report::write(comparison, folder)?;
             }
             if ended != End::Completed {
                 break;
@@ -88,30 +68,20 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// Every row once in each block, and the twin, in random order: what changes on the machine meanwhile meets them
-    /// all.
-    fn order(&self) -> Vec<(usize, Lane, bool)> {
-        let mut random = fastrand::Rng::with_seed(self.scenario.seed);
-        let mut order = Vec::new();
-        for block in 1..=self.blocks {
-            let twin = statistics::baseline(&self.lanes).filter(|_| self.twins).map(|lane| (block, lane, true));
-            let mut trials: Vec<_> = self.lanes.iter().map(|&lane| (block, lane, false)).chain(twin).collect();
-            random.shuffle(&mut trials);
-            order.extend(trials);
-        }
-        order
-    }
-
-    fn label(&self, block: usize, lane: Lane) -> String {
-        if self.blocks == 1 { lane.to_string() } else { format!("block {block} of {}, {lane}", self.blocks) }
-    }
 }
 
-/// Writes the JSON and everything rendered from it.
-fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
-    comparison.save(folder)?;
-    report::write(comparison, folder)
+/// Every row once in each block, and the twin, in random order: what changes on the machine meanwhile meets them all.
+fn order(comparison: &Comparison) -> Vec<(usize, Lane, bool)> {
+    let Comparison { lanes, blocks, twins, scenario, .. } = comparison;
+    let mut random = fastrand::Rng::with_seed(scenario.seed);
+    let mut order = Vec::new();
+    for block in 1..=*blocks {
+        let twin = statistics::baseline(lanes).filter(|_| *twins).map(|lane| (block, lane, true));
+        let mut trials: Vec<_> = lanes.iter().map(|&lane| (block, lane, false)).chain(twin).collect();
+        random.shuffle(&mut trials);
+        order.extend(trials);
+    }
+    order
 }
 
 /// One trial against a server that is started for it and stopped after it.
@@ -124,4 +94,34 @@ pub async fn against_own_server(lane: Lane, setting: &Setting<'_>, flags: &[Stri
         return Ok(Outcome { end: End::Broken(format!("{error:#}")), ..outcome });
     }
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Transport;
+    use crate::scenario::tests::scenario;
+
+    /// The rows of 6 blocks, and whether they are the twin.
+    fn blocks(seed: u64) -> Vec<Vec<(Lane, bool)>> {
+        let lanes = Transport::ALL.iter().map(|&mode| mode.into()).collect();
+        let order = order(&Comparison::new(lanes, 6, scenario(&format!("--seed {seed}")), String::new()));
+        assert!(order.is_sorted_by_key(|(block, ..)| *block), "one block after the other");
+        let of = |n| order.iter().filter(move |(block, ..)| *block == n).map(|&(_, lane, twin)| (lane, twin)).collect();
+        (1..=6).map(of).collect()
+    }
+
+    #[test]
+    fn each_row_and_the_twin_run_once_in_each_block_in_an_order_that_the_seed_draws() {
+        let (drawn, again, other) = (blocks(7), blocks(7), blocks(8));
+        assert_eq!(drawn, again);
+        assert_ne!(drawn, other);
+        assert!(drawn.iter().any(|block| *block != drawn[0]), "another order in another block");
+        let rows = Transport::ALL.iter().map(|&mode| (mode.into(), false));
+        for row in rows.chain([(Transport::Ws.into(), true)]) {
+            let count = |block: &Vec<_>| block.iter().filter(|found| **found == row).count();
+            assert_eq!(drawn.iter().map(count).collect::<Vec<_>>(), [1; 6], "{row:?}");
+        }
+        assert!(drawn.iter().all(|block| block.len() == Transport::ALL.len() + 1), "and nothing else");
+    }
 }

@@ -12,20 +12,6 @@ const LIVE: Duration = Duration::from_millis(200);
 /// A line is printed so often, and whenever a phase begins.
 const PLAIN: Duration = Duration::from_secs(5);
 
-/// How things stand.
-pub struct Status {
-    /// Clients connected now.
-    pub connected: usize,
-    /// Clients that are to be.
-    pub wanted: usize,
-    /// Deliveries so far.
-    pub deliveries: u64,
-    /// Median latency in the window so far.
-    pub p50: Option<Duration>,
-    /// The same for the 99th percentile.
-    pub p99: Option<Duration>,
-}
-
 /// Where progress is shown, and whether somebody has pressed Ctrl-C.
 pub struct Progress {
     line: Option<ProgressBar>,
@@ -68,8 +54,8 @@ impl Progress {
         *last = Last { label: label.into(), phase: "", at: Instant::now(), deliveries: 0 };
     }
 
-    /// Shows how things stand, if it is time.
-    pub fn show(&self, phase: &'static str, status: impl FnOnce() -> Status) {
+    /// Shows how things stand, if it is time: how many deliveries there are so far, and the rest in words.
+    pub fn show(&self, phase: &'static str, status: impl FnOnce() -> (u64, String)) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let since = last.at.elapsed();
         let begins = last.phase != phase;
@@ -77,14 +63,13 @@ impl Progress {
         if self.quiet || (since < pause && !begins) {
             return;
         }
-        let status = status();
-        let text = describe(
-            &last.label,
-            phase,
-            &status,
-            if begins { None } else { Some((status.deliveries.saturating_sub(last.deliveries), since)) },
-        );
-        (last.phase, last.at, last.deliveries) = (phase, Instant::now(), status.deliveries);
+        let (deliveries, status) = status();
+        let mut text = format!("{}: {phase}, {status}", last.label);
+        let more = deliveries.saturating_sub(last.deliveries);
+        if !begins && more > 0 {
+            text += &format!(", {:.0} deliveries/s", more as f64 / since.as_secs_f64());
+        }
+        (last.phase, last.at, last.deliveries) = (phase, Instant::now(), deliveries);
         match &self.line {
             Some(line) => {
                 line.set_message(text);
@@ -117,15 +102,4 @@ async fn listen(interrupted: Arc<AtomicBool>) {
             std::process::exit(130);
         }
     }
-}
-
-fn describe(label: &str, phase: &str, status: &Status, flow: Option<(u64, Duration)>) -> String {
-    let mut text = format!("{label}: {phase}, {} of {} connected", status.connected, status.wanted);
-    if let Some((deliveries, time)) = flow.filter(|(deliveries, _)| *deliveries > 0) {
-        text += &format!(", {:.0} deliveries/s", deliveries as f64 / time.as_secs_f64());
-    }
-    if let (Some(p50), Some(p99)) = (status.p50, status.p99) {
-        text += &format!(", p50 {:.1} ms, p99 {:.1} ms", p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
-    }
-    text
 }

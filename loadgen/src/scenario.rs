@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, FromArgMatches, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Cadence, Headers};
+use crate::client::Headers;
+use crate::pacer::Cadence;
 use crate::payload;
 
 /// The load of a trial. `--rate` is per second *and room*.
@@ -68,6 +69,12 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The scenario of these flags, as the command line would take them.
+    pub fn parse(flags: &str) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(Command::new("loadgen").no_binary_name(true));
+        Self::from_arg_matches(&command.try_get_matches_from(flags.split_whitespace())?)
+    }
+
     /// Clients in a full room.
     pub fn room_size(&self) -> usize {
         match self.room_size {
@@ -235,17 +242,10 @@ mod optional_seconds {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        scenario: Scenario,
-    }
 
     /// The scenario of these flags.
     pub(crate) fn scenario(flags: &str) -> Scenario {
-        Flags::try_parse_from(std::iter::once("test").chain(flags.split_whitespace())).unwrap().scenario
+        Scenario::parse(flags).unwrap()
     }
 
     #[test]
@@ -279,10 +279,7 @@ pub(crate) mod tests {
             ("--room-size none", "or all"),
             ("--payload 12", "from 40"),
         ] {
-            let error = Flags::try_parse_from(std::iter::once("test").chain(flags.split_whitespace()))
-                .err()
-                .unwrap()
-                .to_string();
+            let error = Scenario::parse(flags).unwrap_err().to_string();
             assert!(error.contains(right) && error.contains(&flags[..6]), "{flags}: {error}");
         }
     }

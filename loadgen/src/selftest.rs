@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Parser};
+use clap::Args;
 use rustix::process::{Resource, getrlimit};
 
 use crate::cli::Exit;
@@ -67,12 +67,12 @@ impl Selftest {
         let run = async |mode: Transport, scenario: &Scenario| {
             against_own_server(mode.into(), &Setting { scenario, cores: &cores, progress: &progress }, &[]).await
         };
-        let polling = scenario("--clients 200 --rate 2 --interval 500ms --warmup 1s --duration 6s");
+        let polling = Scenario::parse("--clients 200 --rate 2 --interval 500ms --warmup 1s --duration 6s")?;
         progress.label("known answer of polling");
         let polled = run(Transport::ShortPoll, &polling).await?;
         polls(&mut found, &polling, &polled);
         let crowd = room.min(CROWD);
-        let calm = scenario(&format!("--clients {crowd} --rate 0.2 --warmup 1s --duration 4s"));
+        let calm = Scenario::parse(&format!("--clients {crowd} --rate 0.2 --warmup 1s --duration 4s"))?;
         progress.label("a calm socket");
         let calm = run(Transport::Ws, &calm).await?;
         socket(&mut found, &calm);
@@ -95,7 +95,7 @@ impl Selftest {
                     Transport::ShortPoll => format!("--rate 1 --interval {:.0}us", 1e6 / per_client),
                     _ => format!("--rate {per_client}"),
                 };
-                let scenario = scenario(&format!("--clients 500 --warmup 1s --duration 3s {load}"));
+                let scenario = Scenario::parse(&format!("--clients 500 --warmup 1s --duration 3s {load}"))?;
                 progress.label(&format!("{rate} {what}"));
                 let verdict = Verdict::of(&run(mode, &scenario).await?);
                 if verdict.kind != Kind::Valid {
@@ -121,15 +121,6 @@ impl Selftest {
         );
         Ok(if found.sound { Exit::Done } else { Exit::Failed })
     }
-}
-
-fn scenario(flags: &str) -> Scenario {
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        scenario: Scenario,
-    }
-    Flags::parse_from(std::iter::once("selftest").chain(flags.split_whitespace())).scenario
 }
 
 fn clock(found: &mut Findings) {
@@ -163,7 +154,7 @@ async fn timers(found: &mut Findings) {
         sleep_until(due).await;
         runtime.record(now() - due);
     }
-    let ms = |times: &Times| times.quantile(0.99).unwrap_or_default().as_secs_f64() * 1e3;
+    let ms = |times: &Times| times.ms(0.99).unwrap_or(0.0);
     let (thread, runtime) = (ms(&thread), ms(&runtime));
     let good = thread <= 1.0 && runtime <= 5.0;
     let text =
@@ -247,7 +238,7 @@ fn polls(found: &mut Findings, scenario: &Scenario, outcome: &Outcome) {
 }
 
 fn socket(found: &mut Findings, outcome: &Outcome) {
-    let ms = |share| outcome.latency.quantile(share).unwrap_or_default().as_secs_f64() * 1e3;
+    let ms = |share| outcome.latency.ms(share).unwrap_or(0.0);
     let (crowd, owed) = (outcome.connections.connected, outcome.audit.owed);
     let text = format!(
         "{crowd} calm sockets stay open: p50 {:.2} ms, p99 {:.2} ms, nothing lost of {owed}",

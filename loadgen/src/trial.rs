@@ -15,7 +15,7 @@ use crate::measure::reading::{Reading, peak};
 use crate::outcome::{End, Outcome};
 use crate::pacer::Pacer;
 use crate::press::{Assignment, Press};
-use crate::progress::{Progress, Status};
+use crate::progress::Progress;
 use crate::scenario::{Scenario, room_name};
 use crate::settle::{Evidence, settle};
 use crate::sut::Sut;
@@ -190,15 +190,14 @@ impl<'a> Trial<'a> {
         (now() - since > nanos(DESERTED)).then(|| format!("{text} for {} s", DESERTED.as_secs()))
     }
 
-    fn status(&self) -> Status {
-        let latency = self.fleet.latency();
-        Status {
-            connected: self.fleet.sum(|book| book.connected),
-            wanted: self.scenario.clients,
-            deliveries: self.fleet.sum(|book| book.deliveries),
-            p50: latency.quantile(0.5),
-            p99: latency.quantile(0.99),
+    /// Deliveries so far, and the rest in words.
+    fn status(&self) -> (u64, String) {
+        let (connected, latency) = (self.fleet.sum(|book| book.connected), self.fleet.latency());
+        let mut text = format!("{connected} of {} connected", self.scenario.clients);
+        if let (Some(p50), Some(p99)) = (latency.ms(0.5), latency.ms(0.99)) {
+            text += &format!(", p50 {p50:.1} ms, p99 {p99:.1} ms");
         }
+        (self.fleet.sum(|book| book.deliveries), text)
     }
 
     async fn finish(mut self, end: End) -> Outcome {

@@ -2,10 +2,54 @@
 
 use std::borrow::Cow;
 
+use derive_more::Display;
 use serde::{Deserialize, Serialize};
 
-use super::{Cursor, Delivery, Event, Failure};
+use super::{Delivery, Event, Failure};
 use crate::clock::Nanos;
+
+/// From where a client reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// Everything retained.
+    Oldest,
+    /// Only what comes from now on.
+    Latest,
+    /// What follows a message already seen.
+    Cursor(Cursor),
+}
+
+impl After {
+    /// The query of a request for this room from this position.
+    pub(super) fn query(&self, room: &str) -> String {
+        match self {
+            Self::Oldest => format!("?room={room}"),
+            Self::Latest => format!("?room={room}&after=latest"),
+            Self::Cursor(cursor) => format!("?room={room}&after={cursor}"),
+        }
+    }
+}
+
+/// The last message a client has seen: `EPOCH-SEQ`.
+#[derive(Deserialize, Display, Debug, Clone, PartialEq, Eq)]
+#[serde(try_from = "&str")]
+#[display("{epoch}-{seq}")]
+pub struct Cursor {
+    /// The incarnation of the log.
+    pub epoch: String,
+    /// The position in it.
+    pub seq: u64,
+}
+
+impl TryFrom<&str> for Cursor {
+    type Error = Failure;
+
+    fn try_from(text: &str) -> Result<Self, Failure> {
+        let cursor =
+            text.split_once('-').and_then(|(epoch, seq)| Some(Self { epoch: epoch.into(), seq: seq.parse().ok()? }));
+        cursor.ok_or_else(|| Failure::Protocol(format!("{text:?} is not a cursor")))
+    }
+}
 
 /// What the server says a reader has missed.
 #[derive(Deserialize, Debug, Clone, PartialEq, Eq)]

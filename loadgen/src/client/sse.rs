@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::protocol::{Message, Position, parse};
-use super::{After, Client, Event, Failure, Gap, Http, Target};
+use super::{After, Client, Event, Failure, Gap, Http, Target, greeted};
 use crate::clock::{Nanos, now};
 
 /// A client that reads a stream of events.
@@ -22,14 +22,7 @@ impl Client for Sse {
     async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
         let mut http = Http::connect(target, "sse.html").await?;
         let body = http.open(&format!("/sse{}", after.query(&target.room)), "text/event-stream").await?;
-        let mut client = Self { body, rest: Vec::new(), _http: http };
-        while events.is_empty() {
-            client.next(events).await?;
-        }
-        match &events[0] {
-            Event::Hello(_) => Ok(client),
-            other => Err(Failure::Protocol(format!("the first event was {other:?} and not the hello"))),
-        }
+        greeted(Self { body, rest: Vec::new(), _http: http }, events).await
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::http::io;
 use super::protocol::{Gap, Message as Chat, Position, parse};
 use super::wire::Wire;
-use super::{After, Answer, Client, Event, Failure, Target};
+use super::{After, Answer, Client, Event, Failure, Target, greeted};
 use crate::clock::{Nanos, now};
 
 /// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
@@ -39,13 +39,7 @@ enum Control {
     Hello(Position),
     Gap(Gap),
     Ack(Position),
-    Error(Refusal),
-}
-
-/// Why a publish was refused.
-#[derive(Deserialize)]
-struct Refusal {
-    reason: String,
+    Error { reason: String },
 }
 
 impl<const STOCK: bool> Client for Socket<STOCK> {
@@ -59,15 +53,7 @@ impl<const STOCK: bool> Client for Socket<STOCK> {
         target.meter.requests.fetch_add(1, Relaxed);
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
         let (stream, _) = client_async_with_config(request, wire, Some(config)).await.map_err(failure)?;
-        let mut client = Self { stream, waiting: VecDeque::new() };
-        // The first frame is the hello; what has come with it is taken along.
-        while events.is_empty() {
-            client.next(events).await?;
-        }
-        match &events[0] {
-            Event::Hello(_) => Ok(client),
-            other => Err(Failure::Protocol(format!("the first frame was {other:?} and not the hello"))),
-        }
+        greeted(Self { stream, waiting: VecDeque::new() }, events).await
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
@@ -110,7 +96,7 @@ impl<const STOCK: bool> Socket<STOCK> {
             Control::Hello(hello) => return Ok(Some(Event::Hello(hello.cursor))),
             Control::Gap(gap) => return Ok(Some(Event::Gap(gap))),
             Control::Ack(ack) => Ok((ack.cursor, received)),
-            Control::Error(refusal) => Err(Failure::Refused(0, refusal.reason)),
+            Control::Error { reason } => Err(Failure::Refused(0, reason)),
         };
         // Whoever waited may be gone, when the trial is at its end.
         self.waiting.pop_front().map(|waiting| waiting.send(answer));

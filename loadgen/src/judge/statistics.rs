@@ -3,8 +3,7 @@
 //! The unit of repetition is the trial, never the message. Order statistics assume nothing about distributions; the
 //! twins (the same transport twice in one block) show what differs although nothing differs.
 
-use std::fmt;
-
+use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,20 +23,26 @@ pub const LOOPBACK: f64 = 1.5;
 const POWER: f64 = 0.8;
 
 /// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Figure {
     /// Median latency.
+    #[display("latency p50")]
     P50,
     /// 99th percentile of latency.
+    #[display("latency p99")]
     P99,
     /// Server CPU per delivery.
+    #[display("server CPU per delivery")]
     Cpu,
     /// Busy time of the machine per delivery.
+    #[display("machine busy per delivery")]
     Machine,
     /// Server memory per connection.
+    #[display("server memory per connection")]
     Memory,
     /// Bytes both ways per delivery.
+    #[display("bytes per delivery, both ways")]
     Bytes,
 }
 
@@ -47,10 +52,10 @@ impl Figure {
 
     /// Its value in one trial.
     pub fn of(self, outcome: &Outcome) -> Option<f64> {
-        let (ledger, ms) = (&outcome.ledger, |share| Some(outcome.latency.quantile(share)?.as_secs_f64() * 1e3));
+        let (ledger, latency) = (&outcome.ledger, &outcome.latency);
         match self {
-            Self::P50 => ms(0.5),
-            Self::P99 => ms(0.99),
+            Self::P50 => latency.ms(0.5),
+            Self::P99 => latency.ms(0.99),
             Self::Cpu => ledger.us(ledger.server_cpu_ns),
             Self::Machine => ledger.us(ledger.machine_busy_ns),
             Self::Memory => ledger.memory_kib(),
@@ -62,19 +67,6 @@ impl Figure {
     /// enough.
     fn is_judged(self) -> bool {
         matches!(self, Self::P50 | Self::Cpu)
-    }
-}
-
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::P50 => "latency p50",
-            Self::P99 => "latency p99",
-            Self::Cpu => "server CPU per delivery",
-            Self::Machine => "machine busy per delivery",
-            Self::Memory => "server memory per connection",
-            Self::Bytes => "bytes per delivery, both ways",
-        })
     }
 }
 
@@ -194,7 +186,7 @@ pub fn judge(found: Ratio, twins: Option<Ratio>, trifle: f64) -> Difference {
 }
 
 /// The ratios of the blocks in which both trials are valid.
-fn ratios(comparison: &Comparison, baseline: Lane, lane: Lane, twin: bool, figure: Figure) -> Vec<f64> {
+pub fn ratios(comparison: &Comparison, baseline: Lane, lane: Lane, twin: bool, figure: Figure) -> Vec<f64> {
     let value = |block, lane: Lane, twin| {
         let is_it = |trial: &&Trial| trial.block == block && trial.outcome.lane == lane && trial.twin == twin;
         let valid = comparison.trials.iter().find(is_it).filter(|trial| trial.verdict.kind == Kind::Valid);

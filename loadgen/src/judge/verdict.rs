@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,9 @@ pub struct Verdict {
 }
 
 /// A verdict in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[display(rename_all = "kebab-case")]
 pub enum Kind {
     /// It may be believed.
     Valid,
@@ -84,21 +86,6 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Valid => "valid",
-            Self::GeneratorLimited => "generator-limited",
-            Self::Noisy => "noisy",
-            Self::NotSteady => "not-steady",
-            Self::ScheduleOff => "schedule-off",
-            Self::NothingMeasured => "nothing-measured",
-            Self::Interrupted => "interrupted",
-            Self::Broken => "broken",
-        })
-    }
-}
-
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, measured, limit, unit, advice, kind } = self;
@@ -114,7 +101,7 @@ impl fmt::Display for Gate {
 }
 
 fn ms(times: &Times, share: f64) -> f64 {
-    times.quantile(share).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+    times.ms(share).unwrap_or(0.0)
 }
 
 /// The gates, causes before what follows from them; limits are our own defaults unless a source is named.
@@ -137,7 +124,7 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
     let nothing = f64::from(u8::from(publishing.acked == 0));
     let absent = (connections.wanted - connections.connected) as f64;
-    let longest = lateness.max().map_or(0.0, |time| time.as_secs_f64() * 1e3);
+    let longest = ms(lateness, 1.0);
     let unpaced = 100.0 * (publishing.scheduled - publishing.paced) as f64 / publishing.scheduled.max(1) as f64;
     let lag = ms(&publishing.own_lag, 0.99);
     // With few messages even independent waits are uneven: 1.63 / sqrt(n) is the distance that 1 % of samples exceed.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use anyhow::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer as HdrDeserializer, Serializer as HdrSerializer, V2DeflateSerializer};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 
@@ -16,8 +17,9 @@ const HIGHEST_US: u64 = 3_600_000_000;
 /// Three significant digits.
 const DIGITS: u8 = 3;
 
-/// Times from 1 us to 1 h to three digits.
-#[derive(Debug, Clone, PartialEq)]
+/// Times in microseconds: the figures people look for, and the whole histogram.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct Times(Histogram<u64>);
 
 impl Default for Times {
@@ -58,6 +60,11 @@ impl Times {
         (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(share)))
     }
 
+    /// The same in milliseconds.
+    pub fn ms(&self, share: f64) -> Option<f64> {
+        Some(self.quantile(share)?.as_secs_f64() * 1e3)
+    }
+
     /// Mean and standard deviation, in milliseconds.
     pub fn moments(&self) -> (f64, f64) {
         (self.0.mean() / 1e3, self.0.stdev() / 1e3)
@@ -71,7 +78,7 @@ impl Times {
     /// The quantiles (i + 1/2) / n in milliseconds: `n` points that stand for the whole.
     pub fn points(&self, n: usize) -> Vec<f64> {
         let share = |i| (i as f64 + 0.5) / n as f64;
-        (0..n).filter_map(|i| Some(self.quantile(share(i))?.as_secs_f64() * 1e3)).collect()
+        (0..n).filter_map(|i| self.ms(share(i))).collect()
     }
 
     /// The histogram itself.
@@ -85,7 +92,7 @@ impl Times {
     }
 }
 
-/// Times in microseconds: the figures people look for, and the whole histogram.
+/// What the JSON has of it.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Written {
     /// How many.
@@ -104,42 +111,32 @@ struct Written {
     hdr: String,
 }
 
-impl Serialize for Times {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl From<Times> for Written {
+    fn from(Times(histogram): Times) -> Self {
         let mut bytes = Vec::new();
-        V2DeflateSerializer::new().serialize(&self.0, &mut bytes).map_err(ser::Error::custom)?;
-        let at = |share| self.0.value_at_quantile(share);
-        let written = Written {
-            count: self.0.len(),
-            mean_us: (self.0.mean() * 10.0).round() / 10.0,
+        V2DeflateSerializer::new().serialize(&histogram, &mut bytes).expect("a Vec takes what it is given");
+        let at = |share| histogram.value_at_quantile(share);
+        Self {
+            count: histogram.len(),
+            mean_us: (histogram.mean() * 10.0).round() / 10.0,
             p50_us: at(0.5),
             p90_us: at(0.9),
             p99_us: at(0.99),
-            max_us: self.0.max(),
+            max_us: histogram.max(),
             hdr: STANDARD.encode(bytes),
-        };
-        written.serialize(serializer)
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for Times {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = STANDARD.decode(Written::deserialize(deserializer)?.hdr).map_err(de::Error::custom)?;
-        let read: Histogram<u64> =
-            HdrDeserializer::new().deserialize(&mut bytes.as_slice()).map_err(de::Error::custom)?;
+impl TryFrom<Written> for Times {
+    type Error = Error;
+
+    fn try_from(written: Written) -> Result<Self> {
+        let bytes = STANDARD.decode(written.hdr)?;
         let mut times = Self::default();
-        times.0.add(&read).map_err(de::Error::custom)?;
+        // Into bounds of our own, so that it can be added to others.
+        times.0.add(&Deserializer::new().deserialize::<u64, _>(&mut bytes.as_slice())?)?;
         Ok(times)
-    }
-}
-
-impl JsonSchema for Times {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Times".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Written::json_schema(generator)
     }
 }
 

@@ -1,11 +1,10 @@
 //! Charts as SVG: each stands alone as a file, in light and dark, and in the report.
 
-use std::fmt::Write;
-
 use super::summary::Summary;
 use super::table::{messages_needed, number};
 use crate::client::{Lane, Publish};
 use crate::comparison::Comparison;
+use crate::judge::statistics::{self, Effect, Figure, baseline};
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 310.0;
@@ -24,18 +23,23 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let cpu = ledger(&|s| s.outcome.ledger.us(s.outcome.ledger.server_cpu_ns));
     let memory = ledger(&|s| s.outcome.ledger.memory_kib());
     let bytes = summaries.iter().filter_map(|s| Some((s, bytes(s)?.to_vec()))).collect::<Vec<_>>();
-    vec![
+    let mut charts = vec![
         ("latency", latency(summaries)),
         ("deliveries", deliveries(summaries, comparison.scenario.duration().as_secs_f64())),
         ("cpu", bars("Server CPU per delivery, µs", &cpu)),
         ("bytes", bars("Bytes per delivery: to the client, and (paler) from it", &bytes)),
         ("memory", bars("Server memory per idle connection, KiB", &memory)),
-    ]
+    ];
+    charts.extend(ratios("Latency p50, block by block", comparison, Figure::P50).map(|chart| ("ratios-p50", chart)));
+    charts.extend(
+        ratios("Server CPU per delivery, block by block", comparison, Figure::Cpu).map(|chart| ("ratios-cpu", chart)),
+    );
+    charts
 }
 
 /// The classes of a row's lines and bars: its transport's, and another pattern for another way up.
-fn class(summary: &Summary) -> String {
-    let Lane { mode, publish } = summary.lane;
+fn class(lane: Lane) -> String {
+    let Lane { mode, publish } = lane;
     format!("c-{mode}{}", if publish == Publish::Native { " c-native" } else { "" })
 }
 
@@ -44,11 +48,19 @@ fn bytes(summary: &Summary) -> Option<[f64; 2]> {
     Some([ledger.per_delivery(ledger.traffic.bytes_in)?, ledger.per_delivery(ledger.traffic.bytes_out)?])
 }
 
-/// An axis: its label, its marks, and where a value lies on it, from 0 to 1.
+/// An axis: its label, its marks, and the values at its ends.
 struct Axis {
     label: &'static str,
     marks: Vec<(f64, String)>,
-    scale: Box<dyn Fn(f64) -> f64>,
+    from: f64,
+    to: f64,
+}
+
+impl Axis {
+    /// Where a value lies, in a picture in which the axis has these ends.
+    fn place(&self, value: f64, [from, to]: [f64; 2]) -> f64 {
+        from + (value - self.from) / (self.to - self.from) * (to - from)
+    }
 }
 
 /// One line: its transport's name, and its points, of which the first `sure` have enough behind them.
@@ -59,7 +71,7 @@ struct Line {
     sure: usize,
 }
 
-/// Latency by percentile, both axes logarithmic: the x axis in 1 / (1 - q), so that the tail has room.
+/// Latency by percentile, both axes logarithms: of 1 / (1 - q), so that the tail has room, and of milliseconds.
 fn latency(summaries: &[Summary]) -> String {
     const NINES: f64 = 3.0;
     let line = |s: &Summary| {
@@ -67,32 +79,28 @@ fn latency(summaries: &[Summary]) -> String {
         let (times, messages) = (&s.outcome.latency, s.outcome.publishing.acked);
         let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
         let sure = steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
-        let point = |&(nines, share): &(f64, f64)| Some((nines, times.quantile(share)?.as_secs_f64().max(1e-6) * 1e3));
-        Line { name: s.lane.to_string(), class: class(s), points: steps.iter().filter_map(point).collect(), sure }
+        let point = |&(nines, share): &(f64, f64)| Some((nines, times.ms(share)?.max(1e-3).log10()));
+        Line { name: s.lane.to_string(), class: class(s.lane), points: steps.iter().filter_map(point).collect(), sure }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
-    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), ms| (low.min(ms), high.max(ms)));
-    let (low, high) = if low > high { (0.0, 1.0) } else { (low.log10().floor(), high.log10().ceil()) };
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), log| (low.min(log), high.max(log)));
+    let (low, high) = if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil()) };
     let high = high.max(low + 1.0);
-    let decades = (low as i32..=high as i32).map(|decade| 10_f64.powi(decade));
+    let decade = |decade| (f64::from(decade), 10_f64.powi(decade).to_string());
     let percentiles = [(0.0, "0"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9")];
     let x = Axis {
         label: "% of deliveries, at most so late",
         marks: percentiles.iter().map(|&(share, text)| (-f64::log10(1.0 - share), text.into())).collect(),
-        scale: Box::new(|nines| nines / NINES),
+        from: 0.0,
+        to: NINES,
     };
-    let y = Axis {
-        label: "ms",
-        marks: decades.map(|ms| (ms, format!("{ms}"))).collect(),
-        scale: Box::new(move |ms| (ms.log10() - low) / (high - low)),
-    };
+    let y = Axis { label: "ms", marks: (low as i32..=high as i32).map(decade).collect(), from: low, to: high };
     plot("Delivery latency by percentile", &describe(summaries), &x, &y, &lines)
 }
 
 fn describe(summaries: &[Summary]) -> String {
-    let ms =
-        |s: &Summary, share| s.outcome.latency.quantile(share).map_or("-".into(), |t| number(t.as_secs_f64() * 1e3));
+    let ms = |s: &Summary, share| s.outcome.latency.ms(share).map_or("-".into(), number);
     let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.lane, ms(s, 0.5), ms(s, 0.99));
     summaries.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -101,7 +109,12 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let line = |s: &Summary| {
         let points: Vec<(f64, f64)> =
             s.flow(seconds).enumerate().map(|(i, flow)| ((i as f64 + 0.5).min(seconds), flow)).collect();
-        Line { name: s.lane.to_string(), class: class(s), sure: if s.is_valid() { points.len() } else { 0 }, points }
+        Line {
+            name: s.lane.to_string(),
+            class: class(s.lane),
+            sure: if s.is_valid() { points.len() } else { 0 },
+            points,
+        }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let points = || lines.iter().flat_map(|line| &line.points);
@@ -112,12 +125,14 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let x = Axis {
         label: "seconds of the measuring window",
         marks: marks(seconds, every).map(|x| (x, format!("{x}"))).collect(),
-        scale: Box::new(move |x| x / seconds),
+        from: 0.0,
+        to: seconds,
     };
     let y = Axis {
         label: "deliveries/s",
         marks: marks(top, step).map(|y| (y, thousands(y))).collect(),
-        scale: Box::new(move |y| y / top),
+        from: 0.0,
+        to: top,
     };
     let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
     let text: Vec<String> =
@@ -143,50 +158,43 @@ fn thousands(value: f64) -> String {
 }
 
 fn open(title: &str, description: &str, height: f64) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" class=\"chart\">\
-         <title>{title}</title><desc>{description}</desc><style>{STYLE}</style>\
-         <rect class=\"c-back\" width=\"{WIDTH}\" height=\"{height}\" rx=\"8\"/>\
-         <text class=\"c-title\" x=\"12\" y=\"20\">{title}</text>"
-    )
+    let size = format!(r#"viewBox="0 0 {WIDTH} {height}""#);
+    let mut out = format!(r#"<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" class="chart">"#);
+    out += &format!("<title>{title}</title><desc>{description}</desc><style>{STYLE}</style>");
+    out += &format!(r#"<rect class="c-back" width="{WIDTH}" height="{height}" rx="8"/>"#);
+    out + &mark("c-title", 12.0, 20.0, title)
+}
+
+fn mark(class: &str, x: f64, y: f64, text: &str) -> String {
+    format!(r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{text}</text>"#)
 }
 
 fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
     let [left, top, right, bottom] = PLOT;
-    let at = |point: &(f64, f64)| {
-        let (x, y) = ((x.scale)(point.0), (y.scale)(point.1));
-        format!("{:.1},{:.1}", left + x * (right - left), bottom - y * (bottom - top))
-    };
+    let across = |value| x.place(value, [left, right]);
+    let up = |value| y.place(value, [bottom, top]);
     let mut out = open(title, description, HEIGHT);
     for (value, text) in &y.marks {
-        let height = bottom - (y.scale)(*value) * (bottom - top);
-        let _ = write!(out, "<path class=\"c-grid\" d=\"M{left} {height:.1}H{right}\"/>");
-        let _ =
-            write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{:.1}\">{text}</text>", left - 6.0, height + 4.0);
+        let height = up(*value);
+        out += &format!(r#"<path class="c-grid" d="M{left} {height:.1}H{right}"/>"#);
+        out += &mark("c-mark c-end", left - 6.0, height + 4.0, text);
     }
     for (value, text) in &x.marks {
-        let place = left + (x.scale)(*value) * (right - left);
-        let _ = write!(out, "<text class=\"c-mark c-mid\" x=\"{place:.1}\" y=\"{}\">{text}</text>", bottom + 16.0);
+        out += &mark("c-mark c-mid", across(*value), bottom + 16.0, text);
     }
-    let _ = write!(
-        out,
-        "<text class=\"c-mark c-mid\" x=\"{}\" y=\"{}\">{}</text>",
-        (left + right) / 2.0,
-        HEIGHT - 8.0,
-        x.label
-    );
-    let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{right}\" y=\"20\">{}</text>", y.label);
+    out += &mark("c-mark c-mid", (left + right) / 2.0, HEIGHT - 8.0, x.label);
+    out += &mark("c-mark c-end", right, 20.0, y.label);
     for (i, Line { name, class: own, points, sure: count }) in lines.iter().enumerate() {
         let (sure, doubt) = (&points[..*count], &points[count.saturating_sub(1)..]);
         for (class, part) in [("", sure), (" c-doubt", doubt)] {
-            let part: Vec<String> = part.iter().map(at).collect();
+            let part: Vec<String> = part.iter().map(|&(x, y)| format!("{:.1},{:.1}", across(x), up(y))).collect();
             if part.len() > 1 {
-                let _ = write!(out, "<polyline class=\"c-line {own}{class}\" points=\"{}\"/>", part.join(" "));
+                out += &format!(r#"<polyline class="c-line {own}{class}" points="{}"/>"#, part.join(" "));
             }
         }
         let place = 12.0 + i as f64 * (WIDTH - 24.0) / lines.len() as f64;
-        let _ = write!(out, "<path class=\"c-line {own}\" d=\"M{place:.1} 35h20\"/>");
-        let _ = write!(out, "<text class=\"c-mark\" x=\"{:.1}\" y=\"39\">{name}</text>", place + 25.0);
+        out += &format!(r#"<path class="c-line {own}" d="M{place:.1} 35h20"/>"#);
+        out += &mark("c-mark", place + 25.0, 39.0, name);
     }
     out + "</svg>"
 }
@@ -196,28 +204,52 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
     let (left, right) = (84.0, WIDTH - 84.0);
     let most = rows.iter().map(|(_, parts)| parts.iter().sum()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let values = |parts: &[f64]| parts.iter().map(|&value| number(value)).collect::<Vec<_>>().join(" + ");
-    let text: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
-    let mut out = open(title, &text.join(" "), 40.0 + rows.len() as f64 * BAR);
+    let description: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
+    let mut out = open(title, &description.join(" "), 40.0 + rows.len() as f64 * BAR);
     for (i, (summary, parts)) in rows.iter().enumerate() {
-        let (top, mode, own) = (36.0 + i as f64 * BAR, summary.lane, class(summary));
+        let (top, own) = (36.0 + i as f64 * BAR, class(summary.lane));
         let doubt = if summary.is_valid() { "" } else { " c-doubt" };
-        let _ = write!(out, "<text class=\"c-mark c-end\" x=\"{}\" y=\"{}\">{mode}</text>", left - 8.0, top + 16.0);
-        let mut place = left;
+        out += &mark("c-mark c-end", left - 8.0, top + 16.0, &summary.lane.to_string());
+        let mut x = left;
         for (value, class) in parts.iter().zip(["c-bar", "c-bar c-pale"]) {
             let width = value / most * (right - left);
-            let _ = write!(
-                out,
-                "<rect class=\"{class} {own}{doubt}\" x=\"{place:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"22\"/>"
-            );
-            place += width;
+            out +=
+                &format!(r#"<rect class="{class} {own}{doubt}" x="{x:.1}" y="{top}" width="{width:.1}" height="22"/>"#);
+            x += width;
         }
-        let _ = write!(
-            out,
-            "<text class=\"c-mark\" x=\"{:.1}\" y=\"{}\">{}</text>",
-            place + 6.0,
-            top + 16.0,
-            values(parts)
-        );
+        out += &mark("c-mark", x + 6.0, top + 16.0, &values(parts));
     }
     out + "</svg>"
+}
+
+/// Every row against the baseline: a dot for each block, a bar for the interval of their median, and the word for it; on
+/// a logarithmic axis. Nothing where there are too few blocks for an interval.
+fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String> {
+    let base = baseline(&comparison.lanes)?;
+    let effects = comparison.effects.iter().filter(|effect| effect.figure == figure && effect.ratio.interval.is_some());
+    let rows: Vec<(&Effect, Vec<f64>)> = effects
+        .map(|effect| (effect, statistics::ratios(comparison, base, effect.lane, effect.twin, figure)))
+        .collect();
+    let all = || rows.iter().flat_map(|(_, ratios)| ratios).map(|ratio| ratio.ln());
+    let (low, high) = all().fold((-0.25_f64, 0.25_f64), |(low, high), log| (low.min(log), high.max(log)));
+    let (axis, ends) = (Axis { label: "", marks: Vec::new(), from: low, to: high }, [104.0, WIDTH - 150.0]);
+    let across = |ratio: f64| axis.place(ratio.ln(), ends);
+    let name = |effect: &Effect| format!("{}{}", effect.lane, if effect.twin { ", its twin" } else { "" });
+    let said = |effect: &Effect| format!("{} {}", number(effect.ratio.median), effect.word());
+    let text: Vec<String> = rows.iter().map(|(effect, _)| format!("{}: {}.", name(effect), said(effect))).collect();
+    let bottom = 40.0 + rows.len() as f64 * BAR;
+    let mut out = open(title, &text.join(" "), bottom + 20.0);
+    out += &format!(r#"<path class="c-grid" d="M{:.1} 32V{bottom}"/>"#, across(1.0));
+    out += &mark("c-mark c-mid", across(1.0), bottom + 13.0, &format!("as {base}"));
+    for (i, (effect, ratios)) in rows.iter().enumerate() {
+        let (middle, own) = (47.0 + i as f64 * BAR, class(effect.lane));
+        let (from, to) = effect.ratio.interval.map(|(low, high)| (across(low), across(high)))?;
+        out += &mark("c-mark c-end", ends[0] - 8.0, middle + 5.0, &name(effect));
+        out += &format!(r#"<path class="c-line c-span {own}" d="M{from:.1} {middle}H{to:.1}"/>"#);
+        for ratio in ratios {
+            out += &format!(r#"<circle class="c-bar {own}" cx="{:.1}" cy="{middle}" r="3.5"/>"#, across(*ratio));
+        }
+        out += &mark("c-mark", ends[1] + 10.0, middle + 5.0, &said(effect));
+    }
+    (!rows.is_empty()).then(|| out + "</svg>")
 }

@@ -3,7 +3,6 @@
 use super::summary::Summary;
 use crate::client::{Lane, Publish};
 use crate::judge::statistics::LOOPBACK;
-use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
 use crate::outcome::Outcome;
 
@@ -76,18 +75,18 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
     let us = |name, rank, ns: &dyn Fn(&Ledger) -> Option<u64>| {
         row(summaries, name, rank, 0.0, &|o| o.ledger.us(ns(&o.ledger)))
     };
-    let quantile = |name, share, needed| row(summaries, name, Rank::Lowest, needed, &|o| ms(&o.latency, share));
+    let quantile = |name, share, needed| row(summaries, name, Rank::Lowest, needed, &|o| o.latency.ms(share));
     let mut rows = vec![
         quantile("latency p50, ms", 0.5, 0.5),
         quantile("latency p90, ms", 0.9, 0.9),
         quantile("latency p99, ms", 0.99, 0.99),
         quantile("latency max, ms", 1.0, 0.99),
-        row(summaries, "  arrived but not yet read p99, ms", Rank::None, 0.99, &|o| ms(&o.dwell, 0.99)),
+        row(summaries, "  arrived but not yet read p99, ms", Rank::None, 0.99, &|o| o.dwell.ms(0.99)),
         text("p50 of single subscribers, 5 to 95 % of them, ms", &single),
-        row(summaries, "to the last of the room p50, ms", Rank::Lowest, 0.5, &|o| ms(&o.last, 0.5)),
-        row(summaries, "publish to ack p50, ms", Rank::Lowest, 0.5, &|o| ms(&o.publishing.acks, 0.5)),
-        figure("poll to answer p99, ms", Rank::None, &|o| ms(&o.polls, 0.99)),
-        figure("connect p50, ms", Rank::None, &|o| ms(&o.connects, 0.5)),
+        row(summaries, "to the last of the room p50, ms", Rank::Lowest, 0.5, &|o| o.last.ms(0.5)),
+        row(summaries, "publish to ack p50, ms", Rank::Lowest, 0.5, &|o| o.publishing.acks.ms(0.5)),
+        figure("poll to answer p99, ms", Rank::None, &|o| o.polls.ms(0.99)),
+        figure("connect p50, ms", Rank::None, &|o| o.connects.ms(0.5)),
         row(summaries, "bytes up per publish", Rank::Lowest, 0.0, &|o| upward(o)),
         text("delivered of owed", &|s| match s.outcome.owed.saturating_sub(s.outcome.delivered) {
             0 => format!("all {}", s.outcome.owed),
@@ -157,11 +156,6 @@ fn single(summary: &Summary) -> String {
     medians.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| medians.get((medians.len() as f64 * share) as usize);
     at(0.05).zip(at(0.95)).map_or(NONE.into(), |(low, high)| format!("{} to {}", number(*low), number(*high)))
-}
-
-fn ms(times: &Times, share: f64) -> Option<f64> {
-    let time = if share < 1.0 { times.quantile(share) } else { times.max() };
-    Some(time?.as_secs_f64() * 1e3)
 }
 
 fn empties(outcome: &Outcome) -> Option<f64> {
