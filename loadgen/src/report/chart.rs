@@ -232,7 +232,7 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
         .collect();
     let all = || rows.iter().flat_map(|(_, ratios)| ratios).map(|ratio| ratio.ln());
     let (low, high) = all().fold((-0.25_f64, 0.25_f64), |(low, high), log| (low.min(log), high.max(log)));
-    let (axis, ends) = (Axis { label: "", marks: Vec::new(), from: low, to: high }, [104.0, WIDTH - 150.0]);
+    let (axis, ends) = (Axis { label: "", marks: Vec::new(), from: low, to: high }, [112.0, WIDTH - 176.0]);
     let across = |ratio: f64| axis.place(ratio.ln(), ends);
     let name = |effect: &Effect| format!("{}{}", effect.lane, if effect.twin { ", its twin" } else { "" });
     let said = |effect: &Effect| format!("{} {}", number(effect.ratio.median), effect.word());
