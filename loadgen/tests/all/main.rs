@@ -7,4 +7,5 @@ mod conformance;
 mod faults;
 mod gates;
 mod helper;
+mod reference;
 mod structure;

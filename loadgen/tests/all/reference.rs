@@ -1,0 +1,40 @@
+//! The comparison that is committed: its reports are those of its data, and the README quotes it.
+
+use std::fs;
+use std::path::Path;
+
+use loadgen::comparison::Comparison;
+use loadgen::report;
+
+use crate::helper::Folder;
+
+fn words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_reports_of_the_reference_are_those_of_its_json_and_the_readme_has_its_figures() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let reference = root.join("results/reference");
+    let comparison = Comparison::load(&reference).expect("measure it anew: loadgen compare --standard");
+    let anew = Folder::new("reference");
+    report::write(&comparison, &anew.0).unwrap();
+    for entry in fs::read_dir(&anew.0).unwrap() {
+        let name = entry.unwrap().file_name();
+        let [now, committed] = [&anew.0, &reference].map(|folder| fs::read_to_string(folder.join(&name)).ok());
+        assert!(now == committed, "{name:?}: render it anew: loadgen report results/reference");
+    }
+
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let report = fs::read_to_string(reference.join("comparison.md")).unwrap();
+    let theirs: Vec<String> = report.lines().map(words).collect();
+    let mut quoted = readme.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let (head, _rule) = (quoted.next().unwrap(), quoted.next().unwrap());
+    let figures: Vec<&str> = std::iter::once(head).chain(quoted).collect();
+    assert!(figures.len() > 10, "the first table of the README");
+    for line in figures {
+        assert!(theirs.contains(&words(line)), "not in results/reference/comparison.md: {line}");
+    }
+    let cpu = &comparison.environment.cpu;
+    assert!(readme.contains(cpu.as_str()), "the README says on which CPU that was: {cpu}");
+}
