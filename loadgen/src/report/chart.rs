@@ -192,7 +192,8 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
                 out += &format!(r#"<polyline class="c-line {own}{class}" points="{}"/>"#, part.join(" "));
             }
         }
-        let place = 12.0 + i as f64 * (WIDTH - 24.0) / lines.len() as f64;
+        // By the length of the names before it.
+        let place = 12.0 + lines[..i].iter().map(|line| 40.0 + 6.6 * line.name.len() as f64).sum::<f64>();
         out += &format!(r#"<path class="c-line {own}" d="M{place:.1} 35h20"/>"#);
         out += &mark("c-mark", place + 25.0, 39.0, name);
     }
@@ -223,33 +224,46 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
 }
 
 /// Every row against the baseline: a dot for each block, a bar for the interval of their median, and the word for it; on
-/// a logarithmic axis. Nothing where there are too few blocks for an interval.
+/// a logarithmic axis; an arrow for what lies beyond it. Nothing where there are too few blocks for an interval.
 fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String> {
     let base = baseline(&comparison.lanes)?;
     let effects = comparison.effects.iter().filter(|effect| effect.figure == figure && effect.ratio.interval.is_some());
     let rows: Vec<(&Effect, Vec<f64>)> = effects
         .map(|effect| (effect, statistics::ratios(comparison, base, effect.lane, effect.twin, figure)))
         .collect();
-    let all = || rows.iter().flat_map(|(_, ratios)| ratios).map(|ratio| ratio.ln());
-    let (low, high) = all().fold((-0.25_f64, 0.25_f64), |(low, high), log| (low.min(log), high.max(log)));
-    let (axis, ends) = (Axis { label: "", marks: Vec::new(), from: low, to: high }, [112.0, WIDTH - 176.0]);
-    let across = |ratio: f64| axis.place(ratio.ln(), ends);
+    let all = rows.iter().flat_map(|(_, ratios)| ratios).map(|ratio| ratio.log2());
+    let (low, high) = all.fold((-0.4_f64, 0.4_f64), |(low, high), log| (low.min(log), high.max(log)));
+    let marks = [(-2.0, "1/4"), (-1.0, "1/2"), (0.0, "1"), (1.0, "2"), (2.0, "4")].map(|(at, text)| (at, text.into()));
+    // What is further away would push all others together.
+    let axis = Axis { label: "", marks: marks.into(), from: low.max(-2.0), to: high.min(2.0) };
+    let ends = [108.0, WIDTH - 190.0];
+    let across = |ratio: f64| axis.place(ratio.log2().clamp(axis.from, axis.to), ends);
     let name = |effect: &Effect| format!("{}{}", effect.lane, if effect.twin { ", its twin" } else { "" });
     let said = |effect: &Effect| format!("{} {}", number(effect.ratio.median), effect.word());
     let text: Vec<String> = rows.iter().map(|(effect, _)| format!("{}: {}.", name(effect), said(effect))).collect();
     let bottom = 40.0 + rows.len() as f64 * BAR;
     let mut out = open(title, &text.join(" "), bottom + 20.0);
-    out += &format!(r#"<path class="c-grid" d="M{:.1} 32V{bottom}"/>"#, across(1.0));
-    out += &mark("c-mark c-mid", across(1.0), bottom + 13.0, &format!("as {base}"));
+    for (log, text) in axis.marks.iter().filter(|(log, _)| (axis.from..=axis.to).contains(log)) {
+        let x = axis.place(*log, ends);
+        out += &format!(r#"<path class="c-grid" d="M{x:.1} 32V{bottom}"/>"#);
+        out += &mark("c-mark c-mid", x, bottom + 13.0, text);
+    }
+    out += &mark("c-mark", ends[1] + 14.0, bottom + 13.0, &format!("times {base}"));
     for (i, (effect, ratios)) in rows.iter().enumerate() {
         let (middle, own) = (47.0 + i as f64 * BAR, class(effect.lane));
         let (from, to) = effect.ratio.interval.map(|(low, high)| (across(low), across(high)))?;
         out += &mark("c-mark c-end", ends[0] - 8.0, middle + 5.0, &name(effect));
         out += &format!(r#"<path class="c-line c-span {own}" d="M{from:.1} {middle}H{to:.1}"/>"#);
-        for ratio in ratios {
-            out += &format!(r#"<circle class="c-bar {own}" cx="{:.1}" cy="{middle}" r="3.5"/>"#, across(*ratio));
+        for &ratio in ratios {
+            let (x, beyond) = (across(ratio), 8.0 * ratio.log2().signum());
+            out += &match (axis.from..=axis.to).contains(&ratio.log2()) {
+                true => format!(r#"<circle class="c-bar {own}" cx="{x:.1}" cy="{middle}" r="3.5"/>"#),
+                false => {
+                    format!(r#"<path class="c-bar {own}" d="M{x:.1} {:.1}l{beyond} 5 {} 5z"/>"#, middle - 5.0, -beyond)
+                }
+            };
         }
-        out += &mark("c-mark", ends[1] + 10.0, middle + 5.0, &said(effect));
+        out += &mark("c-mark", ends[1] + 14.0, middle + 5.0, &said(effect));
     }
     (!rows.is_empty()).then(|| out + "</svg>")
 }

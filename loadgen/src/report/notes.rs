@@ -55,7 +55,11 @@ fn verdicts(comparison: &Comparison) -> Vec<String> {
         let count = names.len();
         names.sort_unstable();
         names.dedup();
-        let most = if count > 1 { format!(" in {count} of {all} trials; at worst") } else { String::new() };
+        let most = match (count, all) {
+            (_, 1) => String::new(),
+            (1, _) => format!(" in 1 of {all} trials"),
+            _ => format!(" in {count} of {all} trials; at worst"),
+        };
         format!("{}: {kind}{most}: {gate}.", names.join(", "))
     };
     decided.into_iter().map(say).collect()
