@@ -51,7 +51,7 @@ pub struct Run {
 /// Each transport in turn against a fresh server, and a report.
 #[derive(Args, Debug)]
 pub struct Compare {
-    /// The transports, separated by commas [default: all].
+    /// The transports, separated by commas [default: all but ws-stock].
     #[arg(short, long, value_enum, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::ALL, help_heading = "Load")]
     mode: Vec<Transport>,
     /// With `native`, each transport once more with messages that go up as its clients send them.

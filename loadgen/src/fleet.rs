@@ -127,9 +127,9 @@ impl Fleet {
         self.workers.iter().map(|(shared, _)| figure(&shared.book())).sum()
     }
 
-    /// The latencies of the last second or so.
-    pub fn latency(&self) -> Times {
-        let latencies: Vec<Times> = self.workers.iter().map(|(shared, _)| shared.book().recent()).collect();
+    /// The latencies of messages due in the last second or so before this time.
+    pub fn latency(&self, before: Nanos) -> Times {
+        let latencies: Vec<Times> = self.workers.iter().map(|(shared, _)| shared.book().recent(before)).collect();
         Times::merged(latencies.iter())
     }
 

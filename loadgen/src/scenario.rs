@@ -58,7 +58,7 @@ pub struct Scenario {
     #[serde(rename = "warmup_seconds", with = "optional_seconds")]
     #[schemars(with = "Option<f64>")]
     pub warmup: Option<Duration>,
-    /// Length of the measuring window [default: 12s, or 5s in each block of a comparison].
+    /// Length of the measuring window [default: 12s; 5s in each block of a comparison, 13s of a standard one].
     #[arg(short = 'z', long, value_name = "TIME", value_parser = positive_time, allow_hyphen_values = true)]
     #[serde(rename = "duration_seconds", with = "optional_seconds")]
     #[schemars(with = "Option<f64>")]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
-use crate::client::{Headers, Lane, Publish, Target};
+use crate::client::{Headers, Lane, Publish, Target, Transport};
 use crate::clock::{Nanos, Window, nanos, now, sleep_until};
 use crate::cores::Cores;
 use crate::fleet::{Fleet, Returned};
@@ -192,7 +192,10 @@ impl<'a> Trial<'a> {
 
     /// Deliveries so far, and the rest in words.
     fn status(&self) -> (u64, String) {
-        let (connected, latency) = (self.fleet.sum(|book| book.connected), self.fleet.latency());
+        // What is younger than an interval has only come to those who asked early.
+        let asked = if self.lane.mode == Transport::ShortPoll { nanos(self.scenario.interval) } else { 0 };
+        let (connected, latency) =
+            (self.fleet.sum(|book| book.connected), self.fleet.latency(now().saturating_sub(asked)));
         let mut text = format!("{connected} of {} connected", self.scenario.clients);
         if let (Some(p50), Some(p99)) = (latency.ms(0.5), latency.ms(0.99)) {
             text += &format!(", p50 {p50:.1} ms, p99 {p99:.1} ms");

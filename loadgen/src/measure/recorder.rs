@@ -151,10 +151,12 @@ impl Book {
         }
     }
 
-    /// The latencies of the last second or so.
-    pub fn recent(&self) -> Times {
-        let first = self.slices.len().saturating_sub(3);
-        Times::merged(self.slices[first..].iter())
+    /// The latencies of messages due in the last second or so before this time.
+    pub fn recent(&self, before: Nanos) -> Times {
+        let Some(window) = self.window.get() else { return Times::default() };
+        let end = (before.saturating_sub(window.start) * slices_per_second(window) / SECOND) as usize;
+        let end = end.min(self.slices.len());
+        Times::merged(self.slices[end.saturating_sub(3)..end].iter())
     }
 
     fn hello(&mut self, client: usize, cursor: Cursor) {
