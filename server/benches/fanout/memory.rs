@@ -8,6 +8,7 @@ use crate::polling::Pollers;
 use crate::publisher::Publisher;
 use crate::section::Size;
 use crate::side::Side;
+use crate::spread::Spread;
 
 /// What an idle connection takes: a slope over their number, beside bare hyper.
 pub(crate) fn memory(cores: &Cores, size: &Size) {
@@ -67,6 +68,20 @@ fn slope<T>(start: impl Fn() -> Measured, connect: impl Fn(&Measured, usize) -> 
 
 /// Whether memory that a crowd needed is there for the next one, or taken anew.
 pub(crate) fn passes(cores: &Cores, size: &Size) {
+    // A peak is of one moment: it differs by a tenth from one server to the next.
+    let all: Vec<[f64; 2]> = (0..size.pairs.min(5)).map(|_| two_passes(cores, size)).collect();
+    println!(
+        "  {} clients x {:.1} MiB, twice: peak {} MiB, then {} MiB, ratio {} (bar 1.05)",
+        size.many,
+        size.pass as f64 / 1024.0,
+        Spread::of(all.iter().map(|peaks| peaks[0])),
+        Spread::of(all.iter().map(|peaks| peaks[1])),
+        Spread::of(all.iter().map(|peaks| peaks[1] / peaks[0])),
+    );
+}
+
+/// The peaks of a server's memory, in MiB: after one crowd, and after another.
+fn two_passes(cores: &Cores, size: &Size) -> [f64; 2] {
     let mut process = Measured::server(cores);
     let mut peaks = [0.0; 2];
     for peak in &mut peaks {
@@ -82,11 +97,5 @@ pub(crate) fn passes(cores: &Cores, size: &Size) {
         std::thread::sleep(Duration::from_millis(500));
         *peak = process.peak();
     }
-    let [first, second] = peaks.map(|peak| peak / f64::from(1 << 20));
-    println!(
-        "  {} clients x {:.1} MiB, twice: peak {first:.1} MiB, then {second:.1} MiB, ratio {:.3} (bar 1.05)",
-        size.many,
-        size.pass as f64 / 1024.0,
-        second / first
-    );
+    peaks.map(|peak| peak / f64::from(1 << 20))
 }
