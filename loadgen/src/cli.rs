@@ -18,7 +18,7 @@ use crate::scenario::Scenario;
 use crate::sut::Sut;
 
 /// Descriptors that are not for clients and publishers.
-const SPARE_DESCRIPTORS: u64 = 100;
+pub(crate) const SPARE_DESCRIPTORS: u64 = 100;
 /// Messages per second over all rooms: more than any publisher here has reached.
 const MAX_RATE: f64 = 1e6;
 /// The measuring window in each block of a quick comparison, and of one that claims something: with the default load

@@ -7,6 +7,9 @@ use crate::clock::{Nanos, nanos};
 use crate::payload::Stamp;
 use crate::scenario::{Arrivals, Scenario};
 
+/// Of its multiples, what follows the point fills the space from 0 to 1 evenly, however many they are.
+pub(crate) const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
 /// An endless schedule: due times come from the clock alone, whatever happens to earlier publishes (open loop).
 pub struct Pacer {
     random: fastrand::Rng,
@@ -63,7 +66,6 @@ impl Cadence {
     /// The grid of the n-th client: multiples of the golden ratio fill the interval evenly, over all clients and
     /// over those of each room.
     pub fn nth(n: usize, interval: Duration) -> Self {
-        const GOLDEN: f64 = 0.618_033_988_749_894_9;
         Self { interval, phase: interval.mul_f64((n as f64 * GOLDEN).fract()) }
     }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
 
-use crate::cli::Exit;
+use crate::cli::{Exit, SPARE_DESCRIPTORS};
 use crate::client::{Cursor, Delivery, Event, Said, Transport};
 use crate::clock::{Nanos, Window, now, sleep_until};
 use crate::cores::{self, Cores};
@@ -24,8 +24,6 @@ use crate::trial::Setting;
 
 /// Timers are tried for so long, each kind.
 const TIMERS: Duration = Duration::from_secs(2);
-/// Descriptors and ports that are not for clients.
-const SPARE: u64 = 100;
 /// As many clients as are connected at once, if there is room for them.
 const CROWD: u64 = 5000;
 /// Deliveries per second that are tried, one after the other, until one is too many.
@@ -172,7 +170,7 @@ fn room(found: &mut Findings, cores: &Cores) -> u64 {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u64>().ok());
     let ports = ends.next().zip(ends.next()).map_or(28_232, |(low, high)| high + 1 - low);
-    let most = files.min(ports).saturating_sub(SPARE);
+    let most = files.min(ports).saturating_sub(SPARE_DESCRIPTORS);
     let text = format!("at most {most} clients: {files} files may be open, {ports} ports are there to connect from");
     found.tell(most >= 1000, "clients", &text);
     most

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::client::{Cursor, Failure, Lane};
 use crate::clock::{Nanos, nanos};
-use crate::measure::audit::Audit;
+use crate::measure::audit::{Audit, UNSEEN};
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
 use crate::measure::recorder::{Book, slices_per_second};
@@ -97,6 +97,7 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
         .collect();
     let seconds = scenario.duration().as_secs_f64().ceil() as usize;
     let publishing = publishing(&evidence, &schedule);
+    let acks = figures::acks(&evidence);
     let mut dwell = Times::default();
     evidence.dwells.iter().for_each(|&time| dwell.record(time));
     Outcome {
@@ -121,8 +122,8 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
         lateness: Times::merged(books.iter().map(|book| &book.lateness).chain([&evidence.press.lateness])),
         dwell,
         drift_percent: figures::drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
-        wait_ks: figures::wait_ks(scenario, &evidence, &books),
-        realised: figures::realised(lane, scenario, &evidence, &books, &rooms),
+        wait_ks: figures::wait_ks(scenario, &acks, &books),
+        realised: figures::realised(lane, scenario, &evidence, &acks, &books, &rooms),
         impossible: books.iter().map(|book| book.impossible).sum(),
         unbalanced: audit.came().abs_diff(charged.accounted),
         failures: failures(&evidence, &books),
@@ -203,7 +204,7 @@ fn unexpected(evidence: &Evidence) -> u64 {
         evidence.press.publications.iter().map(|publication| (publication.stamp.number, publication)).collect();
     let mut count = 0;
     for log in evidence.books.iter().flat_map(|book| &book.logs).flatten() {
-        for (seq, message) in (log.first..).zip(&log.messages).filter(|(_, message)| message.number != u32::MAX) {
+        for (seq, message) in (log.first..).zip(&log.messages).filter(|(_, message)| message.number != UNSEEN) {
             let is_expected = match publications.get(&message.number).map(|publication| &publication.acked) {
                 Some(Ok((cursor, _))) => cursor.seq == seq && cursor.epoch == log.epoch,
                 Some(Err(Failure::Refused(..))) => false,

@@ -6,12 +6,11 @@
 use crate::client::{Publish, Transport};
 use crate::measure::histogram::Times;
 use crate::outcome::Outcome;
+use crate::pacer::GOLDEN;
 use crate::scenario::{Scenario, room_name};
 
 /// A distribution is stood for by so many of its quantiles.
 const POINTS: usize = 500;
-/// Its multiples lie evenly between the whole numbers.
-const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 /// A prediction beside what was measured.
 #[derive(Debug, Clone)]

@@ -91,7 +91,7 @@ impl Account {
 }
 
 /// The number of a message that nobody has seen yet.
-const UNSEEN: u32 = u32::MAX;
+pub const UNSEEN: u32 = u32::MAX;
 
 /// What a worker has seen of a log: whoever comes second to a seq must find the same message there.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub struct SeenLog {
 /// One message in a log.
 #[derive(Debug, Clone, Copy)]
 pub struct SeenMessage {
-    /// Its number in the trial; `u32::MAX` if it has not been seen.
+    /// Its number in the trial; [`UNSEEN`] if it has not been seen.
     pub number: u32,
     /// How many deliveries of it there were.
     pub came: u32,

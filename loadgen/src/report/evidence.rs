@@ -37,14 +37,16 @@ pub fn against(comparison: &Comparison) -> Table {
     });
     let seen = |figure| Some(format!("{:.0} % in {figure}", 100.0 * (resolution(comparison, figure)? - 1.0)));
     let seen: Vec<String> = [Figure::P50, Figure::Cpu].into_iter().filter_map(seen).collect();
-    let mut intervals = comparison.effects.iter().map(|effect| effect.ratio.interval.is_some()).peekable();
-    let mut foot = match (intervals.peek().is_some(), intervals.any(|is_some| is_some)) {
-        (false, _) => "No block has two valid trials that could be compared.",
-        (_, true) => "The median of the blocks' ratios, and where it lies with 95 % confidence or more. A word stands only where \
-            it was decided beforehand that one would (latency p50, server CPU): if all of the interval is beyond 5 %, and \
-            apart from the twin's; over loopback CPU of polls and streams only beyond 1.5.",
-        (_, false) => "The median of the blocks' ratios, and in how many blocks it was so. These are too few for an interval, \
-            and so for a claim: --standard has ten, and a twin in each.",
+    let has_interval = comparison.effects.iter().any(|effect| effect.ratio.interval.is_some());
+    let mut foot = if comparison.effects.is_empty() {
+        "No block has two valid trials that could be compared."
+    } else if has_interval {
+        "The median of the blocks' ratios, and where it lies with 95 % confidence or more. A word stands only where it was \
+            decided beforehand that one would (latency p50, server CPU): if all of the interval is beyond 5 %, and apart from \
+            the twin's; over loopback CPU of polls and streams only beyond 1.5."
+    } else {
+        "The median of the blocks' ratios, and in how many blocks it was so. These are too few for an interval, and so for a \
+            claim: --standard has ten, and a twin in each."
     }
     .to_owned();
     if !tail {

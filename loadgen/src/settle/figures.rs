@@ -52,14 +52,16 @@ pub(super) fn drift(slices: &[Times]) -> Option<f64> {
     Some(apart(whole(first)?, whole(second)?).min(apart(typical(first)?, typical(second)?)))
 }
 
-fn acks(evidence: &Evidence) -> HashMap<u32, (Nanos, Nanos)> {
+/// By the number of a message: when it was due, and when acked.
+pub(super) type Acks = HashMap<u32, (Nanos, Nanos)>;
+
+pub(super) fn acks(evidence: &Evidence) -> Acks {
     let publications = evidence.press.publications.iter();
     publications.filter_map(|done| Some((done.stamp.number, (done.stamp.due, done.acked.as_ref().ok()?.1)))).collect()
 }
 
 /// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
-pub(super) fn wait_ks(scenario: &Scenario, evidence: &Evidence, books: &[Book]) -> Option<f64> {
-    let acks = acks(evidence);
+pub(super) fn wait_ks(scenario: &Scenario, acks: &Acks, books: &[Book]) -> Option<f64> {
     let waits = books.iter().flat_map(|book| &book.waits);
     let mut waits: Vec<f64> =
         waits.filter_map(|wait| Some(wait.asked as f64 - acks.get(&wait.number)?.1 as f64)).collect();
@@ -70,6 +72,7 @@ pub(super) fn realised(
     lane: Lane,
     scenario: &Scenario,
     evidence: &Evidence,
+    acks: &Acks,
     books: &[Book],
     rooms: &[RoomBooks],
 ) -> Realised {
@@ -81,7 +84,6 @@ pub(super) fn realised(
     if lane.mode != Transport::ShortPoll {
         return realised;
     }
-    let acks = acks(evidence);
     for wait in books.iter().flat_map(|book| &book.waits) {
         if let Some((due, acked)) = acks.get(&wait.number) {
             realised.base.record((acked - due) + (wait.received - wait.asked));
