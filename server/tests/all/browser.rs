@@ -1,15 +1,16 @@
 //! A real browser for a test: chromedriver, Chromium under it, tabs that say what they show.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+mod processes;
+
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use thirtyfour::prelude::*;
 use thirtyfour::{ChromiumLikeCapabilities, LoggingPrefsLogLevel};
+
+use self::processes::{Asleep, Driver, Profile, program};
 
 /// Two browsers may start at once on two busy cores; a page may wait for its fourth attempt to reconnect.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -31,13 +32,9 @@ const CHROMIUM_FLAGS: &[&str] = &[
 pub(crate) struct Browser {
     driver: WebDriver,
     port: u16,
-    _chromedriver: Driver,
+    chromedriver: Driver,
     _profile: Profile,
 }
-
-struct Driver(Child);
-
-struct Profile(PathBuf);
 
 /// One tab of a browser.
 pub(crate) struct Tab<'a> {
@@ -58,7 +55,7 @@ impl Browser {
         wanted.add_arg(&format!("--user-data-dir={}", profile.0.display())).unwrap();
         wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.expect("Chromium starts");
-        Self { driver, port, _chromedriver: chromedriver, _profile: profile }
+        Self { driver, port, chromedriver, _profile: profile }
     }
 
     /// A command of Chromium's own protocol, for the tab in front.
@@ -75,6 +72,11 @@ impl Browser {
         self.driver.switch_to_window(tab.window.clone()).await.unwrap();
         self.driver.goto(url).await.expect("the page loads");
         tab
+    }
+
+    /// Stops it as a closed lid would: until it wakes up, it cannot be asked anything, and none of its timers runs.
+    pub(crate) fn sleep(&self) -> Asleep {
+        Asleep::under(&self.chromedriver)
     }
 
     /// A tab whose page may not come for a while; until it is there, it cannot be asked anything.
@@ -231,71 +233,4 @@ impl Tab<'_> {
     async fn front(&self) {
         self.browser.driver.switch_to_window(self.window.clone()).await.expect("the tab is open");
     }
-}
-
-impl Driver {
-    /// Starts chromedriver on a free port. It takes one of `[::1]` and wants the same of `127.0.0.1`: if somebody has
-    /// that one, it ends, and is started again.
-    fn start(program: &Path) -> (Self, u16) {
-        let started = (0..5).find_map(|_| Self::try_start(program));
-        started.expect("chromedriver ended five times without naming its port")
-    }
-
-    /// Starts it; it tells its port on its standard output.
-    fn try_start(program: &Path) -> Option<(Self, u16)> {
-        let mut child = Command::new(program).arg("--port=0").stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
-        let driver = Self(child);
-        let mut line = String::new();
-        while said.read_line(&mut line).expect("text") > 0 {
-            if let Some((_, port)) = line.trim_end().split_once("started successfully on port ") {
-                let port = port.trim_end_matches('.').parse().expect("a port");
-                // It goes on talking: with nobody to read, it would block or fail.
-                std::thread::spawn(move || io::copy(&mut said, &mut io::sink()));
-                return Some((driver, port));
-            }
-            line.clear();
-        }
-        None
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Profile {
-    fn fresh() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("workbench-pages-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a directory for the profile");
-        Self(path)
-    }
-}
-
-impl Drop for Profile {
-    fn drop(&mut self) {
-        // Chromium's last processes may still write while they end.
-        for _ in 0..50 {
-            if std::fs::remove_dir_all(&self.0).is_ok() || !self.0.exists() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-fn program(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
-    found.unwrap_or_else(|| {
-        panic!(
-            "there is no {name}: these tests drive a real browser; install it with ./test.sh or \
-             apt-get install chromium chromium-driver"
-        )
-    })
 }

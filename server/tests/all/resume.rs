@@ -102,6 +102,26 @@ async fn every_page_resumes_after_a_cut_and_misses_nothing() {
     assert_eq!(unexpected(&browser).await, [""; 0]);
 }
 
+#[tokio::test]
+async fn every_page_comes_back_from_behind_a_closed_lid_and_misses_nothing() {
+    let (server, browser) = (TestServer::start("--heartbeat 300ms"), Browser::start().await);
+    let tabs = open_all(&browser, server.addr, "").await;
+    server.publish("before").await;
+    for tab in &tabs {
+        tab.lists(&["before"]).await;
+    }
+    let asleep = browser.sleep();
+    server.until("who answers no ping is gone", |stats| stats["connections"]["ws"] == 0).await;
+    server.publish("while it was closed").await;
+    drop(asleep);
+    server.publish("after").await;
+    for tab in &tabs {
+        tab.lists(&["before", "while it was closed", "after"]).await;
+        tab.is("open").await;
+    }
+    assert_eq!(unexpected(&browser).await, [""; 0]);
+}
+
 /// What the console says besides that requests have failed.
 async fn unexpected(browser: &Browser) -> Vec<String> {
     let failed = ["net::ERR_", "503 (Service Unavailable)", "WebSocket connection to"];
