@@ -7,7 +7,7 @@ use crate::helper::{beside, loadgen};
 
 /// Enough messages for batches of several, which a swap needs: the server works slowly.
 const LOAD: &str =
-    "--clients 20 --room-size all --rate 200 --interval 50ms --warmup 300ms --duration 2s --json --quiet";
+    "--clients 20 --room-size all --rate 100 --interval 50ms --warmup 300ms --duration 2s --json --quiet";
 
 fn run(transport: Transport, faults: &str) -> (i32, Comparison) {
     let output = loadgen(&format!("--mode {transport} {LOAD}"))

@@ -41,13 +41,15 @@ fn sum_of(a: &[f64], b: &[f64], points: usize) -> Vec<f64> {
     (0..points).filter_map(|i| sums.get(at(i)).copied()).collect()
 }
 
-/// Once more if it does not hold at once: a machine may be busy.
+const ATTEMPTS: usize = 5;
+
+/// Again if it does not hold at once: a machine may be busy. A clockwork that is wrong is so every time.
 fn soon(what: &str, holds: impl Fn() -> Result<(), String>) {
     let _turn = alone();
-    if let Err(first) = holds()
-        && let Err(second) = holds()
-    {
-        panic!("{what}: {first}; once more: {second}");
+    let mut misses = Vec::new();
+    while let Err(miss) = holds() {
+        misses.push(miss);
+        assert!(misses.len() < ATTEMPTS, "{what}: {misses:?}");
     }
 }
 
@@ -56,18 +58,14 @@ fn an_injected_delay_comes_out_of_every_transport() {
     const MEAN: f64 = 20.0;
     let exponential: Vec<f64> = (0..200).map(|i| -MEAN * (1.0 - (f64::from(i) + 0.5) / 200.0).ln()).collect();
     for &transport in Transport::ALL {
-        soon(&transport.to_string(), || {
-            let base = latencies(transport, "0ms");
-            for (flag, injected) in [("20ms", &vec![MEAN]), ("exp:20ms", &exponential)] {
-                let expected = sum_of(&base, injected, POINTS);
+        for (flag, injected) in [("20ms", &vec![MEAN]), ("exp:20ms", &exponential)] {
+            soon(&format!("{transport}, {flag}"), || {
+                let expected = sum_of(&latencies(transport, "0ms"), injected, POINTS);
                 let distance = w1(&latencies(transport, flag), &expected);
                 eprintln!("{transport}, {flag}: W1 {distance:.3} ms");
-                if distance > SLACK_MS {
-                    return Err(format!("{flag} was missed by {distance} ms"));
-                }
-            }
-            Ok(())
-        });
+                if distance <= SLACK_MS { Ok(()) } else { Err(format!("missed by {distance} ms")) }
+            });
+        }
     }
 }
 

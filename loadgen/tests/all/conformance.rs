@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::helper::{TestServer, beside};
 
 /// No property takes long; one that hangs is to say so.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Runs a property for every transport.
 macro_rules! for_every_transport {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use loadgen::cores::{Cores, pin};
@@ -12,45 +13,53 @@ use tokio::sync::watch;
 
 use crate::helper::{Running, TestServer, alone, failing, stop_for};
 
-/// What a machine that is busy with other things does to any trial: seen by its own figures, or only in loadgen's.
+/// What shows that others use the machine, and what only follows from it.
 const BUSY: [&str; 3] = ["time stolen from this machine", "others on loadgen's cores", "loadgen's wait for a core"];
-const SLOWED: [&str; 3] = ["loadgen's lateness p99", "publish lag p99", "arrived but not yet read p99"];
+const SLOWED: [&str; 6] = [
+    "loadgen's lateness p99",
+    "loadgen's lateness max",
+    "publish lag p99",
+    "messages the pacer missed",
+    "arrived but not yet read p99",
+    "p50 from half to half",
+];
+const ATTEMPTS: usize = 5;
 
-/// The control trips this gate and no other, and so has this verdict; on a machine that is busy, at the second attempt,
-/// the noise of it is forgiven.
+/// The control trips this gate and no other, and so has this verdict.
 fn trips(gate: &str, kind: &str, control: impl Fn() -> Value) {
-    let _turn = alone();
-    let attempt = || {
+    tripped_are(&[gate], || {
         let trial = control();
         let failing = failing(&trial);
         if failing == [gate] {
             assert_eq!(trial["verdict"]["kind"], kind);
         }
         failing
-    };
-    let first = attempt();
-    if first == [gate] {
-        return;
-    }
-    let mut second = attempt();
-    second.retain(|name| name == gate || !BUSY.iter().chain(&SLOWED).any(|noise| noise == name));
-    assert_eq!(second, [gate], "at the first attempt {first:?}");
+    });
 }
 
-/// The control trips no gate: nothing is forgiven but what can be seen to be the machine's, and one of three attempts
-/// is enough.
+/// The control trips no gate.
 fn trips_nothing(control: impl Fn() -> Value) {
+    tripped_are(&[], || failing(&control()));
+}
+
+/// One attempt in which exactly these gates are tripped is enough. If none is, the machine is busy, or something is wrong:
+/// then an attempt counts in which the machine was seen to be busy, and what else is tripped only follows from that.
+fn tripped_are(gates: &[&str], attempt: impl Fn() -> Vec<String>) {
     let _turn = alone();
-    let mut tripped = Vec::new();
-    for _ in 0..3 {
-        let mut failing = failing(&control());
-        failing.retain(|name| !BUSY.contains(&&**name));
-        if failing.is_empty() {
+    let mut attempts = Vec::new();
+    while attempts.len() < ATTEMPTS {
+        let tripped = attempt();
+        if tripped == gates {
             return;
         }
-        tripped.push(failing);
+        attempts.push(tripped);
     }
-    panic!("in three attempts: {tripped:?}");
+    let is_noise = |name: &String| BUSY.iter().chain(&SLOWED).any(|noise| noise == name);
+    let explains = |tripped: &Vec<String>| {
+        let is_busy = tripped.iter().any(|name| BUSY.contains(&&**name));
+        is_busy && tripped.iter().filter(|name| gates.contains(&&***name) || !is_noise(name)).eq(gates)
+    };
+    assert!(attempts.iter().any(explains), "to be tripped: {gates:?}; in {ATTEMPTS} attempts were: {attempts:?}");
 }
 
 #[test]
@@ -65,7 +74,8 @@ fn polls_in_phase_with_the_publishes() {
 fn loadgen_stopped_for_200_ms() {
     // Long enough that what happened meanwhile is less than the hundredth that the other gates look at.
     trips("loadgen's lateness max", "generator-limited", || {
-        let running = Running::start("--mode ws --clients 40 --rate 20 --warmup 500ms --duration 25s");
+        let load = "--mode ws --clients 40 --rate 20 --arrivals fixed --warmup 500ms --duration 30s";
+        let running = Running::start(load);
         stop_for(running.own(), Duration::from_millis(200));
         running.end().1
     });
@@ -74,6 +84,19 @@ fn loadgen_stopped_for_200_ms() {
 #[test]
 fn a_hog_on_loadgens_core() {
     trips("others on loadgen's cores", "noisy", || {
+        let _hogs = Hogs::start();
+        Running::start("--mode ws --clients 200 --rate 20 --warmup 500ms --duration 5s").end().1
+    });
+}
+
+/// One on each of loadgen's cores, for as long as this lives.
+struct Hogs {
+    over: Arc<AtomicBool>,
+    hogs: Vec<JoinHandle<()>>,
+}
+
+impl Hogs {
+    fn start() -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let hogs = Cores::split().loadgen.into_iter().map(|core| {
             let over = Arc::clone(&over);
@@ -84,12 +107,16 @@ fn a_hog_on_loadgens_core() {
                 while !over.load(Relaxed) {}
             })
         });
-        let hogs: Vec<_> = hogs.collect();
-        let trial = Running::start("--mode ws --clients 200 --rate 20 --warmup 500ms --duration 5s").end().1;
-        over.store(true, Relaxed);
-        hogs.into_iter().for_each(|hog| hog.join().unwrap());
-        trial
-    });
+        let hogs = hogs.collect();
+        Self { over, hogs }
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        self.over.store(true, Relaxed);
+        self.hogs.drain(..).for_each(|hog| hog.join().unwrap());
+    }
 }
 
 #[test]
@@ -145,13 +172,14 @@ fn a_server_that_stops_or_is_slow_is_no_fault_of_the_measurement() {
         stop_for(running.server(), Duration::from_secs(1));
         let (code, trial) = running.end();
         assert_eq!(code, 0, "a stall is a result: {trial}");
-        assert!(trial["outcome"]["latency"]["max_us"].as_u64().unwrap() > 900_000, "{}", trial["outcome"]["latency"]);
+        assert!(trial["outcome"]["latency"]["max_us"].as_u64().unwrap() > 700_000, "{}", trial["outcome"]["latency"]);
         trial
     });
     trips_nothing(|| {
         let load = "--mode sse --clients 40 --rate 20 --warmup 1s --duration 5s --server-flags";
         let trial = Running::start_with(load, "--burn 300us").end().1;
-        assert!(trial["outcome"]["latency"]["p50_us"].as_u64().unwrap() > 2_000, "20 subscribers of 0.3 ms each");
+        let (p50, cores) = (trial["outcome"]["latency"]["p50_us"].as_u64().unwrap(), Cores::split().server.len());
+        assert!(p50 > 2_000 / cores as u64, "20 subscribers of 0.3 ms each, on {cores} cores: {p50} us");
         trial
     });
 }

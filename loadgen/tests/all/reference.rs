@@ -6,7 +6,7 @@ use std::path::Path;
 use loadgen::comparison::Comparison;
 use loadgen::report;
 
-use crate::helper::Folder;
+use crate::helper::{Folder, beside};
 
 fn words(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -14,6 +14,7 @@ fn words(line: &str) -> String {
 
 #[test]
 fn the_reports_of_the_reference_are_those_of_its_json_and_the_readme_has_its_figures() {
+    let _turn = beside();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let reference = root.join("results/reference");
     let comparison = Comparison::load(&reference).expect("measure it anew: loadgen compare --standard");
