@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 
 /// Connections beat in so many groups, spread over the period.
 const SHARDS: usize = 32;
@@ -34,7 +35,9 @@ impl Heartbeat {
     /// Beats every shard once a period, for ever.
     pub(crate) async fn run(&self, period: Duration) {
         let shards = u32::try_from(SHARDS).expect("a small constant");
-        let mut ticks = tokio::time::interval(period / shards);
+        let mut ticks = interval(period / shards);
+        // After a pause of the whole machine, not all beats that were missed at once: nobody could answer in between.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for shard in self.shards.iter().cycle() {
             ticks.tick().await;
             shard.send_replace(Beat::Alive);
@@ -82,7 +85,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
+    use tokio::time::{Instant, advance, timeout};
 
     #[tokio::test(start_paused = true)]
     async fn every_follower_hears_one_beat_a_period_and_not_all_at_once() {
@@ -104,6 +107,23 @@ mod tests {
         tokio::select! {
             () = heartbeat.run(Duration::from_secs(20)) => unreachable!(),
             heard = listen => assert!(heard.windows(2).all(|pair| pair[0] < pair[1])),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_pause_of_the_machine_the_beats_that_were_missed_do_not_come_all_at_once() {
+        let (heartbeat, period) = (Heartbeat::new(), Duration::from_secs(20));
+        let mut follower = heartbeat.follow();
+        let listen = async {
+            follower.beat().await;
+            advance(10 * period).await;
+            follower.beat().await;
+            let again = timeout(period / 2, follower.beat()).await;
+            assert!(again.is_err(), "the next but one has its time to be answered in");
+        };
+        tokio::select! {
+            () = heartbeat.run(period) => unreachable!(),
+            () = listen => {}
         }
     }
 }

@@ -12,7 +12,7 @@ const CROWD: usize = 200;
 const LARGE: usize = 60_000;
 const MIB: u64 = 1024 * 1024;
 /// What somebody who behaves waits at most, on a busy machine: were the bad ones waited for, it would be minutes.
-const PROMPT: Duration = Duration::from_secs(2);
+const PROMPT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn peers_that_never_read_are_cut_and_hold_nothing_while_another_gets_everything_at_once() {
@@ -91,12 +91,14 @@ async fn whoever_holds_a_connection_for_nothing_loses_it_at_the_deadline_and_a_p
     let before = server.memory("VmRSS");
     for (what, first, then) in slow() {
         let mut crowd = Vec::new();
+        let earlier = server.stats().await["connections"]["accepted"].as_u64().unwrap();
         for _ in 0..CROWD {
             let mut raw = Raw::connect(server.addr).await;
             raw.send(&first).await;
             crowd.push(raw);
         }
-        server.until(what, |stats| stats["connections"]["open"] == CROWD + 1).await;
+        let all = earlier + CROWD as u64;
+        server.until(what, |stats| stats["connections"]["accepted"].as_u64() >= Some(all)).await;
         let mut slowest = Duration::ZERO;
         let probe = async {
             loop {
@@ -123,10 +125,10 @@ async fn whoever_holds_a_connection_for_nothing_loses_it_at_the_deadline_and_a_p
 
 #[tokio::test]
 async fn peers_that_are_gone_without_a_word_are_given_up_and_silent_ones_that_are_there_are_not() {
-    let server = Program::start("--heartbeat 500ms --log off").await;
+    let server = Program::start("--heartbeat 2s --log off").await;
     let cursor = server.publish("there is a cursor").await;
     let sse = "GET /sse HTTP/1.1\r\nhost: test\r\n\r\n".to_owned();
-    let held = format!("GET /long-poll?after={cursor}&wait=1s HTTP/1.1\r\nhost: test\r\n\r\n");
+    let held = format!("GET /long-poll?after={cursor}&wait=5s HTTP/1.1\r\nhost: test\r\n\r\n");
     let (mut gone, mut there) = (Vec::new(), Vec::new());
     for i in 0..CROWD {
         let ws = RawWs::open(server.addr, "").await.0;
@@ -137,7 +139,7 @@ async fn peers_that_are_gone_without_a_word_are_given_up_and_silent_ones_that_ar
         keep.extend([stream, poll]);
         gone.push(ws);
     }
-    server.until("all are there", |stats| stats["connections"]["ws"] == CROWD).await;
+    server.until("all are there", |stats| stats["subscribers"] == 3 * CROWD).await;
     gone.iter().for_each(Raw::fall_silent);
     let start = Instant::now();
     // Five of the streams, five polls that were answered and are idle, and the one that asks.

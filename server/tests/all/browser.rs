@@ -83,9 +83,14 @@ impl Browser {
     pub(crate) async fn open_waiting(&self, opener: &Tab<'_>, url: &str) -> Tab<'_> {
         let before = self.driver.windows().await.expect("windows");
         opener.run(&format!("window.open('{url}')")).await;
-        let after = self.driver.windows().await.expect("windows");
-        let window = after.into_iter().find(|window| !before.contains(window)).expect("one more");
-        Tab { browser: self, window }
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let mut windows = self.driver.windows().await.expect("windows").into_iter();
+            if let Some(window) = windows.find(|window| !before.contains(window)) {
+                return Tab { browser: self, window };
+            }
+        }
+        panic!("no window more for {url}");
     }
 
     /// What the console says of errors, warnings and violations of the content policy since the last look.

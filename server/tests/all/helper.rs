@@ -27,10 +27,11 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// With the defaults, and these flags of the command line.
+    /// With the defaults, and these flags of the command line; without a heartbeat, unless they say how often.
     pub(crate) fn start(flags: &str) -> Self {
-        let arguments = ["test", "--port", "0"].into_iter().chain(flags.split_whitespace());
-        let server = Server::bind(Flags::parse_from(arguments).config).expect("a free port");
+        let heartbeat = if flags.contains("--heartbeat") { "" } else { "--heartbeat 1h" };
+        let flags = format!("test --port 0 {heartbeat} {flags}");
+        let server = Server::bind(Flags::parse_from(flags.split_whitespace()).config).expect("a free port");
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
         let done = tokio::spawn(server.serve(async { drop(stopped.await) }));

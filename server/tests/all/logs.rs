@@ -1,6 +1,8 @@
 //! What the server says on standard error: nothing while all is well, a line for a problem, and never what a peer
 //! wants.
 
+use std::time::Instant;
+
 use serde_json::json;
 
 use crate::program::Program;
@@ -84,7 +86,7 @@ async fn send_everywhere(server: &Program, text: &str) {
 
 #[tokio::test]
 async fn a_problem_that_comes_a_thousand_times_is_told_once_and_then_how_often() {
-    let server = Program::start("").await;
+    let (server, begun) = (Program::start("").await, Instant::now());
     for _ in 0..1000 {
         let mut ws = RawWs::open(server.addr, "").await;
         ws.send(BINARY, "hi").await;
@@ -92,11 +94,12 @@ async fn a_problem_that_comes_a_thousand_times_is_told_once_and_then_how_often()
         assert_eq!(ws.close_code().await, 1003);
     }
     let said = server.end().await;
+    // A run of more than ten seconds has another line for every ten.
+    let most = 3 + begun.elapsed().as_secs() as usize / 10;
     assert_lines(&said);
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines[0].contains("a connection was closed for what it sent peer=127.0.0.1:"), "{said}");
     assert!(lines[0].ends_with("detail=\"send text frames\""), "{said}");
-    // A run of more than ten seconds has another line for every ten.
     let told: u64 = lines.iter().map(|line| line.split("more=").nth(1).map_or(1, |more| more.parse().unwrap())).sum();
-    assert!(lines.len() <= 4 && told == 1000, "{told} told of 1000: {said}");
+    assert!(lines.len() <= most && told == 1000, "{told} told of 1000: {said}");
 }

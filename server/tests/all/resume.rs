@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,8 +15,8 @@ use crate::program::Program;
 
 const NEW_EPOCH: &str =
     "The room has started anew, with a new server or after a long rest. What had not arrived before is lost.";
-/// How long the long-polling page lets the server wait.
-const HOLD: Duration = Duration::from_secs(25);
+/// How long the long-polling page lets the server wait: longer than anything here takes.
+const HOLD: &str = "?hold=60000";
 /// What a proxy says that has lost its server.
 const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -63,7 +62,7 @@ async fn every_page_comes_back_after_a_restart_and_loses_nothing_that_was_typed(
 async fn every_page_resumes_after_a_cut_and_misses_nothing() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let forwarder = Forwarder::start(server.addr).await;
-    let tabs = open_all(&browser, forwarder.addr, "").await;
+    let tabs = open_all(&browser, forwarder.addr, HOLD).await;
     let [_, _, event_stream, _] = &tabs[..] else { panic!("four tabs") };
     let mut cursor = server.publish("before").await;
     let mut shown = vec!["before"];
@@ -90,13 +89,11 @@ async fn every_page_resumes_after_a_cut_and_misses_nothing() {
             cursor = server.publish(text).await;
         }
         forwarder.restore();
-        let restored = Instant::now();
         shown.extend(while_away);
         for tab in &tabs {
             tab.lists(&shown).await;
             tab.is("open").await;
         }
-        assert!(restored.elapsed() < HOLD);
         assert_eq!(forwarder.last_event_stream(), expected);
     }
     assert_eq!(unexpected(&browser).await, [""; 0]);

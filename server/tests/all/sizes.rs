@@ -147,13 +147,13 @@ async fn rooms_and_keys_without_end_are_refused_or_forgotten_and_memory_stays_le
     for key in 0..1000 {
         assert_eq!(server.post("/messages?room=1", draft(1000 + key)).await.status, 201);
     }
-    let before = server.memory("VmRSS");
+    let before = server.memory("RssAnon");
     for n in 0..1500 {
         let refused = server.get(&format!("/short-poll?room=another-{n}")).await;
         assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
         assert_eq!(server.post("/messages?room=1", draft(2000 + n)).await.status, 201);
     }
-    let (after, stats) = (server.memory("VmRSS"), server.stats().await);
+    let (after, stats) = (server.memory("RssAnon"), server.stats().await);
     assert!(after < before + 1024, "{before} KiB before, {after} after");
     assert_eq!((&stats["rooms"], &stats["window"]["messages"]), (&json!(100), &json!(199)));
     assert_eq!(server.post("/messages?room=1", draft(3499)).await.status, 200, "the newest key is known");

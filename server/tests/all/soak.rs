@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::program::Program;
-use crate::raw::{BINARY, CLOSE, Raw, RawWs, TEXT};
+use crate::raw::{BINARY, CLOSE, Raw, RawWs, TEXT, header};
 
 /// Short, so that a round has several of each; and windows that are full after the first.
-const FLAGS: &str = "--write-deadline 300ms --idle-deadline 500ms --heartbeat 2s --window-messages 50 --log off";
+const FLAGS: &str = "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --window-messages 50 --log off";
 const ROUND: Duration = Duration::from_secs(1);
 /// So many of each kind at once.
 const ACTORS: usize = 10;
@@ -35,7 +35,7 @@ async fn churn_leaves_nothing_behind() {
     });
     let (server, start) = (Program::start(FLAGS).await, Instant::now());
     let mut samples = Vec::new();
-    while start.elapsed() < Duration::from_secs(seconds) {
+    while start.elapsed() < Duration::from_secs(seconds) || samples.len() < 6 {
         round(&server, samples.len() as u64).await;
         let stats = server.stats().await;
         samples.push(Sample {
@@ -112,7 +112,9 @@ async fn resume(addr: std::net::SocketAddr, end: Instant, mut random: fastrand::
         let (epoch, at) = hello.split_once('-').expect("a cursor");
         let (mut seq, mut told) = (at.parse().unwrap(), cursor.is_none_or(|(_, seen)| seen.to_string() == at));
         for _ in 0..random.usize(0..20) {
-            let Ok(frame) = timeout(Duration::from_millis(50), ws.json()).await else { break };
+            // Nothing new; or it was away for so long that it was cut.
+            let Ok(Some(frame)) = timeout(Duration::from_millis(50), ws.frame()).await else { break };
+            let frame = frame.json();
             if let Some(cursor) = frame["gap"]["cursor"].as_str() {
                 (seq, told) = (cursor.rsplit('-').next().unwrap().parse().unwrap(), true);
                 continue;
@@ -124,7 +126,8 @@ async fn resume(addr: std::net::SocketAddr, end: Instant, mut random: fastrand::
         // Some stay away for longer than the window reaches back.
         sleep(Duration::from_millis(random.u64(0..400))).await;
         if random.bool() {
-            ws.send(CLOSE, 1000_u16.to_be_bytes()).await;
+            // Masked with zeros.
+            ws.0.try_send([header(CLOSE, 2, true), vec![0; 4], 1000_u16.to_be_bytes().into()].concat()).await;
             ws.0.rest().await;
         }
     }

@@ -204,10 +204,14 @@ async fn a_distance_delays_what_names_it_and_nothing_else() {
         let frame = ws.json().await;
         arrived.extend(frame["text"].as_str().map(str::to_owned));
     }
-    assert!(start.elapsed() >= distance && start.elapsed() < 5 * distance, "{:?}", start.elapsed());
+    assert!(start.elapsed() >= distance && start.elapsed() < 12 * distance, "{:?}", start.elapsed());
     assert_eq!(arrived, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
 
-    let start = Instant::now();
-    Raw::connect(server.addr).await.get("/short-poll").await;
-    assert!(start.elapsed() < distance, "somebody else's is not delayed");
+    let mut least = Duration::MAX;
+    for _ in 0..5 {
+        let start = Instant::now();
+        Raw::connect(server.addr).await.get("/short-poll").await;
+        least = least.min(start.elapsed());
+    }
+    assert!(least < distance, "somebody else's is not delayed: {least:?}");
 }

@@ -19,7 +19,10 @@ impl Asleep {
     pub(super) fn under(driver: &Driver) -> Self {
         let chromium = descendants(Pid::from_child(&driver.0));
         assert!(chromium.len() > 2, "{chromium:?}: the browser, what starts its processes, and those of its pages");
-        chromium.iter().for_each(|pid| kill_process(*pid, Signal::STOP).expect("it runs"));
+        for pid in &chromium {
+            // One may just have ended.
+            let _ = kill_process(*pid, Signal::STOP);
+        }
         Self(chromium)
     }
 }
