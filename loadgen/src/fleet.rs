@@ -1,12 +1,13 @@
 //! The simulated clients: threads with a share of them each, a book per thread, and the clients' ways through a trial.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -44,12 +45,6 @@ pub type Order = (String, Answer);
 struct Shared {
     book: Mutex<Book>,
     meter: Arc<Meter>,
-}
-
-impl Shared {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// One client's place in the ramp, its room and where it goes.
@@ -117,19 +112,19 @@ impl Fleet {
 
     /// What most often went wrong, in words.
     pub fn worst_failure(&self) -> String {
-        let books = self.workers.iter().map(|(shared, _)| shared.book());
+        let books = self.workers.iter().map(|(shared, _)| shared.book.lock());
         let failures = books.flat_map(|book| book.failures.values().cloned().collect::<Vec<_>>());
         failures.max_by_key(|failures| failures.count).map_or("no answer".into(), |failures| failures.example)
     }
 
     /// A sum over all books.
     pub fn sum<T: std::iter::Sum>(&self, figure: impl Fn(&Book) -> T) -> T {
-        self.workers.iter().map(|(shared, _)| figure(&shared.book())).sum()
+        self.workers.iter().map(|(shared, _)| figure(&shared.book.lock())).sum()
     }
 
     /// The latencies of messages due in the last second or so before this time.
     pub fn latency(&self, before: Nanos) -> Times {
-        let latencies: Vec<Times> = self.workers.iter().map(|(shared, _)| shared.book().recent(before)).collect();
+        let latencies: Vec<Times> = self.workers.iter().map(|(shared, _)| shared.book.lock().recent(before)).collect();
         Times::merged(latencies.iter())
     }
 
@@ -145,7 +140,7 @@ impl Fleet {
         for (shared, thread) in self.workers {
             // A worker's panic would be a bug of ours; what was booked before it still counts.
             let _ = thread.join();
-            returned.books.push(std::mem::take(&mut *shared.book()));
+            returned.books.push(std::mem::take(&mut *shared.book.lock()));
             returned.tcp = returned.tcp + shared.meter.closed();
             returned.traffic = returned.traffic + shared.meter.totals();
             returned.dwells.extend(shared.meter.take_dwells());
@@ -172,7 +167,7 @@ fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let ticked = Arc::clone(shared);
-        let ticker = tokio::spawn(tick(move |late| ticked.book().tick(late)));
+        let ticker = tokio::spawn(tick(move |late| ticked.book.lock().tick(late)));
         let (mut clients, mut aborts, mut next) = (JoinSet::new(), Vec::new(), now());
         for (client, Place { ramp, mut target, orders, .. }) in share.into_iter().enumerate() {
             let may = |phase: &Phase| !matches!(phase, Phase::Gather(clients) if *clients <= ramp);
@@ -206,14 +201,14 @@ async fn live<C: Client>(
         let began = now();
         current = connect(client, &target, &shared).await;
         if current.is_none() {
-            shared.book().refused += 1;
+            shared.book.lock().refused += 1;
             return;
         }
-        shared.book().connects.record(now() - began);
+        shared.book.lock().connects.record(now() - began);
         loop {
             let Err(failure) = stay(client, &mut current, &mut orders, &shared).await else { return };
             {
-                let mut book = shared.book();
+                let mut book = shared.book.lock();
                 book.fail(&failure);
                 book.disconnects += 1;
                 book.connected -= 1;
@@ -234,10 +229,10 @@ async fn live<C: Client>(
 
 /// Connects, or resumes where the account stands, and books how that went.
 async fn connect<C: Client>(client: usize, target: &Target, shared: &Shared) -> Option<C> {
-    let after = shared.book().subscribers[client].cursor().map_or(After::Latest, After::Cursor);
+    let after = shared.book.lock().subscribers[client].cursor().map_or(After::Latest, After::Cursor);
     let mut events = Vec::new();
     let result = timeout(CONNECT_TIMEOUT, C::connect(target, &after, &mut events)).await;
-    let mut book = shared.book();
+    let mut book = shared.book.lock();
     match result.unwrap_or_else(|_| Err(Failure::Io("no answer within 10 s".into()))) {
         Ok(connected) => {
             book.record(client, &mut events);
@@ -269,7 +264,7 @@ async fn stay<C: Client>(
             },
         };
         if !events.is_empty() {
-            shared.book().record(client, &mut events);
+            shared.book.lock().record(client, &mut events);
         }
         result?;
     }

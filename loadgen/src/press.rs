@@ -2,12 +2,13 @@
 //! of which a free one takes the next due message.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -130,7 +131,7 @@ impl Press {
 
     /// The sum over all messages of what their rooms weigh; `None` if one was not acked, so that nobody knows.
     pub fn acked_times(&self, weight: impl Fn(u32) -> usize) -> Option<u64> {
-        let done = self.desk.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = self.desk.done.lock();
         done.iter().map(|done| done.acked.as_ref().ok().map(|_| weight(done.stamp.room) as u64)).sum()
     }
 
@@ -153,11 +154,11 @@ impl Press {
         }
         let Desk { done, lateness, sent, paced, in_time, assignment, .. } = &*self.desk;
         Pressed {
-            publications: std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner)),
+            publications: std::mem::take(&mut *done.lock()),
             sent: sent.load(Relaxed),
             paced: paced.load(Relaxed),
             in_time: in_time.load(Relaxed),
-            lateness: std::mem::take(&mut *lateness.lock().unwrap_or_else(PoisonError::into_inner)),
+            lateness: std::mem::take(&mut *lateness.lock()),
             bytes_out: assignment.target.meter.totals().bytes_out,
         }
     }
@@ -192,7 +193,7 @@ impl Desk {
             let desk = Arc::clone(&self);
             tokio::spawn(tick(move |late| {
                 if is_under_way(&desk.assignment.window) {
-                    desk.lateness.lock().unwrap_or_else(PoisonError::into_inner).record(late);
+                    desk.lateness.lock().record(late);
                 }
             }));
             let publisher = |_| Arc::clone(&self).publisher();
@@ -227,7 +228,7 @@ impl Desk {
                 http = Http::connect(target, "").await;
             }
             let publication = Publication { stamp, sent, free, acked };
-            self.done.lock().unwrap_or_else(PoisonError::into_inner).push(publication);
+            self.done.lock().push(publication);
             free = now();
         }
     }

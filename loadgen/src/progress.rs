@@ -1,11 +1,12 @@
 //! What one sees while a trial runs: one live line on a terminal, a line now and then elsewhere, nothing if asked.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 
 /// The live line is drawn so often.
 const LIVE: Duration = Duration::from_millis(200);
@@ -50,13 +51,13 @@ impl Progress {
 
     /// Names the trial that begins.
     pub fn label(&self, label: &str) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         *last = Last { label: label.into(), phase: "", at: Instant::now(), deliveries: 0 };
     }
 
     /// Shows how things stand, if it is time: how many deliveries there are so far, and the rest in words.
     pub fn show(&self, phase: &'static str, status: impl FnOnce() -> (u64, String)) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let since = last.at.elapsed();
         let begins = last.phase != phase;
         let pause = if self.line.is_some() { LIVE } else { PLAIN };

@@ -6,11 +6,12 @@ mod batch;
 mod wake;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use self::batch::Run;
 pub(crate) use self::batch::{Batch, Gap, GapReason};
@@ -83,7 +84,7 @@ impl Log {
 
     /// Stores a message under the next seq and wakes the readers; a key that is still retained stores nothing.
     pub(crate) fn append(&self, draft: &Draft) -> Result<Published, Closed> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.closed {
             return Err(Closed);
         }
@@ -105,7 +106,7 @@ impl Log {
 
     /// What comes after a position, at once and possibly nothing.
     pub(crate) fn read(&self, after: After) -> Batch {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let (seq, gap) = self.locate(&state, after);
         Batch::new(self.epoch, gap, state.run(seq))
     }
@@ -113,13 +114,13 @@ impl Log {
     /// A reader that can wait for what comes after a position.
     pub(crate) fn subscribe(self: &Arc<Self>, after: After) -> Subscription {
         let seat = self.wake.join();
-        let (seq, gap) = self.locate(&self.lock(), after);
+        let (seq, gap) = self.locate(&self.state.lock(), after);
         Subscription { seat, reader: Reader { log: Arc::clone(self), seq, gap } }
     }
 
     /// Ends every subscription once it has delivered what is there: how a drain begins.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        self.state.lock().closed = true;
         self.wake.all();
     }
 
@@ -128,7 +129,7 @@ impl Log {
     }
 
     pub(crate) fn retained(&self) -> Window {
-        let state = self.lock();
+        let state = self.state.lock();
         Window { messages: state.entries.len(), bytes: state.bytes }
     }
 
@@ -158,10 +159,6 @@ impl Log {
 
     fn at(&self, seq: u64) -> Cursor {
         Cursor { epoch: self.epoch, seq }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,7 +240,7 @@ impl Subscription {
 
 impl Reader {
     fn look(&mut self) -> Poll<Option<Batch>> {
-        let mut state = self.log.lock();
+        let mut state = self.log.state.lock();
         let (seq, gap) = match self.gap.take() {
             // Messages may have left the window since the gap was found.
             Some(gap) => {

@@ -1,10 +1,11 @@
 //! Name -> log: a room is made by its first use, and a rested one goes when the place is needed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::error::{ApiError, Invalid};
@@ -72,7 +73,7 @@ impl Rooms {
     /// The room's log, made if there is none.
     pub(crate) fn get(&self, name: &RoomName) -> Result<Arc<Log>, ApiError> {
         let now = Instant::now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(room) = state.rooms.get_mut(name) {
             room.touched = now;
             return Ok(Arc::clone(&room.log));
@@ -95,7 +96,7 @@ impl Rooms {
     /// How much all rooms together retain, for how many, and how full the fullest is.
     pub(crate) fn usage(&self) -> Usage {
         // The lock is given back before they are asked: publishing waits for it.
-        let logs: Vec<Arc<Log>> = self.lock().rooms.values().map(|room| Arc::clone(&room.log)).collect();
+        let logs: Vec<Arc<Log>> = self.state.lock().rooms.values().map(|room| Arc::clone(&room.log)).collect();
         let mut usage = Usage { rooms: logs.len(), ..Usage::default() };
         for log in logs {
             let Window { messages, bytes } = log.retained();
@@ -110,13 +111,9 @@ impl Rooms {
 
     /// Closes every log, and with it every subscription.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closed = true;
         state.rooms.values().for_each(|room| room.log.close());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

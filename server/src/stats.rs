@@ -1,12 +1,13 @@
 //! What the server has done so far: the counters, and `GET /stats`, which tells them as JSON.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::App;
@@ -114,12 +115,12 @@ impl Stats {
 
     /// Counts a request that was refused.
     pub(crate) fn refusal(&self, status: StatusCode) {
-        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(status.as_u16()).or_default() += 1;
+        *self.refusals.lock().entry(status.as_u16()).or_default() += 1;
     }
 
     /// Requests refused so far, by status.
     pub(crate) fn refusals(&self) -> BTreeMap<u16, u64> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refusals.lock().clone()
     }
 }
 

@@ -9,13 +9,14 @@ mod frames;
 mod relay;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, Uri};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -96,16 +97,12 @@ impl Taps {
         self.live.load(Relaxed) > 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Tap>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The live tap that a request names, and the lane.
     fn named(&self, query: &str) -> Option<(Arc<Tap>, String)> {
         let (_, name) = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "tap")?;
         let (id, lane) = name.split_once('.').unwrap_or((&name, ""));
         let lane = Some(lane).filter(|lane| lane.len() <= 16)?.to_owned();
-        Some((Arc::clone(self.lock().get(id)?), lane))
+        Some((Arc::clone(self.by_id.lock().get(id)?), lane))
     }
 
     /// The tap of a request, if it has one: for the delay that simulates a distance.
@@ -118,9 +115,9 @@ impl Taps {
 
     /// Finds a tap or makes it; one that nobody reads any more goes by itself.
     fn open(self: &Arc<Self>, id: &str) -> Result<Arc<Tap>, ApiError> {
-        let mut taps = self.lock();
+        let mut taps = self.by_id.lock();
         if let Some(tap) = taps.get(id) {
-            tap.notes().read = Instant::now();
+            tap.notes.lock().read = Instant::now();
             return Ok(Arc::clone(tap));
         }
         if taps.len() >= TAPS {
@@ -145,8 +142,8 @@ impl Taps {
 
     /// Lets a tap go; or how long it may still rest. Both under the lock, for a page may be about to read it.
     fn drop_idle(&self, id: &str, tap: &Tap) -> Option<Duration> {
-        let mut taps = self.lock();
-        let mut notes = tap.notes();
+        let mut taps = self.by_id.lock();
+        let mut notes = tap.notes.lock();
         let rest = IDLE.saturating_sub(notes.read.elapsed());
         if !rest.is_zero() {
             return Some(rest);
@@ -178,10 +175,6 @@ impl Notes {
 }
 
 impl Tap {
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// How long something is under way between this page and the server, as its distance has it.
     pub(crate) fn one_way(&self) -> Duration {
         Duration::from_millis(self.distance.load(Relaxed)) / 2
@@ -202,7 +195,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     if let Some(distance) = distance {
         tap.distance.store(distance, Relaxed);
     }
-    let notes = tap.notes();
+    let notes = tap.notes.lock();
     let entries: Vec<&Entry> = notes.entries.iter().filter(|entry| entry.n >= after).collect();
     let lanes: HashMap<&str, Totals> = notes.lanes.iter().map(|(name, totals)| (name.as_str(), *totals)).collect();
     let now = u64::try_from(tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -233,10 +226,10 @@ mod tests {
         let taps = Arc::<Taps>::default();
         let tap = taps.open("7").unwrap();
         // The task that lets it go is about to, and the page is the first to have the lock.
-        tap.notes().read -= IDLE;
+        tap.notes.lock().read -= IDLE;
         taps.open("7").unwrap();
         assert_eq!(taps.drop_idle("7", &tap), Some(IDLE));
-        assert!(taps.named("tap=7").is_some() && !tap.notes().gone);
+        assert!(taps.named("tap=7").is_some() && !tap.notes.lock().gone);
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,7 +242,7 @@ mod tests {
             exchange.as_mut().unwrap().wrote(&[b"data: {}\n\n"], 10);
         }
         let kept = || {
-            let notes = tap.notes();
+            let notes = tap.notes.lock();
             (notes.entries.len(), notes.entries[0].n, notes.entries[1].n)
         };
         assert_eq!(kept(), (ENTRIES, 0, 2 * ENTRIES as u64 + 2));
@@ -264,7 +257,7 @@ mod tests {
         let tap = taps.open("7").unwrap();
         let mut exchange = None;
         let held = || {
-            let notes = tap.notes();
+            let notes = tap.notes.lock();
             (notes.entries.len(), notes.entries.capacity(), notes.lanes[0].1.up)
         };
         read(&mut exchange, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n");

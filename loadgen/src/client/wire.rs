@@ -5,13 +5,14 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use derive_more::{Add, Sub, Sum};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
+use parking_lot::Mutex;
 use rustix::time::ClockId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -102,12 +103,12 @@ impl Meter {
 
     /// What the kernel said of the connections that have closed.
     pub fn closed(&self) -> Tcp {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.closed.lock()
     }
 
     /// Hands over the dwell times.
     pub fn take_dwells(&self) -> Vec<Nanos> {
-        std::mem::take(&mut *self.dwells.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.dwells.lock())
     }
 
     fn read(&self, bytes: u64) {
@@ -126,7 +127,7 @@ impl Meter {
         let arrived = stamp.tv_sec() as Nanos * 1_000_000_000 + stamp.tv_nsec() as Nanos;
         let dwell = time_of(ClockId::Realtime).saturating_sub(arrived);
         if self.window.get().is_some_and(|window| window.contains(&now())) {
-            let mut dwells = self.dwells.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut dwells = self.dwells.lock();
             if dwells.len() < MAX_DWELLS {
                 dwells.push(dwell);
             }
@@ -183,7 +184,7 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        let mut closed = self.meter.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut closed = self.meter.closed.lock();
         *closed = *closed + Tcp::of(&self.stream);
     }
 }

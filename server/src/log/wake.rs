@@ -1,8 +1,9 @@
 //! Waking the readers of a log in shards, so that a publish never queues behind a sweep over thousands.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Readers woken together before the sweep yields to whatever else is ready to run.
@@ -33,7 +34,7 @@ struct Shard {
 impl Wake {
     /// A place to wait, for one reader.
     pub(super) fn join(&self) -> Seat {
-        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shards = self.shards.lock();
         // Empty ones at the end go, and only there: a sweep goes by their number.
         while shards.last().is_some_and(|shard| shard.members.load(Ordering::Relaxed) == 0) {
             shards.pop();
@@ -50,7 +51,7 @@ impl Wake {
 
     /// How many readers there are.
     pub(super) fn members(&self) -> usize {
-        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let shards = self.shards.lock();
         shards.iter().map(|shard| shard.members.load(Ordering::Relaxed)).sum()
     }
 
@@ -85,7 +86,7 @@ impl Wake {
     }
 
     fn shard(&self, i: usize) -> Option<Arc<Shard>> {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner).get(i).cloned()
+        self.shards.lock().get(i).cloned()
     }
 }
 

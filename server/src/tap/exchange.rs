@@ -20,7 +20,7 @@ impl Exchange {
     /// What begins with these bytes, if they are a request that names a tap.
     fn begin(taps: &Taps, bytes: &[u8]) -> Option<Box<Self>> {
         let (tap, lane) = taps.named(request_query(bytes)?)?;
-        let (number, lane) = tap.notes().enter(lane)?;
+        let (number, lane) = tap.notes.lock().enter(lane)?;
         Some(Box::new(Self { tap, number, lane, answering: false, replaced: false }))
     }
 
@@ -38,7 +38,7 @@ impl Exchange {
 
     /// Counts what went over, without an entry of its own.
     pub(super) fn count(&self, up: bool, size: usize) {
-        let mut notes = self.tap.notes();
+        let mut notes = self.tap.notes.lock();
         if notes.gone {
             return;
         }
@@ -49,7 +49,7 @@ impl Exchange {
     pub(super) fn note(&self, up: bool, size: u64, shown: &[u8], frame: Option<FrameHead>) {
         let at = u64::try_from(self.tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
         let text = decoded(&shown[..shown.len().min(SHOWN)]);
-        let mut notes = self.tap.notes();
+        let mut notes = self.tap.notes.lock();
         if notes.gone {
             return;
         }
@@ -70,7 +70,7 @@ impl Drop for Exchange {
         if !self.replaced {
             self.note(false, 0, b"", None);
         }
-        self.tap.notes().open.retain(|&exchange| exchange != self.number);
+        self.tap.notes.lock().open.retain(|&exchange| exchange != self.number);
     }
 }
 

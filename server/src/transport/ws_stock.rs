@@ -5,7 +5,7 @@
 //! own `ws` feature is this stream in an older version; that one beside ours would put two tungstenites in the tree.)
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -14,6 +14,7 @@ use axum::routing::any;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_tungstenite::WebSocketStream;
@@ -31,12 +32,7 @@ use crate::rooms::RoomName;
 /// As in axum's chat example.
 const CAPACITY: usize = 100;
 
-type Senders = HashMap<RoomName, broadcast::Sender<String>>;
-type Channels = Arc<Mutex<Senders>>;
-
-fn lock(channels: &Channels) -> MutexGuard<'_, Senders> {
-    channels.lock().unwrap_or_else(PoisonError::into_inner)
-}
+type Channels = Arc<Mutex<HashMap<RoomName, broadcast::Sender<String>>>>;
 
 /// `GET /ws-stock?room=R`.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -59,7 +55,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 /// A receiver of a room's channel; a task feeds the channel from the log, as the application's publishing would.
 fn channel(channels: &Channels, room: &RoomName, log: &Arc<Log>) -> broadcast::Receiver<String> {
-    let mut all = lock(channels);
+    let mut all = channels.lock();
     if let Some(sender) = all.get(room) {
         return sender.subscribe();
     }
@@ -77,7 +73,7 @@ fn channel(channels: &Channels, room: &RoomName, log: &Arc<Log>) -> broadcast::R
                     }
                 }
                 () = sender.closed() => {
-                    let mut all = lock(&channels);
+                    let mut all = channels.lock();
                     // Under the lock nobody comes; who came before it is served on.
                     if sender.receiver_count() == 0 {
                         all.remove(&room);
@@ -86,7 +82,7 @@ fn channel(channels: &Channels, room: &RoomName, log: &Arc<Log>) -> broadcast::R
                 }
             }
         }
-        lock(&channels).remove(&room);
+        channels.lock().remove(&room);
     });
     receiver
 }
