@@ -12,7 +12,7 @@ const CROWD: usize = 200;
 const LARGE: usize = 60_000;
 const MIB: u64 = 1024 * 1024;
 /// What somebody who behaves waits at most, on a busy machine: were the bad ones waited for, it would be minutes.
-const PROMPT: Duration = Duration::from_secs(10);
+const PROMPT: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn peers_that_never_read_are_cut_and_hold_nothing_while_another_gets_everything_at_once() {
@@ -28,13 +28,13 @@ async fn peers_that_never_read_are_cut_and_hold_nothing_while_another_gets_every
     }
     server.until("all listen", |stats| stats["subscribers"] == CROWD + 1).await;
     let before = server.memory("VmRSS");
-    let (mut slowest, mut held) = (Duration::ZERO, 0);
+    let (mut waits, mut held) = (Vec::new(), 0);
     // 6 MB for each: what the kernel takes for a peer that does not read is less than 3 MiB.
     for seq in 1..=100 {
         let due = Instant::now();
         server.publish(&"x".repeat(LARGE)).await;
         assert_eq!(reader.json().await["seq"], seq, "nobody is waited for");
-        slowest = slowest.max(due.elapsed());
+        waits.push(due.elapsed());
         held = held.max(if seq % 10 == 0 { server.unsent() } else { 0 });
     }
     server.until("each is cut once", |stats| stats["connections"]["slow_closes"] == CROWD).await;
@@ -42,8 +42,8 @@ async fn peers_that_never_read_are_cut_and_hold_nothing_while_another_gets_every
     server.until("and gone", |stats| stats["connections"]["open"] == 2 && stats["subscribers"] == 1).await;
     let (after, peak, unsent) = (server.memory("VmRSS"), server.memory("VmHWM"), server.unsent());
     println!("{before} KiB before, {peak} at most, {after} after; the kernel held {held} bytes, then {unsent}");
-    println!("the slowest message took {slowest:?}");
-    assert!(slowest < PROMPT, "{slowest:?}");
+    println!("the slowest message took {:?}", waits.iter().max());
+    assert_prompt("with peers that do not read", waits);
     assert!(held > CROWD as u64 * MIB, "they were stuck: {held} bytes");
     assert!(unsent < MIB, "{unsent} bytes wait for peers that were cut");
     assert!(peak < before + 32 * 1024, "{before} KiB before, {peak} at most: a window or two, not one for each");
@@ -52,6 +52,12 @@ async fn peers_that_never_read_are_cut_and_hold_nothing_while_another_gets_every
         assert_resumes(&server, ws, &epoch, 100).await;
     }
     drop(streams);
+}
+
+/// All but one: the machine itself may pause once.
+fn assert_prompt(what: &str, waits: Vec<Duration>) {
+    let held_up: Vec<_> = waits.into_iter().filter(|wait| *wait >= PROMPT).collect();
+    assert!(held_up.len() < 2, "{what}: {held_up:?}");
 }
 
 /// What it got is in order, and the gap and what follows it are all it was owed.
@@ -99,12 +105,12 @@ async fn whoever_holds_a_connection_for_nothing_loses_it_at_the_deadline_and_a_p
         }
         let all = earlier + CROWD as u64;
         server.until(what, |stats| stats["connections"]["accepted"].as_u64() >= Some(all)).await;
-        let mut slowest = Duration::ZERO;
+        let mut waits = Vec::new();
         let probe = async {
             loop {
                 let asked = Instant::now();
                 let stats = server.stats().await;
-                slowest = slowest.max(asked.elapsed());
+                waits.push(asked.elapsed());
                 // The probe's own.
                 if stats["connections"]["open"] == 1 {
                     return;
@@ -116,8 +122,9 @@ async fn whoever_holds_a_connection_for_nothing_loses_it_at_the_deadline_and_a_p
             }
         };
         timeout(PATIENCE, probe).await.unwrap_or_else(|_| panic!("{what}: they are still there"));
-        println!("{what}: all gone; the probe waited at most {slowest:?}; {} KiB", server.memory("VmRSS"));
-        assert!(slowest < PROMPT, "{what}: {slowest:?}");
+        let (slowest, memory) = (waits.iter().max(), server.memory("VmRSS"));
+        println!("{what}: all gone; the probe waited at most {slowest:?}; {memory} KiB");
+        assert_prompt(what, waits);
     }
     let (after, descriptors) = (server.memory("VmRSS"), server.descriptors());
     assert!(after < before + 16 * 1024 && descriptors < 30, "{before} KiB, then {after}; {descriptors} descriptors");

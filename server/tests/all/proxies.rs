@@ -111,15 +111,10 @@ async fn no_event_and_no_held_answer_is_kept_back_by_a_proxy() {
     let server = TestServer::start("");
     for proxy in BOTH {
         let proxy = proxy(&server).listens().await;
-        // The machine may hold up one and another; what a proxy holds back, it holds back every time.
-        let mut least = passes(&server, &proxy).await;
-        for _ in 0..4 {
-            if least.iter().any(|time| *time >= AT_ONCE) {
-                let times = passes(&server, &proxy).await;
-                least = [0, 1, 2].map(|of: usize| least[of].min(times[of]));
-            }
-        }
-        let [hello, event, answer] = least;
+        // A deadline may be tested with one retry.
+        let first = passes(&server, &proxy).await;
+        let [hello, event, answer] =
+            if first.iter().all(|time| *time < AT_ONCE) { first } else { passes(&server, &proxy).await };
         println!(
             "through {}: the first event after {hello:?}, a later one {event:?}, an answer {answer:?}",
             proxy.name

@@ -11,7 +11,7 @@ async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behi
     let race = browser.open(&server.url("/race.html?distance=200&interval=500")).await;
     race.until(".lane [data-part=state]", |states| states == ["open"; 4]).await;
     let mut medians = Vec::new();
-    for bursts in 1..=3 {
+    for bursts in 1..=2 {
         // Forgets the ages so far.
         race.turn("#distance", "200").await;
         race.click("#burst").await;
@@ -20,11 +20,11 @@ async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behi
         assert_eq!(race.texts(".lane [data-part=last]").await, [&format!("message {all}")[..]; 4]);
         medians = race.texts(".lane [data-part=median]").await;
         let [_, long_poll, sse, ws] = &medians[..] else { panic!("four lanes: {medians:?}") };
-        // A machine that is busy elsewhere may spoil an attempt.
+        // A machine that is busy elsewhere may spoil one attempt.
         if age(ws) < 300.0 && age(sse) < 300.0 && age(long_poll) > 1.2 * age(ws) {
             break;
         }
-        assert!(bursts < 3, "three times: {medians:?}");
+        assert_eq!(bursts, 1, "twice: {medians:?}");
     }
     assert!(medians.iter().all(|median| age(median) >= 200.0), "nothing is nearer than it is: {medians:?}");
     let requests = race.texts(".lane [data-part=requests]").await;
@@ -42,10 +42,18 @@ async fn the_dot_arrives_in_every_lane_and_the_race_pauses_when_nobody_sees_it()
     race.run("for (let n = 0; n < 5; n += 1) document.querySelector('#sse .pad').onkeydown({ key: 'ArrowLeft', preventDefault() {} })").await;
     let places = "return [...document.querySelectorAll('.dot')].map((dot) => dot.style.left)";
     race.until_run(places, |places| *places == serde_json::json!(["30%", "30%", "30%", "30%"])).await;
+    race.run(
+        "const told = document.getElementById('paused');
+        new MutationObserver(() => { window.pauses = (window.pauses ?? 0) + !told.hidden; })
+            .observe(told, { attributeFilter: ['hidden'] });",
+    )
+    .await;
     // In front of it another tab.
     let other = browser.open(&server.url("/ws.html")).await;
     other.is("open").await;
     server.until("only the other tab is there", |stats| stats["subscribers"] == 1).await;
+    race.until_run("return window.pauses", |pauses| *pauses == 1).await;
+    race.until_run("return document.getElementById('paused').hidden", |hidden| *hidden == true).await;
     race.until(".lane [data-part=state]", |states| states == ["open"; 4]).await;
     assert_eq!(browser.complaints().await, [""; 0]);
 }

@@ -188,11 +188,16 @@ impl RawWs {
 
     /// Sends a frame, masked as a client must.
     pub(crate) async fn send(&mut self, first: u8, payload: impl AsRef<[u8]>) {
+        assert!(self.try_send(first, payload).await, "the server takes it");
+    }
+
+    /// Whether the connection still takes a frame.
+    pub(crate) async fn try_send(&mut self, first: u8, payload: impl AsRef<[u8]>) -> bool {
         let mask = [7, 99, 200, 31];
         let mut frame = header(first, payload.as_ref().len() as u64, true);
         frame.extend(mask);
         frame.extend(payload.as_ref().iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        self.0.send(frame).await;
+        self.0.try_send(frame).await
     }
 
     pub(crate) async fn say(&mut self, json: &Value) {

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::program::Program;
-use crate::raw::{BINARY, CLOSE, Raw, RawWs, TEXT, header};
+use crate::raw::{BINARY, CLOSE, Raw, RawWs, TEXT};
 
 /// Short, so that a round has several of each; and windows that are full after the first.
 const FLAGS: &str = "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --window-messages 50 --log off";
@@ -126,8 +126,7 @@ async fn resume(addr: std::net::SocketAddr, end: Instant, mut random: fastrand::
         // Some stay away for longer than the window reaches back.
         sleep(Duration::from_millis(random.u64(0..400))).await;
         if random.bool() {
-            // Masked with zeros.
-            ws.0.try_send([header(CLOSE, 2, true), vec![0; 4], 1000_u16.to_be_bytes().into()].concat()).await;
+            ws.try_send(CLOSE, 1000_u16.to_be_bytes()).await;
             ws.0.rest().await;
         }
     }

@@ -186,14 +186,29 @@ async fn a_distance_delays_what_names_it_and_nothing_else() {
     let server = TestServer::start("");
     let distance = Duration::from_millis(400);
     server.get(&format!("/tap?id={ID}&distance=400")).await;
-    let cursor = server.publish("first").await;
+    server.publish("first").await;
     let mut far = Raw::connect(server.addr).await;
     let start = Instant::now();
     assert!(far.get(&format!("/short-poll?tap={ID}")).await.body.contains("first"));
     assert!(start.elapsed() >= distance);
 
-    // Twenty in a row are under way together, there and back.
-    let mut ws = RawWs::open(server.addr, &format!("?after={cursor}&tap={ID}")).await;
+    // Twenty in a row are under way together, there and back. A deadline is tested with one retry.
+    let first = twenty(&server).await;
+    let took = if first < 5 * distance { first } else { twenty(&server).await };
+    assert!(took >= distance && took < 5 * distance, "{first:?}, {took:?}");
+
+    let mut least = Duration::MAX;
+    for _ in 0..2 {
+        let start = Instant::now();
+        Raw::connect(server.addr).await.get("/short-poll").await;
+        least = least.min(start.elapsed());
+    }
+    assert!(least < distance, "somebody else's is not delayed: {least:?}");
+}
+
+/// How long twenty messages take there and back that are sent in a row.
+async fn twenty(server: &TestServer) -> Duration {
+    let mut ws = RawWs::open(server.addr, &format!("?after=latest&tap={ID}")).await;
     ws.hello().await;
     let start = Instant::now();
     for n in 0..20 {
@@ -204,14 +219,6 @@ async fn a_distance_delays_what_names_it_and_nothing_else() {
         let frame = ws.json().await;
         arrived.extend(frame["text"].as_str().map(str::to_owned));
     }
-    assert!(start.elapsed() >= distance && start.elapsed() < 12 * distance, "{:?}", start.elapsed());
     assert_eq!(arrived, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
-
-    let mut least = Duration::MAX;
-    for _ in 0..5 {
-        let start = Instant::now();
-        Raw::connect(server.addr).await.get("/short-poll").await;
-        least = least.min(start.elapsed());
-    }
-    assert!(least < distance, "somebody else's is not delayed: {least:?}");
+    start.elapsed()
 }
