@@ -13,20 +13,26 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt::set_tcp_user_timeout;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 use crate::App;
 use crate::access;
 use crate::conn::{Conn, Open};
 use crate::error::ApiError;
+use crate::memory::{self, PER_CONNECTION};
 use crate::problems::Problem;
 
 /// tokio's own `bind` listens with 128: thousands of clients at once overflow it and wait 1 s and 3 s for a retry.
 const BACKLOG: u32 = 4096;
 /// A drain ends after so long, whoever is still there: `SIGTERM` to exit in under 10 s.
 const DRAIN: Duration = Duration::from_secs(8);
+/// After the last message that was accepted, polls are answered this long: who asks every second has asked again.
+const GRACE: Duration = Duration::from_secs(2);
+/// When this much less is in use than before, the allocator is asked to return it.
+const MUCH: usize = 16 << 20;
 /// A refused client may take so long to send its request and read why.
 const REFUSAL: Duration = Duration::from_secs(1);
 /// The longest request head; hyper's smallest buffer is 8 KiB.
@@ -34,12 +40,16 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// Opens the listening socket. A connection is given up when what was sent stays unacknowledged for as long as `lost`:
 /// an event stream or a held poll hears nothing from its peer that could be missed, and the kernel alone would go on
-/// for a quarter of an hour.
-pub(crate) fn listen(addr: SocketAddr, lost: Duration) -> io::Result<TcpListener> {
+/// for a quarter of an hour. Of what a peer does not take, at most `unsent` bytes wait in the kernel (0: what the kernel
+/// thinks fit, megabytes): the rest waits here, where it is counted and has a deadline.
+pub(crate) fn listen(addr: SocketAddr, lost: Duration, unsent: u32) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     // Accepted connections inherit it.
     set_tcp_user_timeout(&socket, u32::try_from(lost.as_millis()).expect("at most two days"))?;
+    if unsent > 0 {
+        SockRef::from(&socket).set_tcp_notsent_lowat(unsent)?;
+    }
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
@@ -50,9 +60,16 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
         let app = Arc::clone(&app);
         async move { app.heartbeat.run(app.config.heartbeat).await }
     });
+    let housekeeping = tokio::spawn(keep_house(Arc::clone(&app)));
     tokio::select! {
         () = accept_all(&app, &listener, &routes) => {}
         () = shutdown => {}
+    }
+    let deadline = Instant::now() + DRAIN;
+    let last = app.rooms.seal().filter(|_| app.stats.has_polls());
+    if let Some(last) = last {
+        // What was acked has to be asked for once more, and who polls comes when it is time.
+        let _ = timeout_at(last + GRACE, accept_all(&app, &listener, &routes)).await;
     }
     drop(listener);
     heart.abort();
@@ -66,10 +83,35 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
             sleep(Duration::from_millis(5)).await;
         }
     };
-    if timeout(DRAIN, gone).await.is_err() {
+    if timeout_at(deadline, gone).await.is_err() {
         tracing::warn!(open = app.stats.open.load(Relaxed), "connections were still open at the end of the drain");
     }
+    housekeeping.abort();
     app.problems.end();
+}
+
+/// What is done every second: lets go of what nobody comes for, says if memory was short, and returns memory to the
+/// machine when much of it has become free.
+async fn keep_house(app: Arc<App>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut shed, mut most) = (0, 0);
+    loop {
+        ticks.tick().await;
+        let gone = app.rooms.tidy();
+        if gone > shed {
+            app.problem(Problem::Memory, None, "");
+        }
+        shed = gone;
+        let open = usize::try_from(app.stats.open.load(Relaxed)).unwrap_or(usize::MAX);
+        let now = app.memory.used().saturating_add(open.saturating_mul(PER_CONNECTION));
+        most = most.max(now);
+        if most - now > MUCH {
+            most = now;
+            // A thread of its own: it may take a while.
+            let _ = tokio::task::spawn_blocking(memory::trim).await;
+        }
+    }
 }
 
 async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {

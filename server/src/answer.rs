@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::log::{Batch, Gap, Log};
 use crate::message::Format;
 use crate::query::Query;
-use crate::stats::Traffic;
+use crate::stats::Transport;
 
 /// What a poll asks: what comes after a place in a log.
 ///
@@ -41,7 +41,14 @@ impl FromRequestParts<Arc<App>> for Question {
 
 impl Question {
     /// Answers with what was read; 304 only if that is nothing, and the client knows it.
-    pub(crate) fn answer(&self, traffic: &Traffic, batch: &Batch, cache: HeaderValue) -> Response {
+    pub(crate) fn answer(
+        &self,
+        app: &App,
+        transport: Transport,
+        batch: &Batch,
+        cache: HeaderValue,
+    ) -> Result<Response, ApiError> {
+        let traffic = app.stats.of(transport);
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         headers.insert(header::ETAG, format!("\"{}\"", batch.cursor).parse().expect("a cursor is plain ASCII"));
@@ -49,14 +56,14 @@ impl Question {
         if batch.is_nothing() && self.known {
             traffic.delivered(batch, 0);
             *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return response;
+            return Ok(response);
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = batch.encoded(Format::Json);
+        let body = app.rooms.encode(batch, Format::Json)?;
         let body = batch.gap.map_or_else(|| body.clone(), |gap| with_gap(&body, &gap));
         traffic.delivered(batch, body.len());
         *response.body_mut() = Body::from(body);
-        response
+        Ok(response)
     }
 }
 

@@ -7,9 +7,12 @@ use clap::Args;
 use hyper::header::HeaderValue;
 
 use crate::log::Window;
+use crate::memory::PER_CONNECTION;
 
 /// Descriptors that are not for connections, if there are so many: the listener, the runtime, clients being refused.
 const RESERVED_DESCRIPTORS: u64 = 512;
+/// The least memory that lets hundreds of clients in.
+const LEAST_MEMORY: usize = 32 << 20;
 
 /// How the server is set up.
 #[derive(Args, Debug, Clone)]
@@ -26,9 +29,13 @@ pub struct Config {
     /// Most rooms at once; beyond it a rested room goes, or 429.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, allow_hyphen_values = true)]
     pub(crate) max_rooms: usize,
-    /// Most connections at once, beyond it 503 [default: the descriptor limit minus 512, at least half of it].
+    /// Most connections at once, beyond it 503 [default: the descriptor limit minus 512, at least half of it; what half of
+    /// --memory holds at 40 KiB each, if that is less].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_hyphen_values = true)]
     pub(crate) max_connections: Option<u64>,
+    /// Most memory for clients; beyond it the oldest messages go, then 503 and 1013 [default: a quarter of the machine's].
+    #[arg(long, value_name = "SIZE", value_parser = memory, allow_hyphen_values = true)]
+    pub(crate) memory: Option<usize>,
     /// Messages a room retains.
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = at_least_one, allow_hyphen_values = true)]
     pub(crate) window_messages: usize,
@@ -44,6 +51,9 @@ pub struct Config {
     /// Open streams get a sign of life so often.
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive, allow_hyphen_values = true)]
     pub(crate) heartbeat: Duration,
+    /// Bytes of a connection that may wait in the kernel to be sent; 0 leaves it to the kernel. For measuring.
+    #[arg(long, value_name = "SIZE", default_value = "128KiB", value_parser = size, hide = true)]
+    pub(crate) unsent: u32,
     /// Offer `/ws-stock` too: an ordinary WebSocket with a broadcast channel, to compare `/ws` with.
     #[arg(long)]
     pub(crate) stock: bool,
@@ -62,10 +72,34 @@ impl Config {
         Window { messages: self.window_messages, bytes: self.window_bytes }
     }
 
-    /// The connection cap, from the descriptor limit unless it was given.
-    pub(crate) fn connections(&self, descriptors: u64) -> u64 {
-        self.max_connections.unwrap_or_else(|| descriptors - RESERVED_DESCRIPTORS.min(descriptors / 2))
+    /// What the server may have: so many descriptors, and as much memory unless `--memory` says how much.
+    pub(crate) fn limits(&self, descriptors: u64, quarter: usize) -> Result<Limits, String> {
+        let memory = self.memory.unwrap_or(quarter.max(LEAST_MEMORY));
+        let half = (memory / 2 / PER_CONNECTION) as u64;
+        let default = (descriptors - RESERVED_DESCRIPTORS.min(descriptors / 2)).min(half);
+        let connections = self.max_connections.unwrap_or(default);
+        let reserved = usize::try_from(connections).unwrap_or(usize::MAX).saturating_mul(PER_CONNECTION);
+        // A quarter is for messages.
+        if reserved > memory / 4 * 3 {
+            return Err(format!(
+                "--max-connections {connections} needs --memory {}MiB or more, at {} KiB each and a quarter for messages; \
+                 it is {}MiB",
+                (reserved / 3 * 4).div_ceil(1 << 20),
+                PER_CONNECTION / 1024,
+                memory >> 20,
+            ));
+        }
+        Ok(Limits { connections, memory: memory - reserved })
     }
+}
+
+/// What the flags and the machine allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Most connections at once.
+    pub(crate) connections: u64,
+    /// Bytes for everything else that clients make the server hold.
+    pub(crate) memory: usize,
 }
 
 /// `scheme://host` or `scheme://host:port`, as browsers write it: it is compared byte by byte.
@@ -91,9 +125,63 @@ fn bytes(text: &str) -> Result<usize, String> {
     size.filter(|&size| size > 0).ok_or_else(|| "must be a size such as 64KiB or 1MiB".into())
 }
 
+fn memory(text: &str) -> Result<usize, String> {
+    let right = "must be a size from 32MiB, such as 256MiB or 4GiB";
+    bytes(text).ok().filter(|&size| size >= LEAST_MEMORY).ok_or_else(|| right.into())
+}
+
+fn size(text: &str) -> Result<u32, String> {
+    let size = parse_size::parse_size(text).ok().and_then(|size| u32::try_from(size).ok());
+    size.ok_or_else(|| "must be a size such as 128KiB, or 0".into())
+}
+
 fn positive(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).ok();
     let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(24 * 3600));
     let right = "must be a time from 1ms to 1day, such as 500ms or 25s";
     time.filter(|time| (shortest..=longest).contains(time)).ok_or_else(|| right.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn limits(flags: &str, descriptors: u64) -> Result<Limits, String> {
+        let flags = Flags::try_parse_from(format!("server {flags}").split_whitespace());
+        flags.map_err(|error| error.to_string())?.config.limits(descriptors, 6 << 30)
+    }
+
+    #[test]
+    fn connections_are_bounded_by_descriptors_and_by_memory_and_leave_the_rest_for_messages() {
+        for (flags, descriptors, connections) in [
+            ("", 20_000, 19_488),
+            ("", 64, 32),
+            ("--memory 256MiB", 20_000, 3276),
+            ("--max-connections 4000 --memory 256MiB", 20_000, 4000),
+            ("--max-connections 100", 20_000, 100),
+        ] {
+            let found = limits(flags, descriptors).unwrap();
+            let memory = if flags.contains("256MiB") { 256 << 20 } else { 6 << 30 };
+            assert_eq!(found.connections, connections, "{flags}");
+            assert_eq!(found.memory, memory - connections as usize * PER_CONNECTION, "{flags}");
+        }
+    }
+
+    #[test]
+    fn too_little_memory_is_refused_with_how_much_would_do() {
+        let error = limits("--max-connections 5000 --memory 256MiB", 20_000).unwrap_err();
+        assert!(error.contains("--max-connections 5000 needs --memory 261MiB"), "{error}");
+        assert!(limits("--max-connections 5000 --memory 261MiB", 20_000).is_ok());
+        for flags in ["--memory 31MiB", "--memory 0", "--memory many", "--memory -1", "--memory 1e30"] {
+            let error = limits(flags, 20_000).unwrap_err();
+            assert!(error.contains("--memory") && error.contains("from 32MiB"), "{flags}: {error}");
+        }
+    }
 }

@@ -96,7 +96,7 @@ pub(crate) async fn delay() {
 }
 
 /// One subscriber's batch with its share of what goes wrong; `None` if that is nothing.
-pub(crate) fn tamper(cursor: Cursor, messages: &[Bytes], format: Format) -> Option<Bytes> {
+pub(crate) fn tamper(cursor: Cursor, messages: &[Bytes], format: Format) -> Option<Vec<u8>> {
     let state = FAULTS.get().filter(|_| !messages.is_empty())?;
     if let Some(burn) = state.faults.burn {
         let (begun, long) = (Instant::now(), burn * u32::try_from(messages.len()).unwrap_or(u32::MAX));

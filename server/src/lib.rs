@@ -21,6 +21,8 @@
 //! A drain goes the other way: `heartbeat` tells idle connections, closing the logs ends every subscription once it
 //! has delivered what is there.
 //!
+//! `memory` is the one bound on what all clients together may make the server hold.
+//!
 //! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and `error` (what is
 //! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
 //! demo pages in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it
@@ -38,6 +40,7 @@ mod error;
 mod faults;
 mod heartbeat;
 mod log;
+mod memory;
 mod message;
 mod metrics;
 mod pages;
@@ -62,6 +65,7 @@ use tokio::net::TcpListener;
 pub use crate::config::Config;
 use crate::error::ApiError;
 use crate::heartbeat::Heartbeat;
+use crate::memory::Memory;
 use crate::problems::Problems;
 use crate::rooms::Rooms;
 pub use crate::run::{Options, run};
@@ -82,6 +86,7 @@ pub(crate) struct App {
     heartbeat: Heartbeat,
     taps: Arc<tap::Taps>,
     problems: Problems,
+    memory: Memory,
     max_connections: u64,
     started: Instant,
 }
@@ -94,19 +99,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the listening socket. Must be called within a tokio runtime.
+    /// Opens the listening socket. Must be called within a tokio runtime. `InvalidInput`: the flags do not go together.
     pub fn bind(config: Config) -> io::Result<Self> {
-        let listener = accept::listen(config.addr(), 2 * config.heartbeat)?;
+        let limits = config.limits(run::descriptor_limit(), run::machine_memory() / 4);
+        let limits = limits.map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+        let listener = accept::listen(config.addr(), 2 * config.heartbeat, config.unsent)?;
         let addr = listener.local_addr()?;
         #[cfg(feature = "faults")]
         faults::install(&config.faults);
+        let memory = Memory::new(limits.memory);
         let app = App {
-            rooms: Rooms::new(config.max_rooms, config.window()),
+            rooms: Rooms::new(config.max_rooms, config.window(), &memory),
             stats: Stats::default(),
             heartbeat: Heartbeat::new(),
             taps: Arc::default(),
             problems: Problems::default(),
-            max_connections: config.connections(run::descriptor_limit()),
+            memory,
+            max_connections: limits.connections,
             started: Instant::now(),
             config,
         };

@@ -3,28 +3,22 @@
 //! The log never sees HTTP, never waits for a reader and holds nothing per reader but a seat to be woken in.
 
 mod batch;
+mod retained;
 mod wake;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use self::batch::Run;
 pub(crate) use self::batch::{Batch, Gap, GapReason};
+use self::retained::{Entry, State, cost};
 use self::wake::{Seat, Wake};
 use crate::cursor::{After, Cursor, Epoch};
+use crate::memory::{Memory, Pool};
 use crate::message::{self, Draft};
-
-/// The most messages one batch holds.
-pub(crate) const MAX_BATCH: usize = 1000;
-/// The most bytes of encoded messages in a batch of several: readers at as many different places hold a batch each.
-const MAX_BATCH_BYTES: usize = 128 * 1024;
-/// How many merged ranges a log keeps for readers that come a little later.
-const KEPT_RUNS: usize = 4;
 
 /// How much a log retains.
 #[derive(Clone, Copy, Debug)]
@@ -44,61 +38,48 @@ pub(crate) struct Published {
     pub(crate) duplicate: bool,
 }
 
-/// The log is closed: nothing can be appended any more.
+/// Why a message was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closed;
+pub(crate) enum NotStored {
+    /// Nothing can be appended any more.
+    Closed,
+    /// There is no memory for it.
+    Full,
+}
 
 /// An append-only room of messages, of which the newest are retained.
 #[derive(Debug)]
 pub(crate) struct Log {
     epoch: Epoch,
     window: Window,
+    ranges: Arc<Pool>,
     state: Mutex<State>,
     wake: Arc<Wake>,
 }
 
-/// Invariant: `entries[i]` is the message with seq `oldest + i`; `keys` names retained messages only;
-/// `bytes` is the sum of the entries' encoded lengths.
-#[derive(Debug, Default)]
-struct State {
-    entries: VecDeque<Entry>,
-    oldest: u64,
-    bytes: usize,
-    keys: HashMap<Box<str>, u64>,
-    runs: VecDeque<Arc<Run>>,
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    encoded: Bytes,
-    key: Option<Box<str>>,
-}
-
 impl Log {
     /// An empty log of a new epoch.
-    pub(crate) fn new(window: Window) -> Arc<Self> {
-        let state = Mutex::new(State { oldest: 1, ..State::default() });
-        Arc::new(Self { epoch: Epoch::draw(), window, state, wake: Arc::default() })
+    pub(crate) fn new(window: Window, memory: &Memory) -> Arc<Self> {
+        let (state, ranges) = (Mutex::new(State::new(memory.messages.hold(0))), Arc::clone(&memory.ranges));
+        Arc::new(Self { epoch: Epoch::draw(), window, ranges, state, wake: Arc::default() })
     }
 
     /// Stores a message under the next seq and wakes the readers; a key that is still retained stores nothing.
-    pub(crate) fn append(&self, draft: &Draft) -> Result<Published, Closed> {
+    pub(crate) fn append(&self, draft: &Draft) -> Result<Published, NotStored> {
         let mut state = self.state.lock();
-        if state.closed {
-            return Err(Closed);
+        if state.sealed {
+            return Err(NotStored::Closed);
         }
-        if let Some(&seq) = draft.key.as_ref().and_then(|key| state.keys.get(key)) {
+        if let Some(seq) = draft.key.as_deref().and_then(|key| state.seq_of(key)) {
             return Ok(Published { cursor: self.at(seq), duplicate: true });
+        }
+        if !state.held.pool().fits(cost(draft.text.len(), draft.key.as_deref())) {
+            return Err(NotStored::Full);
         }
         let seq = state.head() + 1;
         let encoded = message::encode(draft, seq, unix_millis());
-        if let Some(key) = &draft.key {
-            state.keys.insert(key.clone(), seq);
-        }
-        state.bytes += encoded.len();
-        state.entries.push_back(Entry { encoded, key: draft.key.clone() });
-        state.trim(self.window);
+        state.push(Entry { encoded, key: draft.key.as_deref().map(Arc::from) });
+        state.trim(|state| state.count() > self.window.messages || state.bytes > self.window.bytes);
         drop(state);
         self.wake.all();
         Ok(Published { cursor: self.at(seq), duplicate: false })
@@ -108,7 +89,7 @@ impl Log {
     pub(crate) fn read(&self, after: After) -> Batch {
         let mut state = self.state.lock();
         let (seq, gap) = self.locate(&state, after);
-        Batch::new(self.epoch, gap, state.run(seq))
+        Batch::new(self.epoch, gap, state.run(seq, &self.ranges))
     }
 
     /// A reader that can wait for what comes after a position.
@@ -118,10 +99,37 @@ impl Log {
         Subscription { seat, reader: Reader { log: Arc::clone(self), seq, gap } }
     }
 
-    /// Ends every subscription once it has delivered what is there: how a drain begins.
+    /// Appends nothing any more: how a drain begins. Returns when the last message came.
+    pub(crate) fn seal(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        state.sealed = true;
+        state.appended
+    }
+
+    /// Ends every subscription once it has delivered what is there: how a drain ends.
     pub(crate) fn close(&self) {
-        self.state.lock().closed = true;
+        let mut state = self.state.lock();
+        (state.sealed, state.closed) = (true, true);
+        drop(state);
         self.wake.all();
+    }
+
+    /// Lets go of the merged ranges that it keeps for readers to come.
+    pub(crate) fn forget_ranges(&self) {
+        self.state.lock().forget_ranges();
+    }
+
+    /// Drops the oldest messages until the rest takes this much memory; the newest stays. How many went.
+    pub(crate) fn shrink(&self, bytes: usize) -> u64 {
+        let mut state = self.state.lock();
+        let before = state.oldest;
+        state.trim(|state| state.held.bytes() > bytes);
+        state.oldest - before
+    }
+
+    /// The memory that its messages take.
+    pub(crate) fn memory(&self) -> usize {
+        self.state.lock().held.bytes()
     }
 
     pub(crate) fn subscribers(&self) -> usize {
@@ -130,7 +138,7 @@ impl Log {
 
     pub(crate) fn retained(&self) -> Window {
         let state = self.state.lock();
-        Window { messages: state.entries.len(), bytes: state.bytes }
+        Window { messages: state.count(), bytes: state.bytes }
     }
 
     fn locate(&self, state: &State, after: After) -> (u64, Option<Gap>) {
@@ -159,45 +167,6 @@ impl Log {
 
     fn at(&self, seq: u64) -> Cursor {
         Cursor { epoch: self.epoch, seq }
-    }
-}
-
-impl State {
-    fn head(&self) -> u64 {
-        self.oldest + self.entries.len() as u64 - 1
-    }
-
-    fn trim(&mut self, window: Window) {
-        while self.entries.len() > window.messages || (self.bytes > window.bytes && self.entries.len() > 1) {
-            let Some(entry) = self.entries.pop_front() else { return };
-            self.oldest += 1;
-            self.bytes -= entry.encoded.len();
-            if let Some(key) = entry.key {
-                self.keys.remove(&key);
-            }
-        }
-    }
-
-    /// The messages after `seq`, as many as fit in a batch; from the kept ranges if somebody has asked for the same
-    /// before.
-    fn run(&mut self, seq: u64) -> Arc<Run> {
-        let head = self.head();
-        if let Some(run) = self.runs.iter().find(|run| run.after == seq && (run.end() == head || run.full)) {
-            return Arc::clone(run);
-        }
-        let first = usize::try_from(seq + 1 - self.oldest).expect("a window fits in memory");
-        let mut bytes = 0;
-        let fits = |entry: &&Entry| {
-            bytes += entry.encoded.len();
-            bytes <= MAX_BATCH_BYTES || bytes == entry.encoded.len()
-        };
-        let messages = self.entries.range(first..).take(MAX_BATCH).take_while(fits);
-        let messages: Vec<Bytes> = messages.map(|entry| entry.encoded.clone()).collect();
-        let full = seq + (messages.len() as u64) < head;
-        let run = Arc::new(Run::new(seq, messages, full));
-        self.runs.truncate(KEPT_RUNS - 1);
-        self.runs.push_front(Arc::clone(&run));
-        run
     }
 }
 
@@ -250,7 +219,7 @@ impl Reader {
             None => self.log.check(&state, self.seq),
         };
         if gap.is_some() || seq < state.head() {
-            let batch = Batch::new(self.log.epoch, gap, state.run(seq));
+            let batch = Batch::new(self.log.epoch, gap, state.run(seq, &self.log.ranges));
             self.seq = batch.cursor.seq;
             return Poll::Ready(Some(batch));
         }

@@ -1,6 +1,6 @@
 //! Draft -> message: what a client may publish, and the only place that encodes it for the wire.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -75,7 +75,10 @@ struct OnTheWire<'a> {
 /// Encodes a message, byte for byte the same on every transport. `at` is Unix milliseconds.
 pub(crate) fn encode(draft: &Draft, seq: u64, at: u64) -> Bytes {
     let message = OnTheWire { seq, from: &draft.from, text: &draft.text, at };
-    serde_json::to_vec(&message).expect("strings and numbers always encode").into()
+    let mut encoded = Vec::with_capacity(draft.from.len() + draft.text.len() + 80);
+    serde_json::to_writer(&mut encoded, &message).expect("strings and numbers always encode");
+    // A log keeps it: what a `Vec` has grown to in advance would be kept with it.
+    encoded.into_boxed_slice().into()
 }
 
 /// How a range of messages is put on a wire.
@@ -92,10 +95,22 @@ pub(crate) enum Format {
 impl Format {
     pub(crate) const COUNT: usize = 3;
 
+    /// At least as many bytes as [`Self::merge`] makes of these messages, and not many more.
+    pub(crate) fn room_for(self, messages: &[Bytes]) -> usize {
+        // `{"cursor":"EPOCH-SEQ","messages":[]}` with the longest seq, and a comma each.
+        let (once, each) = match self {
+            Self::Json => (64, 1),
+            // `id: EPOCH-SEQ`, `data: ` and the ends of three lines.
+            Self::Sse => (0, 42),
+            // The longest header of a frame.
+            Self::Ws => (0, 10),
+        };
+        once + messages.iter().map(|message| message.len() + each).sum::<usize>()
+    }
+
     /// Merges messages into one contiguous run of bytes; `cursor` is where a reader stands after them.
-    pub(crate) fn merge(self, cursor: Cursor, messages: &[Bytes]) -> Bytes {
-        let size: usize = messages.iter().map(|message| message.len() + 10).sum();
-        let mut out = BytesMut::with_capacity(size + 64);
+    pub(crate) fn merge(self, cursor: Cursor, messages: &[Bytes]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.room_for(messages));
         match self {
             Self::Json => {
                 out.put_slice(format!(r#"{{"cursor":"{cursor}","messages":["#).as_bytes());
@@ -116,7 +131,7 @@ impl Format {
             }
             Self::Ws => messages.iter().for_each(|message| put(text(message.clone()), &mut out)),
         }
-        out.freeze()
+        out
     }
 }
 
@@ -126,7 +141,7 @@ pub(crate) fn text(payload: impl Into<Bytes>) -> Frame {
 }
 
 /// Appends a frame, unmasked.
-pub(crate) fn put(frame: Frame, out: &mut BytesMut) {
+pub(crate) fn put(frame: Frame, out: &mut impl BufMut) {
     frame.format(&mut out.writer()).expect("writing to memory cannot fail");
 }
 
@@ -166,9 +181,32 @@ mod tests {
     }
 
     #[test]
+    fn a_message_takes_the_memory_of_its_bytes_and_no_more() {
+        for length in [1, 100, 5000, MAX_TEXT] {
+            let encoded = encode(&draft("ann", &"\u{1}".repeat(length), None).unwrap(), u64::MAX, u64::MAX);
+            let vec: Vec<u8> = encoded.into();
+            assert_eq!(vec.capacity(), vec.len());
+        }
+    }
+
+    #[test]
+    fn merging_never_outgrows_the_room_that_was_counted_for_it() {
+        let cursor = Cursor { epoch: crate::cursor::Epoch::draw(), seq: u64::MAX - 1000 };
+        for length in [1, 125, 126, 65_536] {
+            for count in [0, 1, 2, 100] {
+                let messages = vec![Bytes::from(vec![b'x'; length]); count];
+                for format in [Format::Json, Format::Sse, Format::Ws] {
+                    let (room, size) = (format.room_for(&messages), format.merge(cursor, &messages).len());
+                    assert!(size <= room && room - size <= 64 + 12 * count, "{format:?} {length} x {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn frames_have_the_three_header_lengths_of_the_rfc() {
         for (length, header) in [(1, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             put(text(vec![b'x'; length]), &mut out);
             assert_eq!(out.len() - length, header);
             assert_eq!(out[0], 0x81, "final text frame");

@@ -50,6 +50,7 @@ impl Collector for Snapshot {
             ("window_messages", Gauge, "messages retained in all rooms", usage.messages as u64),
             ("window_bytes", Gauge, "bytes of messages retained in all rooms", usage.bytes as u64),
             ("window_fullest_percent", Gauge, "how full the fullest room's window is", usage.fullest_percent as u64),
+            ("shed", Counter, "messages that went early because memory was short", usage.shed),
             ("tasks", Gauge, "tasks alive in the runtime", tasks() as u64),
             ("uptime_seconds", Gauge, "time since the start", app.started.elapsed().as_secs()),
         ] {
@@ -61,6 +62,11 @@ impl Collector for Snapshot {
         }
         let open = Transport::ALL.map(|(transport, name)| (name, stats.of(transport).open()));
         tell(&mut out, "streams", Gauge, "streams and held polls open", "transport", &open)?;
+        let pools = app.memory.pools();
+        let used = pools.map(|(name, pool)| (name, pool.used() as u64));
+        tell(&mut out, "memory_used_bytes", Gauge, "memory in use, by what it is for", "pool", &used)?;
+        let limits = pools.map(|(name, pool)| (name, pool.limit() as u64));
+        tell(&mut out, "memory_limit_bytes", Gauge, "how much of it there may be (--memory)", "pool", &limits)?;
         let refusals: Vec<(String, u64)> =
             stats.refusals().into_iter().map(|(status, count)| (status.to_string(), count)).collect();
         tell(&mut out, "refusals", Counter, "requests refused, by HTTP status", "status", &refusals)

@@ -33,10 +33,12 @@ pub(crate) enum Problem {
     Full,
     /// Neither HTTP nor RFC 6455, or too big.
     Malformed,
+    /// More than `--memory`.
+    Memory,
 }
 
 impl Problem {
-    const ALL: [Self; 5] = [Self::Accept, Self::Cut, Self::Foreign, Self::Full, Self::Malformed];
+    const ALL: [Self; 6] = [Self::Accept, Self::Cut, Self::Foreign, Self::Full, Self::Malformed, Self::Memory];
 }
 
 impl fmt::Display for Problem {
@@ -47,6 +49,7 @@ impl fmt::Display for Problem {
             Self::Foreign => "a foreign page was refused",
             Self::Full => "a connection was refused, for there are as many as there may be",
             Self::Malformed => "a connection was closed for what it sent",
+            Self::Memory => "memory was short (--memory) and the oldest messages went",
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::App;
 use crate::access::check_json;
 use crate::error::{ApiError, Invalid, JSON};
 use crate::log::Published;
+use crate::memory::{Full, Pool, UNCOUNTED};
 use crate::message::{Draft, MAX_DRAFT, MAX_TEXT};
 use crate::query::Query;
 use crate::rooms::RoomName;
@@ -24,7 +25,7 @@ const DISCARDED: usize = 8 * 1024 * 1024;
 pub(crate) async fn publish(app: &App, room: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
     #[cfg(feature = "faults")]
     crate::faults::delay().await;
-    let published = app.rooms.get(room)?.append(draft)?;
+    let published = app.rooms.append(room, draft)?;
     app.stats.published(&published);
     Ok(published)
 }
@@ -36,7 +37,7 @@ pub(crate) async fn handle(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = match timeout(app.config.idle_deadline, read(body)).await {
+    let body = match timeout(app.config.idle_deadline, read(&app.memory.arriving, body)).await {
         Ok(body) => body?,
         Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
     };
@@ -57,20 +58,28 @@ pub(crate) async fn may_i() -> impl IntoResponse {
 
 /// Reads a body to its end, whatever is wrong with the request: closing on a client that is still sending would reset
 /// the connection, and the refusal with it.
-async fn read(mut body: Body) -> Result<Vec<u8>, ApiError> {
-    let (mut whole, mut size) = (Vec::new(), 0);
+async fn read(pool: &Arc<Pool>, mut body: Body) -> Result<Vec<u8>, ApiError> {
+    let (mut whole, mut size, mut held, mut full) = (Vec::new(), 0, pool.hold(0), false);
     while size < MAX_DRAFT + DISCARDED
         && let Some(frame) = body.frame().await
     {
         let frame = frame.map_err(|_| Invalid::new("body", "the body did not arrive as a whole"))?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
         size += data.len();
-        if size <= MAX_DRAFT {
+        full = full || (size > UNCOUNTED && held.grow(size.min(MAX_DRAFT)).is_err());
+        if size > MAX_DRAFT || full {
+            // What is refused is not kept.
+            whole = Vec::new();
+        } else {
             // Copied: a piece of one byte would keep the 8 KiB it was read into.
             whole.extend_from_slice(data);
         }
     }
-    if size > MAX_DRAFT { Err(too_large()) } else { Ok(whole) }
+    match size {
+        size if size > MAX_DRAFT => Err(too_large()),
+        _ if full => Err(Full.into()),
+        _ => Ok(whole),
+    }
 }
 
 fn too_large() -> ApiError {

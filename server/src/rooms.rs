@@ -1,4 +1,5 @@
-//! Name -> log: a room is made by its first use, and a rested one goes when the place is needed.
+//! Name -> log: a room is made by its first use and goes when it has rested; when memory is short, what can be missed
+//! goes from all of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,12 +9,21 @@ use hyper::StatusCode;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::error::{ApiError, Invalid};
-use crate::log::{Closed, Log, Window};
-use crate::message::check_name;
+use bytes::Bytes;
 
-/// A room nobody subscribes to is kept so long: short pollers hold nothing between their polls.
+use crate::error::{ApiError, Invalid};
+use crate::log::{Batch, Log, NotStored, Published, Window};
+use crate::memory::{Full, Memory};
+use crate::message::{Draft, Format, check_name};
+
+/// A room that nobody subscribes to is kept this long: short pollers hold nothing between their polls.
 pub(crate) const REST: Duration = Duration::from_secs(600);
+/// The same for as long as messages had to go lately because memory was short.
+const SHORT_REST: Duration = Duration::from_secs(20);
+/// How long "lately" is.
+const LATELY: Duration = Duration::from_secs(60);
+/// Between two times that messages go: it means a look at every room.
+const BETWEEN_SHEDS: Duration = Duration::from_millis(50);
 
 /// The name of a room: 1 to 64 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,24 +36,38 @@ impl RoomName {
     }
 }
 
-impl From<Closed> for ApiError {
-    fn from(_: Closed) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is closing down; try again")
+impl From<NotStored> for ApiError {
+    fn from(reason: NotStored) -> Self {
+        match reason {
+            NotStored::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is closing down; try again"),
+            NotStored::Full => Full.into(),
+        }
     }
 }
 
-/// All rooms of a server. Invariant: never more than `max`, and all logs are closed once `closed`.
+impl From<Full> for ApiError {
+    fn from(_: Full) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no memory left (--memory); try again")
+    }
+}
+
+/// All rooms of a server. Invariant: never more than `max`, and all logs are sealed once `sealed`.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     max: usize,
     window: Window,
+    memory: Memory,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     rooms: HashMap<RoomName, Room>,
-    closed: bool,
+    sealed: bool,
+    /// When memory was last short.
+    shed: Option<Instant>,
+    /// How many messages went for that.
+    gone: u64,
 }
 
 #[derive(Debug)]
@@ -62,12 +86,32 @@ pub(crate) struct Usage {
     pub(crate) bytes: usize,
     /// The fullest room's share of its window, in percent, by messages or by bytes.
     pub(crate) fullest_percent: usize,
+    /// Messages that went before their time because memory was short.
+    pub(crate) shed: u64,
 }
 
 impl Rooms {
     /// No rooms yet; at most `max`, each with a log of this window.
-    pub(crate) fn new(max: usize, window: Window) -> Self {
-        Self { max, window, state: Mutex::default() }
+    pub(crate) fn new(max: usize, window: Window, memory: &Memory) -> Self {
+        Self { max, window, memory: memory.clone(), state: Mutex::default() }
+    }
+
+    /// Appends to a room.
+    pub(crate) fn append(&self, name: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
+        if self.memory.messages.is_short() {
+            self.shed();
+        }
+        Ok(self.get(name)?.append(draft)?)
+    }
+
+    /// A batch as it goes over the wire; if there is no memory for it, once more after those are gone that are only kept
+    /// for readers to come.
+    pub(crate) fn encode(&self, batch: &Batch, format: Format) -> Result<Bytes, Full> {
+        batch.encoded(format).or_else(|Full| {
+            let logs = self.state.lock().logs();
+            logs.iter().for_each(|log| log.forget_ranges());
+            batch.encoded(format)
+        })
     }
 
     /// The room's log, made if there is none.
@@ -78,8 +122,8 @@ impl Rooms {
             room.touched = now;
             return Ok(Arc::clone(&room.log));
         }
-        if state.closed {
-            return Err(Closed.into());
+        if state.sealed {
+            return Err(NotStored::Closed.into());
         }
         if state.rooms.len() >= self.max && !state.evict(now) {
             let reason = format!(
@@ -88,7 +132,7 @@ impl Rooms {
             );
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }
-        let log = Log::new(self.window);
+        let log = Log::new(self.window, &self.memory);
         state.rooms.insert(name.clone(), Room { log: Arc::clone(&log), touched: now });
         Ok(log)
     }
@@ -96,8 +140,11 @@ impl Rooms {
     /// How much all rooms together retain, for how many, and how full the fullest is.
     pub(crate) fn usage(&self) -> Usage {
         // The lock is given back before they are asked: publishing waits for it.
-        let logs: Vec<Arc<Log>> = self.state.lock().rooms.values().map(|room| Arc::clone(&room.log)).collect();
-        let mut usage = Usage { rooms: logs.len(), ..Usage::default() };
+        let (logs, shed) = {
+            let state = self.state.lock();
+            (state.logs(), state.gone)
+        };
+        let mut usage = Usage { rooms: logs.len(), shed, ..Usage::default() };
         for log in logs {
             let Window { messages, bytes } = log.retained();
             let percent = (messages * 100 / self.window.messages).max(bytes * 100 / self.window.bytes);
@@ -109,15 +156,77 @@ impl Rooms {
         usage
     }
 
+    /// Makes room for messages: the oldest go from the rooms that hold most, until a quarter is free.
+    fn shed(&self) {
+        let now = Instant::now();
+        let logs = {
+            let mut state = self.state.lock();
+            if state.shed.is_some_and(|shed| now - shed < BETWEEN_SHEDS) {
+                return;
+            }
+            state.shed = Some(now);
+            state.logs()
+        };
+        let costs: Vec<usize> = logs.iter().map(|log| log.memory()).collect();
+        let pool = &self.memory.messages;
+        let over = pool.used().saturating_sub(pool.limit() / 4 * 3);
+        let share = share(&costs, costs.iter().sum::<usize>().saturating_sub(over));
+        let gone: u64 = logs.iter().map(|log| log.shrink(share)).sum();
+        self.state.lock().gone += gone;
+    }
+
+    /// What is done every second: merged ranges go that are kept for readers to come, and rooms that have rested. Returns
+    /// how many messages had to go so far because memory was short.
+    pub(crate) fn tidy(&self) -> u64 {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let rest = if state.shed.is_some_and(|shed| now - shed < LATELY) { SHORT_REST } else { REST };
+        state.rooms.retain(|_, room| {
+            if room.log.subscribers() > 0 {
+                room.touched = now;
+            }
+            now - room.touched < rest
+        });
+        let (logs, gone) = (state.logs(), state.gone);
+        drop(state);
+        logs.iter().for_each(|log| log.forget_ranges());
+        gone
+    }
+
+    /// Nothing is appended any more; returns when the last message came.
+    pub(crate) fn seal(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        state.sealed = true;
+        state.rooms.values().filter_map(|room| room.log.seal()).max()
+    }
+
     /// Closes every log, and with it every subscription.
     pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        state.rooms.values().for_each(|room| room.log.close());
+        self.seal();
+        self.state.lock().rooms.values().for_each(|room| room.log.close());
     }
 }
 
+/// The most that each may keep, so that all together keep no more than this: who has less than that loses nothing.
+fn share(costs: &[usize], together: usize) -> usize {
+    let mut costs = costs.to_vec();
+    costs.sort_unstable();
+    let mut left = together;
+    for (i, &cost) in costs.iter().enumerate() {
+        let share = left / (costs.len() - i);
+        if cost > share {
+            return share;
+        }
+        left -= cost;
+    }
+    usize::MAX
+}
+
 impl State {
+    fn logs(&self) -> Vec<Arc<Log>> {
+        self.rooms.values().map(|room| Arc::clone(&room.log)).collect()
+    }
+
     /// Drops the least recently touched room that has rested and has no subscriber.
     fn evict(&mut self, now: Instant) -> bool {
         let rested = self.rooms.iter().filter(|(_, room)| now - room.touched >= REST && room.log.subscribers() == 0);
@@ -130,36 +239,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cursor::After;
-
-    fn name(text: &str) -> RoomName {
-        RoomName::new(text).unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn at_the_cap_only_a_rested_room_without_subscriber_goes() {
-        let rooms = Rooms::new(2, Window { messages: 8, bytes: 1024 });
-        let kept = rooms.get(&name("watched")).unwrap();
-        let _subscription = kept.subscribe(After::Latest);
-        rooms.get(&name("rests")).unwrap();
-        assert!(rooms.get(&name("one more")).is_err());
-
-        tokio::time::advance(REST).await;
-        rooms.get(&name("one more")).unwrap();
-        assert!(Arc::ptr_eq(&kept, &rooms.get(&name("watched")).unwrap()));
-        assert!(rooms.get(&name("rests")).is_err(), "it went, and its place is taken");
-        assert_eq!(rooms.usage().rooms, 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_room_that_comes_back_has_another_epoch() {
-        let rooms = Rooms::new(1, Window { messages: 8, bytes: 1024 });
-        let before = rooms.get(&name("a")).unwrap().read(After::Latest).cursor;
-        tokio::time::advance(REST).await;
-        rooms.get(&name("b")).unwrap();
-        tokio::time::advance(REST).await;
-        assert_ne!(before, rooms.get(&name("a")).unwrap().read(After::Latest).cursor);
-    }
-}
+mod tests;

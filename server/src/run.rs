@@ -1,6 +1,6 @@
 //! Running the server as a process: signals, the descriptor limit, where it listens.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -36,6 +36,7 @@ pub fn run(config: Config, options: &Options) -> ExitCode {
         let addr = config.addr();
         let server = match Server::bind(config) {
             Ok(server) => server,
+            Err(error) if error.kind() == ErrorKind::InvalidInput => return fail(&error.to_string()),
             Err(error) => return fail(&format!("cannot listen on {addr}: {error}; choose another address with --host and --port (0 takes a free port)")),
         };
         let stop = stop(options.exit_with_stdin);
@@ -86,4 +87,13 @@ fn raise_descriptor_limit() {
 /// How many descriptors this process may have.
 pub(crate) fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The memory of this machine, or what a container leaves of it, in bytes.
+pub(crate) fn machine_memory() -> usize {
+    let info = rustix::system::sysinfo();
+    let all = info.totalram.saturating_mul(info.mem_unit.into());
+    // Control groups, version 2; "max" is no number.
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    usize::try_from(limit.map_or(all, |limit: u64| limit.min(all))).unwrap_or(usize::MAX)
 }

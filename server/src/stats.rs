@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::App;
 use crate::error::JSON;
 use crate::log::{Batch, Published};
+use crate::memory::Memory;
 
 /// The transports, as far as they are counted.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +109,12 @@ impl Stats {
         &self.traffic[transport as usize]
     }
 
+    /// Whether anybody has polled, ever.
+    pub(crate) fn has_polls(&self) -> bool {
+        let polls = [Transport::ShortPoll, Transport::LongPoll].map(|transport| self.of(transport));
+        polls.iter().any(|traffic| traffic.batches.load(Relaxed) + traffic.empties.load(Relaxed) > 0)
+    }
+
     pub(crate) fn published(&self, published: &Published) {
         let counter = if published.duplicate { &self.duplicates } else { &self.published };
         counter.fetch_add(1, Relaxed);
@@ -137,6 +144,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         "tasks": tasks(),
         "rooms": usage.rooms,
         "subscribers": usage.subscribers,
+        "memory": memory(&app.memory, usage.shed),
         "window": { "messages": usage.messages, "bytes": usage.bytes, "fullest_percent": usage.fullest_percent },
         "connections": {
             "open": get(&stats.open), "ws": stats.of(Transport::Ws).open(), "accepted": get(&stats.accepted),
@@ -155,6 +163,14 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         each.iter().for_each(|&(name, count)| body["transports"][name][what] = count.into());
     }
     (JSON, body.to_string()).into_response()
+}
+
+fn memory(memory: &Memory, shed: u64) -> serde_json::Value {
+    let mut body = json!({ "shed_messages": shed });
+    for (name, pool) in memory.pools() {
+        body[name] = json!({ "used": pool.used(), "limit": pool.limit() });
+    }
+    body
 }
 
 /// Tasks that are alive now.

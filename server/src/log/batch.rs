@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::cursor::{Cursor, Epoch};
+use crate::memory::{Counted, Full, Pool, UNCOUNTED};
 use crate::message::Format;
 
 /// Why a reader could not go on from where it stood.
@@ -38,11 +39,12 @@ pub(super) struct Run {
     /// More did not fit: it stays the same whatever is published.
     pub(super) full: bool,
     encoded: [OnceLock<Bytes>; Format::COUNT],
+    pool: Arc<Pool>,
 }
 
 impl Run {
-    pub(super) fn new(after: u64, messages: Vec<Bytes>, full: bool) -> Self {
-        Self { after, messages, full, encoded: Default::default() }
+    pub(super) fn new(after: u64, messages: Vec<Bytes>, full: bool, pool: &Arc<Pool>) -> Self {
+        Self { after, messages, full, encoded: Default::default(), pool: Arc::clone(pool) }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -74,13 +76,22 @@ impl Batch {
         &self.run.messages
     }
 
-    /// The messages as one run of bytes, shared with every reader of the same range.
-    pub(crate) fn encoded(&self, format: Format) -> Bytes {
+    /// The messages as one run of bytes, shared with every reader of the same range. Counted until the last of them
+    /// has written it; only what is small is merged even if there is no memory left.
+    pub(crate) fn encoded(&self, format: Format) -> Result<Bytes, Full> {
         #[cfg(feature = "faults")]
         if let Some(bytes) = crate::faults::tamper(self.cursor, &self.run.messages, format) {
-            return bytes;
+            return Ok(bytes.into());
         }
-        self.run.encoded[format as usize].get_or_init(|| format.merge(self.cursor, &self.run.messages)).clone()
+        let Run { messages, pool, .. } = &*self.run;
+        let shared = &self.run.encoded[format as usize];
+        if let Some(bytes) = shared.get() {
+            return Ok(bytes.clone());
+        }
+        let size = format.room_for(messages);
+        let held = if size <= UNCOUNTED { pool.hold(size) } else { pool.take(size)? };
+        let merge = || Bytes::from_owner(Counted::new(format.merge(self.cursor, messages), held));
+        Ok(shared.get_or_init(merge).clone())
     }
 
     /// Nothing to say: neither a message nor a gap.

@@ -25,7 +25,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 const CACHE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// `GET /long-poll?room=R&after=C&wait=25s`.
-pub(crate) async fn handle(State(app): State<Arc<App>>, Hold(wait): Hold, question: Question) -> Response {
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    Hold(wait): Hold,
+    question: Question,
+) -> Result<Response, ApiError> {
     // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
     let held = match question.after {
         After::Cursor(_) => {
@@ -36,7 +40,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, Hold(wait): Hold, questi
     };
     // The hold has ended, or the server drains: whatever there is, by now nothing.
     let batch = held.unwrap_or_else(|| question.log.read(question.after));
-    question.answer(app.stats.of(Transport::LongPoll), &batch, CACHE)
+    question.answer(&app, Transport::LongPoll, &batch, CACHE)
 }
 
 /// How long an answer may be waited for.

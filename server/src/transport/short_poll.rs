@@ -8,13 +8,14 @@ use hyper::header::HeaderValue;
 
 use crate::App;
 use crate::answer::Question;
+use crate::error::ApiError;
 use crate::stats::Transport;
 
 /// A cache may keep the answer but has to ask each time; the `ETag` turns that into a 304.
 const CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// `GET /short-poll?room=R&after=C`.
-pub(crate) async fn handle(State(app): State<Arc<App>>, question: Question) -> Response {
+pub(crate) async fn handle(State(app): State<Arc<App>>, question: Question) -> Result<Response, ApiError> {
     let batch = question.log.read(question.after);
-    question.answer(app.stats.of(Transport::ShortPoll), &batch, CACHE)
+    question.answer(&app, Transport::ShortPoll, &batch, CACHE)
 }

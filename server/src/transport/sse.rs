@@ -80,7 +80,8 @@ impl Events {
             tokio::select! {
                 batch = self.subscription.next() => {
                     let batch = batch?;
-                    let messages = batch.encoded(Format::Sse);
+                    // Without memory the stream ends here; the client comes back with the cursor it has.
+                    let messages = self.app.rooms.encode(&batch, Format::Sse).ok()?;
                     self.app.stats.of(Transport::Sse).delivered(&batch, messages.len());
                     let Some(gap) = batch.gap else { return Some(messages) };
                     let gap_event = format!("id: {}\nevent: gap\ndata: {}\n\n", gap.cursor, serde_json::json!(gap));

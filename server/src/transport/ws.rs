@@ -4,9 +4,10 @@
 //! answers; what it wants to say (pong, close) is collected, so that one place ever writes to the socket, always
 //! between frames.
 
+mod arriving;
 pub(super) mod handshake;
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -20,18 +21,20 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use self::arriving::Arriving;
 use crate::App;
 use crate::conn::Conn;
 use crate::error::ApiError;
 use crate::heartbeat::Beat;
 use crate::log::{Batch, Subscription};
+use crate::memory::{Held, UNCOUNTED};
 use crate::message::{self, Draft, Format, MAX_DRAFT};
 use crate::problems::Problem;
 use crate::publish::publish;
@@ -53,6 +56,9 @@ const OUTBOX: usize = 16 * 1024;
 const TURN: usize = 4096;
 /// A connection is given up when so many pings in a row went unanswered.
 const MISSED_PINGS: u32 = 2;
+const OUT_OF_MEMORY: &str = "the server has no memory left (--memory); try again";
+/// tungstenite keeps the buffer of its largest message: after one of this many bytes it gets a new one.
+const LARGE: usize = 1024;
 /// How long a peer may take to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -82,20 +88,33 @@ struct Session {
     protocol: WebSocketContext,
     /// Whole frames that wait to be written.
     outbox: BytesMut,
+    /// The message that is arriving; what it has so far, if that is worth counting; and when it has to be whole.
+    arriving: Arriving,
+    held: Option<Held>,
+    late: Option<Pin<Box<Sleep>>>,
     missed_pings: u32,
     closing: bool,
 }
 
+fn protocol(early: &[u8]) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config))
+}
+
 impl Session {
     fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<TcpStream>, early: &[u8]) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
+        let mut arriving = Arriving::new();
+        arriving.pass(early);
         Self {
             conn,
-            protocol: WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config)),
+            protocol: protocol(early),
             outbox: BytesMut::new(),
+            arriving,
+            held: None,
+            late: None,
             missed_pings: 0,
             closing: false,
             app,
@@ -133,6 +152,10 @@ impl Session {
                     self.missed_pings = 0;
                     self.read().await?;
                 }
+                () = elapsed(&mut self.late) => {
+                    let most = humantime::format_duration(self.app.config.idle_deadline);
+                    self.close(CloseCode::Policy, &format!("a message must be whole within {most}"));
+                }
                 (heard, follower) = &mut beat => {
                     beat.set(follower.next());
                     if heard == Beat::Alive {
@@ -168,7 +191,11 @@ impl Session {
             self.say(&json!({ "gap": gap }));
             self.flush().await?;
         }
-        let messages = batch.encoded(Format::Ws);
+        let Ok(messages) = self.app.rooms.encode(batch, Format::Ws) else {
+            // It comes back with the cursor it has, and misses nothing that is still retained.
+            self.close(CloseCode::Again, OUT_OF_MEMORY);
+            return Ok(());
+        };
         self.app.stats.of(Transport::Ws).delivered(batch, messages.len());
         self.conn.write_all(&messages).await
     }
@@ -183,8 +210,9 @@ impl Session {
     async fn take_in(&mut self) -> io::Result<()> {
         let mut left = TURN;
         while !self.closing && self.outbox.len() < OUTBOX {
-            let mut socket = Socket { stream: &self.conn.io, outbox: &mut self.outbox, left: &mut left };
-            match self.protocol.read(&mut socket) {
+            let Self { conn, protocol, outbox, arriving, .. } = &mut *self;
+            let mut socket = Socket { stream: &conn.io, outbox, arriving, left: &mut left };
+            match protocol.read(&mut socket) {
                 Ok(Message::Text(text)) if ECHO => self.append(message::text(text)),
                 Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
                 Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
@@ -194,7 +222,10 @@ impl Session {
                 // It went away without a word, and hears none.
                 Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => self.closing = true,
                 Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.await_the_rest();
+                    break;
+                }
                 Err(Error::Io(error)) => return Err(error),
                 Err(Error::Capacity(_)) => {
                     self.close(CloseCode::Size, &format!("a message may have {MAX_MESSAGE} bytes"));
@@ -204,6 +235,30 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Nothing more has arrived: of a message that is not whole, counts what there is and sets a time for the rest.
+    fn await_the_rest(&mut self) {
+        if self.arriving.largest() >= LARGE {
+            self.protocol = protocol(&[]);
+        }
+        let so_far = self.arriving.so_far();
+        match &mut self.held {
+            Some(_) if so_far <= UNCOUNTED => self.held = None,
+            None if so_far <= UNCOUNTED => {}
+            held => {
+                let held = held.get_or_insert_with(|| self.app.memory.arriving.hold(0));
+                if held.grow(so_far).is_err() {
+                    self.close(CloseCode::Again, OUT_OF_MEMORY);
+                }
+            }
+        }
+        self.late = self.arriving.since().map(|since| {
+            let due = since + self.app.config.idle_deadline;
+            let mut late = self.late.take().unwrap_or_else(|| Box::pin(sleep_until(due)));
+            late.as_mut().reset(due);
+            late
+        });
     }
 
     async fn publish(&mut self, text: &[u8]) {
@@ -232,8 +287,10 @@ impl Session {
     }
 
     fn close(&mut self, code: CloseCode, reason: &str) {
-        if code != CloseCode::Restart {
-            self.app.problem(Problem::Malformed, self.peer(), reason);
+        match code {
+            CloseCode::Restart => {}
+            CloseCode::Again => self.app.problem(Problem::Memory, self.peer(), reason),
+            _ => self.app.problem(Problem::Malformed, self.peer(), reason),
         }
         self.append(Frame::close(Some(CloseFrame { code, reason: reason.into() })));
         self.closing = true;
@@ -253,6 +310,14 @@ impl Session {
     }
 }
 
+/// Ends when the time has come, if one was set.
+async fn elapsed(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => pending().await,
+    }
+}
+
 /// `{"error":{"reason","key"?}}`: the key is told if one can be made out, so that the client knows which of its
 /// messages it was.
 fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
@@ -267,6 +332,7 @@ fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
 struct Socket<'a> {
     stream: &'a TcpStream,
     outbox: &'a mut BytesMut,
+    arriving: &'a mut Arriving,
     /// So many bytes more in this turn.
     left: &'a mut usize,
 }
@@ -280,6 +346,7 @@ impl Read for Socket<'_> {
         let most = buf.len().min(*self.left);
         let count = self.stream.try_read(&mut buf[..most])?;
         *self.left -= count;
+        self.arriving.pass(&buf[..count]);
         Ok(count)
     }
 }

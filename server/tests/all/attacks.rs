@@ -44,7 +44,7 @@ async fn peers_that_never_read_are_cut_and_hold_nothing_while_another_gets_every
     println!("{before} KiB before, {peak} at most, {after} after; the kernel held {held} bytes, then {unsent}");
     println!("the slowest message took {:?}", waits.iter().max());
     assert_prompt("with peers that do not read", waits);
-    assert!(held > CROWD as u64 * MIB, "they were stuck: {held} bytes");
+    assert!(held < CROWD as u64 * MIB / 2, "of what they do not take, little waits in the kernel: {held} bytes");
     assert!(unsent < MIB, "{unsent} bytes wait for peers that were cut");
     assert!(peak < before + 32 * 1024, "{before} KiB before, {peak} at most: a window or two, not one for each");
 

@@ -1,5 +1,6 @@
 //! What no client can do to the others: hold a place, a connection or memory for nothing; and how a server ends.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -155,6 +156,48 @@ async fn a_drain_under_load_ends_in_time_and_everything_acked_was_delivered() {
     }
     for mut raw in idle {
         assert_eq!(raw.rest().await, 0);
+    }
+}
+
+/// Polls until the server is gone, on a new connection where it closes one; the last seq of what came without a hole.
+async fn poll_to_the_drain(addr: SocketAddr, path: &str, interval: Duration) -> u64 {
+    let (mut raw, mut after, mut seen) = (Raw::try_connect(addr).await, String::new(), 0);
+    while let Some(connection) = &mut raw {
+        let sent = connection.try_send(format!("GET {path}{after} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+        let answer = if sent { connection.answer().await } else { None };
+        if answer.as_ref().is_none_or(|answer| answer.head.contains("connection: close")) {
+            raw = Raw::try_connect(addr).await;
+        }
+        let Some(answer) = answer else { continue };
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert!(body.get("gap").is_none(), "{body}");
+        for message in body["messages"].as_array().unwrap() {
+            seen += 1;
+            assert_eq!(message["seq"], seen);
+        }
+        after = format!("?wait=60s&after={}", body["cursor"].as_str().unwrap());
+        tokio::time::sleep(interval).await;
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drain_lets_polls_come_once_more_for_what_was_acked() {
+    let server = TestServer::start("");
+    let mut pollers = Vec::new();
+    for n in 0..100 {
+        let (path, interval) = if n % 2 == 0 { ("/short-poll", 1000 + n) } else { ("/long-poll", 0) };
+        pollers.push(tokio::spawn(poll_to_the_drain(server.addr, path, Duration::from_millis(interval))));
+    }
+    let publisher = tokio::spawn(publish_to_the_drain(Raw::connect(server.addr).await));
+    server.until("there is a load", |stats| stats["published"].as_u64() > Some(200)).await;
+    timeout(Duration::from_secs(10), server.stop()).await.expect("SIGTERM to exit in under 10 s");
+    let acked = publisher.await.unwrap();
+    assert!(acked > 200);
+    for poller in pollers {
+        let seen = poller.await.unwrap();
+        assert!(seen >= acked, "{seen} of {acked} acked messages were delivered");
     }
 }
 

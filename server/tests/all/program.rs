@@ -84,6 +84,14 @@ impl Program {
         line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).expect("a number of kB")
     }
 
+    /// The share of memory that is its own (PSS), in bytes.
+    pub(crate) fn pss(&self) -> u64 {
+        let rollup = fs::read_to_string(self.proc("smaps_rollup")).expect("it runs");
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).expect("a number of kB");
+        kib * 1024
+    }
+
     /// Descriptors it has open.
     pub(crate) fn descriptors(&self) -> u64 {
         fs::read_dir(self.proc("fd")).expect("it runs").count() as u64

@@ -40,6 +40,12 @@ impl Raw {
         Self { stream, arrived: Vec::new() }
     }
 
+    /// `None` if nobody listens.
+    pub(crate) async fn try_connect(addr: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(addr).await.ok()?;
+        Some(Self { stream, arrived: Vec::new() })
+    }
+
     /// With a receive buffer that does not grow, so that a peer that stops reading is soon noticed.
     pub(crate) async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
@@ -81,6 +87,12 @@ impl Raw {
     /// Whether the connection still takes something.
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
+    }
+
+    /// Sends what the server takes within a moment.
+    pub(crate) async fn push(mut self, bytes: &[u8]) -> Self {
+        let _ = timeout(Duration::from_millis(500), self.try_send(bytes)).await;
+        self
     }
 
     /// Sends a byte now and then until the connection has ended.
@@ -178,12 +190,20 @@ impl RawWs {
         Self::over(Raw::connect(addr).await, query).await
     }
 
-    pub(crate) async fn over(mut raw: Raw, query: &str) -> Self {
+    pub(crate) async fn over(raw: Raw, query: &str) -> Self {
+        Self::try_over(raw, query).await.expect("it is let in")
+    }
+
+    /// `None` if it is refused.
+    pub(crate) async fn try_over(mut raw: Raw, query: &str) -> Option<Self> {
         raw.send(handshake(query, "", "")).await;
         let answer = raw.answer().await.expect("an answer");
+        if answer.status == 503 {
+            return None;
+        }
         assert_eq!(answer.status, 101, "{answer:?}");
         assert!(answer.head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer:?}");
-        Self(raw)
+        Some(Self(raw))
     }
 
     /// Sends a frame, masked as a client must.

@@ -11,7 +11,7 @@ use crate::program::Program;
 use crate::raw::{BINARY, CLOSE, Raw, RawWs, TEXT};
 
 /// Short, so that a round has several of each; and windows that are full after the first.
-const FLAGS: &str = "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --window-messages 50 --log off";
+const FLAGS: &str = "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --window-messages 10 --log off";
 const ROUND: Duration = Duration::from_secs(1);
 /// So many of each kind at once.
 const ACTORS: usize = 10;

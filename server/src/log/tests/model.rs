@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{new_log, *};
 use crate::message::Format;
 
 /// The payloads of a run of unmasked final text frames.
@@ -60,9 +60,9 @@ impl Model {
         oldest
     }
 
-    fn publish(&mut self, text: String, key: Option<String>) -> Result<(u64, bool), Closed> {
+    fn publish(&mut self, text: String, key: Option<String>) -> Result<(u64, bool), NotStored> {
         if self.closed {
-            return Err(Closed);
+            return Err(NotStored::Closed);
         }
         let retained = self.oldest()..=self.head();
         if let Some(seq) = retained.into_iter().find(|&seq| key.is_some() && self.messages[seq as usize - 1].1 == key) {
@@ -111,10 +111,10 @@ impl Model {
         assert_eq!(batch.cursor, Cursor { epoch: self.epoch, seq: end });
         assert_eq!(batch.count() as u64, end - after);
 
-        let frames = batch.encoded(Format::Ws);
+        let frames = batch.encoded(Format::Ws).unwrap();
         let payloads = payloads(&frames);
         let array = format!(r#"{{"cursor":"{}","messages":[{}]}}"#, batch.cursor, payloads.join(","));
-        assert_eq!(batch.encoded(Format::Json), array.as_bytes(), "the same messages in both formats");
+        assert_eq!(batch.encoded(Format::Json).unwrap(), array.as_bytes(), "the same messages in both formats");
         assert_eq!(payloads.len(), batch.count());
         for (seq, payload) in (after + 1..).zip(payloads) {
             let text = &self.messages[seq as usize - 1].0;
@@ -195,7 +195,7 @@ proptest! {
         window in window(),
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let log = Log::new(window);
+        let log = new_log(window);
         let epoch = log.read(After::Latest).cursor.epoch;
         let mut model = Model { window, epoch, messages: Vec::new(), closed: false };
         let mut readers: Vec<(Subscription, Standing)> = Vec::new();

@@ -1,0 +1,128 @@
+use super::*;
+use crate::cursor::After;
+
+fn name(text: &str) -> RoomName {
+    RoomName::new(text).unwrap()
+}
+
+fn rooms(max: usize) -> Rooms {
+    Rooms::new(max, Window { messages: 8, bytes: 1024 }, &Memory::new(usize::MAX))
+}
+
+/// As many messages of 100 bytes.
+fn fill(rooms: &Rooms, room: &str, messages: usize) {
+    for _ in 0..messages {
+        let draft = Draft { from: "ann".into(), text: "x".repeat(100), key: None };
+        rooms.append(&name(room), &draft).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_nobody_uses_goes_after_its_rest_and_one_that_is_used_never() {
+    let rooms = rooms(8);
+    rooms.get(&name("rests")).unwrap();
+    let log = rooms.get(&name("watched")).unwrap();
+    let subscription = log.subscribe(After::Latest);
+    for _ in 0..10 {
+        rooms.get(&name("polled")).unwrap();
+        tokio::time::advance(REST / 9).await;
+        rooms.tidy();
+    }
+    assert!(Arc::ptr_eq(&log, &rooms.get(&name("watched")).unwrap()));
+    assert_eq!(rooms.usage().rooms, 2, "the one that is watched and the one that is polled");
+    tokio::time::advance(10 * REST).await;
+    rooms.tidy();
+    drop(subscription);
+    tokio::time::advance(REST - Duration::from_millis(1)).await;
+    rooms.tidy();
+    assert_eq!(rooms.usage().rooms, 1, "its rest begins when the last subscriber leaves");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    rooms.tidy();
+    assert_eq!(rooms.usage().rooms, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_memory_is_short_the_fullest_rooms_lose_their_oldest_messages_and_the_others_none() {
+    let memory = Memory::new(200_000);
+    let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
+    fill(&rooms, "small", 10);
+    fill(&rooms, "large", 100);
+    fill(&rooms, "larger", 150);
+    let other = memory.messages.hold(92_000 - memory.used());
+    let [small, large, larger] = ["small", "large", "larger"].map(|room| rooms.get(&name(room)).unwrap());
+    let held = [&small, &large, &larger].map(|log| log.memory());
+    rooms.shed();
+    assert!(memory.used() <= 75_000 && memory.used() > 74_000, "a quarter is free: {}", memory.used());
+    assert_eq!(small.memory(), held[0]);
+    assert!(large.memory().abs_diff(larger.memory()) < 500, "the larger ones keep the same");
+    assert_eq!(rooms.usage().shed as usize, 250 - large.retained().messages - larger.retained().messages);
+    assert_eq!(larger.read(After::Oldest).cursor.seq, 150, "the newest stay");
+
+    drop(other);
+    drop((small, large, larger));
+    tokio::time::advance(SHORT_REST).await;
+    rooms.tidy();
+    assert_eq!((rooms.usage().rooms, memory.used()), (0, 0), "after a shortage they rest for a shorter time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_place_even_so_is_refused_and_nothing_is_lost_for_it() {
+    let memory = Memory::new(20_000);
+    let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
+    fill(&rooms, "a", 1);
+    let other = memory.messages.hold(10_000 - memory.used());
+    let draft = Draft { from: "ann".into(), text: "x".into(), key: Some("k".into()) };
+    let error = rooms.append(&name("a"), &draft).unwrap_err();
+    assert!(error.to_json().contains("--memory"), "{error:?}");
+    assert_eq!(rooms.get(&name("a")).unwrap().read(After::Oldest).count(), 1);
+    drop(other);
+    assert!(!rooms.append(&name("a"), &draft).unwrap().duplicate, "its key was not taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn merged_ranges_are_counted_and_go_within_a_second_unless_somebody_still_reads_them() {
+    let memory = Memory::new(1 << 20);
+    let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
+    fill(&rooms, "a", 100);
+    let messages = memory.used();
+    let log = rooms.get(&name("a")).unwrap();
+    let range = rooms.encode(&log.read(After::Oldest), Format::Sse).unwrap();
+    assert!(memory.used() - messages >= range.len());
+    rooms.tidy();
+    assert!(memory.used() - messages >= range.len(), "it is still being written");
+    drop(range);
+    assert_eq!(memory.used(), messages);
+}
+
+#[test]
+fn a_share_takes_from_those_who_have_most() {
+    assert_eq!(share(&[10, 500, 200], 310), 150);
+    assert_eq!(share(&[10, 500, 200], 710), usize::MAX);
+    assert_eq!(share(&[10, 500, 200], 0), 0);
+    assert_eq!(share(&[], 0), usize::MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_cap_only_a_rested_room_without_subscriber_goes() {
+    let rooms = rooms(2);
+    let kept = rooms.get(&name("watched")).unwrap();
+    let _subscription = kept.subscribe(After::Latest);
+    rooms.get(&name("rests")).unwrap();
+    assert!(rooms.get(&name("one more")).is_err());
+
+    tokio::time::advance(REST).await;
+    rooms.get(&name("one more")).unwrap();
+    assert!(Arc::ptr_eq(&kept, &rooms.get(&name("watched")).unwrap()));
+    assert!(rooms.get(&name("rests")).is_err(), "it went, and its place is taken");
+    assert_eq!(rooms.usage().rooms, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_comes_back_has_another_epoch() {
+    let rooms = rooms(1);
+    let before = rooms.get(&name("a")).unwrap().read(After::Latest).cursor;
+    tokio::time::advance(REST).await;
+    rooms.get(&name("b")).unwrap();
+    tokio::time::advance(REST).await;
+    assert_ne!(before, rooms.get(&name("a")).unwrap().read(After::Latest).cursor);
+}
