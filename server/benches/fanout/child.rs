@@ -58,9 +58,13 @@ impl Measured {
 
     /// The server of this crate, without heartbeats: the readers answer no ping.
     pub(crate) fn server(cores: &Cores) -> Self {
+        Self::server_with(cores, &[])
+    }
+
+    pub(crate) fn server_with(cores: &Cores, more: &[&str]) -> Self {
         let program = std::env::var("FANOUT_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_server").into());
         let flags = ["--port", "0", "--print-addr", "--exit-with-stdin", "--heartbeat", "1h"];
-        Self::start(cores, Command::new(program).args(flags))
+        Self::start(cores, Command::new(program).args(flags).args(more))
     }
 
     /// This program again, in the part of something to compare with.

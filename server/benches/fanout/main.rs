@@ -3,7 +3,7 @@
 //! The server runs on one core, readers and publisher on another, over real loopback sockets. Beside it, in the same
 //! run and in turn with it, runs what it is compared with: the *floor*, a bare loop that `write`s the same bytes to as
 //! many sockets; bare hyper; nginx with nchan. Only ratios mean anything: an absolute time belongs to the machine and
-//! the minute. Without `--bench` (`cargo test`) everything runs once, tiny.
+//! the minute. A bar that is missed ends it with 1. Without `--bench` (`cargo test`) everything runs once, tiny.
 
 mod child;
 mod crowd;
@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use crate::child::Cores;
 use crate::section::Size;
+use crate::spread::Bars;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -61,14 +62,17 @@ fn run(arguments: &[String]) -> ExitCode {
     if !measured {
         println!("a tiny run: it works or fails, its figures mean nothing");
     }
+    let mut bars = Bars::default();
     for (name, section) in section::ALL {
         if wanted.is_empty() || wanted.contains(name) {
             println!("\n{name}");
-            section(&cores, &size);
+            section(&cores, &size, &mut bars);
         }
     }
     if !measured {
         println!("\nthat was a tiny run: no figure above means anything, whatever its bar");
+        return ExitCode::SUCCESS;
     }
-    ExitCode::SUCCESS
+    println!("\n{bars}");
+    ExitCode::from(u8::from(bars.are_missed()))
 }

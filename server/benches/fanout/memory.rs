@@ -8,17 +8,18 @@ use crate::polling::Pollers;
 use crate::publisher::Publisher;
 use crate::section::Size;
 use crate::side::Side;
-use crate::spread::Spread;
+use crate::spread::{Bars, Spread};
 
 /// What an idle connection takes: a slope over their number, beside bare hyper.
-pub(crate) fn memory(cores: &Cores, size: &Size) {
+pub(crate) fn memory(cores: &Cores, size: &Size, bars: &mut Bars) {
     let many = size.many;
     let ws = slope(|| Measured::server(cores), |process, count| subscribe(process, Way::Ws, count), many);
-    println!("  ws: {} (bar 2.5 PSS, stretch 1.8)", ws.describe());
+    let pss = bars.at_most(&Spread::of(std::iter::once(ws.pss)), 2.5);
+    println!("  ws: {}; PSS {pss}, stretch 1.8", ws.describe());
     let way = |way| move |process: &Measured, count| subscribe(process, way, count);
-    compare(cores, "sse", many, way(Way::Sse));
-    compare(cores, "held poll", many, way(Way::LongPoll));
-    compare(cores, "idle keep-alive", many, |process, count| {
+    compare(cores, bars, "sse", many, way(Way::Sse));
+    compare(cores, bars, "held poll", many, way(Way::LongPoll));
+    compare(cores, bars, "idle keep-alive", many, |process, count| {
         let mut pollers = Pollers::connect(process.addr, count, "/healthz HTTP/1.1");
         pollers.ask();
         pollers
@@ -31,14 +32,14 @@ fn subscribe(process: &Measured, way: Way, count: usize) -> Crowd {
     crowd
 }
 
-fn compare<T>(cores: &Cores, name: &str, count: usize, connect: impl Fn(&Measured, usize) -> T) {
+fn compare<T>(cores: &Cores, bars: &mut Bars, name: &str, count: usize, connect: impl Fn(&Measured, usize) -> T) {
     let ours = slope(|| Measured::server(cores), &connect, count);
     let bare = slope(|| Measured::part(cores, "part-hyper"), &connect, count);
     println!(
-        "  {name}: {}, bare hyper {}, ratio {:.2} (bar 1.15)",
+        "  {name}: {}, bare hyper {}, ratio {}",
         ours.describe(),
         bare.describe(),
-        ours.pss / bare.pss
+        bars.at_most(&Spread::of(std::iter::once(ours.pss / bare.pss)), 1.15),
     );
 }
 
@@ -67,16 +68,16 @@ fn slope<T>(start: impl Fn() -> Measured, connect: impl Fn(&Measured, usize) -> 
 }
 
 /// Whether memory that a crowd needed is there for the next one, or taken anew.
-pub(crate) fn passes(cores: &Cores, size: &Size) {
+pub(crate) fn passes(cores: &Cores, size: &Size, bars: &mut Bars) {
     // A peak is of one moment: it differs by a tenth from one server to the next.
     let all: Vec<[f64; 2]> = (0..size.pairs.min(5)).map(|_| two_passes(cores, size)).collect();
     println!(
-        "  {} clients x {:.1} MiB, twice: peak {} MiB, then {} MiB, ratio {} (bar 1.05)",
+        "  {} clients x {:.1} MiB, twice: peak {} MiB, then {} MiB, ratio {}",
         size.many,
         size.pass as f64 / 1024.0,
         Spread::of(all.iter().map(|peaks| peaks[0])),
         Spread::of(all.iter().map(|peaks| peaks[1])),
-        Spread::of(all.iter().map(|peaks| peaks[1] / peaks[0])),
+        bars.at_most(&Spread::of(all.iter().map(|peaks| peaks[1] / peaks[0])), 1.05),
     );
 }
 

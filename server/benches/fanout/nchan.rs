@@ -10,13 +10,13 @@ use crate::child::{Cores, Measured};
 use crate::polling::Pollers;
 use crate::publisher::Schedule;
 use crate::section::Size;
-use crate::spread::Spread;
+use crate::spread::{Bars, Spread};
 
 /// It listens within so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An empty answer at a fixed rate, beside nchan's interval poll (Debian's nginx with libnginx-mod-nchan).
-pub(crate) fn short_poll(cores: &Cores, size: &Size) {
+pub(crate) fn short_poll(cores: &Cores, size: &Size, bars: &mut Bars) {
     let nchan = Nchan::start(cores);
     let server = Measured::server(cores);
     let mut first = Pollers::connect(server.addr, 1, "/short-poll HTTP/1.1");
@@ -39,10 +39,10 @@ pub(crate) fn short_poll(cores: &Cores, size: &Size) {
         .map(|_| (cost(&mut ours, &server, size.window), cost(&mut theirs, &nchan.process, size.window)));
     let pairs: Vec<(f64, f64)> = pairs.collect();
     println!(
-        "  {count} connections, {rate}/s: CPU per empty answer {} us, nchan {} us, ratio {} (bar 1.10)",
+        "  {count} connections, {rate}/s: CPU per empty answer {} us, nchan {} us, ratio {}",
         Spread::of(pairs.iter().map(|pair| pair.0)),
         Spread::of(pairs.iter().map(|pair| pair.1)),
-        Spread::of(pairs.iter().map(|(ours, theirs)| ours / theirs)),
+        bars.at_most(&Spread::of(pairs.iter().map(|(ours, theirs)| ours / theirs)), 1.1),
     );
 }
 

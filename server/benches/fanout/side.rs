@@ -28,7 +28,12 @@ pub(crate) struct Cost {
 
 impl Side {
     pub(crate) fn server(cores: &Cores, way: Way, count: usize) -> Self {
-        let process = Measured::server(cores);
+        Self::server_with(cores, way, count, &[])
+    }
+
+    /// With these flags.
+    pub(crate) fn server_with(cores: &Cores, way: Way, count: usize, flags: &[&str]) -> Self {
+        let process = Measured::server_with(cores, flags);
         let crowd = Crowd::connect(process.addr, way, count);
         let publisher = Publisher::to_server(process.addr, MESSAGE);
         Self { process, crowd, publisher: Some(publisher) }.settled()
