@@ -286,6 +286,39 @@ async fn an_unknown_path_is_404_and_a_wrong_method_405_that_says_which_is_right(
 }
 
 #[tokio::test]
+async fn no_path_leads_out_of_the_pages() {
+    let server = TestServer::start("");
+    let mut raw = Raw::connect(server.addr).await;
+    for path in [
+        "/source//etc/mtab",
+        "//etc/mtab",
+        "/source/../Cargo.toml",
+        "/source/../..",
+        "/../server/Cargo.toml",
+        "/source/./ws.rs",
+        "/source/ws/../ws.rs",
+        "/source/%2e%2e/lib.rs",
+        "/source/..%2flib.rs",
+        "/source/..\\lib.rs",
+        "/source/ws\\handshake.rs",
+        "/source\\ws.rs",
+        "/source/ws.rs%00.html",
+        "/source/ws.rs/",
+        "/source/",
+        "/source",
+        "//",
+        "//ws.html",
+        "/./ws.html",
+        "/ws.html/",
+    ] {
+        assert_eq!(raw.get(path).await.status, 404, "{path}");
+    }
+    for path in ["/source/ws.rs", "/source/ws/handshake.rs", "/ws.html", "/"] {
+        assert_eq!(raw.get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_head_over_its_limit_is_refused_and_never_held() {
     let server = TestServer::start("");
     let mut raw = Raw::connect(server.addr).await;
