@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use self::batch::Run;
 pub(crate) use self::batch::{Batch, Gap, GapReason};
@@ -126,6 +127,11 @@ impl Log {
 
     pub(crate) fn subscribers(&self) -> usize {
         self.wake.members()
+    }
+
+    /// When the last subscriber left, if one ever did.
+    pub(crate) fn left(&self) -> Option<Instant> {
+        self.wake.left()
     }
 
     pub(crate) fn retained(&self) -> Window {

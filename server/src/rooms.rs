@@ -1,4 +1,5 @@
-//! Name -> log: a room is made by its first use, and a rested one goes when the place is needed.
+//! Name -> log: a room is made by the first who publishes, polls or subscribes there, and a rested one goes when the
+//! place is needed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,10 @@ use crate::error::{ApiError, Invalid};
 use crate::log::{Closed, Log, Window};
 use crate::message::check_name;
 
-/// A room nobody subscribes to is kept so long: short pollers hold nothing between their polls.
+/// The room of a client that names none. It always has a place, and keeps it.
+pub(crate) const LOBBY: &str = "lobby";
+/// A room is in use until nobody has published, polled or been subscribed for so long: short pollers hold nothing
+/// between their polls, and a subscriber whose connection broke comes back.
 pub(crate) const REST: Duration = Duration::from_secs(600);
 
 /// The name of a room: 1 to 64 characters, no control characters.
@@ -24,6 +28,10 @@ impl RoomName {
         check_name("room", name)?;
         Ok(Self(name.into()))
     }
+
+    fn is_lobby(&self) -> bool {
+        &*self.0 == LOBBY
+    }
 }
 
 impl From<Closed> for ApiError {
@@ -32,7 +40,7 @@ impl From<Closed> for ApiError {
     }
 }
 
-/// All rooms of a server. Invariant: never more than `max`, and all logs are closed once `closed`.
+/// All rooms of a server. Invariant: never more than `max` beside the lobby, and all logs are closed once `closed`.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     max: usize,
@@ -50,6 +58,13 @@ struct State {
 struct Room {
     log: Arc<Log>,
     touched: Instant,
+}
+
+impl Room {
+    /// When it was last in use, if nobody is subscribed.
+    fn used(&self) -> Instant {
+        self.log.left().map_or(self.touched, |left| left.max(self.touched))
+    }
 }
 
 /// How all rooms together are used: who waits, and what they retain.
@@ -81,7 +96,7 @@ impl Rooms {
         if state.closed {
             return Err(Closed.into());
         }
-        if state.rooms.len() >= self.max && !state.evict(now) {
+        if state.rooms.len() >= self.max && !name.is_lobby() && !state.evict(now) {
             let reason = format!(
                 "there are {} rooms and no more are allowed (--max-rooms); use one of them, or come back when one has rested",
                 self.max
@@ -118,10 +133,11 @@ impl Rooms {
 }
 
 impl State {
-    /// Drops the least recently touched room that has rested and has no subscriber.
+    /// Drops the room that has rested longest, if one has.
     fn evict(&mut self, now: Instant) -> bool {
-        let rested = self.rooms.iter().filter(|(_, room)| now - room.touched >= REST && room.log.subscribers() == 0);
-        let Some(name) = rested.min_by_key(|(_, room)| room.touched).map(|(name, _)| name.clone()) else {
+        let unused = self.rooms.iter().filter(|(name, room)| !name.is_lobby() && room.log.subscribers() == 0);
+        let used = unused.map(|(name, room)| (room.used(), name)).filter(|(used, _)| now - *used >= REST);
+        let Some(name) = used.min_by_key(|(used, _)| *used).map(|(_, name)| name.clone()) else {
             return false;
         };
         self.rooms.remove(&name);
@@ -151,6 +167,32 @@ mod tests {
         assert!(Arc::ptr_eq(&kept, &rooms.get(&name("watched")).unwrap()));
         assert!(rooms.get(&name("rests")).is_err(), "it went, and its place is taken");
         assert_eq!(rooms.usage().rooms, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_whose_subscriber_has_just_left_is_still_in_use() {
+        let rooms = Rooms::new(1, Window { messages: 8, bytes: 1024 });
+        let log = rooms.get(&name("watched")).unwrap();
+        let subscriptions = [log.subscribe(After::Latest), log.subscribe(After::Latest)];
+        tokio::time::advance(3 * REST).await;
+        drop(subscriptions);
+        tokio::time::advance(REST - Duration::from_secs(1)).await;
+        assert!(rooms.get(&name("one more")).is_err(), "who was cut off may come back");
+        assert!(Arc::ptr_eq(&log, &rooms.get(&name("watched")).unwrap()));
+        tokio::time::advance(REST).await;
+        rooms.get(&name("one more")).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lobby_always_has_a_place_and_keeps_it() {
+        let rooms = Rooms::new(1, Window { messages: 8, bytes: 1024 });
+        let _subscription = rooms.get(&name("watched")).unwrap().subscribe(After::Latest);
+        let lobby = rooms.get(&name(LOBBY)).unwrap();
+        for _ in 0..3 {
+            tokio::time::advance(REST).await;
+            assert!(rooms.get(&name("one more")).is_err());
+        }
+        assert!(Arc::ptr_eq(&lobby, &rooms.get(&name(LOBBY)).unwrap()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -255,13 +255,15 @@ async fn at_the_room_cap_a_new_room_is_refused_and_the_old_ones_work_on() {
     let server = TestServer::start("--max-rooms 2");
     server.get("/short-poll?room=one").await;
     server.get("/short-poll?room=two").await;
-    for refused in [server.get("/short-poll?room=three").await, server.post("/messages", message("hi", "k")).await] {
+    let refused = server.post("/messages?room=three", message("hi", "k")).await;
+    for refused in [server.get("/short-poll?room=three").await, refused] {
         assert_refused(&refused, 429, None);
         assert_eq!(refused.header("retry-after"), Some("1"));
         assert!(refused.body.contains("--max-rooms"), "{refused:?}");
     }
     assert_eq!(server.post("/messages?room=one", message("hi", "k")).await.status, 201);
     assert_eq!(server.stats().await["rooms"], 2);
+    assert_eq!(server.post("/messages", message("hi", "k")).await.status, 201, "the lobby always has its place");
 }
 
 #[tokio::test]
