@@ -21,7 +21,7 @@
 //! A drain goes the other way: `heartbeat` tells idle connections, closing the logs ends every subscription once it
 //! has delivered what is there.
 //!
-//! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and `error` (what is
+//! Around it: `access` (which hosts it answers for, which pages may), `answer` (a batch as the answer to a poll), `query` and `error` (what is
 //! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
 //! demo pages in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it
 //! pretends to be), [`Config`] (the flags).
@@ -82,6 +82,7 @@ pub(crate) struct App {
     heartbeat: Heartbeat,
     taps: Arc<tap::Taps>,
     problems: Problems,
+    hosts: access::Hosts,
     max_connections: u64,
     started: Instant,
 }
@@ -106,6 +107,7 @@ impl Server {
             heartbeat: Heartbeat::new(),
             taps: Arc::default(),
             problems: Problems::default(),
+            hosts: config.hosts(addr.ip()),
             max_connections: config.connections(run::descriptor_limit()),
             started: Instant::now(),
             config,
