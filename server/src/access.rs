@@ -130,12 +130,12 @@ fn check_page(app: &App, request: &Request<Incoming>, own: Option<Authority<'_>>
 /// Why a page of this origin is refused; it may be the server's own behind a proxy.
 fn foreign(origin: &str) -> String {
     let proxy = if origin.starts_with("https://") {
-        "behind a proxy that adds TLS, the server's own pages have to be named too"
+        "behind a proxy that adds TLS, the server's own pages have to be named, too"
     } else {
         "if it is the server's own, the proxy in front must pass Host on as it came \
          (nginx: proxy_set_header Host $http_host;)"
     };
-    format!("a page of {origin} may not use this server; start it with --allow-origin {origin} if it may; {proxy}")
+    format!("a page of {origin} may not use this server; {proxy}; start it with --allow-origin {origin} if it may")
 }
 
 /// What somebody sent, fit to be shown: the longest host name has 253 characters.
