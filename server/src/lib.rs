@@ -21,10 +21,11 @@
 //! A drain goes the other way: `heartbeat` tells idle connections, closing the logs ends every subscription once it
 //! has delivered what is there.
 //!
-//! Around it: `access` (which hosts it answers for, which pages may), `answer` (a batch as the answer to a poll), `query` and `error` (what is
-//! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
-//! demo pages in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it
-//! pretends to be), [`Config`] (the flags).
+//! Around it: `stream` (a socket, or the end of a tap's relay), `access` (which hosts it answers for, which pages may),
+//! `answer` (a batch as the answer to a poll), `query` and `error` (what is accepted and how a refusal reads), `stats`
+//! and `metrics` (what was done), `problems` (what is logged), `pages` (the demo pages in `static/`), `tap` and
+//! `distance` (what such a page sees of its own connections, and how far away it pretends to be), [`Config`] (the
+//! flags).
 
 mod accept;
 mod access;
@@ -47,6 +48,7 @@ mod query;
 mod rooms;
 mod run;
 mod stats;
+mod stream;
 mod tap;
 mod transport;
 

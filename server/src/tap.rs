@@ -19,6 +19,7 @@ use hyper::{StatusCode, Uri};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub(crate) use self::exchange::{Exchange, read};
@@ -33,7 +34,8 @@ use crate::query::Query;
 const ENTRIES: usize = 200;
 /// How much of one read, write or frame it shows, in bytes before and after decoding; all of it is counted.
 const SHOWN: usize = 2048;
-/// As many taps as a class has pages: at most 28 MiB with everything above, of which 25 are what is shown.
+/// As many taps as a class has pages: at most 28 MiB with everything above, of which 25 are what is shown; and 16 that
+/// are under way (`distance::OF_ONE_TAP`).
 const TAPS: usize = 64;
 /// Ways of one page that are counted apart: the lanes of the race.
 const LANES: usize = 8;
@@ -53,6 +55,8 @@ pub(crate) struct Tap {
     born: Instant,
     /// The simulated round trip of this page, in milliseconds.
     distance: AtomicU64,
+    /// Room for what is under way on all its connections, in bytes.
+    pub(crate) under_way: Arc<Semaphore>,
     notes: Mutex<Notes>,
 }
 
@@ -114,7 +118,7 @@ impl Taps {
     }
 
     /// Finds a tap or makes it; one that nobody reads any more goes by itself.
-    fn open(self: &Arc<Self>, id: &str) -> Result<Arc<Tap>, ApiError> {
+    pub(crate) fn open(self: &Arc<Self>, id: &str) -> Result<Arc<Tap>, ApiError> {
         let mut taps = self.by_id.lock();
         if let Some(tap) = taps.get(id) {
             tap.notes.lock().read = Instant::now();
@@ -127,7 +131,8 @@ impl Taps {
         let now = Instant::now();
         let (entries, lanes) = (VecDeque::new(), Vec::new());
         let notes = Notes { entries, next: 0, exchanges: 0, open: Vec::new(), lanes, read: now, gone: false };
-        let tap = Arc::new(Tap { born: now, distance: AtomicU64::new(0), notes: Mutex::new(notes) });
+        let under_way = Arc::new(Semaphore::new(distance::OF_ONE_TAP));
+        let tap = Arc::new(Tap { born: now, distance: AtomicU64::new(0), under_way, notes: Mutex::new(notes) });
         taps.insert(id.into(), Arc::clone(&tap));
         self.live.store(taps.len(), Relaxed);
         tokio::spawn(Arc::clone(self).forget(id.to_owned(), Arc::clone(&tap)));
