@@ -24,6 +24,7 @@ use crate::conn::{Conn, Open};
 use crate::error::ApiError;
 use crate::memory::{self, PER_CONNECTION};
 use crate::problems::Problem;
+use crate::stream::Stream;
 
 /// tokio's own `bind` listens with 128: thousands of clients at once overflow it and wait 1 s and 3 s for a retry.
 const BACKLOG: u32 = 4096;
@@ -142,7 +143,7 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
         match Open::enter(app) {
             Some(open) => {
                 app.stats.accepted.fetch_add(1, Relaxed);
-                let conn = Conn::new(stream, app.config.write_deadline, Some(open));
+                let conn = Conn::new(Stream::Tcp(stream), app.config.write_deadline, Some(open));
                 tokio::spawn(connection(Arc::clone(app), conn, peer, routes.clone()));
             }
             None => {
@@ -155,7 +156,7 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
 }
 
 /// Serves one connection until it ends. What it holds stands once in the future: every connection has one.
-fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
+fn connection(app: Arc<App>, conn: Conn<Stream>, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
     let mut follower = app.heartbeat.follow();
     let http = http(&app);
     let answers = {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use hyper::header::HeaderValue;
 
+use crate::access;
 use crate::log::Window;
 use crate::memory::PER_CONNECTION;
 
@@ -24,8 +25,12 @@ pub struct Config {
     #[arg(short, long, default_value_t = 3000)]
     pub(crate) port: u16,
     /// Origin (`scheme://host:port`) of pages that may use the server beside its own; may be repeated.
-    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    #[arg(long, value_name = "ORIGIN", value_parser = access::origin::parse)]
     pub(crate) allow_origin: Vec<HeaderValue>,
+    /// Host that requests may name, whatever the port, beside localhost, loopback addresses, the address of --host (any
+    /// but 0.0.0.0 if that is 0.0.0.0) and the hosts of --allow-origin; may be repeated.
+    #[arg(long, value_name = "NAME", value_parser = access::allowed_host)]
+    pub(crate) allow_host: Vec<String>,
     /// Most rooms at once; beyond it a rested room goes, or 429.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one, allow_hyphen_values = true)]
     pub(crate) max_rooms: usize,
@@ -68,6 +73,12 @@ impl Config {
         SocketAddr::new(self.host, self.port)
     }
 
+    /// The hosts it answers for, listening at this address.
+    pub(crate) fn hosts(&self, address: IpAddr) -> access::Hosts {
+        let of_pages = self.allow_origin.iter().filter_map(access::origin::host);
+        access::Hosts::new(address, of_pages.chain(self.allow_host.iter().cloned()))
+    }
+
     pub(crate) fn window(&self) -> Window {
         Window { messages: self.window_messages, bytes: self.window_bytes }
     }
@@ -100,17 +111,6 @@ pub(crate) struct Limits {
     pub(crate) connections: u64,
     /// Bytes for everything else that clients make the server hold.
     pub(crate) memory: usize,
-}
-
-/// `scheme://host` or `scheme://host:port`, as browsers write it: it is compared byte by byte.
-fn origin(text: &str) -> Result<HeaderValue, String> {
-    let right = "must be scheme://host or scheme://host:port in lower case, such as https://chat.example";
-    let authority = text.strip_prefix("http://").or(text.strip_prefix("https://")).unwrap_or_default();
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
-    if authority.is_empty() || !authority.bytes().all(plain) {
-        return Err(right.into());
-    }
-    text.parse().map_err(|_| right.into())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::App;
+use crate::stream::Stream;
 use crate::tap;
 
 /// A socket under a write deadline. The timer exists only while a write is stuck.
@@ -31,10 +31,12 @@ pub(crate) trait Abandon {
     fn abandon(&self);
 }
 
-impl Abandon for TcpStream {
+impl Abandon for Stream {
     /// Reset on close: the kernel would keep what was written, megabytes for each, until the peer is gone for good.
     fn abandon(&self) {
-        let _ = self.set_zero_linger();
+        if let Self::Tcp(socket) = self {
+            let _ = socket.set_zero_linger();
+        }
     }
 }
 

@@ -23,10 +23,11 @@
 //!
 //! `memory` is the one bound on what all clients together may make the server hold.
 //!
-//! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and `error` (what is
-//! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
-//! demo pages in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it
-//! pretends to be), [`Config`] (the flags).
+//! Around it: `stream` (a socket, or the end of a tap's relay), `access` (which hosts it answers for, which pages may),
+//! `answer` (a batch as the answer to a poll), `query` and `error` (what is accepted and how a refusal reads), `stats`
+//! and `metrics` (what was done), `problems` (what is logged), `pages` (the demo pages in `static/`), `tap` and
+//! `distance` (what such a page sees of its own connections, and how far away it pretends to be), [`Config`] (the
+//! flags).
 
 mod accept;
 mod access;
@@ -50,6 +51,7 @@ mod query;
 mod rooms;
 mod run;
 mod stats;
+mod stream;
 mod tap;
 mod transport;
 
@@ -87,6 +89,7 @@ pub(crate) struct App {
     taps: Arc<tap::Taps>,
     problems: Problems,
     memory: Memory,
+    hosts: access::Hosts,
     max_connections: u64,
     started: Instant,
 }
@@ -114,6 +117,7 @@ impl Server {
             heartbeat: Heartbeat::new(),
             taps: Arc::default(),
             problems: Problems::default(),
+            hosts: config.hosts(addr.ip()),
             memory,
             max_connections: limits.connections,
             started: Instant::now(),

@@ -136,6 +136,11 @@ impl Log {
         self.wake.members()
     }
 
+    /// When the last subscriber left, if one ever did.
+    pub(crate) fn left(&self) -> Option<Instant> {
+        self.wake.left()
+    }
+
     pub(crate) fn retained(&self) -> Window {
         let state = self.state.lock();
         Window { messages: state.count(), bytes: state.bytes }

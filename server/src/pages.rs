@@ -54,7 +54,13 @@ pub(crate) fn serves(path: &str) -> bool {
 }
 
 /// A file, and what it may load.
+///
+/// Embedded in every build (`debug-embed`): read from disk, a path could lead out of its folder. Only plain names are
+/// looked up all the same, so that one file has one path.
 fn find(path: &str) -> Option<(&'static str, Cow<'static, [u8]>)> {
+    if !path.split('/').all(is_plain) {
+        return None;
+    }
     if path == "report.html" {
         return Some((REPORT_POLICY, REPORT.into()));
     }
@@ -62,8 +68,14 @@ fn find(path: &str) -> Option<(&'static str, Cow<'static, [u8]>)> {
     Some((POLICY, file.data))
 }
 
+/// One part of a path, which names something: neither empty nor a dot that leads elsewhere, and nothing escaped.
+fn is_plain(segment: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(plain)
+}
+
 fn file_of(path: &str) -> &str {
-    match path.trim_start_matches('/') {
+    match path.strip_prefix('/').unwrap_or(path) {
         "" => "index.html",
         // Browsers ask for it whatever the page says.
         "favicon.ico" => "favicon.svg",

@@ -6,10 +6,7 @@ use hyper::Uri;
 
 use crate::cursor::After;
 use crate::error::Invalid;
-use crate::rooms::RoomName;
-
-/// The room of a client that names none.
-const DEFAULT_ROOM: &str = "lobby";
+use crate::rooms::{LOBBY, RoomName};
 
 /// The query string of a request, read parameter by parameter.
 pub(crate) struct Query<'a>(&'a str);
@@ -26,7 +23,7 @@ impl<'a> Query<'a> {
 
     /// `room=R`, by default `lobby`.
     pub(crate) fn room(&self) -> Result<RoomName, Invalid> {
-        RoomName::new(self.get("room").as_deref().unwrap_or(DEFAULT_ROOM))
+        RoomName::new(self.get("room").as_deref().unwrap_or(LOBBY))
     }
 
     /// `after=C`: a cursor, `latest`, or absent for everything retained.

@@ -1,22 +1,24 @@
-//! Name -> log: a room is made by its first use and goes when it has rested; when memory is short, what can be missed
-//! goes from all of them.
+//! Name -> log: a room is made by the first who publishes, polls or subscribes there, and goes when it has rested; when
+//! memory is short, what can be missed goes from all of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-
-use bytes::Bytes;
 
 use crate::error::{ApiError, Invalid};
 use crate::log::{Batch, Log, NotStored, Published, Window};
 use crate::memory::{Full, Memory};
 use crate::message::{Draft, Format, check_name};
 
-/// A room that nobody subscribes to is kept this long: short pollers hold nothing between their polls.
+/// The room of a client that names none. It always has a place, and keeps it.
+pub(crate) const LOBBY: &str = "lobby";
+/// A room is in use until nobody has published, polled or been subscribed for this long: short pollers hold nothing
+/// between their polls, and a subscriber whose connection broke comes back.
 pub(crate) const REST: Duration = Duration::from_secs(600);
 /// The same for as long as messages had to go lately because memory was short.
 const SHORT_REST: Duration = Duration::from_secs(20);
@@ -33,6 +35,10 @@ impl RoomName {
     pub(crate) fn new(name: &str) -> Result<Self, Invalid> {
         check_name("room", name)?;
         Ok(Self(name.into()))
+    }
+
+    fn is_lobby(&self) -> bool {
+        &*self.0 == LOBBY
     }
 }
 
@@ -51,7 +57,7 @@ impl From<Full> for ApiError {
     }
 }
 
-/// All rooms of a server. Invariant: never more than `max`, and all logs are sealed once `sealed`.
+/// All rooms of a server. Invariant: never more than `max` beside the lobby, and all logs are sealed once `sealed`.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     max: usize,
@@ -74,6 +80,13 @@ struct State {
 struct Room {
     log: Arc<Log>,
     touched: Instant,
+}
+
+impl Room {
+    /// When it was last in use, if nobody is subscribed.
+    fn used(&self) -> Instant {
+        self.log.left().map_or(self.touched, |left| left.max(self.touched))
+    }
 }
 
 /// How all rooms together are used: who waits, and what they retain.
@@ -125,7 +138,7 @@ impl Rooms {
         if state.sealed {
             return Err(NotStored::Closed.into());
         }
-        if state.rooms.len() >= self.max && !state.evict(now) {
+        if state.rooms.len() >= self.max && !name.is_lobby() && !state.evict(now) {
             let reason = format!(
                 "there are {} rooms and no more are allowed (--max-rooms); use one of them, or come back when one has rested",
                 self.max
@@ -181,12 +194,8 @@ impl Rooms {
         let now = Instant::now();
         let mut state = self.state.lock();
         let rest = if state.shed.is_some_and(|shed| now - shed < LATELY) { SHORT_REST } else { REST };
-        state.rooms.retain(|_, room| {
-            if room.log.subscribers() > 0 {
-                room.touched = now;
-            }
-            now - room.touched < rest
-        });
+        let is_used = |room: &Room| room.log.subscribers() > 0 || now - room.used() < rest;
+        state.rooms.retain(|name, room| name.is_lobby() || is_used(room));
         let (logs, gone) = (state.logs(), state.gone);
         drop(state);
         logs.iter().for_each(|log| log.forget_ranges());
@@ -227,10 +236,11 @@ impl State {
         self.rooms.values().map(|room| Arc::clone(&room.log)).collect()
     }
 
-    /// Drops the least recently touched room that has rested and has no subscriber.
+    /// Drops the room that has rested longest, if one has.
     fn evict(&mut self, now: Instant) -> bool {
-        let rested = self.rooms.iter().filter(|(_, room)| now - room.touched >= REST && room.log.subscribers() == 0);
-        let Some(name) = rested.min_by_key(|(_, room)| room.touched).map(|(name, _)| name.clone()) else {
+        let unused = self.rooms.iter().filter(|(name, room)| !name.is_lobby() && room.log.subscribers() == 0);
+        let used = unused.map(|(name, room)| (room.used(), name)).filter(|(used, _)| now - *used >= REST);
+        let Some(name) = used.min_by_key(|(used, _)| *used).map(|(_, name)| name.clone()) else {
             return false;
         };
         self.rooms.remove(&name);

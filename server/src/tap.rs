@@ -7,10 +7,11 @@
 mod exchange;
 mod frames;
 mod relay;
+mod secrets;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -19,6 +20,7 @@ use hyper::{StatusCode, Uri};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub(crate) use self::exchange::{Exchange, read};
@@ -31,9 +33,12 @@ use crate::query::Query;
 
 /// What one tap remembers; beyond it the oldest entry goes.
 const ENTRIES: usize = 200;
+/// How many of these may be there only because they opened an exchange that is still under way.
+const OPENERS: usize = 64;
 /// How much of one read, write or frame it shows, in bytes before and after decoding; all of it is counted.
 const SHOWN: usize = 2048;
-/// As many taps as a class has pages: at most 28 MiB with everything above, of which 25 are what is shown.
+/// As many taps as a class has pages: at most 28 MiB with everything above, of which 25 are what is shown; and 16 that
+/// are under way (`distance::OF_ONE_TAP`).
 const TAPS: usize = 64;
 /// Ways of one page that are counted apart: the lanes of the race.
 const LANES: usize = 8;
@@ -53,16 +58,19 @@ pub(crate) struct Tap {
     born: Instant,
     /// The simulated round trip of this page, in milliseconds.
     distance: AtomicU64,
+    /// Room for what is under way on all its connections, in bytes.
+    pub(crate) under_way: Arc<Semaphore>,
     notes: Mutex<Notes>,
 }
 
+/// Invariant: `openers` are older than `recent`, and at most [`OPENERS`]; both together are at most [`ENTRIES`].
 #[derive(Debug)]
 struct Notes {
-    entries: VecDeque<Entry>,
+    recent: VecDeque<Entry>,
+    /// What opened an exchange under way is not forgotten before what it brought.
+    openers: VecDeque<Entry>,
     next: u64,
     exchanges: u64,
-    /// Exchanges under way: what opened one is not forgotten before what it brought.
-    open: Vec<u64>,
     lanes: Vec<(String, Totals)>,
     read: Instant,
     /// Nobody reads it any more: a connection that still knows it notes nothing.
@@ -90,6 +98,9 @@ struct Entry {
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     frame: Option<FrameHead>,
+    /// Of a part of a request: whether its exchange is under way.
+    #[serde(skip)]
+    opens: Option<Arc<AtomicBool>>,
 }
 
 impl Taps {
@@ -114,20 +125,24 @@ impl Taps {
     }
 
     /// Finds a tap or makes it; one that nobody reads any more goes by itself.
-    fn open(self: &Arc<Self>, id: &str) -> Result<Arc<Tap>, ApiError> {
+    pub(crate) fn open(self: &Arc<Self>, id: &str) -> Result<Arc<Tap>, ApiError> {
         let mut taps = self.by_id.lock();
         if let Some(tap) = taps.get(id) {
             tap.notes.lock().read = Instant::now();
             return Ok(Arc::clone(tap));
         }
         if taps.len() >= TAPS {
-            let reason = format!("there are {TAPS} taps already; close the wire of another page");
+            let idle = IDLE.as_secs();
+            let reason = format!("there are {TAPS} taps already; close the wire of another page and wait {idle} s");
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }
         let now = Instant::now();
-        let (entries, lanes) = (VecDeque::new(), Vec::new());
-        let notes = Notes { entries, next: 0, exchanges: 0, open: Vec::new(), lanes, read: now, gone: false };
-        let tap = Arc::new(Tap { born: now, distance: AtomicU64::new(0), notes: Mutex::new(notes) });
+        let tap = Arc::new(Tap {
+            born: now,
+            distance: AtomicU64::new(0),
+            under_way: Arc::new(Semaphore::new(distance::OF_ONE_TAP)),
+            notes: Mutex::new(Notes::new(now)),
+        });
         taps.insert(id.into(), Arc::clone(&tap));
         self.live.store(taps.len(), Relaxed);
         tokio::spawn(Arc::clone(self).forget(id.to_owned(), Arc::clone(&tap)));
@@ -151,12 +166,34 @@ impl Taps {
         taps.remove(id);
         self.live.store(taps.len(), Relaxed);
         tap.distance.store(0, Relaxed);
-        (notes.gone, notes.entries) = (true, VecDeque::new());
+        (notes.gone, notes.recent, notes.openers) = (true, VecDeque::new(), VecDeque::new());
         None
     }
 }
 
 impl Notes {
+    fn new(read: Instant) -> Self {
+        let (recent, openers) = (VecDeque::new(), VecDeque::new());
+        Self { recent, openers, next: 0, exchanges: 0, lanes: Vec::new(), read, gone: false }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.openers.iter().chain(&self.recent)
+    }
+
+    /// Each entry moves at most once before it goes, so that a busy tap costs no more than a quiet one.
+    fn push(&mut self, entry: Entry) {
+        while self.recent.len() + self.openers.len() >= ENTRIES {
+            let Some(oldest) = self.recent.pop_front() else { break };
+            let stays = oldest.opens.as_ref().is_some_and(|under_way| under_way.load(Relaxed));
+            if !stays || self.openers.len() >= OPENERS {
+                break;
+            }
+            self.openers.push_back(oldest);
+        }
+        self.recent.push_back(entry);
+    }
+
     /// The number of a new exchange, and where its lane is counted; `None` if there are too many lanes.
     fn enter(&mut self, lane: String) -> Option<(u64, usize)> {
         let known = self.lanes.iter().position(|(name, _)| *name == lane);
@@ -169,7 +206,6 @@ impl Notes {
         let at = known.unwrap_or(self.lanes.len() - 1);
         self.lanes[at].1.requests += 1;
         self.exchanges += 1;
-        self.open.push(self.exchanges);
         Some((self.exchanges, at))
     }
 }
@@ -196,7 +232,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
         tap.distance.store(distance, Relaxed);
     }
     let notes = tap.notes.lock();
-    let entries: Vec<&Entry> = notes.entries.iter().filter(|entry| entry.n >= after).collect();
+    let entries: Vec<&Entry> = notes.entries().filter(|entry| entry.n >= after).collect();
     let lanes: HashMap<&str, Totals> = notes.lanes.iter().map(|(name, totals)| (name.as_str(), *totals)).collect();
     let now = u64::try_from(tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
     let body = json!({ "now": now, "next": notes.next, "lanes": lanes, "entries": entries }).to_string();
@@ -243,12 +279,36 @@ mod tests {
         }
         let kept = || {
             let notes = tap.notes.lock();
-            (notes.entries.len(), notes.entries[0].n, notes.entries[1].n)
+            let kept: Vec<u64> = notes.entries().map(|entry| entry.n).collect();
+            (kept.len(), kept[0], kept[1])
         };
         assert_eq!(kept(), (ENTRIES, 0, 2 * ENTRIES as u64 + 2));
         drop(exchange);
         read(&mut None, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
         assert!(kept().1 > 0, "it has ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_opened_streams_takes_the_place_of_at_most_so_many_entries() {
+        let taps = Arc::<Taps>::default();
+        let tap = taps.open("7").unwrap();
+        let mut streams: Vec<_> = (0..3 * ENTRIES).map(|_| None).collect();
+        for stream in &mut streams {
+            read(stream, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
+        }
+        let wrote = |streams: &mut Vec<Option<Box<Exchange>>>| {
+            streams.iter_mut().flatten().for_each(|stream| stream.wrote(&[b"data: {}\n\n"], 10));
+        };
+        wrote(&mut streams);
+        let openers = || tap.notes.lock().entries().filter(|entry| entry.up).count();
+        assert_eq!((openers(), tap.notes.lock().entries().count()), (OPENERS, ENTRIES));
+        let in_order = tap.notes.lock().entries().map(|entry| entry.n).collect::<Vec<_>>();
+        assert!(in_order.is_sorted());
+        streams.truncate(1);
+        assert_eq!(openers(), 1, "the others have ended");
+        wrote(&mut streams);
+        drop(streams);
+        assert_eq!(openers(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -258,7 +318,7 @@ mod tests {
         let mut exchange = None;
         let held = || {
             let notes = tap.notes.lock();
-            (notes.entries.len(), notes.entries.capacity(), notes.lanes[0].1.up)
+            (notes.entries().count(), notes.recent.capacity(), notes.lanes[0].1.up)
         };
         read(&mut exchange, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n");
         assert_eq!(held().0, 1);

@@ -258,7 +258,7 @@ mod properties {
         let mut deaf = TcpStream::connect(room.target.addr).await.unwrap();
         let path = room.transport;
         let request = format!(
-            "GET /{path}?room=conformance HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET /{path}?room=conformance HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         );
         let text = "x".repeat(60_000);

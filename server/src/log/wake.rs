@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Readers woken together before the sweep yields to whatever else is ready to run.
 ///
@@ -29,6 +30,8 @@ pub(super) struct Wake {
 struct Shard {
     notify: Notify,
     members: AtomicUsize,
+    /// When the last of them left.
+    left: Mutex<Option<Instant>>,
 }
 
 impl Wake {
@@ -53,6 +56,11 @@ impl Wake {
     pub(super) fn members(&self) -> usize {
         let shards = self.shards.lock();
         shards.iter().map(|shard| shard.members.load(Ordering::Relaxed)).sum()
+    }
+
+    /// When the last reader left, if one ever did. Shards that are forgotten are older than one that is there.
+    pub(super) fn left(&self) -> Option<Instant> {
+        self.shards.lock().iter().filter_map(|shard| *shard.left.lock()).max()
     }
 
     /// Wakes all: a single shard at once, more of them in a task of their own, which yields between shards.
@@ -103,6 +111,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // First, so that a shard without members has its time.
+        *self.0.left.lock() = Some(Instant::now());
         self.0.members.fetch_sub(1, Ordering::Relaxed);
     }
 }

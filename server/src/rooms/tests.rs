@@ -126,3 +126,29 @@ async fn a_room_that_comes_back_has_another_epoch() {
     tokio::time::advance(REST).await;
     assert_ne!(before, rooms.get(&name("a")).unwrap().read(After::Latest).cursor);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_room_whose_subscriber_has_just_left_is_still_in_use() {
+    let rooms = rooms(1);
+    let log = rooms.get(&name("watched")).unwrap();
+    let subscriptions = [log.subscribe(After::Latest), log.subscribe(After::Latest)];
+    tokio::time::advance(3 * REST).await;
+    drop(subscriptions);
+    tokio::time::advance(REST - Duration::from_secs(1)).await;
+    assert!(rooms.get(&name("one more")).is_err(), "who was cut off may come back");
+    assert!(Arc::ptr_eq(&log, &rooms.get(&name("watched")).unwrap()));
+    tokio::time::advance(REST).await;
+    rooms.get(&name("one more")).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lobby_always_has_a_place_and_keeps_it() {
+    let rooms = rooms(1);
+    let _subscription = rooms.get(&name("watched")).unwrap().subscribe(After::Latest);
+    let lobby = rooms.get(&name(LOBBY)).unwrap();
+    for _ in 0..3 {
+        tokio::time::advance(REST).await;
+        assert!(rooms.get(&name("one more")).is_err());
+    }
+    assert!(Arc::ptr_eq(&lobby, &rooms.get(&name(LOBBY)).unwrap()));
+}

@@ -1,9 +1,11 @@
 //! One exchange under a tap: what a connection reads and writes, told to its page entry by entry.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::frames::FrameHead;
-use super::{ENTRIES, Entry, SHOWN, Tap, Taps};
+use super::secrets::Secrets;
+use super::{Entry, SHOWN, Tap, Taps};
 
 /// One exchange that is being noted: from its request on, until the connection reads the next one.
 #[derive(Debug)]
@@ -12,6 +14,10 @@ pub(crate) struct Exchange {
     number: u64,
     lane: usize,
     answering: bool,
+    /// What its entries say of their exchange. Changes under the lock of the notes.
+    under_way: Arc<AtomicBool>,
+    up: Secrets,
+    down: Secrets,
     /// The connection goes on to another request: it is not what ends this one.
     replaced: bool,
 }
@@ -21,16 +27,19 @@ impl Exchange {
     fn begin(taps: &Taps, bytes: &[u8]) -> Option<Box<Self>> {
         let (tap, lane) = taps.named(request_query(bytes)?)?;
         let (number, lane) = tap.notes.lock().enter(lane)?;
-        Some(Box::new(Self { tap, number, lane, answering: false, replaced: false }))
+        let under_way = Arc::new(AtomicBool::new(true));
+        let (up, down) = (Secrets::default(), Secrets::default());
+        Some(Box::new(Self { tap, number, lane, answering: false, under_way, up, down, replaced: false }))
     }
 
     /// The connection has written so many bytes of these.
     pub(crate) fn wrote(&mut self, parts: &[&[u8]], size: usize) {
         self.answering = true;
-        let mut shown = Vec::new();
+        let (mut shown, mut left) = (Vec::new(), size);
         for part in parts {
-            let left = size.min(SHOWN) - shown.len();
-            shown.extend_from_slice(&part[..part.len().min(left)]);
+            let part = &part[..part.len().min(left)];
+            left -= part.len();
+            self.down.pass(part, &mut shown, SHOWN);
         }
         self.count(false, size);
         self.note(false, size as u64, &shown, None);
@@ -55,12 +64,8 @@ impl Exchange {
         }
         let (n, lane) = (notes.next, notes.lanes[self.lane].0.clone());
         notes.next += 1;
-        if notes.entries.len() == ENTRIES {
-            let opens = |entry: &Entry| entry.up && entry.frame.is_none() && notes.open.contains(&entry.line);
-            let oldest = notes.entries.iter().position(|entry| !opens(entry)).unwrap_or_default();
-            notes.entries.remove(oldest);
-        }
-        notes.entries.push_back(Entry { n, at, line: self.number, lane, up, size, text, frame });
+        let opens = (up && frame.is_none()).then(|| Arc::clone(&self.under_way));
+        notes.push(Entry { n, at, line: self.number, lane, up, size, text, frame, opens });
     }
 }
 
@@ -70,7 +75,9 @@ impl Drop for Exchange {
         if !self.replaced {
             self.note(false, 0, b"", None);
         }
-        self.tap.notes.lock().open.retain(|&exchange| exchange != self.number);
+        let mut notes = self.tap.notes.lock();
+        self.under_way.store(false, Relaxed);
+        notes.openers.retain(|entry| entry.line != self.number);
     }
 }
 
@@ -82,13 +89,17 @@ pub(crate) fn read(exchange: &mut Option<Box<Exchange>>, taps: &Taps, bytes: &[u
     if bytes.is_empty() || (exchange.is_none() && !taps.any()) {
         return;
     }
-    if exchange.as_ref().is_none_or(|exchange| exchange.answering) || request_query(bytes).is_some() {
+    // What goes on with a head is no request, whatever it looks like.
+    let begins = |exchange: &Exchange| exchange.answering || (exchange.up.ended && request_query(bytes).is_some());
+    if exchange.as_deref().is_none_or(begins) {
         exchange.iter_mut().for_each(|old| old.replaced = true);
         *exchange = Exchange::begin(taps, bytes);
     }
     if let Some(exchange) = exchange {
+        let mut shown = Vec::new();
+        exchange.up.pass(bytes, &mut shown, SHOWN);
         exchange.count(true, bytes.len());
-        exchange.note(true, bytes.len() as u64, bytes, None);
+        exchange.note(true, bytes.len() as u64, &shown, None);
     }
 }
 

@@ -20,7 +20,6 @@ use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -41,6 +40,7 @@ use crate::publish::publish;
 use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
+use crate::stream::Stream;
 use crate::tap;
 
 /// Built for `tests/autobahn.sh`: what comes in goes back, and nothing else is said. Never in what is shipped.
@@ -71,8 +71,8 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        let parts = upgraded.downcast::<TokioIo<Conn<TcpStream>>>().expect("the accept loop serves nothing else");
-        let Ok((conn, early)) = tap::between(parts.io.into_inner(), parts.read_buf) else { return };
+        let parts = upgraded.downcast::<TokioIo<Conn<Stream>>>().expect("the accept loop serves nothing else");
+        let (conn, early) = tap::between(parts.io.into_inner(), parts.read_buf);
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
         let mut session = Session::new(app, room, subscription, conn, &early);
         tokio::spawn(async move { session.run().await });
@@ -84,7 +84,7 @@ struct Session {
     app: Arc<App>,
     room: RoomName,
     subscription: Subscription,
-    conn: Conn<TcpStream>,
+    conn: Conn<Stream>,
     protocol: WebSocketContext,
     /// Whole frames that wait to be written.
     outbox: BytesMut,
@@ -105,7 +105,7 @@ fn protocol(early: &[u8]) -> WebSocketContext {
 }
 
 impl Session {
-    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<TcpStream>, early: &[u8]) -> Self {
+    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<Stream>, early: &[u8]) -> Self {
         let mut arriving = Arriving::new();
         arriving.pass(early);
         Self {
@@ -211,7 +211,7 @@ impl Session {
         let mut left = TURN;
         while !self.closing && self.outbox.len() < OUTBOX {
             let Self { conn, protocol, outbox, arriving, .. } = &mut *self;
-            let mut socket = Socket { stream: &conn.io, outbox, arriving, left: &mut left };
+            let mut socket = Socket { stream: &mut conn.io, outbox, arriving, left: &mut left };
             match protocol.read(&mut socket) {
                 Ok(Message::Text(text)) if ECHO => self.append(message::text(text)),
                 Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
@@ -283,7 +283,7 @@ impl Session {
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.conn.io.peer_addr().ok()
+        self.conn.io.peer()
     }
 
     fn close(&mut self, code: CloseCode, reason: &str) {
@@ -330,7 +330,7 @@ fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
 
 /// What tungstenite sees of the connection: it reads from the socket and writes into the outbox.
 struct Socket<'a> {
-    stream: &'a TcpStream,
+    stream: &'a mut Stream,
     outbox: &'a mut BytesMut,
     arriving: &'a mut Arriving,
     /// So many bytes more in this turn.

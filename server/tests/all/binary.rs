@@ -55,6 +55,8 @@ async fn the_binary_says_which_flag_is_wrong_and_exits_with_2() {
         ("--idle-deadline", "5"),
         ("--port", "70000"),
         ("--host", "nowhere"),
+        ("--allow-host", "chat.example:3000"),
+        ("--allow-origin", "null"),
     ] {
         let refused = output(binary(&format!("--port 0 {flag} {value}")).spawn().unwrap()).await;
         let reason = String::from_utf8(refused.stderr).unwrap();

@@ -44,12 +44,17 @@ pub(crate) struct Tab<'a> {
 
 impl Browser {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more flags of Chromium.
+    pub(crate) async fn start_with(more: &[&str]) -> Self {
         let (chromium, chromedriver) = (program("chromium"), program("chromedriver"));
         let (chromedriver, port) = Driver::start(&chromedriver);
         let profile = Profile::fresh();
         let mut wanted = DesiredCapabilities::chrome();
         wanted.set_binary(chromium.to_str().expect("a path in UTF-8")).unwrap();
-        for flag in CHROMIUM_FLAGS {
+        for flag in CHROMIUM_FLAGS.iter().chain(more) {
             wanted.add_arg(flag).unwrap();
         }
         wanted.add_arg(&format!("--user-data-dir={}", profile.0.display())).unwrap();

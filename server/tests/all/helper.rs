@@ -13,6 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::raw::PATIENCE;
 
+/// The clients of raw bytes call every server so.
+pub(crate) const RAW_HOST: &str = "--allow-host test";
+
 #[derive(Parser)]
 struct Flags {
     #[command(flatten)]
@@ -30,7 +33,7 @@ impl TestServer {
     /// With the defaults, and these flags of the command line; without a heartbeat, unless they say how often.
     pub(crate) fn start(flags: &str) -> Self {
         let heartbeat = if flags.contains("--heartbeat") { "" } else { "--heartbeat 1h" };
-        let flags = format!("test --port 0 {heartbeat} {flags}");
+        let flags = format!("test --port 0 {RAW_HOST} {heartbeat} {flags}");
         let server = Server::bind(Flags::parse_from(flags.split_whitespace()).config).expect("a free port");
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
@@ -95,12 +98,18 @@ impl Api {
 
     /// Asks for the statistics again and again until they are so.
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        let mut last = Value::Null;
         let ask = async {
-            while !is_so(&self.stats().await) {
+            loop {
+                last = self.stats().await;
+                if is_so(&last) {
+                    return;
+                }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, ask).await.unwrap_or_else(|_| panic!("not before the deadline: {what}"));
+        let in_time = tokio::time::timeout(PATIENCE, ask).await.is_ok();
+        assert!(in_time, "not before the deadline: {what}; in the end {last}");
     }
 }
 

@@ -255,13 +255,15 @@ async fn at_the_room_cap_a_new_room_is_refused_and_the_old_ones_work_on() {
     let server = TestServer::start("--max-rooms 2");
     server.get("/short-poll?room=one").await;
     server.get("/short-poll?room=two").await;
-    for refused in [server.get("/short-poll?room=three").await, server.post("/messages", message("hi", "k")).await] {
+    let refused = server.post("/messages?room=three", message("hi", "k")).await;
+    for refused in [server.get("/short-poll?room=three").await, refused] {
         assert_refused(&refused, 429, None);
         assert_eq!(refused.header("retry-after"), Some("1"));
         assert!(refused.body.contains("--max-rooms"), "{refused:?}");
     }
     assert_eq!(server.post("/messages?room=one", message("hi", "k")).await.status, 201);
     assert_eq!(server.stats().await["rooms"], 2);
+    assert_eq!(server.post("/messages", message("hi", "k")).await.status, 201, "the lobby always has its place");
 }
 
 #[tokio::test]
@@ -286,6 +288,39 @@ async fn an_unknown_path_is_404_and_a_wrong_method_405_that_says_which_is_right(
 }
 
 #[tokio::test]
+async fn no_path_leads_out_of_the_pages() {
+    let server = TestServer::start("");
+    let mut raw = Raw::connect(server.addr).await;
+    for path in [
+        "/source//etc/mtab",
+        "//etc/mtab",
+        "/source/../Cargo.toml",
+        "/source/../..",
+        "/../server/Cargo.toml",
+        "/source/./ws.rs",
+        "/source/ws/../ws.rs",
+        "/source/%2e%2e/lib.rs",
+        "/source/..%2flib.rs",
+        "/source/..\\lib.rs",
+        "/source/ws\\handshake.rs",
+        "/source\\ws.rs",
+        "/source/ws.rs%00.html",
+        "/source/ws.rs/",
+        "/source/",
+        "/source",
+        "//",
+        "//ws.html",
+        "/./ws.html",
+        "/ws.html/",
+    ] {
+        assert_eq!(raw.get(path).await.status, 404, "{path}");
+    }
+    for path in ["/source/ws.rs", "/source/ws/handshake.rs", "/ws.html", "/"] {
+        assert_eq!(raw.get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_head_over_its_limit_is_refused_and_never_held() {
     let server = TestServer::start("");
     let mut raw = Raw::connect(server.addr).await;
@@ -301,7 +336,7 @@ async fn requests_sent_in_one_go_are_answered_in_their_order() {
     let server = TestServer::start("");
     server.publish("one").await;
     let mut raw = Raw::connect(server.addr).await;
-    raw.send("GET /short-poll HTTP/1.1\r\nhost: a\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    raw.send("GET /short-poll HTTP/1.1\r\nhost: test\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let (first, second) = (raw.answer().await.unwrap(), raw.answer().await.unwrap());
     assert_eq!((first.status, second.status), (200, 404));
     assert_eq!(raw.get("/healthz").await.status, 200);

@@ -63,7 +63,7 @@ async fn a_drain_answers_who_waits_with_nothing_and_closes_the_connection() {
     let server = TestServer::start("");
     let cursor = server.publish("seen").await;
     let mut raw = Raw::connect(server.addr).await;
-    raw.send(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", question(&cursor, "60s"))).await;
+    raw.send(format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", question(&cursor, "60s"))).await;
     server.until("the question is held", |stats| stats["subscribers"] == 1).await;
     let (answer, ()) = tokio::join!(raw.answer(), server.stop());
     let answer = answer.expect("an answer and no bare end");
@@ -77,7 +77,7 @@ async fn whoever_goes_away_while_waiting_is_forgotten() {
     let server = TestServer::start("");
     let cursor = server.publish("seen").await;
     let mut raw = Raw::connect(server.addr).await;
-    raw.send(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", question(&cursor, "60s"))).await;
+    raw.send(format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", question(&cursor, "60s"))).await;
     server.until("the question is held", |stats| stats["subscribers"] == 1).await;
     drop(raw);
     server.until("nobody waits any more", |stats| stats["subscribers"] == 0).await;

@@ -5,6 +5,7 @@ mod attacks;
 mod binary;
 mod browser;
 mod clients;
+mod foreign;
 mod helper;
 mod http;
 mod limits;

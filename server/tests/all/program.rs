@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::helper::Api;
+use crate::helper::{Api, RAW_HOST};
 use crate::raw::PATIENCE;
 
 /// A running server; it goes with the test, however that ends.
@@ -29,14 +29,14 @@ impl Deref for Program {
 /// The real binary, with what it says kept for [`output`].
 pub(crate) fn binary(flags: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-    command.args(flags.split_whitespace());
+    command.args(RAW_HOST.split_whitespace()).args(flags.split_whitespace());
     piped(command)
 }
 
 /// The same at this limit of descriptors.
 pub(crate) fn binary_of(descriptors: u32, flags: &str) -> Command {
     let mut command = Command::new("sh");
-    let script = format!(r#"ulimit -n {descriptors} && exec "$0" {flags}"#);
+    let script = format!(r#"ulimit -n {descriptors} && exec "$0" {RAW_HOST} {flags}"#);
     command.args(["-c", &script, env!("CARGO_BIN_EXE_server")]);
     piped(command)
 }

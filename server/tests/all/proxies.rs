@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::helper::{Api, TestServer};
-use crate::raw::{PATIENCE, PONG, Raw, RawWs};
+use crate::raw::{PATIENCE, PONG, Raw, RawWs, handshake};
 
 /// A silent connection or a silent answer is cut by the proxy after so long.
 const CUT: Duration = Duration::from_secs(5);
@@ -27,6 +27,11 @@ struct Proxy {
 
 /// With what its manual has for WebSockets, and no word about event streams.
 fn nginx(server: &TestServer) -> Proxy {
+    nginx_with(server, "")
+}
+
+/// The same, with more to say about every request.
+fn nginx_with(server: &TestServer, more: &str) -> Proxy {
     Proxy::start("nginx", "nginx-light", server, |at, addr, upstream| {
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
@@ -37,8 +42,8 @@ fn nginx(server: &TestServer) -> Proxy {
         format!(
             "daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\nevents {{}}\n\
              http {{ access_log off; proxy_read_timeout {cut}s; proxy_send_timeout {cut}s;\n{temporary}\
-             server {{ listen {addr};\n location / {{ proxy_pass http://{upstream}; }}\n\
-             location /ws {{ proxy_pass http://{upstream}; {tunnel} }} }} }}\n"
+             server {{ listen {addr};\n location / {{ proxy_pass http://{upstream}; {more} }}\n\
+             location /ws {{ proxy_pass http://{upstream}; {tunnel} {more} }} }} }}\n"
         )
     })
 }
@@ -216,5 +221,37 @@ async fn everything_else_works_through_a_proxy_while_streams_are_open() {
         for (path, status) in [("/short-poll?after=x", 400), ("/nowhere", 404), ("/messages", 405)] {
             assert_eq!(api.get(path).await.status, status, "{path}");
         }
+    }
+}
+
+/// What a page of this host gets through a proxy: the answer to its WebSocket, and what that says.
+async fn through(proxy: &Proxy, host: &str) -> (u16, String) {
+    let mut raw = Raw::connect(proxy.addr).await;
+    let page = format!("host: {host}\r\norigin: http://{host}\r\n");
+    raw.send(handshake("", "", "").replacen("host: test\r\n", &page, 1)).await;
+    let answer = raw.answer().await.expect("an answer");
+    (answer.status, answer.body)
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_passes_host_on_pages_work_and_a_refusal_has_the_line_that_does() {
+    let (server, named) = (TestServer::start(""), TestServer::start("--allow-host chat.example"));
+    let line = "proxy_set_header Host $http_host;";
+    let (plain, short) = (nginx(&server), nginx_with(&server, "proxy_set_header Host $host;"));
+    let (right, other) = (nginx_with(&server, line), haproxy(&server));
+    let (right_named, other_named) = (nginx_with(&named, line), haproxy(&named));
+    for (proxy, host, status, says) in [
+        // Its default is the upstream's address: good for clients that are no pages.
+        (plain, "chat.example", 403, line),
+        (short, "ADDR", 403, line),
+        (right, "ADDR", 101, ""),
+        (right_named, "chat.example", 101, ""),
+        (other_named, "chat.example", 101, ""),
+        (other, "chat.example", 421, "--allow-host chat.example "),
+    ] {
+        let proxy = proxy.listens().await;
+        let addr = proxy.addr.to_string();
+        let (got, said) = through(&proxy, if host == "ADDR" { &addr } else { host }).await;
+        assert!(got == status && said.contains(says), "{} as {host}: {got} {said}", proxy.name);
     }
 }

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::helper::TestServer;
-use crate::raw::{BINARY, Raw, RawWs, TEXT, header};
+use crate::helper::{Api, TestServer};
+use crate::program::Program;
+use crate::raw::{BINARY, Raw, RawWs, TEXT, handshake, header};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210";
 
 /// What a tap shows; asked for the first time, it begins.
-async fn tap(server: &TestServer, id: &str) -> Value {
+async fn tap(server: &Api, id: &str) -> Value {
     let answer = server.get(&format!("/tap?id={id}")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
@@ -88,6 +89,50 @@ async fn it_shows_nothing_that_does_not_name_it() {
     assert_eq!(seen["lanes"][""]["requests"], 3, "two of its own, and the body");
     assert!(!seen.to_string().contains("secret"), "{seen}");
     assert_eq!(texts(&tap(&server, OTHER).await), [""; 0]);
+}
+
+#[tokio::test]
+async fn it_shows_no_cookie_and_no_password_and_counts_their_bytes() {
+    let server = TestServer::start("");
+    tap(&server, ID).await;
+    let head = get(&format!("/short-poll?tap={ID}"));
+    let secrets = "cookie: a=SECRET\r\nAuthorizatioN: Basic SECRET\r\nPROXY-AUTHORIZATION:SECRET\r\n";
+    let request = head.replacen("X-Odd-Case", &format!("{secrets}X-Odd-Case"), 1);
+    // As a whole, and in two reads: in the middle of a name, of a value, of the line's end.
+    let cuts = ["cookie", "AuthorizatioN", "SECRET", "\r\nPROXY"].map(|part| request.find(part).unwrap() + 1);
+    for cut in [0].into_iter().chain(cuts) {
+        let mut raw = Raw::connect(server.addr).await;
+        raw.send(&request[..cut]).await;
+        raw.until_read().await;
+        raw.send(&request[cut..]).await;
+        raw.answer().await.unwrap();
+    }
+    let mut raw = Raw::connect(server.addr).await;
+    let protocol =
+        handshake(&format!("?tap={ID}"), "", "").replacen("host: ", "Sec-WebSocket-Protocol: SECRET\r\nhost: ", 1);
+    raw.send(&protocol).await;
+    raw.answer().await.unwrap();
+
+    let seen = tap(&server, ID).await;
+    assert!(!seen.to_string().contains("SECRET") && seen.to_string().contains("cookie: ********"), "{seen}");
+    assert_eq!(seen["lanes"][""]["up"], json!(5 * request.len() + protocol.len()), "counted as it was");
+    assert_eq!(seen["entries"][0]["size"], json!(request.len()));
+}
+
+#[tokio::test]
+async fn a_tapped_websocket_has_one_descriptor_like_any_other() {
+    const MANY: u64 = 20;
+    let server = Program::start("").await;
+    tap(&server, ID).await;
+    let before = server.descriptors();
+    let mut open = Vec::new();
+    for _ in 0..MANY {
+        let mut ws = RawWs::open(server.addr, &format!("?tap={ID}")).await;
+        ws.hello().await;
+        open.push(ws);
+    }
+    assert_eq!(server.descriptors(), before + MANY);
+    assert_eq!(server.stats().await["connections"]["ws"], MANY);
 }
 
 #[tokio::test]
