@@ -22,7 +22,7 @@
 //! has delivered what is there.
 //!
 //! Around it: `access` (which pages may), `answer` (a batch as the answer to a poll), `query` and `error` (what is
-//! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged), `pages` (the
+//! accepted and how a refusal reads), `stats` and `metrics` (what was done), `problems` (what is logged) and `output` (how it is printed), `pages` (the
 //! demo pages in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it
 //! pretends to be), [`Config`] (the flags).
 
@@ -40,6 +40,7 @@ mod heartbeat;
 mod log;
 mod message;
 mod metrics;
+mod output;
 mod pages;
 mod problems;
 mod publish;

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::App;
 use crate::error::JSON;
 use crate::log::{Batch, Published};
+use crate::output;
 
 /// The transports, as far as they are counted.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +146,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         "refusals": stats.refusals(),
         "published": get(&stats.published),
         "duplicates": get(&stats.duplicates),
+        "log_lines_lost": output::lost(),
     });
     for (transport, name) in Transport::ALL {
         body["transports"][name]["open"] = stats.of(transport).open().into();

@@ -11,6 +11,7 @@ mod limits;
 mod logs;
 mod long_poll;
 mod long_run;
+mod outlives;
 mod pages;
 mod pictures;
 mod program;
