@@ -21,7 +21,7 @@ use crate::error::ApiError;
 use crate::heartbeat::{Beat, Follower};
 use crate::log::Subscription;
 use crate::message::Format;
-use crate::query::{Query, position};
+use crate::query::{Query, position, single};
 use crate::stats::{Streaming, Transport};
 
 /// How long a browser waits before it connects again, in milliseconds: drawn for each stream, or all would come back at
@@ -34,7 +34,7 @@ const COMMENT: &[u8] = b":\n\n";
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     // Empty means that there was no id yet (HTML standard, section 9.2.4).
-    let after = match headers.get("last-event-id").filter(|id| !id.is_empty()) {
+    let after = match single(&headers, "Last-Event-ID")?.filter(|id| !id.is_empty()) {
         Some(id) => position("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
         None => query.after()?,
     };
