@@ -42,6 +42,8 @@ pub(crate) struct Published {
     pub(crate) cursor: Cursor,
     /// The key had been published before: this is the message of that time.
     pub(crate) duplicate: bool,
+    /// And that message is another one.
+    pub(crate) differs: bool,
 }
 
 /// The log is closed: nothing can be appended any more.
@@ -89,7 +91,9 @@ impl Log {
             return Err(Closed);
         }
         if let Some(&seq) = draft.key.as_ref().and_then(|key| state.keys.get(key)) {
-            return Ok(Published { cursor: self.at(seq), duplicate: true });
+            let first = usize::try_from(seq - state.oldest).ok().and_then(|i| state.entries.get(i));
+            let differs = first.is_some_and(|first| !draft.became(seq, &first.encoded));
+            return Ok(Published { cursor: self.at(seq), duplicate: true, differs });
         }
         let seq = state.head() + 1;
         let encoded = message::encode(draft, seq, unix_millis());
@@ -101,7 +105,7 @@ impl Log {
         state.trim(self.window);
         drop(state);
         self.wake.all();
-        Ok(Published { cursor: self.at(seq), duplicate: false })
+        Ok(Published { cursor: self.at(seq), duplicate: false, differs: false })
     }
 
     /// What comes after a position, at once and possibly nothing.

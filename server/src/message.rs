@@ -37,6 +37,13 @@ impl Draft {
         draft.check()
     }
 
+    /// Whether a message was made of this draft.
+    pub(crate) fn became(&self, seq: u64, message: &[u8]) -> bool {
+        let any_time = encode(self, seq, 0);
+        let but_for_the_time = any_time.strip_suffix(b"0}").expect("the time comes last");
+        message.starts_with(but_for_the_time)
+    }
+
     /// Checks each field; the error names the one that is wrong and what it accepts.
     fn check(self) -> Result<Self, Invalid> {
         check_name("from", &self.from)?;

@@ -34,7 +34,7 @@ use crate::heartbeat::Beat;
 use crate::log::{Batch, Subscription};
 use crate::message::{self, Draft, Format, MAX_DRAFT};
 use crate::problems::Problem;
-use crate::publish::publish;
+use crate::publish::{DIFFERS, publish};
 use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
@@ -218,6 +218,9 @@ impl Session {
         let draft = Draft::from_json(text)?;
         let published = publish(&self.app, &self.room, &draft).await?;
         Ok(match &draft.key {
+            Some(key) if published.differs => {
+                json!({ "ack": { "cursor": published.cursor, "key": key, "differs": DIFFERS } })
+            }
             Some(key) => json!({ "ack": { "cursor": published.cursor, "key": key } }),
             None => json!({ "ack": { "cursor": published.cursor } }),
         })

@@ -91,7 +91,7 @@ async fn an_ack_comes_before_the_clients_own_message_and_names_its_key() {
     ws.say(&message("two")).await;
     assert_eq!(ws.json().await, json!({ "ack": { "cursor": cursor(2) } }));
     assert_eq!(ws.json().await["text"], "two");
-    ws.say(&json!({ "from": "ann", "text": "again", "key": "k" })).await;
+    ws.say(&json!({ "from": "ann", "text": "one", "key": "k" })).await;
     assert_eq!(ws.json().await, json!({ "ack": { "cursor": cursor(1), "key": "k" } }), "and no second message");
     assert_eq!(server.get("/short-poll").await.texts(), ["one", "two"]);
 }
@@ -274,6 +274,14 @@ async fn a_handshake_that_is_none_is_refused_with_what_would_be_right() {
         ("", "sec-websocket-key", "", 400, "content-type: application/json\r\n"),
         ("", "sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=", 400, "content-type: application/json\r\n"),
         ("", "sec-websocket-key", "!!!!!!!!!!!!!!!!!!!!!!==", 400, "content-type: application/json\r\n"),
+        (
+            "",
+            "sec-websocket-key",
+            "dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            400,
+            "\r\n",
+        ),
+        ("", "sec-websocket-version", "13\r\nsec-websocket-version: 13", 400, "\r\n"),
         ("?after=garbage", "", "", 400, "content-type: application/json\r\n"),
         ("?room=a%00b", "", "", 400, "content-type: application/json\r\n"),
         ("?room=one-more", "", "", 429, "retry-after: 1\r\n"),
