@@ -259,8 +259,7 @@ impl Session {
 /// `{"error":{"reason","key"?}}`: the key is told if one can be made out, so that the client knows which of its
 /// messages it was.
 fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
-    let sent: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
-    match sent.get("key").and_then(|key| key.as_str()) {
+    match message::key_of(text) {
         Some(key) => json!({ "error": { "reason": reason, "key": key } }),
         None => json!({ "error": { "reason": reason } }),
     }

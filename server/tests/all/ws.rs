@@ -141,6 +141,48 @@ async fn a_bad_message_is_answered_by_an_error_and_the_connection_stays() {
 }
 
 #[tokio::test]
+async fn an_error_names_the_key_if_one_can_be_made_out_whatever_else_is_wrong() {
+    let server = TestServer::start("");
+    let (mut ws, _) = connected(&server, "").await;
+    let longest = "k".repeat(64);
+    let nested = |open: &str, close: &str| {
+        let depth = 190_000 / open.len();
+        format!(r#"{{"from":"ann","text":{}{},"key":"k"}}"#, open.repeat(depth), close.repeat(depth))
+    };
+    for (text, key) in [
+        // Half of a surrogate pair, as JSON.stringify writes it.
+        (r#"{"from":"ann","text":"\ud800","key":"k"}"#.into(), Some("k")),
+        (r#"{"from":"ann","text":"a\udc00b","key":"k"}"#.into(), Some("k")),
+        (r#"{"from":"\ud83d","text":"hi","key":"k"}"#.into(), Some("k")),
+        (r#"{"key":"k","from":"ann","text":"\ud83d\ud83d"}"#.into(), Some("k")),
+        (r#"{"from":"ann","text":"hi","more":"\ud800","key":"k","text":1}"#.into(), Some("k")),
+        (nested("[", "]"), Some("k")),
+        (nested(r#"{"key":"#, "}").replace(":}", ":1}"), Some("k")),
+        (nested("[[", "]]"), Some("k")),
+        (r#"{"from":[],"text":{"key":"another"},"key":"k"}"#.into(), Some("k")),
+        (r#"{"from":"ann","text":1e999,"key":"k"}"#.into(), Some("k")),
+        (r#"{"key":"k","from":"ann","text":"cut o"#.into(), Some("k")),
+        (json!({ "from": "ann", "text": "x".repeat(65_537), "key": longest }).to_string(), Some(longest.as_str())),
+        (json!({ "from": "ann", "text": "hi", "key": "k".repeat(65) }).to_string(), None),
+        (json!({ "from": "ann", "text": "hi", "key": "k".repeat(300_000) }).to_string(), None),
+        (json!({ "from": "ann", "text": "hi", "key": "a\nb" }).to_string(), None),
+        (json!({ "from": "ann", "text": "hi", "key": "" }).to_string(), None),
+        (json!({ "from": "ann", "text": 1, "key": 7 }).to_string(), None),
+        (r#"{"from":"ann","text":1,"key":"\ud800"}"#.into(), None),
+        (r#"["key","k"]"#.into(), None),
+        (r#""key""#.into(), None),
+    ] {
+        let shown = text.get(..60).unwrap_or(&text).to_owned();
+        ws.send(TEXT, text).await;
+        let frame = ws.next().await;
+        assert!(frame.payload.len() < 400, "{} bytes to {shown}", frame.payload.len());
+        let error = frame.json();
+        assert!(error["error"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{error}");
+        assert_eq!(error["error"].get("key").and_then(Value::as_str), key, "{shown}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_text_in_fragments_is_one_message_and_a_ping_between_them_is_answered() {
     let server = TestServer::start("");
     let (mut ws, _) = connected(&server, "").await;
