@@ -52,7 +52,7 @@ mod tap;
 mod transport;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -114,9 +114,21 @@ impl Server {
         Ok(Self { app: Arc::new(app), listener, addr })
     }
 
-    /// Where it listens.
+    /// Where it can be reached from this machine: the loopback address if it listens on all.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        config::reachable(self.addr)
+    }
+
+    /// What it says of where it listens: a URL to open, and what else there is to know of it.
+    fn location(&self) -> String {
+        let (given, addr) = (&self.app.config.host.given, self.addr());
+        if self.addr.ip().is_unspecified() {
+            format!("http://{addr}; it listens on every address of this machine ({given})")
+        } else if given.parse::<IpAddr>().is_err() {
+            format!("http://{given}:{}; it listens on {addr}", addr.port())
+        } else {
+            format!("http://{addr}")
+        }
     }
 
     /// Serves until `shutdown` completes, then drains; returns within 10 s of it.

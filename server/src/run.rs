@@ -12,7 +12,7 @@ use crate::{Config, Server, output, problems};
 /// Flags of the process, as against those of the server in it.
 #[derive(Args, Debug, Clone)]
 pub struct Options {
-    /// Print the bound address, alone on a line, on standard output.
+    /// Print the address to connect to, alone on a line, on standard output.
     #[arg(long)]
     pub(crate) print_addr: bool,
     /// Leave when standard input ends: how a server started by loadgen never outlives it.
@@ -43,7 +43,7 @@ pub fn run(config: Config, options: &Options) -> ExitCode {
         if options.print_addr {
             output::print(&server.addr().to_string());
         } else {
-            output::say(&format!("server: the demo pages are at http://{}", server.addr()));
+            output::say(&format!("server: the demo pages are at {}", server.location()));
         }
         server.serve(stop).await;
         ExitCode::SUCCESS
