@@ -11,6 +11,7 @@ needs=(
     "curl, a client that knows nothing of us|command -v curl|curl"
     "Chromium, for the pages|command -v chromium|chromium"
     "ChromeDriver, for the pages|command -v chromedriver|chromium-driver"
+    "script, a terminal for the server|command -v script|bsdutils"
     "unshare, for a network of few ports|command -v unshare|util-linux"
     "ip, for the same|command -v ip|iproute2"
     "nginx, a proxy in front|test -x /usr/sbin/nginx|nginx-light"

@@ -131,7 +131,10 @@ export class Link {
     this.outbox.set(draft.key, sent);
     this.#tell("pending", sent);
     const size = new Blob([draft.text]).size;
-    if (size > MAX_TEXT) this.refused(draft.key, `it has ${size} bytes; at most ${MAX_TEXT} are accepted`);
+    // JSON would carry it as an escape that stands for no text.
+    const half = !draft.from.isWellFormed() || !draft.text.isWellFormed();
+    if (half) this.refused(draft.key, "it has half of a character, which cannot be sent");
+    else if (size > MAX_TEXT) this.refused(draft.key, `it has ${size} bytes; at most ${MAX_TEXT} are accepted`);
     else this.#technique.send(this, draft);
   }
 

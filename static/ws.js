@@ -14,8 +14,10 @@ export function run(link) {
       link.unanswered().forEach((draft) => send(link, draft)); // The same keys as before: none is stored twice.
     } else if (frame.gap) link.gap(frame.gap);
     else if (frame.ack) link.acked(frame.ack);
-    else if (frame.error) link.refused(frame.error.key, frame.error.reason);
-    else link.show([frame], link.cursor.replace(/\d+$/, frame.seq)); // EPOCH-SEQ
+    else if (frame.error) {
+      // Answers come in the order of what was sent: one without a key is that of the oldest draft without one.
+      link.refused(frame.error.key ?? link.unanswered()[0]?.key, frame.error.reason);
+    } else link.show([frame], link.cursor.replace(/\d+$/, frame.seq)); // EPOCH-SEQ
   };
   socket.onclose = async ({ reason }) => {
     link.socket = undefined;

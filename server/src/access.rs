@@ -29,6 +29,7 @@ use crate::distance;
 use crate::error::{ApiError, Invalid};
 use crate::pages;
 use crate::problems::Problem;
+use crate::query::single;
 
 /// From how far away a request comes, as the browser has it (Fetch Metadata). Pages cannot set it.
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -157,14 +158,14 @@ pub(crate) fn cors(named: &[HeaderValue]) -> CorsLayer {
 
 /// A body that says what it is says that it is JSON: a foreign page can send other kinds without asking first.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let Some(kind) = single(headers, "Content-Type")? else { return Ok(()) };
     let kind = String::from_utf8_lossy(kind.as_bytes());
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
     let invalid = Invalid::not("Content-Type", "application/json", essence);
-    Err(ApiError::from(invalid).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+    Err(ApiError::unsupported(invalid, header::ACCEPT, "application/json"))
 }
 
 /// A path, and one of a sensible length; longer than a whole head may be, and hyper has answered 431.

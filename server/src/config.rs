@@ -1,6 +1,6 @@
 //! The server's flags and their defaults, each with its unit.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use clap::Args;
@@ -18,9 +18,9 @@ const LEAST_MEMORY: usize = 32 << 20;
 /// How the server is set up.
 #[derive(Args, Debug, Clone)]
 pub struct Config {
-    /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
+    /// Address to listen on, or a name of one such as localhost.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = host)]
+    pub(crate) host: Host,
     /// Port to listen on; 0 takes a free one.
     #[arg(short, long, default_value_t = 3000)]
     pub(crate) port: u16,
@@ -70,13 +70,15 @@ pub struct Config {
 
 impl Config {
     pub(crate) fn addr(&self) -> SocketAddr {
-        SocketAddr::new(self.host, self.port)
+        SocketAddr::new(self.host.addr, self.port)
     }
 
     /// The hosts it answers for, listening at this address.
     pub(crate) fn hosts(&self, address: IpAddr) -> access::Hosts {
         let of_pages = self.allow_origin.iter().filter_map(access::origin::host);
-        access::Hosts::new(address, of_pages.chain(self.allow_host.iter().cloned()))
+        let own = Some(&self.host.given).filter(|given| given.parse::<IpAddr>().is_err());
+        let own = own.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+        access::Hosts::new(address, of_pages.chain(self.allow_host.iter().cloned()).chain(own))
     }
 
     pub(crate) fn window(&self) -> Window {
@@ -111,6 +113,42 @@ pub(crate) struct Limits {
     pub(crate) connections: u64,
     /// Bytes for everything else that clients make the server hold.
     pub(crate) memory: usize,
+}
+
+/// Where to listen: as it was given, and what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// A literal without brackets, or a name.
+    pub(crate) given: String,
+    pub(crate) addr: IpAddr,
+}
+
+/// An address, with or without the brackets that it has in a URL, or a name that the system resolves.
+fn host(text: &str) -> Result<Host, String> {
+    let literal = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if let Ok(addr) = literal.parse() {
+        return Ok(Host { given: literal.into(), addr });
+    }
+    let right = "must be an address such as 127.0.0.1 or ::1, or a name such as localhost";
+    let name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    if text.is_empty() || !text.bytes().all(name) {
+        return Err(right.into());
+    }
+    let resolved = (text, 0).to_socket_addrs().map_err(|error| format!("{right}; this one is unknown: {error}"))?;
+    let addrs: Vec<IpAddr> = resolved.map(|addr| addr.ip()).collect();
+    // One of them: clients try both families, and the older one is everywhere.
+    let addr = addrs.iter().find(|addr| addr.is_ipv4()).or(addrs.first());
+    addr.map(|&addr| Host { given: text.into(), addr }).ok_or_else(|| format!("{right}; this one has no address"))
+}
+
+/// Where a client of this machine reaches what listens there: a wildcard is no address that can be opened.
+pub(crate) fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -44,9 +44,9 @@ pub(crate) fn excerpt(text: &str) -> String {
 pub(crate) struct ApiError {
     #[serde(skip)]
     status: StatusCode,
-    /// The methods that are right, unless axum knows them.
+    /// A header that says what is right: the methods unless axum knows them, the type or the coding of a body.
     #[serde(skip)]
-    allow: Option<&'static str>,
+    right: Option<(HeaderName, &'static str)>,
     pub(crate) reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'static str>,
@@ -54,13 +54,19 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, allow: None, reason: reason.into(), parameter: None }
+        Self { status, right: None, reason: reason.into(), parameter: None }
     }
 
     /// 405, with the methods that are right unless axum adds them.
     pub(crate) fn wrong_method(allow: Option<&'static str>) -> Self {
         let reason = "messages are sent with POST to /messages, everything else is read with GET";
-        Self { allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, reason) }
+        let right = allow.map(|methods| (header::ALLOW, methods));
+        Self { right, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, reason) }
+    }
+
+    /// 415, with the header that says what is accepted (RFC 9110 section 15.5.16).
+    pub(crate) fn unsupported(invalid: Invalid, accept: HeaderName, right: &'static str) -> Self {
+        Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, right: Some((accept, right)), ..invalid.into() }
     }
 
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
@@ -83,8 +89,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, JSON, self.to_json()).into_response();
         let mut add = |name, value| drop(response.headers_mut().insert(name, HeaderValue::from_static(value)));
-        if let Some(allow) = self.allow {
-            add(header::ALLOW, allow);
+        if let Some((name, value)) = self.right {
+            add(name, value);
         }
         match self.status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => add(header::RETRY_AFTER, "1"),

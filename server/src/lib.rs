@@ -25,9 +25,9 @@
 //!
 //! Around it: `stream` (a socket, or the end of a tap's relay), `access` (which hosts it answers for, which pages may),
 //! `answer` (a batch as the answer to a poll), `query` and `error` (what is accepted and how a refusal reads), `stats`
-//! and `metrics` (what was done), `problems` (what is logged), `pages` (the demo pages in `static/`), `tap` and
-//! `distance` (what such a page sees of its own connections, and how far away it pretends to be), [`Config`] (the
-//! flags).
+//! and `metrics` (what was done), `problems` (what is logged) and `output` (how it is printed), `pages` (the demo pages
+//! in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it pretends to
+//! be), [`Config`] (the flags).
 
 mod accept;
 mod access;
@@ -44,6 +44,7 @@ mod log;
 mod memory;
 mod message;
 mod metrics;
+mod output;
 mod pages;
 mod problems;
 mod publish;
@@ -56,7 +57,7 @@ mod tap;
 mod transport;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -126,9 +127,21 @@ impl Server {
         Ok(Self { app: Arc::new(app), listener, addr })
     }
 
-    /// Where it listens.
+    /// Where it can be reached from this machine: the loopback address if it listens on all.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        config::reachable(self.addr)
+    }
+
+    /// What it says of where it listens: a URL to open, and what else there is to know of it.
+    fn location(&self) -> String {
+        let (given, addr) = (&self.app.config.host.given, self.addr());
+        if self.addr.ip().is_unspecified() {
+            format!("http://{addr}; it listens on every address of this machine ({given})")
+        } else if given.parse::<IpAddr>().is_err() {
+            format!("http://{given}:{}; it listens on {addr}", addr.port())
+        } else {
+            format!("http://{addr}")
+        }
     }
 
     /// Serves until `shutdown` completes, then drains; returns within 10 s of it.

@@ -36,6 +36,8 @@ pub(crate) struct Published {
     pub(crate) cursor: Cursor,
     /// The key had been published before: this is the message of that time.
     pub(crate) duplicate: bool,
+    /// And that message is another one.
+    pub(crate) differs: bool,
 }
 
 /// Why a message was not stored.
@@ -71,7 +73,8 @@ impl Log {
             return Err(NotStored::Closed);
         }
         if let Some(seq) = draft.key.as_deref().and_then(|key| state.seq_of(key)) {
-            return Ok(Published { cursor: self.at(seq), duplicate: true });
+            let differs = state.entry(seq).is_some_and(|first| !draft.became(seq, &first.encoded));
+            return Ok(Published { cursor: self.at(seq), duplicate: true, differs });
         }
         if !state.held.pool().fits(cost(draft.text.len(), draft.key.as_deref())) {
             return Err(NotStored::Full);
@@ -82,7 +85,7 @@ impl Log {
         state.trim(|state| state.count() > self.window.messages || state.bytes > self.window.bytes);
         drop(state);
         self.wake.all();
-        Ok(Published { cursor: self.at(seq), duplicate: false })
+        Ok(Published { cursor: self.at(seq), duplicate: false, differs: false })
     }
 
     /// What comes after a position, at once and possibly nothing.

@@ -1,6 +1,9 @@
 //! Draft -> message: what a client may publish, and the only place that encodes it for the wire.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -37,6 +40,13 @@ impl Draft {
         draft.check()
     }
 
+    /// Whether a message was made of this draft.
+    pub(crate) fn became(&self, seq: u64, message: &[u8]) -> bool {
+        let any_time = encode(self, seq, 0);
+        let but_for_the_time = any_time.strip_suffix(b"0}").expect("the time comes last");
+        message.starts_with(but_for_the_time)
+    }
+
     /// Checks each field; the error names the one that is wrong and what it accepts.
     fn check(self) -> Result<Self, Invalid> {
         check_name("from", &self.from)?;
@@ -44,11 +54,45 @@ impl Draft {
             let reason = format!("text has {} bytes; at most {MAX_TEXT} are accepted", self.text.len());
             return Err(Invalid::new("text", reason));
         }
-        let fits = |key: &str| (1..=64).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b));
-        if !self.key.as_deref().is_none_or(fits) {
+        if !self.key.as_deref().is_none_or(is_key) {
             return Err(Invalid::new("key", "key must be 1 to 64 characters, each of them printable ASCII"));
         }
         Ok(self)
+    }
+}
+
+fn is_key(key: &str) -> bool {
+    (1..=64).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b))
+}
+
+/// The key of what is no draft, if one can be made out: whatever else is wrong, its sender is told which of its messages
+/// it was. Keeps nothing of the rest, and goes no deeper into it.
+pub(crate) fn key_of(body: &[u8]) -> Option<String> {
+    let mut key = None;
+    // What is wrong was said already; what stands before it counts.
+    let _ = serde_json::Deserializer::from_slice(body).deserialize_map(FindKey(&mut key));
+    key.filter(|key| is_key(key))
+}
+
+struct FindKey<'a>(&'a mut Option<String>);
+
+impl<'de> Visitor<'de> for FindKey<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a draft")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        while let Some(name) = fields.next_key::<String>()? {
+            if name == "key" {
+                *self.0 = Some(fields.next_value()?);
+                return Ok(());
+            }
+            // Without a look at what is in it: half of a surrogate pair passes here, and any depth.
+            fields.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::App;
+use crate::output;
 use crate::stats::{Traffic, Transport, tasks};
 
 /// `GET /metrics`.
@@ -45,6 +46,7 @@ impl Collector for Snapshot {
             ("slow_closes", Counter, "connections cut because the peer did not read", get(&stats.slow_closes)),
             ("published", Counter, "messages stored", get(&stats.published)),
             ("duplicates", Counter, "messages whose key was stored before", get(&stats.duplicates)),
+            ("log_lines_lost", Counter, "lines of the log that could not be written", output::lost()),
             ("connections", Gauge, "connections open, whatever they are used for", get(&stats.open)),
             ("rooms", Gauge, "rooms", usage.rooms as u64),
             ("window_messages", Gauge, "messages retained in all rooms", usage.messages as u64),

@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::warn;
 
 use crate::App;
+use crate::output;
 
 /// What is said of a kind of problem in so long: its first case, and at the end how many there were besides.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -103,5 +104,5 @@ impl App {
 pub(crate) fn start(level: LevelFilter) {
     // A second server in one process writes to the same place.
     let lines = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
-    let _ = lines.with_writer(io::stderr).try_init();
+    let _ = lines.log_internal_errors(false).with_writer(|| output::Log).try_init();
 }

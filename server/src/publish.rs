@@ -18,6 +18,10 @@ use crate::message::{Draft, MAX_DRAFT, MAX_TEXT};
 use crate::query::Query;
 use crate::rooms::RoomName;
 
+/// What a publisher is told whose key stands for another message already.
+pub(crate) const DIFFERS: &str =
+    "the key is that of an earlier message, and so is the cursor; this message differs from it and was not stored";
+
 /// A body over its limit is read on for so many bytes.
 const DISCARDED: usize = 8 * 1024 * 1024;
 
@@ -30,7 +34,8 @@ pub(crate) async fn publish(app: &App, room: &RoomName, draft: &Draft) -> Result
     Ok(published)
 }
 
-/// `POST /messages?room=R` with `{"from","text","key"?}`: 201, or 200 if the key was known, with `{"cursor"}`.
+/// `POST /messages?room=R` with `{"from","text","key"?}`: 201, or 200 if the key was known, with
+/// `{"cursor","differs"?}`.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     uri: Uri,
@@ -41,12 +46,31 @@ pub(crate) async fn handle(
         Ok(body) => body?,
         Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
     };
+    check_coding(&headers)?;
     check_json(&headers)?;
     let room = Query::of(&uri).room()?;
     let draft = Draft::from_json(&body)?;
     let published = publish(&app, &room, &draft).await?;
     let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, JSON, format!(r#"{{"cursor":"{}"}}"#, published.cursor)).into_response())
+    let cursor = published.cursor;
+    let answer = match published.differs {
+        true => format!(r#"{{"cursor":"{cursor}","differs":"{DIFFERS}"}}"#),
+        false => format!(r#"{{"cursor":"{cursor}"}}"#),
+    };
+    Ok((status, JSON, answer).into_response())
+}
+
+/// Bodies are taken as they are: none is decoded.
+fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
+    for list in headers.get_all(header::CONTENT_ENCODING) {
+        let list = String::from_utf8_lossy(list.as_bytes());
+        let mut codings = list.split(',').map(str::trim);
+        if let Some(coding) = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+            let invalid = Invalid::not("Content-Encoding", "identity or absent", coding);
+            return Err(ApiError::unsupported(invalid, header::ACCEPT_ENCODING, "identity"));
+        }
+    }
+    Ok(())
 }
 
 /// `OPTIONS /messages`: 204 for whoever may use the server; a page that may not was refused before.

@@ -1,8 +1,10 @@
-//! The query parameters that every endpoint shares; an error names the parameter and what it accepts.
+//! The query parameters that every endpoint shares, and headers of one value; an error names the parameter or the
+//! header and what it accepts.
 
 use std::borrow::Cow;
 
 use hyper::Uri;
+use hyper::header::{HeaderMap, HeaderValue};
 
 use crate::cursor::After;
 use crate::error::Invalid;
@@ -29,6 +31,16 @@ impl<'a> Query<'a> {
     /// `after=C`: a cursor, `latest`, or absent for everything retained.
     pub(crate) fn after(&self) -> Result<After, Invalid> {
         self.get("after").map_or(Ok(After::Oldest), |text| position("after", &text))
+    }
+}
+
+/// A header of which there may be one; two are refused, for another reader might take the other one.
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a HeaderValue>, Invalid> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    match values.next() {
+        Some(_) => Err(Invalid::new(name, format!("a request may have one {name} header, found more"))),
+        None => Ok(first),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Running the server as a process: signals, the descriptor limit, where it listens.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,12 +8,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
-use crate::{Config, Server, problems};
+use crate::{Config, Server, output, problems};
 
 /// Flags of the process, as against those of the server in it.
 #[derive(Args, Debug, Clone)]
 pub struct Options {
-    /// Print the bound address, alone on a line, on standard output.
+    /// Print the address to connect to, alone on a line, on standard output.
     #[arg(long)]
     pub(crate) print_addr: bool,
     /// Leave when standard input ends: how a server started by loadgen never outlives it.
@@ -24,8 +24,10 @@ pub struct Options {
     pub(crate) log: LevelFilter,
 }
 
-/// Runs a server until Ctrl-C or `SIGTERM`: exit code 0 after a drain, 2 if it cannot listen.
+/// Runs a server until Ctrl-C, `SIGTERM` or `SIGHUP`: exit code 0 after a drain, 2 if it cannot listen.
 pub fn run(config: Config, options: &Options) -> ExitCode {
+    let _finish = output::Finish;
+    output::catch_panics();
     raise_descriptor_limit();
     problems::start(options.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -41,10 +43,9 @@ pub fn run(config: Config, options: &Options) -> ExitCode {
         };
         let stop = stop(options.exit_with_stdin);
         if options.print_addr {
-            let mut out = std::io::stdout();
-            let _ = writeln!(out, "{}", server.addr()).and_then(|()| out.flush());
+            output::print(&server.addr().to_string());
         } else {
-            eprintln!("server: the demo pages are at http://{}", server.addr());
+            output::say(&format!("server: the demo pages are at {}", server.location()));
         }
         server.serve(stop).await;
         ExitCode::SUCCESS
@@ -52,7 +53,7 @@ pub fn run(config: Config, options: &Options) -> ExitCode {
 }
 
 fn fail(reason: &str) -> ExitCode {
-    eprintln!("server: {reason}");
+    output::say(&format!("server: {reason}"));
     ExitCode::from(2)
 }
 
@@ -60,13 +61,28 @@ fn fail(reason: &str) -> ExitCode {
 fn stop(with_stdin: bool) -> impl Future<Output = ()> {
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
+    // Under `nohup` the end of the terminal is to be ignored.
+    let mut hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup()).expect("signals can be listened for"));
+    let mut hung_up = async move || match &mut hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    };
     async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = hung_up() => {}
             () = end_of_stdin(), if with_stdin => {}
         }
     }
+}
+
+/// Whether whoever started this process has it ignore `SIGHUP`.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // The lowest bit is signal 1.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 async fn end_of_stdin() {

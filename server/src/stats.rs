@@ -14,6 +14,7 @@ use crate::App;
 use crate::error::JSON;
 use crate::log::{Batch, Published};
 use crate::memory::Memory;
+use crate::output;
 
 /// The transports, as far as they are counted.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +154,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         "refusals": stats.refusals(),
         "published": get(&stats.published),
         "duplicates": get(&stats.duplicates),
+        "log_lines_lost": output::lost(),
     });
     for (transport, name) in Transport::ALL {
         body["transports"][name]["open"] = stats.of(transport).open().into();

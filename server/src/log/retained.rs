@@ -79,6 +79,11 @@ impl State {
         self.entries.len()
     }
 
+    /// The message with this seq, if it is retained.
+    pub(super) fn entry(&self, seq: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(seq.checked_sub(self.oldest)?).ok()?)
+    }
+
     /// Where the message with this key stands.
     pub(super) fn seq_of(&self, key: &str) -> Option<u64> {
         self.keys.get(key).copied()

@@ -3,6 +3,7 @@
 //! The body yields the log's shared bytes as they are; axum's `sse::Event` would encode each for each connection.
 
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -20,18 +21,20 @@ use crate::error::ApiError;
 use crate::heartbeat::{Beat, Follower};
 use crate::log::Subscription;
 use crate::message::Format;
-use crate::query::{Query, position};
+use crate::query::{Query, position, single};
 use crate::stats::{Streaming, Transport};
 
-/// How long a browser waits before it connects again, in milliseconds.
-const RETRY: u32 = 1000;
+/// How long a browser waits before it connects again, in milliseconds: drawn for each stream, or all would come back at
+/// the same moment after a restart.
+const RETRY: RangeInclusive<u32> = 500..=1500;
 /// A comment: a sign of life that no listener sees.
 const COMMENT: &[u8] = b":\n\n";
 
 /// `GET /sse?room=R&after=C`; a browser that reconnects says `Last-Event-ID`, which wins over `after`.
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
-    let after = match headers.get("last-event-id") {
+    // Empty means that there was no id yet (HTML standard, section 9.2.4).
+    let after = match single(&headers, "Last-Event-ID")?.filter(|id| !id.is_empty()) {
         Some(id) => position("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
         None => query.after()?,
     };
@@ -43,7 +46,8 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         After::Cursor(seen) if seen != cursor => String::new(),
         _ => format!("id: {cursor}\n"),
     };
-    let hello = format!("retry: {RETRY}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
+    let retry = fastrand::u32(RETRY);
+    let hello = format!("retry: {retry}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
     let open = Streaming::over(Transport::Sse, &app);
     let events = Events { follower: app.heartbeat.follow(), app, _open: open, subscription, hello: Some(hello.into()) };
     let stream = unfold(events, async |mut events| {

@@ -36,7 +36,7 @@ use crate::log::{Batch, Subscription};
 use crate::memory::{Held, UNCOUNTED};
 use crate::message::{self, Draft, Format, MAX_DRAFT};
 use crate::problems::Problem;
-use crate::publish::publish;
+use crate::publish::{DIFFERS, publish};
 use crate::query::Query;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
@@ -273,6 +273,9 @@ impl Session {
         let draft = Draft::from_json(text)?;
         let published = publish(&self.app, &self.room, &draft).await?;
         Ok(match &draft.key {
+            Some(key) if published.differs => {
+                json!({ "ack": { "cursor": published.cursor, "key": key, "differs": DIFFERS } })
+            }
             Some(key) => json!({ "ack": { "cursor": published.cursor, "key": key } }),
             None => json!({ "ack": { "cursor": published.cursor } }),
         })
@@ -321,8 +324,7 @@ async fn elapsed(timer: &mut Option<Pin<Box<Sleep>>>) {
 /// `{"error":{"reason","key"?}}`: the key is told if one can be made out, so that the client knows which of its
 /// messages it was.
 fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
-    let sent: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
-    match sent.get("key").and_then(|key| key.as_str()) {
+    match message::key_of(text) {
         Some(key) => json!({ "error": { "reason": reason, "key": key } }),
         None => json!({ "error": { "reason": reason } }),
     }

@@ -4,11 +4,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::time::timeout;
 
+use crate::helper::Api;
 use crate::program::{binary, output, signal, started};
-use crate::raw::RawWs;
+use crate::raw::{PATIENCE, RawWs};
 
 #[tokio::test]
 async fn the_binary_prints_its_address_and_nothing_else_and_sigterm_ends_it_with_0() {
@@ -54,14 +55,52 @@ async fn the_binary_says_which_flag_is_wrong_and_exits_with_2() {
         ("--heartbeat", "soon"),
         ("--idle-deadline", "5"),
         ("--port", "70000"),
-        ("--host", "nowhere"),
+        ("--host", "nowhere.invalid"),
+        ("--host", "http://localhost"),
+        ("--host", "localhost:3000"),
+        ("--host", ""),
         ("--allow-host", "chat.example:3000"),
         ("--allow-origin", "null"),
     ] {
-        let refused = output(binary(&format!("--port 0 {flag} {value}")).spawn().unwrap()).await;
+        let refused = output(binary("--port 0").args([flag, value]).spawn().unwrap()).await;
         let reason = String::from_utf8(refused.stderr).unwrap();
         assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{flag} {value}: {reason}");
         assert!(reason.contains(flag), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn the_address_that_is_printed_can_be_opened_whatever_the_host() {
+    // Not every machine has the newer family.
+    let six = std::net::TcpListener::bind("[::1]:0").is_ok();
+    for (host, printed, said) in [
+        ("localhost", "127.0.0.1:", "http://localhost:"),
+        ("0.0.0.0", "127.0.0.1:", "http://127.0.0.1:"),
+        ("127.0.0.2", "127.0.0.2:", "http://127.0.0.2:"),
+        ("::1", "[::1]:", "http://[::1]:"),
+        ("[::1]", "[::1]:", "http://[::1]:"),
+        ("::", "[::1]:", "http://[::1]:"),
+    ] {
+        if host.contains("::") && !six {
+            continue;
+        }
+        let (child, line) = started(&mut binary(&format!("--port 0 --print-addr --host {host}"))).await;
+        assert!(line.starts_with(printed), "{host}: {line}");
+        let api = Api::at(line.trim().parse().expect("an address and nothing else"));
+        assert_eq!(api.get("/healthz").await.status, 200, "{host}");
+        signal(&child, Signal::TERM);
+        output(child).await;
+
+        let mut child = binary(&format!("--port 0 --host {host}")).spawn().unwrap();
+        let mut line = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        timeout(PATIENCE, stderr.read_line(&mut line)).await.expect("it says where it is").unwrap();
+        assert!(line.starts_with(&format!("server: the demo pages are at {said}")), "{host}: {line}");
+        let url = line.split([' ', ';', '\n']).find(|word| word.starts_with("http://")).expect("a URL");
+        assert_eq!(reqwest::get(url).await.expect("it can be opened").status(), 200, "{line}");
+        assert_eq!(line.contains("every address"), ["::", "0.0.0.0"].contains(&host), "{line}");
+        signal(&child, Signal::TERM);
+        output(child).await;
     }
 }
 

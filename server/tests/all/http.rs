@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::helper::{Answer, TestServer};
-use crate::raw::Raw;
+use crate::raw::{Raw, RawWs};
 
 fn message(text: &str, key: &str) -> String {
     json!({ "from": "ann", "text": text, "key": key }).to_string()
@@ -45,12 +45,47 @@ async fn a_published_message_is_read_by_the_next_poll_in_the_documented_bytes() 
 }
 
 #[tokio::test]
+async fn a_body_in_a_content_coding_is_refused_with_what_is_accepted() {
+    let server = TestServer::start("");
+    let body = message("hi", "k");
+    let post = async |headers: &str| {
+        let mut raw = Raw::connect(server.addr).await;
+        let head = format!("POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n{headers}", body.len());
+        raw.send(format!("{head}\r\n{body}")).await;
+        raw.answer().await.expect("an answer")
+    };
+    for coding in
+        ["gzip", "GZip", "br", "zstd", "deflate", "aes128gcm", "identity, gzip", "identity\r\nContent-Encoding: br"]
+    {
+        let answer = post(&format!("content-encoding: {coding}\r\n")).await;
+        assert_eq!(answer.status, 415, "{coding}: {answer:?}");
+        assert!(answer.head.contains("\r\naccept-encoding: identity\r\n"), "{answer:?}");
+        assert!(
+            answer.body.contains(r#""parameter":"Content-Encoding""#) && answer.body.contains("identity"),
+            "{answer:?}"
+        );
+    }
+    for kind in
+        ["text/plain", "application/json\r\ncontent-type: text/plain", "text/plain\r\ncontent-type: application/json"]
+    {
+        let answer = post(&format!("content-type: {kind}\r\n")).await;
+        assert!([400, 415].contains(&answer.status), "{kind}: {answer:?}");
+        assert!(answer.body.contains(r#""parameter":"Content-Type""#), "{answer:?}");
+        assert_eq!(answer.head.contains("\r\naccept: application/json\r\n"), answer.status == 415, "{answer:?}");
+    }
+    assert_eq!(server.stats().await["published"], 0);
+    for coding in ["identity", "Identity", "", "identity, identity"] {
+        assert!([200, 201].contains(&post(&format!("content-encoding: {coding}\r\n")).await.status), "{coding}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_key_again_answers_200_with_the_same_cursor_and_stores_nothing() {
     let server = TestServer::start("--window-messages 2");
     let first = server.post("/messages", message("once", "k 1~")).await;
     let again = server.post("/messages", message("another body", "k 1~")).await;
     assert_eq!((first.status, again.status), (201, 200));
-    assert_eq!(first.body, again.body);
+    assert_eq!(first.cursor(), again.cursor());
     assert_eq!(server.get("/short-poll").await.texts(), ["once"]);
     assert_eq!(server.post("/messages?room=other", message("elsewhere", "k 1~")).await.status, 201);
 
@@ -58,6 +93,26 @@ async fn the_same_key_again_answers_200_with_the_same_cursor_and_stores_nothing(
     server.publish("three").await;
     let later = server.post("/messages", message("the key has left the window", "k 1~")).await;
     assert_eq!((later.status, later.cursor().ends_with("-4")), (201, true));
+}
+
+#[tokio::test]
+async fn the_same_key_with_another_message_is_told_that_the_cursor_is_the_first_ones() {
+    let server = TestServer::start("");
+    let first = server.post("/messages", message("on\"ce\\", "k")).await;
+    assert_eq!(server.post("/messages", message("on\"ce\\", "k")).await.body, first.body, "a mere repetition");
+    let mut ws = RawWs::open(server.addr, "?after=latest").await;
+    ws.hello().await;
+    for (from, text) in [("ann", "on\"ce"), ("ann", "on\"ce\\ more"), ("bob", "on\"ce\\"), ("ann", "")] {
+        let draft = json!({ "from": from, "text": text, "key": "k" });
+        let again = server.post("/messages", draft.to_string()).await;
+        assert_eq!((again.status, again.cursor()), (200, first.cursor()));
+        let differs = again.json()["differs"].as_str().map(str::to_owned).expect("it is told");
+        assert!(differs.contains("not stored"), "{differs}");
+        ws.say(&draft).await;
+        let ack = ws.json().await;
+        assert_eq!(ack["ack"], json!({ "cursor": first.cursor(), "key": "k", "differs": differs }));
+    }
+    assert_eq!(server.get("/short-poll").await.texts(), ["on\"ce\\"]);
 }
 
 #[tokio::test]

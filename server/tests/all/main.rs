@@ -13,6 +13,7 @@ mod logs;
 mod long_poll;
 mod long_run;
 mod memory;
+mod outlives;
 mod pages;
 mod pictures;
 mod program;

@@ -235,7 +235,36 @@ async fn a_refused_message_stays_in_sight_with_the_reason_until_it_is_discarded(
         tab.until("#pending .refusal", |why| matches!(why, [why] if why.contains("a control character"))).await;
         tab.click("#pending button:last-child").await;
         tab.until("#pending li", <[_]>::is_empty).await;
+
+        // Half of a surrogate pair can be typed, or pasted, and is no text for the server.
+        tab.run("document.getElementById('name').value = 'ann'").await;
+        type_strange(&tab, r"a\ud83d").await;
+        tab.until("#pending .refusal", |why| matches!(why, [why] if why.contains("half of a character"))).await;
+        tab.click("#pending button:last-child").await;
+        tab.until("#pending li", <[_]>::is_empty).await;
     }
+}
+
+#[tokio::test]
+async fn a_refusal_that_names_no_message_is_that_of_the_oldest_without_an_answer() {
+    let (server, browser) = (TestServer::start(""), Browser::start().await);
+    let tab = browser.open(&server.url("/ws.html")).await;
+    tab.is("open").await;
+    tab.run(
+        "const send = WebSocket.prototype.send;
+        WebSocket.prototype.send = function (text) { send.call(this, text.includes('lost') ? 'no JSON' : text) };",
+    )
+    .await;
+    tab.send("it gets lost").await;
+    tab.send("it arrives").await;
+    tab.until("#pending .refusal", |why| matches!(why, [why] if why.contains("must be a JSON object"))).await;
+    tab.lists(&["it arrives"]).await;
+    assert_eq!(tab.texts("#pending .text").await, ["it gets lost"]);
+}
+
+async fn type_strange(tab: &Tab<'_>, escaped: &str) {
+    let script = "document.getElementById('text').value = 'TEXT'; document.getElementById('compose').requestSubmit()";
+    tab.run(&script.replace("TEXT", escaped)).await;
 }
 
 #[test]

@@ -91,7 +91,7 @@ async fn an_ack_comes_before_the_clients_own_message_and_names_its_key() {
     ws.say(&message("two")).await;
     assert_eq!(ws.json().await, json!({ "ack": { "cursor": cursor(2) } }));
     assert_eq!(ws.json().await["text"], "two");
-    ws.say(&json!({ "from": "ann", "text": "again", "key": "k" })).await;
+    ws.say(&json!({ "from": "ann", "text": "one", "key": "k" })).await;
     assert_eq!(ws.json().await, json!({ "ack": { "cursor": cursor(1), "key": "k" } }), "and no second message");
     assert_eq!(server.get("/short-poll").await.texts(), ["one", "two"]);
 }
@@ -138,6 +138,48 @@ async fn a_bad_message_is_answered_by_an_error_and_the_connection_stays() {
     ws.say(&message("still here")).await;
     assert!(ws.json().await["ack"].is_object());
     assert_eq!(ws.json().await["seq"], 1);
+}
+
+#[tokio::test]
+async fn an_error_names_the_key_if_one_can_be_made_out_whatever_else_is_wrong() {
+    let server = TestServer::start("");
+    let (mut ws, _) = connected(&server, "").await;
+    let longest = "k".repeat(64);
+    let nested = |open: &str, close: &str| {
+        let depth = 190_000 / open.len();
+        format!(r#"{{"from":"ann","text":{}{},"key":"k"}}"#, open.repeat(depth), close.repeat(depth))
+    };
+    for (text, key) in [
+        // Half of a surrogate pair, as JSON.stringify writes it.
+        (r#"{"from":"ann","text":"\ud800","key":"k"}"#.into(), Some("k")),
+        (r#"{"from":"ann","text":"a\udc00b","key":"k"}"#.into(), Some("k")),
+        (r#"{"from":"\ud83d","text":"hi","key":"k"}"#.into(), Some("k")),
+        (r#"{"key":"k","from":"ann","text":"\ud83d\ud83d"}"#.into(), Some("k")),
+        (r#"{"from":"ann","text":"hi","more":"\ud800","key":"k","text":1}"#.into(), Some("k")),
+        (nested("[", "]"), Some("k")),
+        (nested(r#"{"key":"#, "}").replace(":}", ":1}"), Some("k")),
+        (nested("[[", "]]"), Some("k")),
+        (r#"{"from":[],"text":{"key":"another"},"key":"k"}"#.into(), Some("k")),
+        (r#"{"from":"ann","text":1e999,"key":"k"}"#.into(), Some("k")),
+        (r#"{"key":"k","from":"ann","text":"cut o"#.into(), Some("k")),
+        (json!({ "from": "ann", "text": "x".repeat(65_537), "key": longest }).to_string(), Some(longest.as_str())),
+        (json!({ "from": "ann", "text": "hi", "key": "k".repeat(65) }).to_string(), None),
+        (json!({ "from": "ann", "text": "hi", "key": "k".repeat(300_000) }).to_string(), None),
+        (json!({ "from": "ann", "text": "hi", "key": "a\nb" }).to_string(), None),
+        (json!({ "from": "ann", "text": "hi", "key": "" }).to_string(), None),
+        (json!({ "from": "ann", "text": 1, "key": 7 }).to_string(), None),
+        (r#"{"from":"ann","text":1,"key":"\ud800"}"#.into(), None),
+        (r#"["key","k"]"#.into(), None),
+        (r#""key""#.into(), None),
+    ] {
+        let shown = text.get(..60).unwrap_or(&text).to_owned();
+        ws.send(TEXT, text).await;
+        let frame = ws.next().await;
+        assert!(frame.payload.len() < 400, "{} bytes to {shown}", frame.payload.len());
+        let error = frame.json();
+        assert!(error["error"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{error}");
+        assert_eq!(error["error"].get("key").and_then(Value::as_str), key, "{shown}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -274,6 +316,14 @@ async fn a_handshake_that_is_none_is_refused_with_what_would_be_right() {
         ("", "sec-websocket-key", "", 400, "content-type: application/json\r\n"),
         ("", "sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=", 400, "content-type: application/json\r\n"),
         ("", "sec-websocket-key", "!!!!!!!!!!!!!!!!!!!!!!==", 400, "content-type: application/json\r\n"),
+        (
+            "",
+            "sec-websocket-key",
+            "dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            400,
+            "\r\n",
+        ),
+        ("", "sec-websocket-version", "13\r\nsec-websocket-version: 13", 400, "\r\n"),
         ("?after=garbage", "", "", 400, "content-type: application/json\r\n"),
         ("?room=a%00b", "", "", 400, "content-type: application/json\r\n"),
         ("?room=one-more", "", "", 429, "retry-after: 1\r\n"),

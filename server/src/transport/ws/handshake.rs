@@ -7,9 +7,10 @@ use hyper::{HeaderMap, Method, StatusCode, Version, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::error::{ApiError, Invalid};
+use crate::query::single;
 
 /// Checks the request and makes the 101; 405 for any method but GET, 426 for what is no upgrade or another version, 400
-/// for a bad key.
+/// for a bad key, or two (RFC 6455 section 11.3).
 pub(in crate::transport) fn accept(request: &Request) -> Result<Response, ApiError> {
     if request.method() != Method::GET {
         return Err(ApiError::wrong_method(Some("GET")));
@@ -20,11 +21,12 @@ pub(in crate::transport) fn accept(request: &Request) -> Result<Response, ApiErr
     if old || !lists(headers, header::CONNECTION, "upgrade") || !lists(headers, header::UPGRADE, "websocket") {
         return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint: open it with ws://"));
     }
+    single(headers, "Sec-WebSocket-Version")?;
     if !lists(headers, header::SEC_WEBSOCKET_VERSION, "13") {
         return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13"));
     }
-    let key =
-        headers.get(header::SEC_WEBSOCKET_KEY).map(header::HeaderValue::as_bytes).filter(|key| is_sixteen_bytes(key));
+    let key = single(headers, "Sec-WebSocket-Key")?.map(header::HeaderValue::as_bytes);
+    let key = key.filter(|key| is_sixteen_bytes(key));
     let key = key.ok_or_else(|| Invalid::new("Sec-WebSocket-Key", "Sec-WebSocket-Key must be 16 bytes in base64"))?;
     let response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
