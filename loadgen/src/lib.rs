@@ -22,6 +22,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod comparison;
+pub mod console;
 pub mod cores;
 pub mod environment;
 pub mod fleet;
@@ -37,6 +38,7 @@ pub mod report;
 pub mod scenario;
 pub mod selftest;
 pub mod settle;
+pub mod shell;
 pub mod sut;
 pub mod trial;
 
