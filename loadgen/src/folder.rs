@@ -49,7 +49,13 @@ impl Folder {
     pub fn claim(path: &Path, trials: usize) -> Result<Self> {
         let (failed, mut made) = (|| cannot_make(path), Made::default());
         made.make_outer(path).with_context(failed)?;
-        made.make(path).or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) }).with_context(failed)?;
+        match made.make(path) {
+            Err(_) if path.is_dir() => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                bail!("--out: {} is there, and is not a folder", shell::path(path))
+            }
+            other => other.with_context(failed)?,
+        }
         Self::begin(path, trials, made)
     }
 

@@ -20,6 +20,9 @@
 //!
 //! The server is known over HTTP and WebSocket alone; its messages are parsed with types of our own.
 
+// People are told things by `console` alone: these would panic where nobody reads.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod client;
 pub mod clock;

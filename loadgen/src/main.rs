@@ -1,5 +1,7 @@
 //! The `loadgen` binary.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 

@@ -95,6 +95,28 @@ fn a_second_signal_of_any_kind_ends_it_at_once_and_its_server_too() {
 }
 
 #[test]
+fn a_terminal_that_is_closed_ends_a_run_with_what_it_has_measured() {
+    let _turn = beside();
+    let result = Folder::new("closed");
+    let out = result.0.join("out");
+    let inner =
+        format!("exec env --default-signal=HUP {} {LOAD} --out {}", env!("CARGO_BIN_EXE_loadgen"), out.display());
+    let mut terminal = Command::new("script");
+    terminal.args(["-qefc", &inner, "/dev/null"]).stdin(Stdio::null());
+    // What the terminal shows is read as if it were standard error.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"exec "$0" "$@" >&2"#]).arg(terminal.get_program()).args(terminal.get_args());
+    let mut running = Watched::start(shell);
+    running.hears("measuring");
+    std::thread::sleep(Duration::from_secs(1));
+    running.signal(Signal::KILL);
+    within(Duration::from_secs(60), "the report", || out.join("memory.svg").exists().then_some(()));
+    let comparison = Comparison::load(&out).unwrap();
+    let outcome = &comparison.trials[0].outcome;
+    assert!(outcome.end == End::Interrupted && outcome.delivered > 0, "{outcome:?}");
+}
+
+#[test]
 fn a_server_does_not_outlive_a_loadgen_that_is_killed() {
     let _turn = beside();
     let running = measuring(LOAD);
