@@ -6,6 +6,8 @@
 //! The other end is a source that only writes: frames of a load's messages, one or 64 in a write, to every socket in
 //! turn; or a 304 for whatever is asked. It has the first core, the clients have the last.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use loadgen::client::{Cadence, Headers, Target, Transport};
 use loadgen::clock::{Window, now};
+use loadgen::console;
 use loadgen::cores::{available, pin};
 use loadgen::fleet::Fleet;
 use loadgen::payload::Stamp;
@@ -32,7 +35,10 @@ const EPOCH: &str = "overhead";
 fn main() -> Result<()> {
     let cores = available();
     let (first, last) = (cores[0], cores[cores.len() - 1]);
-    println!("{CLIENTS} clients on core {last}, the source on core {first}, {} s each", MEASURE.as_secs());
+    console::print(&format!(
+        "{CLIENTS} clients on core {last}, the source on core {first}, {} s each\n",
+        MEASURE.as_secs()
+    ))?;
     for (name, transport, batch) in [
         ("ws, a frame in each write", Transport::Ws, 1),
         ("ws, 64 frames in each write", Transport::Ws, 64),
@@ -51,7 +57,7 @@ fn main() -> Result<()> {
                 source.stop.store(true, Relaxed);
                 rate
             });
-            println!("{name}: bare {bare:.0}/s, with books {books:.0}/s, ratio {:.2}", books / bare);
+            console::print(&format!("{name}: bare {bare:.0}/s, with books {books:.0}/s, ratio {:.2}\n", books / bare))?;
             ratios.push(books / bare);
         }
     }

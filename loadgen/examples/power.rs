@@ -8,11 +8,14 @@
 //! comparison of B blocks is B of the recorded blocks, drawn with replacement, and its twins are those of B others; its
 //! statement is the one that `compare` makes. Found is what is called dearer.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use loadgen::client::Transport;
+use loadgen::console;
 use loadgen::cores::{self, Cores};
 use loadgen::judge::statistics::{Difference, Figure, Ratio, judge};
 use loadgen::judge::verdict::{Kind, Verdict};
@@ -53,11 +56,15 @@ fn main() -> ExitCode {
         Command::Record { file, blocks, seconds } => loadgen::block_on(record(&file, blocks, seconds)),
         Command::Resample { file } => resample(&file),
     };
-    if let Err(error) = result {
-        eprintln!("power: {error:#}");
-        return ExitCode::from(2);
-    }
-    ExitCode::SUCCESS
+    let code = result.map_or_else(
+        |error| {
+            console::say(&format!("power: {error:#}"));
+            ExitCode::from(2)
+        },
+        |()| ExitCode::SUCCESS,
+    );
+    console::flush();
+    code
 }
 
 async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<f64>> {
@@ -78,7 +85,7 @@ async fn record(file: &str, blocks: usize, seconds: u64) -> Result<()> {
         costs.extend(cpu(&scenario, &cores, 0.0).await?);
     }
     let cost = Ratio::of(costs).context("no valid trial of three: calm the machine")?.median;
-    eprintln!("a delivery costs {cost:.2} us");
+    console::say(&format!("a delivery costs {cost:.2} us"));
     let mut lines = String::from("block,row,server_cpu_us\n");
     for block in 1..=blocks {
         let mut order = [0, 1, 2, 3];
@@ -90,7 +97,7 @@ async fn record(file: &str, blocks: usize, seconds: u64) -> Result<()> {
                 value => value,
             };
             let text = value.map_or("invalid".into(), |value| format!("{value:.4}"));
-            eprintln!("block {block} of {blocks}, {}: {text}", ROWS[row]);
+            console::say(&format!("block {block} of {blocks}, {}: {text}", ROWS[row]));
             lines += &format!("{block},{row},{text}\n");
         }
         fs::write(file, &lines)?;
@@ -115,10 +122,10 @@ fn resample(file: &str) -> Result<()> {
     if blocks.len() < 10 {
         bail!("{file}: {} whole blocks; at least 10 are needed", blocks.len());
     }
-    println!("{} whole blocks of valid trials", blocks.len());
+    console::print(&format!("{} whole blocks of valid trials\n", blocks.len()))?;
     for (row, name) in ROWS.iter().enumerate().skip(1) {
         let all = Ratio::of(blocks.iter().map(|block| block[row]).collect()).context("no blocks")?;
-        println!("{name}: CPU x {:.3}, {:?}", all.median, all.interval);
+        console::print(&format!("{name}: CPU x {:.3}, {:?}\n", all.median, all.interval))?;
     }
     let mut random = fastrand::Rng::with_seed(1);
     let mut found = |row: usize, twin: usize, size: usize, times: usize| {
@@ -138,14 +145,18 @@ fn resample(file: &str) -> Result<()> {
         count
     };
     for (row, size, times) in [(3, 10, 10), (3, 10, 1000), (2, 10, 1000), (2, 30, 10), (2, 30, 1000)] {
-        println!("{}, {size} blocks: found in {} of {times} comparisons", ROWS[row], found(row, 1, size, times));
+        console::print(&format!(
+            "{}, {size} blocks: found in {} of {times} comparisons\n",
+            ROWS[row],
+            found(row, 1, size, times)
+        ))?;
     }
     for (size, times) in [(10, 40), (30, 40), (10, 1000), (30, 1000)] {
-        println!(
-            "{}, {size} blocks: called a difference in {} of {times} comparisons",
-            ROWS[1],
-            found(1, 1, size, times)
-        );
+        let called = found(1, 1, size, times);
+        console::print(&format!(
+            "{}, {size} blocks: called a difference in {called} of {times} comparisons\n",
+            ROWS[1]
+        ))?;
     }
     Ok(())
 }

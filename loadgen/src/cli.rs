@@ -1,26 +1,29 @@
 //! What the commands take, and what they do with it.
 
-use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
 
 use crate::client::{Lane, Publish, Transport};
-use crate::comparison::{self, Comparison};
-use crate::outcome::End;
+use crate::comparison::{Comparison, data_file};
+use crate::console;
+use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{self, markdown};
 use crate::scenario::Scenario;
 use crate::sut::Sut;
+use crate::{shell, signals};
 
 /// Descriptors that are not for clients and publishers.
 pub(crate) const SPARE_DESCRIPTORS: u64 = 100;
 /// Messages per second over all rooms: more than any publisher here has reached.
 const MAX_RATE: f64 = 1e6;
+/// Characters of a comparison's name: with the time before it and a number after it, no file system finds it too long.
+const NAME: usize = 100;
 /// The measuring window in each block of a quick comparison, and of one that claims something: with the default load
 /// that is 650 messages, enough for a p99 of each trial.
 const BLOCK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(13)];
@@ -80,11 +83,11 @@ pub struct Compare {
     name: String,
 }
 
-/// Renders the reports of a folder again, from its comparison.json alone.
+/// Renders the reports of a result again, from its comparison.json alone.
 #[derive(Args, Debug)]
 pub struct Report {
-    /// A folder that compare or run --out has written.
-    folder: PathBuf,
+    /// A folder that compare or run --out has written, or its comparison.json.
+    result: PathBuf,
 }
 
 /// Which server.
@@ -126,9 +129,7 @@ struct Output {
 pub enum Exit {
     /// A mistake in what was asked for: 2.
     Usage,
-    /// Ctrl-C: 130.
-    Interrupted,
-    /// A trial broke or its audit failed: 1.
+    /// A trial broke or its audit failed, or something could not be written: 1.
     Failed,
     /// Done: 0.
     Done,
@@ -140,7 +141,6 @@ impl From<Exit> for std::process::ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
-            Exit::Interrupted => 130,
         })
     }
 }
@@ -150,7 +150,8 @@ impl Run {
     pub async fn run(self) -> Result<Exit> {
         let lanes = self.mode.into_iter().map(|mode| Lane { mode, publish: self.publish }).collect();
         let comparison = Comparison::new(lanes, 1, self.scenario, command());
-        execute(comparison, &self.target, &self.output, self.out).await
+        let claim = |trials| self.out.as_deref().map(|out| Folder::claim(out, trials)).transpose();
+        execute(comparison, &self.target, &self.output, claim).await
     }
 }
 
@@ -159,12 +160,12 @@ impl Compare {
     pub async fn run(self) -> Result<Exit> {
         let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         anyhow::ensure!(
-            self.name.chars().all(safe),
-            "--name {:?}: only letters, digits, - and _ are accepted",
+            self.name.chars().all(safe) && (1..=NAME).contains(&self.name.len()),
+            "--name {:?}: only letters, digits, - and _ are accepted, 1 to {NAME} of them",
             self.name
         );
         let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(['-', ':'], "");
-        let folder = self.out.join(format!("{time}-{}", self.name));
+        let folder = format!("{time}-{}", self.name);
         let claims = self.standard || self.thorough;
         let duration = self.scenario.duration.or(Some(BLOCK[usize::from(claims)]));
         let longer = claims.then(|| (self.scenario.interval * 5).max(WARMUP));
@@ -183,24 +184,31 @@ impl Compare {
         }
         let scenario = Scenario { duration, warmup, ..self.scenario };
         let comparison = Comparison::new(lanes, blocks, scenario, command());
-        execute(comparison, &self.target, &self.output, Some(folder)).await
+        let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
+        execute(comparison, &self.target, &self.output, claim).await
     }
 }
 
 impl Report {
     /// Renders again.
     pub fn run(&self) -> Result<Exit> {
-        let comparison = Comparison::load(&self.folder)?;
-        report::write(&comparison, &self.folder)?;
-        eprintln!("The report is in {}", self.folder.join("comparison.html").display());
-        Ok(print(&markdown::table(&comparison)).map_or_else(failed, |()| Exit::Done))
+        let data = data_file(&self.result)?;
+        let comparison = Comparison::load(&data)?;
+        let path = data.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut folder = Folder::of_result(path)?;
+        let written = report::render(&comparison).and_then(|files| folder.write(&files));
+        if written.is_ok() {
+            say_where(&path.join("comparison.html"));
+        }
+        let printed = console::print(&console::visible(&markdown::table(&comparison)));
+        Ok(written.and(printed).map_or_else(failed, |()| Exit::Done))
     }
 }
 
 /// Prints the JSON Schema of comparison.json.
 pub fn schema() -> Result<Exit> {
     let text = serde_json::to_string_pretty(&Comparison::json_schema())? + "\n";
-    Ok(print(&text).map_or_else(failed, |()| Exit::Done))
+    Ok(console::print(&text).map_or_else(failed, |()| Exit::Done))
 }
 
 /// Mistakes that are known beforehand: more clients than descriptors, and a rate that no schedule could keep.
@@ -220,65 +228,54 @@ fn check(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-async fn execute(comparison: Comparison, target: &Target, output: &Output, folder: Option<PathBuf>) -> Result<Exit> {
+async fn execute(
+    comparison: Comparison,
+    target: &Target,
+    output: &Output,
+    claim: impl FnOnce(usize) -> Result<Option<Folder>>,
+) -> Result<Exit> {
     check(&comparison.scenario)?;
     let server = match &target.url {
-        Some(url) => Some(Sut::at(url, target.allow_remote).await?),
+        Some(url) => Some(signals::or_interrupted(Sut::at(url, target.allow_remote)).await?),
         None => None,
     };
-    if let Some(folder) = &folder {
-        let taken = folder.join(comparison::FILE);
-        anyhow::ensure!(!taken.exists(), "--out: {} is there already; name another folder", taken.display());
-        let failed = || format!("--out: cannot make the folder {}", folder.display());
-        std::fs::create_dir_all(folder).with_context(failed)?;
-    }
+    let folder = claim(comparison.planned())?;
     let progress = Progress::new(output.quiet);
     progress.say(&format!("{}.", comparison.scenario));
     progress.say(&comparison.forecast());
     let server_flags = target.server_flags.split_whitespace().map(String::from).collect();
-    let mut plan = Plan { comparison, server, server_flags, folder };
+    let mut plan = Plan { comparison, server, server_flags, folder, report: None };
     let result = plan.run(&progress).await;
     progress.clear();
-    let Plan { comparison, folder, .. } = plan;
-    let text =
-        if output.json { serde_json::to_string_pretty(&comparison)? + "\n" } else { markdown::table(&comparison) };
-    let result = result.and(print(&text));
-    if let Some(folder) = folder {
-        progress.say(&format!("The report is in {}", folder.join("comparison.html").display()));
+    let Plan { comparison, report, .. } = plan;
+    let text = if output.json {
+        serde_json::to_string_pretty(&comparison)? + "\n"
+    } else if comparison.trials.is_empty() {
+        String::new()
+    } else {
+        console::visible(&markdown::table(&comparison))
+    };
+    let printed = console::print(&text);
+    if let Some(report) = report.filter(|_| !output.quiet) {
+        say_where(&report);
     }
-    Ok(result.map_or_else(failed, |()| exit(&comparison)))
+    let exit = [result, printed].into_iter().filter_map(Result::err).map(failed).last();
+    Ok(exit.unwrap_or_else(|| if comparison.has_failed() { Exit::Failed } else { Exit::Done }))
+}
+
+fn say_where(report: &Path) {
+    console::say(&format!("The report is in {}", shell::path(report)));
 }
 
 /// Something went wrong that no better command would have avoided.
 #[expect(clippy::needless_pass_by_value, reason = "where it is called, the error has no other owner")]
 fn failed(error: anyhow::Error) -> Exit {
-    eprintln!("loadgen: {error:#}");
+    console::say(&format!("loadgen: {error:#}"));
     Exit::Failed
-}
-
-/// Prints on standard output; a reader that has seen enough (`| head`) is no error.
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
-        _ => Ok(()),
-    }
-}
-
-fn exit(comparison: &Comparison) -> Exit {
-    if comparison.trials.iter().any(|trial| trial.outcome.end == End::Interrupted) {
-        Exit::Interrupted
-    } else if comparison.trials.iter().any(|trial| trial.outcome.failure().is_some()) {
-        Exit::Failed
-    } else {
-        Exit::Done
-    }
 }
 
 /// The command line as a person would type it.
 fn command() -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,".contains(c);
-    let quote =
-        |word: String| if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) };
-    let words: Vec<String> = std::env::args().skip(1).map(quote).collect();
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| shell::quote(&word)).collect();
     format!("loadgen {}", words.join(" "))
 }

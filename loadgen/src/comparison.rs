@@ -1,12 +1,14 @@
 //! Several trials of one workload, as they are kept: `comparison.json` is all that a report needs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use schemars::JsonSchema;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use crate::client::Lane;
 use crate::cores::Cores;
@@ -15,12 +17,12 @@ use crate::fleet::CONNECTS_PER_SECOND;
 use crate::judge::statistics::Effect;
 use crate::judge::verdict::Verdict;
 use crate::outcome::Outcome;
+use crate::report::DATA;
 use crate::scenario::Scenario;
+use crate::shell;
 
 /// The version of the JSON.
 pub const SCHEMA: u32 = 3;
-/// The file in a result's folder.
-pub const FILE: &str = "comparison.json";
 /// Fewer blocks carry no interval, so a twin in each of them would be of no use.
 const TWINS_FROM: usize = 6;
 /// What a trial takes beside connects, warm-up and window: server, drain.
@@ -107,6 +109,11 @@ impl Comparison {
         }
     }
 
+    /// Whether one of its trials has failed.
+    pub fn has_failed(&self) -> bool {
+        self.trials.iter().any(|trial| trial.outcome.failure().is_some())
+    }
+
     /// How the trials were laid out, and how far that carries, in a sentence or two.
     pub fn design(&self) -> String {
         let server = match &self.target {
@@ -138,26 +145,55 @@ impl Comparison {
         schema.to_value()
     }
 
-    /// Writes the JSON into a folder, whole or not at all.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        let (path, draft) = (folder.join(FILE), folder.join(".comparison.json"));
-        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let json = serde_json::to_vec_pretty(self)?;
-        fs::write(&draft, json)
-            .and_then(|()| fs::rename(&draft, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
+    /// Reads the JSON of a folder, or this JSON.
+    pub fn load(path: &Path) -> Result<Self> {
+        let path = data_file(path)?;
+        let json = fs::read(&path).with_context(|| expected(&path))?;
+        parse(&json).with_context(|| shell::path(&path))
     }
+}
 
-    /// Reads the JSON of a folder.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
-        let json = fs::read(&path)
-            .with_context(|| format!("cannot read {}; expected a folder that loadgen has written", path.display()))?;
-        let comparison: Self = serde_json::from_slice(&json)
-            .with_context(|| format!("{} is not a comparison of this version", path.display()))?;
-        if comparison.schema != SCHEMA {
-            bail!("{} has schema {}, this loadgen reads {SCHEMA}", path.display(), comparison.schema);
+fn expected(path: &Path) -> String {
+    format!("cannot read {}; expected a folder that loadgen has written, or its {DATA}", shell::path(path))
+}
+
+/// The JSON of a folder, or this file itself.
+pub fn data_file(path: &Path) -> Result<PathBuf> {
+    let metadata = fs::metadata(path).with_context(|| expected(path))?;
+    ensure!(metadata.is_dir() || metadata.is_file(), "{}: it is neither a folder nor a file", expected(path));
+    Ok(if metadata.is_dir() { path.join(DATA) } else { path.into() })
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct Head {
+    schema: u32,
+    environment: WrittenBy,
+}
+
+/// The loadgen that wrote a result.
+#[derive(Deserialize)]
+struct WrittenBy {
+    version: String,
+    commit: Option<String>,
+}
+
+/// Takes a result from its JSON, or says what the JSON is instead.
+fn parse(json: &[u8]) -> Result<Comparison> {
+    ensure!(!json.trim_ascii().is_empty(), "the file is empty");
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(json) {
+        match error.classify() {
+            Category::Eof => bail!("the file is truncated: it ends at byte {}, within the JSON", json.len()),
+            _ => bail!("the file is not JSON: {error}"),
         }
-        Ok(comparison)
     }
+    let Ok(Head { schema, environment: WrittenBy { version, commit } }) = serde_json::from_slice(json) else {
+        bail!("the file is JSON, but not a result of loadgen, which has \"schema\" and \"environment\"");
+    };
+    let (own, commit) = (env!("CARGO_PKG_VERSION"), commit.map_or(String::new(), |commit| format!(" ({commit})")));
+    ensure!(
+        schema == SCHEMA,
+        "schema {schema}, written by loadgen {version}{commit}, which reads it; this loadgen {own} reads schema {SCHEMA}"
+    );
+    serde_json::from_slice(json).with_context(|| format!("schema {SCHEMA}, but not as loadgen writes it"))
 }

@@ -16,15 +16,22 @@
 //! [`selftest`] says in a minute what the machine may be trusted with. `examples/overhead.rs` and `examples/power.rs`
 //! measure loadgen itself: what its books cost, and which differences its comparisons find.
 //!
+//! Around it: [`console`] (what people are told), [`signals`] (what ends a run early), [`folder`] (where results go).
+//!
 //! The server is known over HTTP and WebSocket alone; its messages are parsed with types of our own.
+
+// People are told things by `console` alone: these would panic where nobody reads.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod comparison;
+pub mod console;
 pub mod cores;
 pub mod environment;
 pub mod fleet;
+pub mod folder;
 pub mod judge;
 pub mod measure;
 pub mod outcome;
@@ -37,6 +44,8 @@ pub mod report;
 pub mod scenario;
 pub mod selftest;
 pub mod settle;
+pub mod shell;
+pub mod signals;
 pub mod sut;
 pub mod trial;
 
@@ -45,5 +54,9 @@ pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(command);
+    // A lookup of a name that takes its time is not waited for.
+    runtime.shutdown_background();
+    result
 }

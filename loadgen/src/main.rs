@@ -1,10 +1,15 @@
 //! The `loadgen` binary.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadgen::cli::{self, Compare, Exit, Report, Run};
+use loadgen::console;
 use loadgen::selftest::Selftest;
+use loadgen::signals::{self, First, Interrupted};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,7 +19,8 @@ Examples:
   loadgen --mode ws --clients 5000                  one transport, one run
   loadgen -m short-poll -c 200 --interval 250ms -z 30s --url http://127.0.0.1:3000
 
-Exit codes: 0 done (the verdict is printed), 1 a trial or its audit failed, 2 wrong usage, 130 interrupted.";
+Exit codes: 0 done (the verdict is printed); 1 a trial or its audit failed, or a result could not be written; 2 wrong
+usage; 130, 143, 129 ended early by Ctrl-C, SIGTERM, SIGHUP (what was measured is kept; a second one quits at once).";
 
 /// Plays thousands of chat clients and measures what each transport costs.
 #[derive(Parser)]
@@ -51,18 +57,43 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { command, run } = Cli::parse();
-    let result = match command.unwrap_or(Command::Run(run)) {
+    console::take_panics();
+    let Cli { command, run } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return answer_usage(&answer),
+    };
+    let command = command.unwrap_or(Command::Run(run));
+    let first = match command {
         Command::Serve { config, options } => return server::run(config, &options),
+        Command::Run(_) | Command::Compare(_) => First::EndsTheRun,
+        _ => First::EndsTheProgram,
+    };
+    let result = signals::listen(first).and_then(|()| match command {
         Command::Run(run) => loadgen::block_on(run.run()),
         Command::Compare(compare) => loadgen::block_on(compare.run()),
         Command::Report(report) => report.run(),
         Command::Selftest(selftest) => loadgen::block_on(selftest.run()),
-        Command::Schema => cli::schema(),
-    };
+        Command::Schema | Command::Serve { .. } => cli::schema(),
+    });
     let exit = result.unwrap_or_else(|error| {
-        eprintln!("loadgen: {error:#}");
+        if !error.is::<Interrupted>() {
+            console::say(&format!("loadgen: {error:#}"));
+        }
         Exit::Usage
     });
-    exit.into()
+    console::flush();
+    // Whatever came of it: who asked for an early end is told that it was one.
+    signals::received().map_or(exit.into(), |signal| signal.exit_code().into())
+}
+
+/// Help and the version, on standard output; or what is wrong with the command line, on standard error.
+fn answer_usage(answer: &clap::Error) -> ExitCode {
+    match answer.print().and_then(|()| std::io::stdout().flush()) {
+        Err(error) if !answer.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            console::say(&format!("loadgen: cannot write to standard output: {error}"));
+            console::flush();
+            ExitCode::from(1)
+        }
+        _ => ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2)),
+    }
 }

@@ -114,7 +114,7 @@ impl Failures {
 pub enum End {
     /// As planned.
     Completed,
-    /// Somebody pressed Ctrl-C.
+    /// A signal ended it: Ctrl-C, SIGTERM or SIGHUP.
     Interrupted,
     /// The server went away, or could not be reached; in words.
     Broken(String),

@@ -7,13 +7,16 @@ use anyhow::Result;
 
 use crate::client::Lane;
 use crate::comparison::{Comparison, Trial};
+use crate::console;
 use crate::cores::{self, Cores};
+use crate::folder::Folder;
 use crate::judge::statistics;
 use crate::judge::verdict::Verdict;
 use crate::outcome::{End, Outcome};
 use crate::progress::Progress;
 use crate::report;
 use crate::scenario::Scenario;
+use crate::signals::{self, Interrupted};
 use crate::sut::Sut;
 use crate::trial::{self, Setting};
 
@@ -26,21 +29,27 @@ pub struct Plan {
     /// More flags for the servers that are started.
     pub server_flags: Vec<String>,
     /// Where the results go, if anywhere.
-    pub folder: Option<PathBuf>,
+    pub folder: Option<Folder>,
+    /// The report, if it is written and has every trial so far.
+    pub report: Option<PathBuf>,
 }
 
 impl Plan {
     /// Runs them all; what has been measured is in the comparison, and written after every trial, even if a later one
-    /// cannot run.
+    /// cannot run. An error is of a trial that could not run, or of the last time that something was written.
     pub async fn run(&mut self, progress: &Progress) -> Result<()> {
-        let Self { comparison, server, server_flags, folder } = self;
+        let Self { comparison, server, server_flags, folder, report } = self;
         let cores = &Cores::split();
         cores::pin(&cores.loadgen);
         if let Some(sut) = server {
             comparison.target = Some(sut.addr.to_string());
             comparison.environment.pinned.server.clear();
         }
-        for (block, lane, twin) in order(comparison) {
+        let (order, mut written) = (order(comparison), Ok(()));
+        for (n, &(block, lane, twin)) in (1..).zip(&order) {
+            if signals::received().is_some() {
+                break;
+            }
             progress.label(&match comparison.blocks {
                 1 => lane.to_string(),
                 blocks => format!("block {block} of {blocks}, {lane}"),
@@ -51,22 +60,30 @@ impl Plan {
             let setting = Setting { scenario, cores, progress };
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
             let outcome = match server {
-                Some(sut) => trial::run(lane, &setting, sut).await?,
-                None => against_own_server(lane, &setting, server_flags).await?,
+                Some(sut) => trial::run(lane, &setting, sut).await,
+                None => against_own_server(lane, &setting, server_flags).await,
+            };
+            let outcome = match outcome {
+                Err(error) if error.is::<Interrupted>() => break,
+                other => other?,
             };
             let verdict = Verdict::of(&outcome);
-            let ended = outcome.end.clone();
+            let goes_on = outcome.end == End::Completed && n < order.len();
             comparison.trials.push(Trial { block, twin, started, outcome, verdict });
             comparison.effects = statistics::effects(comparison);
             if let Some(folder) = folder {
-                comparison.save(folder)?;
-                report::write(comparison, folder)?;
+                written = report::write(comparison, folder);
+                *report = written.is_ok().then(|| folder.path().join("comparison.html"));
+                // A disk that is full may have room again later, and measuring goes on: the table needs no disk.
+                if let (Err(error), true) = (&written, goes_on) {
+                    console::say(&format!("loadgen: {error:#}; tried again after the next trial"));
+                }
             }
-            if ended != End::Completed {
+            if !goes_on {
                 break;
             }
         }
-        Ok(())
+        written
     }
 }
 
@@ -86,10 +103,10 @@ fn order(comparison: &Comparison) -> Vec<(usize, Lane, bool)> {
 
 /// One trial against a server that is started for it and stopped after it.
 pub async fn against_own_server(lane: Lane, setting: &Setting<'_>, flags: &[String]) -> Result<Outcome> {
-    let mut sut = Sut::start(&setting.cores.server, setting.scenario, lane.mode, flags)?;
+    let mut sut = Sut::start(&setting.cores.server, setting.scenario, lane.mode, flags).await?;
     let outcome = trial::run(lane, setting, &mut sut).await?;
     if outcome.end == End::Completed
-        && let Err(error) = sut.stop()
+        && let Err(error) = sut.stop(setting.progress).await
     {
         return Ok(Outcome { end: End::Broken(format!("{error:#}")), ..outcome });
     }

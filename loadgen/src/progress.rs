@@ -1,106 +1,105 @@
-//! What one sees while a trial runs: one live line on a terminal, a line now and then elsewhere, nothing if asked.
+//! What one sees while a trial runs: a line now and then, on a terminal also one that is drawn over; nothing if asked.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-/// The live line is drawn so often.
+use crate::console;
+
+/// The line at the bottom of a terminal is drawn this often.
 const LIVE: Duration = Duration::from_millis(200);
-/// A line is printed so often, and whenever a phase begins.
+/// A line is said this often, and whenever a phase begins: the same ones on every kind of terminal, and on none.
 const PLAIN: Duration = Duration::from_secs(5);
 
-/// Where progress is shown, and whether somebody has pressed Ctrl-C.
+/// Where progress is shown.
 pub struct Progress {
-    line: Option<ProgressBar>,
+    live: bool,
     quiet: bool,
     last: Mutex<Last>,
-    interrupted: Arc<AtomicBool>,
 }
 
 struct Last {
     label: String,
     phase: &'static str,
+    said: Shown,
+    drawn: Shown,
+}
+
+/// When something was shown, and how many deliveries there were then.
+#[derive(Clone, Copy)]
+struct Shown {
     at: Instant,
     deliveries: u64,
 }
 
-impl Progress {
-    /// On standard error, as it is; a second Ctrl-C ends the process at once.
-    pub fn new(quiet: bool) -> Self {
-        let live = !quiet && std::io::stderr().is_terminal();
-        let interrupted = Arc::<AtomicBool>::default();
-        tokio::spawn(listen(Arc::clone(&interrupted)));
-        let style = ProgressStyle::with_template("{spinner} {msg}").expect("a constant template");
-        let line = live.then(|| ProgressBar::new_spinner().with_style(style));
-        Self {
-            line,
-            quiet,
-            last: Mutex::new(Last { label: String::new(), phase: "", at: Instant::now(), deliveries: 0 }),
-            interrupted,
-        }
+impl Shown {
+    fn now(deliveries: u64) -> Self {
+        Self { at: Instant::now(), deliveries }
     }
 
-    /// Whether the run is to end.
-    pub fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Relaxed)
+    /// The rate since then, if anything came.
+    fn rate(self, deliveries: u64) -> String {
+        match deliveries.saturating_sub(self.deliveries) {
+            0 => String::new(),
+            more => format!(", {:.0} deliveries/s", more as f64 / self.at.elapsed().as_secs_f64()),
+        }
+    }
+}
+
+impl Last {
+    fn new(label: &str) -> Self {
+        Self { label: label.into(), phase: "", said: Shown::now(0), drawn: Shown::now(0) }
+    }
+}
+
+impl Progress {
+    /// On standard error, as it is.
+    pub fn new(quiet: bool) -> Self {
+        Self { live: !quiet && console::is_live(), quiet, last: Mutex::new(Last::new("")) }
     }
 
     /// Names the trial that begins.
     pub fn label(&self, label: &str) {
-        let mut last = self.last.lock();
-        *last = Last { label: label.into(), phase: "", at: Instant::now(), deliveries: 0 };
+        *self.last.lock() = Last::new(label);
     }
 
     /// Shows how things stand, if it is time: how many deliveries there are so far, and the rest in words.
     pub fn show(&self, phase: &'static str, status: impl FnOnce() -> (u64, String)) {
         let mut last = self.last.lock();
-        let since = last.at.elapsed();
         let begins = last.phase != phase;
-        let pause = if self.line.is_some() { LIVE } else { PLAIN };
-        if self.quiet || (since < pause && !begins) {
+        let is_due = begins || last.said.at.elapsed() >= PLAIN;
+        let is_drawn = self.live && (begins || last.drawn.at.elapsed() >= LIVE);
+        if self.quiet || !(is_due || is_drawn) {
             return;
         }
         let (deliveries, status) = status();
-        let mut text = format!("{}: {phase}, {status}", last.label);
-        let more = deliveries.saturating_sub(last.deliveries);
-        if !begins && more > 0 {
-            text += &format!(", {:.0} deliveries/s", more as f64 / since.as_secs_f64());
+        let text = |since: Shown| {
+            let rate = if begins { String::new() } else { since.rate(deliveries) };
+            format!("{}: {phase}, {status}{rate}", last.label)
+        };
+        let (said, drawn) = (text(last.said), text(last.drawn));
+        last.phase = phase;
+        if is_due {
+            last.said = Shown::now(deliveries);
+            console::say(&said);
         }
-        (last.phase, last.at, last.deliveries) = (phase, Instant::now(), deliveries);
-        match &self.line {
-            Some(line) => {
-                line.set_message(text);
-                line.tick();
-            }
-            None => eprintln!("{text}"),
+        if is_drawn {
+            last.drawn = Shown::now(deliveries);
+            console::draw(&drawn);
         }
     }
 
     /// A line of its own.
     pub fn say(&self, text: &str) {
-        match &self.line {
-            _ if self.quiet => {}
-            Some(line) => line.println(text),
-            None => eprintln!("{text}"),
+        if !self.quiet {
+            console::say(text);
         }
     }
 
-    /// The live line goes.
+    /// The line at the bottom of a terminal goes.
     pub fn clear(&self) {
-        if let Some(line) = &self.line {
-            line.finish_and_clear();
-        }
-    }
-}
-
-async fn listen(interrupted: Arc<AtomicBool>) {
-    while tokio::signal::ctrl_c().await.is_ok() {
-        if interrupted.swap(true, Relaxed) {
-            std::process::exit(130);
+        if self.live {
+            console::draw("");
         }
     }
 }

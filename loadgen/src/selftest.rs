@@ -9,6 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::cli::{Exit, SPARE_DESCRIPTORS};
 use crate::client::{Cursor, Delivery, Event, Said, Transport};
 use crate::clock::{Nanos, Window, now, sleep_until};
+use crate::console;
 use crate::cores::{self, Cores};
 use crate::judge::theory;
 use crate::judge::verdict::{Kind, Verdict};
@@ -42,12 +43,23 @@ pub struct Selftest {
 /// What has been found so far.
 struct Findings {
     sound: bool,
+    /// Whether some could not be printed.
+    unprinted: bool,
 }
 
 impl Findings {
     fn tell(&mut self, good: bool, what: &str, text: &str) {
         self.sound &= good;
-        println!("{} {what:<10} {text}", if good { "ok  " } else { "BAD " });
+        self.print(&format!("{} {what:<10} {text}\n", if good { "ok  " } else { "BAD " }));
+    }
+
+    /// Prints it; a failure is said once, and the test goes on.
+    fn print(&mut self, text: &str) {
+        if let Err(error) = console::print(&console::visible(text))
+            && !std::mem::replace(&mut self.unprinted, true)
+        {
+            console::say(&format!("loadgen: {error:#}"));
+        }
     }
 }
 
@@ -57,7 +69,7 @@ impl Selftest {
         let cores = Cores::split();
         cores::pin(&cores.loadgen);
         let progress = Progress::new(self.quiet);
-        let mut found = Findings { sound: true };
+        let mut found = Findings { sound: true, unprinted: false };
         clock(&mut found);
         timers(&mut found).await;
         let room = room(&mut found, &cores);
@@ -109,15 +121,12 @@ impl Selftest {
             found.tell(trusted.is_some(), "rate", &text);
         }
         progress.clear();
-        println!(
-            "{}",
-            if found.sound {
-                "This machine can be trusted with that."
-            } else {
-                "Not everything is as it has to be: what is BAD above comes first."
-            }
-        );
-        Ok(if found.sound { Exit::Done } else { Exit::Failed })
+        found.print(if found.sound {
+            "This machine can be trusted with that.\n"
+        } else {
+            "Not everything is as it has to be: what is BAD above comes first.\n"
+        });
+        Ok(if found.sound && !found.unprinted { Exit::Done } else { Exit::Failed })
     }
 }
 

@@ -1,24 +1,40 @@
 //! The system under test: a server of our own as a child process, or one that already runs.
 
-use std::io::{BufRead, BufReader};
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use parking_lot::Mutex;
 use reqwest::Url;
 use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
 
 use crate::client::Transport;
 use crate::cores;
 use crate::measure::reading::pss;
+use crate::progress::Progress;
 use crate::scenario::Scenario;
+use crate::signals;
 
 /// The protocol that loadgen speaks.
 const PROTOCOL: u32 = 1;
+/// A server that starts says where it listens within this time, also on a busy machine.
+const START: Duration = Duration::from_secs(20);
+/// An address is not longer than this many bytes.
+const ADDRESS: u64 = 100;
 /// A server that has been asked to leave may take so long: its drain has a deadline of 8 s.
 const LEAVE: Duration = Duration::from_secs(12);
+/// A wait for it that is longer than this is said.
+const SLOW: Duration = Duration::from_secs(1);
+/// Between two looks whether it has left.
+const LOOK: Duration = Duration::from_millis(10);
 /// Connections the server may have beyond clients and publishers: who reconnects, before the old one is noticed gone.
 const SPARE_CONNECTIONS: usize = 32;
 /// A control call may take so long.
@@ -31,12 +47,12 @@ pub struct Sut {
     pub addr: SocketAddr,
     /// Its process, if it is known to be on this machine.
     pub pid: Option<i32>,
-    child: Option<Child>,
+    process: Option<Process>,
 }
 
 impl Sut {
     /// Starts `loadgen serve` on a free port and on these cores.
-    pub fn start(server_cores: &[usize], scenario: &Scenario, mode: Transport, flags: &[String]) -> Result<Self> {
+    pub async fn start(server_cores: &[usize], scenario: &Scenario, mode: Transport, flags: &[String]) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
         let mut command = Command::new(program);
         command.args(["serve", "--port", "0", "--print-addr", "--exit-with-stdin"]);
@@ -46,6 +62,11 @@ impl Sut {
             command.arg("--stock");
         }
         command.args(flags);
+        Self::spawn(command, server_cores, START).await
+    }
+
+    /// Starts this server, which prints its address within the time.
+    async fn spawn(mut command: Command, server_cores: &[usize], time: Duration) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // A group of its own: Ctrl-C is for loadgen, which then ends its server in good order.
         command.process_group(0);
@@ -54,16 +75,20 @@ impl Sut {
         let child = command.spawn();
         cores::pin(&own_cores);
         let mut child = child.context("cannot start the server")?;
-        let mut line = String::new();
-        let stdout = child.stdout.take().context("the server has no standard output")?;
-        BufReader::new(stdout).read_line(&mut line).context("cannot read the server's address")?;
-        let pid = i32::try_from(child.id()).ok();
+        let (stdout, pid) = (child.stdout.take(), i32::try_from(child.id()).ok());
+        let process = Process::new(child);
+        let stdout = stdout.context("the server has no standard output")?;
+        let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
+        let (mut line, mut stdout) = (Vec::new(), BufReader::new(stdout.take(ADDRESS)));
+        let reading = async { Ok(timeout(time, stdout.read_until(b'\n', &mut line)).await) };
+        match signals::or_interrupted(reading).await? {
+            Err(_) => bail!("the server did not say within {} s where it listens, and was killed", time.as_secs_f64()),
+            Ok(read) => read.context("cannot read the server's address")?,
+        };
+        let line = String::from_utf8_lossy(&line);
         match line.trim().parse() {
-            Ok(addr) => Ok(Self { addr, pid, child: Some(child) }),
-            Err(_) => {
-                let _ = child.kill();
-                bail!("the server did not start: it said {line:?} and ended with {}", child.wait()?)
-            }
+            Ok(addr) => Ok(Self { addr, pid, process: Some(process) }),
+            Err(_) => bail!("the server did not start: it said {line:?} and ended with {}", process.kill()?),
         }
     }
 
@@ -85,46 +110,81 @@ impl Sut {
                 .and_then(|process| process.stat())
                 .is_ok_and(|stat| ["server", "loadgen"].contains(&stat.comm.as_str()))
         });
-        Ok(Self { addr, pid, child: None })
+        Ok(Self { addr, pid, process: None })
     }
 
     /// The memory of a server that was started for this trial alone, in bytes; of another it would say nothing.
     pub fn memory(&self) -> Option<u64> {
-        self.child.as_ref().and(self.pid).and_then(pss)
+        self.process.as_ref().and(self.pid).and_then(pss)
     }
 
     /// Why the server is no longer there, if it is not.
     pub fn gone(&mut self) -> Option<String> {
-        let status = self.child.as_mut()?.try_wait().ok()??;
+        let status = self.process.as_ref()?.status().ok()??;
         Some(format!("the server ended by itself ({status})"))
     }
 
-    /// Asks a server of our own to drain and leave, and waits for it.
-    pub fn stop(mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        drop(child.stdin.take());
-        let deadline = Instant::now() + LEAVE;
-        while Instant::now() < deadline {
-            if let Some(status) = child.try_wait()? {
-                if status.success() {
-                    return Ok(());
-                }
-                bail!("the server ended with {status}");
+    /// Asks a server of our own to drain and leave, and waits for it; a signal ends the wait, and the server.
+    pub async fn stop(mut self, progress: &Progress) -> Result<()> {
+        let Some(process) = self.process.take() else { return Ok(()) };
+        drop(process.0.lock().stdin.take());
+        let (asked, mut is_slow) = (Instant::now(), false);
+        while asked.elapsed() < LEAVE {
+            if let Some(status) = process.status()? {
+                ensure!(status.success(), "the server ended with {status}");
+                return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(10));
+            if signals::received().is_some() {
+                return process.kill().map(drop).context("cannot end the server");
+            }
+            if !is_slow && asked.elapsed() > SLOW {
+                is_slow = true;
+                progress.say("waiting for the server to end what is under way");
+            }
+            tokio::time::sleep(LOOK).await;
         }
-        child.kill()?;
-        child.wait()?;
+        process.kill()?;
         bail!("the server did not leave within {} s and was killed", LEAVE.as_secs())
     }
 }
 
-impl Drop for Sut {
+/// The servers that were started.
+static PROCESSES: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
+
+/// A server of our own, which does not outlive this.
+#[derive(Debug)]
+struct Process(Arc<Mutex<Child>>);
+
+impl Process {
+    fn new(child: Child) -> Self {
+        let child = Arc::new(Mutex::new(child));
+        let mut all = PROCESSES.lock();
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(&child));
+        Self(child)
+    }
+
+    fn status(&self) -> io::Result<Option<ExitStatus>> {
+        self.0.lock().try_wait()
+    }
+
+    fn kill(&self) -> io::Result<ExitStatus> {
+        let mut child = self.0.lock();
+        child.kill()?;
+        child.wait()
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.kill();
+    }
+}
+
+/// Ends every server that was started, before the process ends in the midst of something.
+pub(crate) fn kill_all() {
+    for child in PROCESSES.lock().iter().filter_map(Weak::upgrade) {
+        let _ = Process(child).kill();
     }
 }
 
@@ -173,4 +233,25 @@ async fn get<T: serde::de::DeserializeOwned>(client: &reqwest::Client, addr: Soc
         .json()
         .await
         .map_err(|_| anyhow!("what answers there (/{path} gives {status}) is not a server of this workbench"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_does_not_say_where_it_listens_is_killed_and_said_to_be_so() {
+        for (script, says) in [
+            ("read line", "did not say within 0.2 s where it listens"),
+            ("exec cat /dev/zero", "\\0\" and ended with signal: 9"),
+            ("echo here; exit 3", "it said \"here\\n\" and ended with"),
+            ("exit 2", "it said \"\" and ended with exit status: 2"),
+            ("exec >&-; read line", "it said \"\" and ended with signal: 9"),
+        ] {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            let error = Sut::spawn(command, &cores::available(), Duration::from_millis(200)).await.unwrap_err();
+            assert!(error.to_string().contains(says), "{script}: {error}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::press::{Assignment, Press};
 use crate::progress::Progress;
 use crate::scenario::{Scenario, room_name};
 use crate::settle::{Evidence, settle};
+use crate::signals;
 use crate::sut::Sut;
 
 /// Between looks at the state of things.
@@ -165,7 +166,7 @@ impl<'a> Trial<'a> {
     /// Waits for a condition; ends early if the trial cannot go on.
     async fn wait(&mut self, phase: &'static str, done: impl Fn(&Self) -> bool) -> Result<(), End> {
         while !done(self) {
-            if self.setting.progress.is_interrupted() {
+            if signals::received().is_some() {
                 return Err(End::Interrupted);
             }
             if let Some(reason) = self.trouble() {

@@ -14,7 +14,7 @@ const BAR: f64 = 34.0;
 /// Colours by transport, apart also for those who do not see them all; dashes where lines lie upon each other.
 const STYLE: &str = include_str!("chart.css");
 
-/// All pictures of a comparison: a name for the file, and the SVG.
+/// All pictures of a comparison: the name of the file, and the SVG.
 pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let summaries = &Summary::of(comparison);
     let ledger = |figure: &dyn Fn(&Summary) -> Option<f64>| -> Vec<(&Summary, Vec<f64>)> {
@@ -24,15 +24,17 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let memory = ledger(&|s| s.outcome.ledger.memory_kib());
     let bytes = summaries.iter().filter_map(|s| Some((s, bytes(s)?.to_vec()))).collect::<Vec<_>>();
     let mut charts = vec![
-        ("latency", latency(summaries)),
-        ("deliveries", deliveries(summaries, comparison.scenario.duration().as_secs_f64())),
-        ("cpu", bars("Server CPU per delivery, µs", &cpu)),
-        ("bytes", bars("Bytes per delivery: to the client, and (paler) from it", &bytes)),
-        ("memory", bars("Server memory per idle connection, KiB", &memory)),
+        ("latency.svg", latency(summaries)),
+        ("deliveries.svg", deliveries(summaries, comparison.scenario.duration().as_secs_f64())),
+        ("cpu.svg", bars("Server CPU per delivery, µs", &cpu)),
+        ("bytes.svg", bars("Bytes per delivery: to the client, and (paler) from it", &bytes)),
+        ("memory.svg", bars("Server memory per idle connection, KiB", &memory)),
     ];
-    charts.extend(ratios("Latency p50, block by block", comparison, Figure::P50).map(|chart| ("ratios-p50", chart)));
+    charts
+        .extend(ratios("Latency p50, block by block", comparison, Figure::P50).map(|chart| ("ratios-p50.svg", chart)));
     charts.extend(
-        ratios("Server CPU per delivery, block by block", comparison, Figure::Cpu).map(|chart| ("ratios-cpu", chart)),
+        ratios("Server CPU per delivery, block by block", comparison, Figure::Cpu)
+            .map(|chart| ("ratios-cpu.svg", chart)),
     );
     charts
 }

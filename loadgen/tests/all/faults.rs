@@ -28,7 +28,8 @@ fn a_server_that_dies_ends_the_trial_within_seconds_with_what_it_had() {
 #[test]
 fn ctrl_c_keeps_what_was_measured_and_says_interrupted() {
     let _turn = beside();
-    let running = Running::start(LOAD);
+    // A shell without job control starts what is in the background with SIGINT ignored, tests as well.
+    let running = Running::start_in(&["env", "--default-signal=INT"], LOAD);
     std::thread::sleep(SOME);
     kill_process(running.own(), Signal::INT).unwrap();
     let (code, trial) = running.end();

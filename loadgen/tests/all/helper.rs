@@ -1,12 +1,13 @@
 //! A server in this process, on a free port; loadgen as a process; and whose turn it is.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle as JoinThread;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
@@ -141,6 +142,103 @@ impl Running {
         let json: Value = serde_json::from_slice(&output.stdout).expect("the JSON, whatever happened");
         (output.status.code().expect("it exits by itself"), json["trials"][0].clone())
     }
+}
+
+/// The binary, run by a shell's script with these arguments; the script's `"$0" "$@"` is loadgen and its load.
+pub(crate) fn loadgen_by(script: &str, load: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_loadgen")]).args(load.split_whitespace()).stdin(Stdio::null());
+    command
+}
+
+/// A process that is watched: what it says is read as it comes, and it is killed with the test.
+pub(crate) struct Watched {
+    pub(crate) child: Child,
+    said: Arc<Mutex<String>>,
+    reader: Option<JoinThread<()>>,
+}
+
+impl Watched {
+    /// Starts it, with standard error read from now on.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut stderr = child.stderr.take().unwrap();
+        let said = Arc::<Mutex<String>>::default();
+        let heard = Arc::clone(&said);
+        let reader = std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(n @ 1..) = stderr.read(&mut part) {
+                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..n]));
+            }
+        });
+        Self { child, said, reader: Some(reader) }
+    }
+
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Waits until it has said this.
+    pub(crate) fn hears(&mut self, what: &str) {
+        let said = Arc::clone(&self.said);
+        within(PATIENCE, what, || said.lock().unwrap().contains(what).then_some(()));
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The server that it has started.
+    pub(crate) fn server(&self) -> Pid {
+        let id = self.child.id();
+        within(PATIENCE, "a server", || {
+            let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+            let serves = |child: &&str| {
+                let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                line.split('\0').any(|word| word == "serve")
+            };
+            Pid::from_raw(children.split_whitespace().find(serves)?.parse().ok()?)
+        })
+    }
+
+    /// Waits until it has ended by itself: its exit code, and all that it said.
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
+        let child = &mut self.child;
+        let status = within(PATIENCE, "its end", || child.try_wait().unwrap());
+        if let Some(reader) = self.reader.take() {
+            // A server that is left behind would hold the pipe open.
+            within(PATIENCE, "the end of what it says", || reader.is_finished().then_some(()));
+        }
+        (status.code(), self.said())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Anything that is waited for has come by then, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer; fails if it takes longer than this.
+pub(crate) fn within<T>(time: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + time;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {time:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether there is a process of this number that has not ended.
+pub(crate) fn is_alive(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
 }
 
 /// The gates of a trial that do not hold.

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use loadgen::comparison::Comparison;
-use loadgen::report;
+use loadgen::report::{self, FILES};
 
-use crate::helper::{Folder, beside};
+use crate::helper::beside;
 
 fn words(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -18,12 +18,16 @@ fn the_reports_of_the_reference_are_those_of_its_json_and_the_readme_has_its_fig
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let reference = root.join("results/reference");
     let comparison = Comparison::load(&reference).expect("measure it anew: loadgen compare --standard");
-    let anew = Folder::new("reference");
-    report::write(&comparison, &anew.0).unwrap();
-    for entry in fs::read_dir(&anew.0).unwrap() {
-        let name = entry.unwrap().file_name();
-        let [now, committed] = [&anew.0, &reference].map(|folder| fs::read_to_string(folder.join(&name)).ok());
-        assert!(now == committed, "{name:?}: render it anew: loadgen report results/reference");
+    let rendered = report::render(&comparison).unwrap();
+    for (name, now) in &rendered {
+        let committed = fs::read_to_string(reference.join(name)).unwrap_or_default();
+        assert!(*now == committed, "{name}: render it anew: loadgen report results/reference");
+    }
+    // With its twins it has every kind of file that there is.
+    assert!([report::DATA].into_iter().chain(rendered.iter().map(|(name, _)| *name)).eq(FILES.map(|file| file.name)));
+    for file in FILES {
+        let text = fs::read_to_string(reference.join(file.name)).unwrap();
+        assert!(text.get(..1000).unwrap().contains(file.mark), "{}: its mark tells that it is loadgen's", file.name);
     }
 
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
