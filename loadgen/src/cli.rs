@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use rustix::process::{Resource, getrlimit};
 
+use crate::bounds::{self, BLOCKS, Room};
 use crate::client::{Lane, Publish, Transport};
 use crate::comparison::{self, Comparison};
 use crate::outcome::End;
@@ -17,10 +17,6 @@ use crate::report::{self, markdown};
 use crate::scenario::Scenario;
 use crate::sut::Sut;
 
-/// Descriptors that are not for clients and publishers.
-pub(crate) const SPARE_DESCRIPTORS: u64 = 100;
-/// Messages per second over all rooms: more than any publisher here has reached.
-const MAX_RATE: f64 = 1e6;
 /// The measuring window in each block of a quick comparison, and of one that claims something: with the default load
 /// that is 650 messages, enough for a p99 of each trial.
 const BLOCK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(13)];
@@ -57,8 +53,8 @@ pub struct Compare {
     /// With `native`, each transport once more with messages that go up as its clients send them.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
     publish: Publish,
-    /// Rounds over all transports, each in random order; from 6 on with a twin.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Design")]
+    /// Rounds over all transports, 1 to 1000, each in random order; from 6 on with a twin.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = |text: &str| BLOCKS.parse(text), allow_hyphen_values = true, help_heading = "Design")]
     blocks: u16,
     /// 10 blocks of 13 s with a twin: shows +50 % almost always.
     #[arg(long, conflicts_with = "blocks", help_heading = "Design")]
@@ -203,25 +199,8 @@ pub fn schema() -> Result<Exit> {
     Ok(print(&text).map_or_else(failed, |()| Exit::Done))
 }
 
-/// Mistakes that are known beforehand: more clients than descriptors, and a rate that no schedule could keep.
-fn check(scenario: &Scenario) -> Result<()> {
-    let Scenario { clients, publishers, .. } = scenario;
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let most = limit.saturating_sub(*publishers as u64 + SPARE_DESCRIPTORS);
-    anyhow::ensure!(
-        *clients as u64 <= most,
-        "--clients {clients}: this process may open {limit} files (ulimit -n), enough for {most} clients"
-    );
-    let rate = scenario.publish_rate();
-    anyhow::ensure!(
-        rate <= MAX_RATE,
-        "--rate: {rate:.0} messages/s over all rooms; at most {MAX_RATE} can be scheduled"
-    );
-    Ok(())
-}
-
 async fn execute(comparison: Comparison, target: &Target, output: &Output, folder: Option<PathBuf>) -> Result<Exit> {
-    check(&comparison.scenario)?;
+    bounds::check(&comparison.scenario, Room::here())?;
     let server = match &target.url {
         Some(url) => Some(Sut::at(url, target.allow_remote).await?),
         None => None,

@@ -18,6 +18,7 @@
 //!
 //! The server is known over HTTP and WebSocket alone; its messages are parsed with types of our own.
 
+pub mod bounds;
 pub mod cli;
 pub mod client;
 pub mod clock;

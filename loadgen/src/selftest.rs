@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
 
-use crate::cli::{Exit, SPARE_DESCRIPTORS};
+use crate::bounds::SPARE_DESCRIPTORS;
+use crate::cli::Exit;
 use crate::client::{Cursor, Delivery, Event, Said, Transport};
 use crate::clock::{Nanos, Window, now, sleep_until};
 use crate::cores::{self, Cores};
