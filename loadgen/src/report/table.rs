@@ -97,7 +97,7 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
             format!("{} / {} / {}", audit.lost, audit.doubled, audit.reordered)
         }),
         us("server CPU per delivery, µs", Rank::Cpu, &|l| l.server_cpu_ns),
-        us("  in user mode only, µs", Rank::None, &|l| l.server_user_ns),
+        us("  in user mode only, µs", Rank::None, &Ledger::user_ns),
         us("loadgen's CPU per delivery, µs", Rank::None, &|l| l.loadgen_cpu_ns),
         us("machine busy per delivery, µs", Rank::None, &|l| l.machine_busy_ns),
         figure("server context switches per delivery", Rank::None, &|o| {
