@@ -1,5 +1,6 @@
 //! Several trials of one workload, as they are kept: `comparison.json` is all that a report needs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -16,6 +17,8 @@ use crate::judge::statistics::Effect;
 use crate::judge::verdict::Verdict;
 use crate::outcome::Outcome;
 use crate::scenario::Scenario;
+
+mod saved;
 
 /// The version of the JSON.
 pub const SCHEMA: u32 = 3;
@@ -118,8 +121,9 @@ impl Comparison {
             return format!("One trial each, {server}: it says what happened in this run, no more.");
         }
         let per_block = self.planned() / blocks;
-        let trials = |block| self.trials.iter().filter(|trial| trial.block == block).count();
-        let complete = (1..=*blocks).filter(|&block| trials(block) == per_block).count();
+        let mut trials = BTreeMap::new();
+        self.trials.iter().for_each(|trial| *trials.entry(trial.block).or_insert(0) += 1);
+        let complete = trials.values().filter(|&&trials| trials == per_block).count();
         let (twin, claim) = match self.twins {
             true => (", and the baseline once more as its twin", ""),
             false => ("", " No claim beyond this run."),
@@ -153,8 +157,8 @@ impl Comparison {
         let path = folder.join(FILE);
         let json = fs::read(&path)
             .with_context(|| format!("cannot read {}; expected a folder that loadgen has written", path.display()))?;
-        let comparison: Self = serde_json::from_slice(&json)
-            .with_context(|| format!("{} is not a comparison of this version", path.display()))?;
+        let comparison =
+            saved::parse(&json).with_context(|| format!("{} is not a comparison of this version", path.display()))?;
         if comparison.schema != SCHEMA {
             bail!("{} has schema {}, this loadgen reads {SCHEMA}", path.display(), comparison.schema);
         }

@@ -28,3 +28,6 @@ pub fn write(comparison: &Comparison, folder: &Path) -> Result<()> {
     save("seconds.csv", raw::csv(comparison))?;
     chart::all(comparison).into_iter().try_for_each(|(name, svg)| save(&format!("{name}.svg"), svg))
 }
+
+#[cfg(test)]
+mod tests;

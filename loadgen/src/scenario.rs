@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds::{CLIENTS, DURATION, HOLD, INTERVAL, PAYLOAD, PUBLISHERS, RATE, ROOM_SIZE, SEED, WARMUP};
 use crate::client::Headers;
+use crate::fault::Part;
 use crate::pacer::Cadence;
 
 /// The parser of a flag whose values have these bounds.
@@ -57,6 +58,10 @@ pub struct Scenario {
     /// Let all clients poll at the same moments, as none should: to see that it is noticed.
     #[arg(long, hide = true)]
     pub in_phase: bool,
+    /// Let a part of loadgen panic, to see that it is not blamed on the server.
+    #[arg(long, hide = true, value_enum, value_name = "PART")]
+    #[serde(skip)]
+    pub panic_in: Option<Part>,
     /// Connections that publish, whatever the transport, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = within!(PUBLISHERS), allow_hyphen_values = true)]
     pub publishers: usize,
@@ -123,6 +128,13 @@ impl Scenario {
     /// How long a delivery may take after the last publish before it counts as missing.
     pub fn patience(&self) -> Duration {
         (self.interval + Duration::from_secs(2)).max(Duration::from_secs(5))
+    }
+
+    /// More messages than any room of a trial can have: ten standard deviations above the mean of its schedule, and
+    /// twice that, for a server that does not know keys may store one twice.
+    pub fn most_in_a_room(&self) -> u64 {
+        let mean = self.rate * (self.warmup() + self.duration()).as_secs_f64();
+        (2.0 * (mean + 10.0 * mean.sqrt() + 50.0)) as u64
     }
 
     /// Messages per second over all rooms.
