@@ -74,7 +74,7 @@ fn target(addr: SocketAddr) -> Target {
 fn with_books(transport: Transport, addr: SocketAddr) -> Result<f64> {
     let window = Window::default();
     let clients = (0..CLIENTS).map(|n| (0, Target { stamped: n % 16 == 0, ..target(addr) })).collect();
-    let fleet = Fleet::start(transport, clients, 1, &window, u64::MAX)?;
+    let fleet = Fleet::start(transport, clients, 1, &window, u64::MAX, u64::MAX)?;
     fleet.allow(CLIENTS);
     while fleet.sum(|book| book.connected) < CLIENTS {
         std::thread::sleep(Duration::from_millis(10));

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use clap::Args;
-use rustix::process::{Resource, getrlimit};
 
+use crate::bounds::{self, BLOCKS, Room};
 use crate::client::{Lane, Publish, Transport};
 use crate::comparison::{Comparison, data_file};
 use crate::console;
@@ -18,10 +18,6 @@ use crate::scenario::Scenario;
 use crate::sut::Sut;
 use crate::{shell, signals};
 
-/// Descriptors that are not for clients and publishers.
-pub(crate) const SPARE_DESCRIPTORS: u64 = 100;
-/// Messages per second over all rooms: more than any publisher here has reached.
-const MAX_RATE: f64 = 1e6;
 /// Characters of a comparison's name: with the time before it and a number after it, no file system finds it too long.
 const NAME: usize = 100;
 /// The measuring window in each block of a quick comparison, and of one that claims something: with the default load
@@ -60,8 +56,8 @@ pub struct Compare {
     /// With `native`, each transport once more with messages that go up as its clients send them.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
     publish: Publish,
-    /// Rounds over all transports, each in random order; from 6 on with a twin.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Design")]
+    /// Rounds over all transports, 1 to 1000, each in random order; from 6 on with a twin.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = |text: &str| BLOCKS.parse(text), allow_hyphen_values = true, help_heading = "Design")]
     blocks: u16,
     /// 10 blocks of 13 s with a twin: shows +50 % almost always.
     #[arg(long, conflicts_with = "blocks", help_heading = "Design")]
@@ -211,30 +207,13 @@ pub fn schema() -> Result<Exit> {
     Ok(console::print(&text).map_or_else(failed, |()| Exit::Done))
 }
 
-/// Mistakes that are known beforehand: more clients than descriptors, and a rate that no schedule could keep.
-fn check(scenario: &Scenario) -> Result<()> {
-    let Scenario { clients, publishers, .. } = scenario;
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let most = limit.saturating_sub(*publishers as u64 + SPARE_DESCRIPTORS);
-    anyhow::ensure!(
-        *clients as u64 <= most,
-        "--clients {clients}: this process may open {limit} files (ulimit -n), enough for {most} clients"
-    );
-    let rate = scenario.publish_rate();
-    anyhow::ensure!(
-        rate <= MAX_RATE,
-        "--rate: {rate:.0} messages/s over all rooms; at most {MAX_RATE} can be scheduled"
-    );
-    Ok(())
-}
-
 async fn execute(
     comparison: Comparison,
     target: &Target,
     output: &Output,
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
 ) -> Result<Exit> {
-    check(&comparison.scenario)?;
+    bounds::check(&comparison.scenario, Room::here())?;
     let server = match &target.url {
         Some(url) => Some(signals::or_interrupted(Sut::at(url, target.allow_remote)).await?),
         None => None,

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use self::http::{Headers, Http};
+pub use self::http::{Headers, Http, Repeat};
 pub use self::long_poll::LongPoll;
 pub use self::protocol::{After, Cursor, Gap, GapReason};
 pub use self::short_poll::ShortPoll;
@@ -29,8 +29,12 @@ pub use self::tcp_info::Tcp;
 pub use self::wire::{Meter, Totals};
 pub use self::ws::{Ws, WsStock};
 use crate::clock::Nanos;
+use crate::foreign::plain;
 pub use crate::pacer::Cadence;
 use crate::payload::Stamp;
+
+/// No answer, event or frame of the protocol is longer: a message takes at most 388 KiB, a batch 128 KiB and a message.
+const MAX_ANSWER: usize = 1024 * 1024;
 
 /// The transports there are: the flag, the row and the dispatch come from this one list.
 #[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -216,17 +220,23 @@ impl From<&str> for Said {
     }
 }
 
-/// Why a client's connection ended.
+/// Why a client's connection ended, or was never made.
+///
+/// Who ended it decides who is to blame: [`Failure::Own`] is loadgen's machine, everything else the server or what stands
+/// between. What a server said is foreign text, so it is only ever shown through `Display`.
 #[derive(Display, Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
+    /// This machine could not: no port, no file or no memory was left.
+    #[display("this machine: {_0}")]
+    Own(String),
     /// The network or the peer ended it.
-    #[display("connection: {_0}")]
+    #[display("connection: {}", plain(_0))]
     Io(String),
     /// The server refused.
-    #[display("refused with {_0}: {_1}")]
+    #[display("refused with {_0}: {}", plain(_1))]
     Refused(u16, String),
     /// The server said something that the protocol does not have.
-    #[display("protocol: {_0}")]
+    #[display("protocol: {}", plain(_0))]
     Protocol(String),
     /// The server closed a WebSocket with this code.
     #[display("closed with {_0}")]
@@ -234,6 +244,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether loadgen or its machine is to blame, and not the server.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
     /// What failures are counted by: what differs from one to the next is left out.
     pub fn kind(&self) -> String {
         match self {

@@ -1,5 +1,6 @@
 //! Several trials of one workload, as they are kept: `comparison.json` is all that a report needs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -20,6 +21,8 @@ use crate::outcome::Outcome;
 use crate::report::DATA;
 use crate::scenario::Scenario;
 use crate::shell;
+
+mod saved;
 
 /// The version of the JSON.
 pub const SCHEMA: u32 = 3;
@@ -125,8 +128,9 @@ impl Comparison {
             return format!("One trial each, {server}: it says what happened in this run, no more.");
         }
         let per_block = self.planned() / blocks;
-        let trials = |block| self.trials.iter().filter(|trial| trial.block == block).count();
-        let complete = (1..=*blocks).filter(|&block| trials(block) == per_block).count();
+        let mut trials = BTreeMap::new();
+        self.trials.iter().for_each(|trial| *trials.entry(trial.block).or_insert(0) += 1);
+        let complete = trials.values().filter(|&&trials| trials == per_block).count();
         let (twin, claim) = match self.twins {
             true => (", and the baseline once more as its twin", ""),
             false => ("", " No claim beyond this run."),
@@ -195,5 +199,5 @@ fn parse(json: &[u8]) -> Result<Comparison> {
         schema == SCHEMA,
         "schema {schema}, written by loadgen {version}{commit}, which reads it; this loadgen {own} reads schema {SCHEMA}"
     );
-    serde_json::from_slice(json).with_context(|| format!("schema {SCHEMA}, but not as loadgen writes it"))
+    saved::parse(json).with_context(|| format!("schema {SCHEMA}, but not as loadgen writes it"))
 }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::client::{After, Answer, Client, Event, Failure, Meter, Target, Tcp, Totals, Transport};
 use crate::clock::{Nanos, Window, now, sleep_until, tick};
+use crate::fault::{self, Part};
 use crate::measure::histogram::Times;
 use crate::measure::recorder::Book;
 use crate::with_client;
@@ -65,13 +66,14 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts `workers` threads, which wait for leave to connect their share of the clients: for each the number of
-    /// its room, and where it goes.
+    /// its room, and where it goes. A delivery is late after `patience`; no room can have more than `most` messages.
     pub fn start(
         transport: Transport,
         clients: Vec<(u32, Target)>,
         workers: usize,
         window: &Window,
         patience: Nanos,
+        most: u64,
     ) -> Result<Self> {
         let phase = watch::Sender::new(Phase::Gather(0));
         let mut shares: Vec<Vec<Place>> = (0..workers).map(|_| Vec::new()).collect();
@@ -84,7 +86,7 @@ impl Fleet {
         }
         let workers = shares.into_iter().enumerate().map(|(i, share)| {
             let clients = share.iter().map(|place| (place.room, place.target.stamped));
-            let book = Mutex::new(Book::new(clients, window.clone(), patience));
+            let book = Mutex::new(Book::new(clients, window.clone(), patience, most));
             let shared = Arc::new(Shared { book, meter: Arc::new(Meter::new(window.clone())) });
             let (phase, theirs, gap) = (phase.subscribe(), Arc::clone(&shared), RAMP * workers as u64);
             let thread = std::thread::Builder::new().name(format!("clients-{i}"));
@@ -138,8 +140,8 @@ impl Fleet {
         self.phase.send_replace(Phase::Leave);
         let mut returned = Returned::default();
         for (shared, thread) in self.workers {
-            // A worker's panic would be a bug of ours; what was booked before it still counts.
-            let _ = thread.join();
+            // What was booked before a panic still counts.
+            fault::joined("worker", thread.join());
             returned.books.push(std::mem::take(&mut *shared.book.lock()));
             returned.tcp = returned.tcp + shared.meter.closed();
             returned.traffic = returned.traffic + shared.meter.totals();
@@ -164,10 +166,16 @@ pub struct Returned {
 
 /// A worker's thread: a runtime of its own, the ramp, the ticker, the end.
 fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &watch::Receiver<Phase>) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fault::note(format!("the runtime of a worker cannot start: {error}")),
+    };
     runtime.block_on(async {
         let ticked = Arc::clone(shared);
-        let ticker = tokio::spawn(tick(move |late| ticked.book.lock().tick(late)));
+        let ticker = tokio::spawn(tick(move |late| {
+            fault::provoke(Part::Ticker);
+            ticked.book.lock().tick(late);
+        }));
         let (mut clients, mut aborts, mut next) = (JoinSet::new(), Vec::new(), now());
         for (client, Place { ramp, mut target, orders, .. }) in share.into_iter().enumerate() {
             let may = |phase: &Phase| !matches!(phase, Phase::Gather(clients) if *clients <= ramp);
@@ -184,7 +192,8 @@ fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &
         let _ = phase.clone().wait_for(|phase| *phase == Phase::Leave).await;
         ticker.abort();
         aborts.iter().for_each(AbortHandle::abort);
-        let _ = timeout(LEAVE, clients.join_all()).await;
+        // Whoever takes longer is left alone; a panic is noted where it happens.
+        let _ = timeout(LEAVE, async { while clients.join_next().await.is_some() {} }).await;
     });
 }
 
@@ -199,10 +208,12 @@ async fn live<C: Client>(
     let mut current: Option<C> = None;
     let life = async {
         let began = now();
-        current = connect(client, &target, &shared).await;
-        if current.is_none() {
-            shared.book.lock().refused += 1;
-            return;
+        match connect(client, &target, &shared).await {
+            Ok(connected) => current = Some(connected),
+            Err(failure) => {
+                let mut book = shared.book.lock();
+                return *if failure.is_own() { &mut book.unable } else { &mut book.refused } += 1;
+            }
         }
         shared.book.lock().connects.record(now() - began);
         loop {
@@ -211,12 +222,13 @@ async fn live<C: Client>(
                 let mut book = shared.book.lock();
                 book.fail(&failure);
                 book.disconnects += 1;
+                book.cut += u64::from(!failure.is_own());
                 book.connected -= 1;
             }
             current = None;
             while current.is_none() {
                 tokio::time::sleep(RECONNECT.mul_f64(fastrand::f64())).await;
-                current = connect(client, &target, &shared).await;
+                current = connect(client, &target, &shared).await.ok();
             }
         }
     };
@@ -228,22 +240,18 @@ async fn live<C: Client>(
 }
 
 /// Connects, or resumes where the account stands, and books how that went.
-async fn connect<C: Client>(client: usize, target: &Target, shared: &Shared) -> Option<C> {
+async fn connect<C: Client>(client: usize, target: &Target, shared: &Shared) -> Result<C, Failure> {
     let after = shared.book.lock().subscribers[client].cursor().map_or(After::Latest, After::Cursor);
     let mut events = Vec::new();
     let result = timeout(CONNECT_TIMEOUT, C::connect(target, &after, &mut events)).await;
     let mut book = shared.book.lock();
-    match result.unwrap_or_else(|_| Err(Failure::Io("no answer within 10 s".into()))) {
-        Ok(connected) => {
-            book.record(client, &mut events);
-            book.connected += 1;
-            Some(connected)
-        }
-        Err(failure) => {
-            book.fail(&failure);
-            None
-        }
+    let result = result.unwrap_or_else(|_| Err(Failure::Io("no answer within 10 s".into())));
+    let result = result.and_then(|connected| book.record(client, &mut events).map(|()| connected));
+    match &result {
+        Ok(_) => book.connected += 1,
+        Err(failure) => book.fail(failure),
     }
+    result
 }
 
 async fn stay<C: Client>(
@@ -264,7 +272,8 @@ async fn stay<C: Client>(
             },
         };
         if !events.is_empty() {
-            shared.book.lock().record(client, &mut events);
+            shared.book.lock().record(client, &mut events)?;
+            fault::provoke(Part::Client);
         }
         result?;
     }

@@ -23,6 +23,7 @@
 // People are told things by `console` alone: these would panic where nobody reads.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod bounds;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -30,8 +31,10 @@ pub mod comparison;
 pub mod console;
 pub mod cores;
 pub mod environment;
+pub mod fault;
 pub mod fleet;
 pub mod folder;
+pub mod foreign;
 pub mod judge;
 pub mod measure;
 pub mod outcome;

@@ -21,6 +21,10 @@ pub struct Outcome {
     pub end: End,
     /// When the measuring window began, in UTC (RFC 3339); nothing of a trial that did not get so far.
     pub began: String,
+    /// How long the measuring window was, in seconds: less than planned after an early end. Unknown in older files,
+    /// whose windows are as long as the scenario says.
+    #[serde(default)]
+    pub window_seconds: Option<f64>,
     /// The subscribers' connections.
     pub connections: Connections,
     /// What was published.
@@ -57,6 +61,9 @@ pub struct Outcome {
     pub ledger: Ledger,
     /// What theory needs of the schedule as it was kept.
     pub realised: Realised,
+    /// How often the log of a room began anew: the server restarted, or threw a room in use away.
+    #[serde(default)]
+    pub restarts: u64,
     /// Failures by kind.
     pub failures: BTreeMap<String, Failures>,
     /// Samples below zero or above an hour: there must be none.
@@ -98,6 +105,16 @@ pub struct Failures {
     pub example: String,
 }
 
+/// More kinds are counted together: a server decides how many there are.
+const MAX_KINDS: usize = 50;
+
+/// Counts failures of a kind.
+pub fn tally(all: &mut BTreeMap<String, Failures>, kind: String, count: u64, example: impl FnOnce() -> String) {
+    let is_known = all.len() < MAX_KINDS || all.contains_key(&kind);
+    let kind = if is_known { kind } else { "other failures".into() };
+    all.entry(kind).or_default().add(count, example);
+}
+
 impl Failures {
     /// Counts more of them.
     pub fn add(&mut self, count: u64, example: impl FnOnce() -> String) {
@@ -116,7 +133,7 @@ pub enum End {
     Completed,
     /// A signal ended it: Ctrl-C, SIGTERM or SIGHUP.
     Interrupted,
-    /// The server went away, or could not be reached; in words.
+    /// The server went away, or could not be reached, or loadgen itself broke; in words.
     Broken(String),
 }
 
@@ -127,8 +144,15 @@ pub struct Connections {
     pub wanted: usize,
     /// As many as were when the load began.
     pub connected: usize,
+    /// Those that the server turned away, or did not answer, when they first connected; what is missing beside them is
+    /// loadgen's.
+    #[serde(default)]
+    pub refused: usize,
     /// Connections lost after that.
     pub lost: u64,
+    /// Those of them that the server, or what stands between, ended.
+    #[serde(default)]
+    pub cut: u64,
 }
 
 /// The publishers' side.
@@ -148,6 +172,10 @@ pub struct Publishing {
     pub indeterminate: u64,
     /// All that were sent, over the whole trial.
     pub all: u64,
+    /// Publishes that met the server's close of an idle connection and were sent again, with the same key, over the
+    /// whole trial; each counts as one publish.
+    #[serde(default)]
+    pub retries: u64,
     /// Bytes that the publishers' own connections sent for them, over the whole trial.
     pub bytes_out: u64,
     /// From due to sent, of messages due within the window.
@@ -164,12 +192,15 @@ impl Outcome {
         if self.end == End::Completed {
             self.end = other.end.clone();
         }
+        self.window_seconds = self.window_seconds.zip(other.window_seconds).map(|(a, b)| a.max(b));
         self.connections = self.connections + other.connections;
         self.publishing.merge(&other.publishing);
         self.owed += other.owed;
         self.delivered += other.delivered;
         self.audit = self.audit + other.audit;
         self.latency.add(&other.latency);
+        let length = self.intervals.len().max(other.intervals.len());
+        self.intervals.resize_with(length, Times::default);
         self.intervals.iter_mut().zip(&other.intervals).for_each(|(sum, times)| sum.add(times));
         self.last.add(&other.last);
         self.followed.extend(&other.followed);
@@ -183,25 +214,38 @@ impl Outcome {
         self.lateness.add(&other.lateness);
         // The worst: a known answer that fails once has failed.
         self.wait_ks = self.wait_ks.zip(other.wait_ks).map(|(a, b)| a.max(b));
+        self.series.resize(self.series.len().max(other.series.len()), 0);
         self.series.iter_mut().zip(&other.series).for_each(|(sum, n)| *sum += n);
         self.ledger.add(&other.ledger);
+        self.restarts += other.restarts;
         self.impossible += other.impossible;
         self.unbalanced += other.unbalanced;
         for (kind, failures) in &other.failures {
-            self.failures.entry(kind.clone()).or_default().add(failures.count, || failures.example.clone());
+            tally(&mut self.failures, kind.clone(), failures.count, || failures.example.clone());
         }
     }
 
-    /// Why this trial counts as failed: it broke, or its audit is not clean.
+    /// Why this trial counts as failed: it broke, its audit is not clean, or the server did not keep its clients.
     pub fn failure(&self) -> Option<String> {
-        match &self.end {
-            End::Broken(reason) => Some(reason.clone()),
-            End::Completed if self.publishing.acked == 0 && self.publishing.scheduled > 0 => {
-                Some("the server accepted no message".into())
-            }
-            _ if !self.audit.is_clean() => Some(format!("the audit found {}", self.audit.faults())),
-            _ => None,
+        if let End::Broken(reason) = &self.end {
+            return Some(reason.clone());
         }
+        let Connections { wanted, refused, cut, .. } = self.connections;
+        let none = self.end == End::Completed && self.publishing.acked == 0 && self.publishing.scheduled > 0;
+        let reasons = [
+            none.then(|| "the server accepted no message".into()),
+            (!self.audit.is_clean()).then(|| format!("the audit found {}", self.audit.faults())),
+            (refused > 0).then(|| format!("the server turned {refused} of {wanted} clients away")),
+            (cut > 0).then(|| format!("the server, or what stands between, ended {cut} connections")),
+            (self.restarts > 0).then(|| format!("the log of a room began anew {} times", self.restarts)),
+        ];
+        let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// How long the measuring window was, in seconds, where the scenario planned so many.
+    pub fn seconds(&self, planned: f64) -> f64 {
+        self.window_seconds.unwrap_or(planned)
     }
 }
 
@@ -214,6 +258,7 @@ impl Publishing {
         self.failed += other.failed;
         self.indeterminate += other.indeterminate;
         self.all += other.all;
+        self.retries += other.retries;
         self.bytes_out += other.bytes_out;
         self.lag.add(&other.lag);
         self.own_lag.add(&other.own_lag);
@@ -232,6 +277,7 @@ pub(crate) mod tests {
             lane: mode.into(),
             end: End::Completed,
             began: String::new(),
+            window_seconds: None,
             connections: Connections::default(),
             publishing: Publishing::default(),
             owed: 0,
@@ -250,6 +296,7 @@ pub(crate) mod tests {
             series: Vec::new(),
             ledger: Ledger::default(),
             realised: Realised::default(),
+            restarts: 0,
             failures: BTreeMap::new(),
             impossible: 0,
             unbalanced: 0,

@@ -13,8 +13,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::client::{Cursor, Failure, Http, Target};
+use crate::client::{Cursor, Failure, Http, Repeat, Target};
 use crate::clock::{Nanos, Window, is_under_way, now, tick};
+use crate::fault::{self, Part};
 use crate::fleet::Order;
 use crate::measure::histogram::Times;
 use crate::payload::Stamp;
@@ -49,6 +50,8 @@ pub struct Pressed {
     pub in_time: u64,
     /// Lateness of the publishers' own ticker, in the window.
     pub lateness: Times,
+    /// Publishes that met the close of an idle connection and were sent again.
+    pub retries: u64,
     /// Bytes sent over the publishers' own connections.
     pub bytes_out: u64,
 }
@@ -65,6 +68,8 @@ pub struct Assignment {
     pub tag: String,
     /// Bytes of text.
     pub payload: usize,
+    /// No room of the trial can have more messages.
+    pub most: u64,
     /// The measuring window.
     pub window: Window,
 }
@@ -148,10 +153,8 @@ impl Press {
     /// Publishes no more, and tells what was done.
     pub fn finish(self) -> Pressed {
         self.stop();
-        for thread in self.threads {
-            // A publisher's panic would be a bug of ours; what was published before it still counts.
-            let _ = thread.join();
-        }
+        // What was published before a panic still counts.
+        self.threads.into_iter().for_each(|thread| fault::joined("publishers", thread.join()));
         let Desk { done, lateness, sent, paced, in_time, assignment, .. } = &*self.desk;
         Pressed {
             publications: std::mem::take(&mut *done.lock()),
@@ -159,6 +162,7 @@ impl Press {
             paced: paced.load(Relaxed),
             in_time: in_time.load(Relaxed),
             lateness: std::mem::take(&mut *lateness.lock()),
+            retries: assignment.target.meter.totals().retries,
             bytes_out: assignment.target.meter.totals().bytes_out,
         }
     }
@@ -176,6 +180,7 @@ impl Desk {
     /// Hands over each message when it is due.
     fn pace(&self, schedule: impl Iterator<Item = Stamp>, end: Nanos, queue: &UnboundedSender<Stamp>) {
         for stamp in schedule {
+            fault::provoke(Part::Pacer);
             while now() < stamp.due && !self.stop.load(Relaxed) {
                 std::thread::sleep(NAP.min(Duration::from_nanos(stamp.due.saturating_sub(now()))));
             }
@@ -188,7 +193,10 @@ impl Desk {
     }
 
     fn publish_all(self: Arc<Self>) {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return fault::note(format!("the publishers' runtime cannot start: {error}")),
+        };
         runtime.block_on(async {
             let desk = Arc::clone(&self);
             tokio::spawn(tick(move |late| {
@@ -197,7 +205,7 @@ impl Desk {
                 }
             }));
             let publisher = |_| Arc::clone(&self).publisher();
-            let publishers: JoinSet<()> = (0..self.assignment.publishers).map(publisher).collect();
+            let mut publishers: JoinSet<()> = (0..self.assignment.publishers).map(publisher).collect();
             // Stopping ends also those who wait for a server that does not answer.
             let stopped = async {
                 while !self.stop.load(Relaxed) {
@@ -205,7 +213,8 @@ impl Desk {
                 }
             };
             tokio::select! {
-                _ = publishers.join_all() => {}
+                // A panic is noted where it happens; the others go on until the trial is ended for it.
+                () = async { while publishers.join_next().await.is_some() {} } => {}
                 () = stopped => {}
             }
         });
@@ -217,6 +226,7 @@ impl Desk {
         let mut free = now();
         loop {
             let Some(stamp) = self.queue.lock().await.recv().await else { return };
+            fault::provoke(Part::Publisher);
             self.sent.fetch_add(1, Relaxed);
             let sent = now();
             let acked = match (self.assignment.orders.get(&stamp.room), &mut http) {
@@ -224,7 +234,7 @@ impl Desk {
                 (None, Ok(http)) => self.publish(http, stamp).await,
                 (None, Err(failure)) => Err(failure.clone()),
             };
-            if matches!(acked, Err(Failure::Io(_))) {
+            if matches!(acked, Err(Failure::Io(_) | Failure::Own(_))) {
                 http = Http::connect(target, "").await;
             }
             let publication = Publication { stamp, sent, free, acked };
@@ -235,18 +245,30 @@ impl Desk {
 
     async fn publish(&self, http: &mut Http, stamp: Stamp) -> Result<(Cursor, Nanos), Failure> {
         let path = format!("/messages?room={}", room_name(&self.assignment.tag, stamp.room));
-        http.publish(&path, self.draft(stamp)).await.map(|cursor| (cursor, now()))
+        // With its key, it is stored once.
+        let cursor = http.publish(&path, self.draft(stamp), Repeat::Harmless).await?;
+        self.possible((cursor, now()))
+    }
+
+    /// Refuses an ack for a position that no room of the trial can have.
+    fn possible(&self, acked: (Cursor, Nanos)) -> Result<(Cursor, Nanos), Failure> {
+        let (seq, most) = (acked.0.seq, self.assignment.most);
+        let wrong =
+            || Failure::Protocol(format!("an ack for message {seq}, in a room that cannot have more than {most}"));
+        if (1..=most).contains(&seq) { Ok(acked) } else { Err(wrong()) }
     }
 
     async fn order(&self, subscriber: &UnboundedSender<Order>, stamp: Stamp) -> Result<(Cursor, Nanos), Failure> {
         let (answer, answered) = oneshot::channel();
         let gone = || Failure::Io("the subscriber that publishes has lost its connection".into());
         subscriber.send((self.draft(stamp), answer)).map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        answered.await.unwrap_or_else(|_| Err(gone())).and_then(|acked| self.possible(acked))
     }
 
-    /// The text is ASCII without anything that JSON escapes.
+    /// With a key, by which the same message is known if it comes again; the text is ASCII without anything that JSON
+    /// escapes.
     fn draft(&self, stamp: Stamp) -> String {
-        format!(r#"{{"from":"loadgen","text":"{}"}}"#, stamp.to_text(self.assignment.payload))
+        let text = stamp.to_text(self.assignment.payload);
+        format!(r#"{{"from":"loadgen","text":"{text}","key":"{:08x}"}}"#, stamp.number)
     }
 }

@@ -63,3 +63,6 @@ pub fn write(comparison: &Comparison, folder: &mut Folder) -> Result<()> {
     folder.write(&[(DATA, serde_json::to_string_pretty(comparison)?)])?;
     folder.write(&render(comparison)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
 
-use crate::cli::{Exit, SPARE_DESCRIPTORS};
+use crate::bounds::SPARE_DESCRIPTORS;
+use crate::cli::Exit;
 use crate::client::{Cursor, Delivery, Event, Said, Transport};
 use crate::clock::{Nanos, Window, now, sleep_until};
 use crate::console;
@@ -188,7 +189,7 @@ fn room(found: &mut Findings, cores: &Cores) -> u64 {
 /// The audit on deliveries of which it is known what is wrong with them.
 fn audit(found: &mut Findings) {
     let expected = Audit { received: 993, doubled: 3, reordered: 2, corrupt: 4, wrong_room: 2, ..Audit::default() };
-    let mut book = Book::new([(0, false)].into_iter(), Window::default(), Nanos::MAX);
+    let mut book = Book::new([(0, false)].into_iter(), Window::default(), Nanos::MAX, 1000);
     let mut events = vec![Event::Hello(Cursor { epoch: "selftest".into(), seq: 0 })];
     let mut message = |seq: u64, said| events.push(Event::Message(Delivery { seq, received: 1, asked: None, said }));
     let stamp = |seq: u64, room| Said::Stamp(Stamp { number: seq as u32, room, due: 0 });
@@ -203,9 +204,9 @@ fn audit(found: &mut Findings) {
             _ => message(seq, stamp(seq, 0)),
         }
     }
-    book.record(0, &mut events);
-    let missing = book.subscribers[0].accounts[0].1.missing(1000);
-    let good = book.audit == expected && missing.eq([900]);
+    let recorded = book.record(0, &mut events);
+    let missing = book.subscribers[0].accounts[0].1.missing(1000).flatten();
+    let good = recorded.is_ok() && book.audit == expected && missing.eq([900]);
     found.tell(
         good,
         "audit",

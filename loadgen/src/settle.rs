@@ -10,7 +10,7 @@ use crate::measure::audit::{Audit, UNSEEN};
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
 use crate::measure::recorder::{Book, slices_per_second};
-use crate::outcome::{Connections, End, Failures, Outcome, Publishing};
+use crate::outcome::{Connections, End, Failures, Outcome, Publishing, tally};
 use crate::pacer::Pacer;
 use crate::payload::Stamp;
 use crate::press::{Pressed, Publication};
@@ -28,8 +28,10 @@ pub struct Evidence {
     pub end: End,
     /// How many clients were connected when the load began.
     pub connected: usize,
-    /// Messages due within it count.
+    /// Messages due within it count: less than was planned, after an early end.
     pub window: Range<Nanos>,
+    /// The window as it was planned, by which the books are divided into slices.
+    pub planned: Range<Nanos>,
     /// When it began, in UTC.
     pub began: String,
     /// When waiting for deliveries ended.
@@ -48,8 +50,8 @@ pub struct Evidence {
 #[derive(Default)]
 struct RoomLog {
     head: u64,
-    /// seq -> due time.
-    due: HashMap<u64, Nanos>,
+    /// seq -> due time, in order: a range of missing seqs may be longer than anybody wants to walk.
+    due: BTreeMap<u64, Nanos>,
     /// Seqs that somebody has seen and nobody acked: publishes without an answer.
     unacked: Vec<u64>,
 }
@@ -90,31 +92,34 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
     books.iter_mut().for_each(|book| charge(book, &rooms, scenario, &evidence, &mut charged));
     let mut audit: Audit = books.iter().map(|book| book.audit).sum();
     audit.unexpected += unexpected;
-    audit.received -= unexpected;
+    audit.received = audit.received.saturating_sub(unexpected);
     let merged = |times: fn(&Book) -> &Times| Times::merged(books.iter().map(times));
     let slices: Vec<Times> = (0..books.iter().map(|book| book.slices.len()).max().unwrap_or(0))
         .map(|i| Times::merged(books.iter().filter_map(|book| book.slices.get(i))))
         .collect();
-    let seconds = scenario.duration().as_secs_f64().ceil() as usize;
+    let window_seconds = evidence.window.end.saturating_sub(evidence.window.start) as f64 / 1e9;
+    let seconds = window_seconds.ceil() as usize;
+    let each = slices_per_second(&evidence.planned) as usize;
+    let interval = |i: usize| Times::merged(slices.iter().skip(i * each).take(each));
     let publishing = publishing(&evidence, &schedule);
     let acks = figures::acks(&evidence);
     let mut dwell = Times::default();
     evidence.dwells.iter().for_each(|&time| dwell.record(time));
     Outcome {
         lane,
+        window_seconds: Some(window_seconds),
         connections: Connections {
             wanted: scenario.clients,
             connected: evidence.connected,
-            lost: books.iter().map(|book| book.disconnects).sum::<u64>() + evidence.ledger.life.reconnects,
+            refused: books.iter().map(|book| book.refused).sum(),
+            lost: books.iter().map(|book| book.disconnects).sum(),
+            cut: books.iter().map(|book| book.cut).sum(),
         },
         owed: charged.owed,
-        delivered: charged.owed - charged.undelivered,
+        delivered: charged.owed.saturating_sub(charged.undelivered),
         audit,
         latency: Times::merged(slices.iter()),
-        intervals: slices
-            .chunks(slices_per_second(&evidence.window) as usize)
-            .map(|part| Times::merged(part.iter()))
-            .collect(),
+        intervals: (0..seconds).map(interval).collect(),
         last: figures::last(&books, &evidence, &charged),
         followed: books.iter().flat_map(|book| &book.subscribers).filter_map(figures::followed).collect(),
         polls: merged(|book| &book.polls),
@@ -124,6 +129,7 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
         drift_percent: figures::drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
         wait_ks: figures::wait_ks(scenario, &acks, &books),
         realised: figures::realised(lane, scenario, &evidence, &acks, &books, &rooms),
+        restarts: restarts(&books),
         impossible: books.iter().map(|book| book.impossible).sum(),
         unbalanced: audit.came().abs_diff(charged.accounted),
         failures: failures(&evidence, &books),
@@ -145,13 +151,14 @@ fn schedule(scenario: &Scenario, window: &Range<Nanos>) -> Vec<Stamp> {
 fn publishing(evidence: &Evidence, schedule: &[Stamp]) -> Publishing {
     let Evidence { window, press, .. } = evidence;
     let paced = schedule.iter().filter(|stamp| u64::from(stamp.number) < press.in_time).count() as u64;
-    let (all, bytes_out) = (press.sent, press.bytes_out);
-    let mut sums = Publishing { scheduled: schedule.len() as u64, paced, all, bytes_out, ..Publishing::default() };
+    let (all, bytes_out, retries) = (press.sent, press.bytes_out, press.retries);
+    let mut sums =
+        Publishing { scheduled: schedule.len() as u64, paced, all, bytes_out, retries, ..Publishing::default() };
     for Publication { stamp, sent, free, acked } in &press.publications {
         match acked {
             Ok((_, at)) if window.contains(&stamp.due) => {
                 sums.acked += 1;
-                sums.acks.record(at - stamp.due);
+                sums.acks.record(at.saturating_sub(stamp.due));
             }
             Ok(_) => {}
             Err(Failure::Refused(..)) => sums.failed += 1,
@@ -159,12 +166,12 @@ fn publishing(evidence: &Evidence, schedule: &[Stamp]) -> Publishing {
         }
         if window.contains(&stamp.due) {
             sums.sent += 1;
-            sums.lag.record(sent - stamp.due);
-            sums.own_lag.record(sent - stamp.due.max(*free));
+            sums.lag.record(sent.saturating_sub(stamp.due));
+            sums.own_lag.record(sent.saturating_sub(stamp.due.max(*free)));
         }
     }
     // Sent and never answered: they may have been stored.
-    sums.indeterminate += press.sent - press.publications.len() as u64;
+    sums.indeterminate += press.sent.saturating_sub(press.publications.len() as u64);
     sums
 }
 
@@ -188,7 +195,7 @@ fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[Stamp]) -> Vec<Ro
     }
     for seen in evidence.books.iter().flat_map(|book| &book.logs).flatten() {
         let log = rooms[seen.room as usize].logs.entry(seen.epoch.clone()).or_default();
-        let seqs = seen.first..seen.first + seen.messages.len() as u64;
+        let seqs = (seen.first..).take(seen.messages.len());
         log.unacked.extend(seqs.filter(|seq| !log.due.contains_key(seq)));
     }
     for log in rooms.iter_mut().flat_map(|room| room.logs.values_mut()) {
@@ -239,11 +246,12 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
             book.audit.owed += owed as u64;
             // A seq that nobody acked is a publish without an answer: it may be missing.
             let silent = missing.len();
-            missing.extend(account.missing(*head).filter_map(|seq| due.get(&seq)));
+            let within = |range| due.range(range).map(|(_, due)| *due);
+            missing.extend(account.missing(*head).flat_map(within));
             book.audit.lost += missing[silent..].iter().filter(|due| **due <= overdue).count() as u64;
-            missing.extend(account.told().filter_map(|seq| due.get(&seq)));
+            missing.extend(account.told().flat_map(within));
             let unasked = unacked.iter().filter(|seq| account.has(**seq)).count();
-            charged.accounted += (owed + unasked + silent - missing.len()) as u64;
+            charged.accounted += (owed + unasked).saturating_sub(missing.len() - silent) as u64;
             // What came in its place was nothing that anybody could use.
             let spoiled = subscriber.spoiled.iter().filter(|(i, _)| subscriber.accounts[*i].0 == *epoch);
             missing.extend(spoiled.filter_map(|(_, seq)| due.get(seq)));
@@ -254,7 +262,7 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
                 charged.undelivered += 1;
                 missed.push(due);
             } else {
-                charged.owed -= 1;
+                charged.owed = charged.owed.saturating_sub(1);
             }
         }
     }
@@ -264,12 +272,18 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
 fn failures(evidence: &Evidence, books: &[Book]) -> BTreeMap<String, Failures> {
     let mut all: BTreeMap<String, Failures> = BTreeMap::new();
     for (kind, failures) in books.iter().flat_map(|book| &book.failures) {
-        all.entry(kind.clone()).or_default().add(failures.count, || failures.example.clone());
+        tally(&mut all, kind.clone(), failures.count, || failures.example.clone());
     }
     for failure in evidence.press.publications.iter().filter_map(|done| done.acked.as_ref().err()) {
-        all.entry(format!("publishing: {}", failure.kind())).or_default().add(1, || failure.to_string());
+        tally(&mut all, format!("publishing: {}", failure.kind()), 1, || failure.to_string());
     }
     all
+}
+
+/// The most that the log of one room began anew.
+fn restarts(books: &[Book]) -> u64 {
+    let logs = books.iter().flat_map(|book| &book.subscribers).map(|subscriber| subscriber.accounts.len());
+    logs.max().unwrap_or(0).saturating_sub(1) as u64
 }
 
 mod figures;

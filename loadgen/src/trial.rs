@@ -9,9 +9,11 @@ use anyhow::Result;
 use crate::client::{Headers, Lane, Publish, Target, Transport};
 use crate::clock::{Nanos, Window, nanos, now, sleep_until};
 use crate::cores::Cores;
+use crate::fault;
 use crate::fleet::{Fleet, Returned};
 use crate::measure::ledger::{Ledger, Memory};
 use crate::measure::reading::{Reading, peak};
+use crate::measure::recorder::Book;
 use crate::outcome::{End, Outcome};
 use crate::pacer::Pacer;
 use crate::press::{Assignment, Press};
@@ -29,6 +31,8 @@ const REST: Duration = Duration::from_millis(200);
 const STAMPED: usize = 64;
 /// The whole fleet has lost its connections for so long: there is nothing to measure any more.
 const DESERTED: Duration = Duration::from_secs(3);
+/// In that time each client has lost its connection so often, and nothing was delivered: none keeps one.
+const FLAPS: u64 = 3;
 /// After an interruption, what was published may still arrive for so long.
 const LAST_WAIT: Duration = Duration::from_secs(3);
 
@@ -63,11 +67,21 @@ struct Trial<'a> {
     ledger: Ledger,
     connected: usize,
     deserted_since: Option<Nanos>,
+    look: Look,
+}
+
+/// How things stood when they were last looked at.
+#[derive(Debug, Clone, Copy, Default)]
+struct Look {
+    at: Nanos,
+    disconnects: u64,
+    deliveries: u64,
 }
 
 impl<'a> Trial<'a> {
     fn start(lane: Lane, setting: &'a Setting<'a>, sut: &'a mut Sut) -> Result<Self> {
         let (scenario, workers) = (setting.scenario, setting.cores.loadgen.len());
+        fault::watch(scenario.panic_in);
         // Another one for every trial: a server that has been running may know the rooms of an earlier one.
         let tag: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
         let client = |n| {
@@ -77,21 +91,35 @@ impl<'a> Trial<'a> {
         };
         let window = Window::default();
         let clients = (0..scenario.clients).map(client).collect();
-        let fleet = Fleet::start(lane.mode, clients, workers, &window, nanos(scenario.patience()))?;
+        let most = scenario.most_in_a_room();
+        let fleet = Fleet::start(lane.mode, clients, workers, &window, nanos(scenario.patience()), most)?;
         let native = lane.publish == Publish::Native;
         let orders = if native { fleet.orders() } else { Default::default() };
         let headers = if native { scenario.headers } else { Headers::Lean };
         let target = Target { headers, keep_alive: true, ..target(scenario, sut, String::new(), 0) };
         let Scenario { publishers, payload, .. } = *scenario;
         let assignment =
-            Assignment { target, publishers, orders, tag: tag.clone(), payload, window: Window::clone(&window) };
+            Assignment { target, publishers, orders, tag: tag.clone(), payload, most, window: Window::clone(&window) };
         let press = Press::start(assignment)?;
         let (host, is_socket) = (sut.addr.to_string(), lane.mode.is_socket());
         let request_headers = [Headers::Browser, Headers::Lean].map(|set| set.bytes(&host, is_socket) as u64);
         let lean = scenario.headers == Headers::Lean;
         let ledger = Ledger { request_headers, lean, ..Ledger::default() };
-        let (began, begun, deserted_since, connected) = (String::new(), None, None, 0);
-        Ok(Self { lane, scenario, setting, sut, window, fleet, press, began, begun, ledger, connected, deserted_since })
+        Ok(Self {
+            lane,
+            scenario,
+            setting,
+            sut,
+            window,
+            fleet,
+            press,
+            began: String::new(),
+            begun: None,
+            ledger,
+            connected: 0,
+            deserted_since: None,
+            look: Look { at: now(), ..Look::default() },
+        })
     }
 
     /// The course of things; an early end is an error that says how it ended.
@@ -116,17 +144,19 @@ impl<'a> Trial<'a> {
             self.fleet.allow(step);
             // A client that has neither connected nor failed by then never will.
             let deadline = now() + nanos(self.fleet.patience());
-            let settled = |trial: &Self| trial.fleet.sum(|book| book.connected + book.refused) == step;
+            // Whoever has connected and lost its connection again has connected.
+            let tried = |book: &Book| book.connects.count() as usize + book.refused + book.unable;
+            let settled = |trial: &Self| trial.fleet.sum(tried) >= step;
             self.wait("connecting", |trial| settled(trial) || now() >= deadline).await?;
             let rested = now() + nanos(REST);
             self.wait("connecting", |_| now() >= rested).await?;
             let connected = self.fleet.sum(|book| book.connected);
             self.ledger.memory.push(Memory::read(connected, self.sut.memory()));
+            if step > 0 && connected == 0 {
+                return Err(End::Broken(format!("no client could connect ({})", self.fleet.worst_failure())));
+            }
         }
         self.connected = self.fleet.sum(|book| book.connected);
-        if self.connected == 0 {
-            return Err(End::Broken(format!("no client could connect ({})", self.fleet.worst_failure())));
-        }
         Ok(())
     }
 
@@ -179,7 +209,7 @@ impl<'a> Trial<'a> {
     }
 
     fn trouble(&mut self) -> Option<String> {
-        if let Some(reason) = self.sut.gone() {
+        if let Some(reason) = broken_itself().or_else(|| self.sut.gone()).or_else(|| self.flaps()) {
             return Some(reason);
         }
         if self.connected == 0 || self.fleet.sum(|book| book.connected) > 0 {
@@ -189,6 +219,23 @@ impl<'a> Trial<'a> {
         let since = *self.deserted_since.get_or_insert_with(now);
         let text = "every client has lost its connection and none could come back";
         (now() - since > nanos(DESERTED)).then(|| format!("{text} for {} s", DESERTED.as_secs()))
+    }
+
+    /// Why there is nothing to measure though clients do connect, if none keeps its connection.
+    fn flaps(&mut self) -> Option<String> {
+        let before = self.look;
+        if now() - before.at < nanos(DESERTED) {
+            return None;
+        }
+        let disconnects = self.fleet.sum(|book| book.disconnects);
+        let deliveries = self.fleet.sum(|book| book.deliveries);
+        let clients = self.fleet.sum(|book| book.connects.count());
+        self.look = Look { at: now(), disconnects, deliveries };
+        let lost = disconnects - before.disconnects;
+        (clients > 0 && lost >= FLAPS * clients && deliveries == before.deliveries).then(|| {
+            let (seconds, failure) = (DESERTED.as_secs(), self.fleet.worst_failure());
+            format!("no client keeps its connection: {lost} were lost within {seconds} s ({failure})")
+        })
     }
 
     /// Deliveries so far, and the rest in words.
@@ -221,9 +268,16 @@ impl<'a> Trial<'a> {
         let press = self.press.finish();
         let Returned { books, tcp, traffic, dwells } = self.fleet.finish();
         (ledger.tcp, ledger.life) = (tcp, traffic);
-        let evidence = Evidence { end, connected, window, began, deadline, press, books, dwells, ledger };
+        // The server is not to blame for what was not done.
+        let end = broken_itself().map_or(end, End::Broken);
+        let evidence = Evidence { end, connected, window, planned, began, deadline, press, books, dwells, ledger };
         settle(self.lane, self.scenario, evidence)
     }
+}
+
+/// What went wrong in loadgen itself, if anything.
+fn broken_itself() -> Option<String> {
+    fault::first().map(|fault| format!("loadgen broke: {fault}; this is a fault of loadgen, please report it"))
 }
 
 /// Whether a client is one of those that read with arrival stamps: as many of them in each part of the connect order.

@@ -1,22 +1,27 @@
 //! HTTP/1.1 over a wrapped socket: one connection per client, as a browser's tab has; a pooled client would share a
 //! few.
+//!
+//! A keep-alive connection may be closed by the server at any time (RFC 9112, section 9.5): a request that meets that is
+//! sent again on a new connection, once, if that cannot do harm.
 
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use clap::ValueEnum;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Position, parse};
 use super::wire::Wire;
-use super::{Cursor, Failure, Target};
+use super::{Cursor, Failure, MAX_ANSWER, Target};
 
 /// What a client's requests carry.
 #[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +34,9 @@ pub enum Headers {
 }
 
 /// What Chromium 156 sends with every request of a page's script, beside what each kind of request adds.
+///
+/// Less what loadgen cannot do: a browser offers `gzip, deflate, br, zstd` here, and `permessage-deflate;
+/// client_max_window_bits` in a WebSocket handshake. An offer that is taken would be one that loadgen cannot read.
 const BROWSER: &[(&str, &str)] = &[
     ("pragma", "no-cache"),
     ("cache-control", "no-cache"),
@@ -36,7 +44,7 @@ const BROWSER: &[(&str, &str)] = &[
         "user-agent",
         "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
     ),
-    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("accept-encoding", "identity"),
     ("accept-language", "en-US,en;q=0.9"),
 ];
 /// What it adds to a `fetch` of the page's own server.
@@ -50,6 +58,8 @@ const BROWSER_FETCH: &[(&str, &str)] = &[
     ("sec-fetch-mode", "cors"),
     ("sec-fetch-dest", "empty"),
 ];
+/// So much of a refusal is read: its reason.
+const REASON: usize = 4096;
 /// A session cookie of usual length.
 const COOKIE_BYTES: usize = 200;
 
@@ -69,7 +79,6 @@ impl Headers {
         let mut headers = self.common(host);
         if self == Self::Browser {
             set(&mut headers, header::ORIGIN, &format!("http://{host}"));
-            set(&mut headers, header::SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate; client_max_window_bits");
         }
         headers
     }
@@ -104,6 +113,17 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     headers.insert(name, HeaderValue::try_from(value).expect("an address is a valid header value"));
 }
 
+type Asked = Request<Full<Bytes>>;
+
+/// Whether a request that may have reached the server can be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// A question, or a publish with a key, which is stored once however often it comes.
+    Harmless,
+    /// It might be done twice.
+    Never,
+}
+
 /// One keep-alive connection.
 pub struct Http {
     sender: http1::SendRequest<Full<Bytes>>,
@@ -134,23 +154,40 @@ impl Http {
 
     /// `GET`, with a cursor to be confirmed if there is one.
     pub(super) async fn get(&mut self, uri: &Uri, etag: Option<&HeaderValue>) -> Result<Reply, Failure> {
-        let mut request = self.request(Method::GET, uri.clone(), Bytes::new());
-        request.headers_mut().extend(etag.map(|etag| (header::IF_NONE_MATCH, etag.clone())));
-        self.exchange(request).await
+        let ask = |http: &Self| {
+            let mut request = http.request(Method::GET, uri.clone(), Bytes::new());
+            request.headers_mut().extend(etag.map(|etag| (header::IF_NONE_MATCH, etag.clone())));
+            request
+        };
+        self.exchange(ask, Repeat::Harmless).await
     }
 
     /// `GET` of a stream, which is read by the caller.
     pub(super) async fn open(&mut self, path: &str, accept: &'static str) -> Result<Incoming, Failure> {
-        let mut request = self.request(Method::GET, uri(path)?, Bytes::new());
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
-        Ok(self.begin(request).await?.into_body())
+        let uri = uri(path)?;
+        let ask = |http: &Self| {
+            let mut request = http.request(Method::GET, uri.clone(), Bytes::new());
+            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
+            request
+        };
+        let response = self.begin(ask, Repeat::Harmless).await?;
+        let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        if !kind.starts_with(accept.as_bytes()) {
+            let kind = String::from_utf8_lossy(kind);
+            return Err(Failure::Protocol(format!("{path} has the content type {kind:?}, not {accept}")));
+        }
+        Ok(response.into_body())
     }
 
     /// Publishes a draft with `POST`; returns where the message stands.
-    pub async fn publish(&mut self, path: &str, draft: String) -> Result<Cursor, Failure> {
-        let mut request = self.request(Method::POST, uri(path)?, draft.into());
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let reply = self.exchange(request).await?;
+    pub async fn publish(&mut self, path: &str, draft: String, repeat: Repeat) -> Result<Cursor, Failure> {
+        let (uri, draft) = (uri(path)?, Bytes::from(draft));
+        let ask = |http: &Self| {
+            let mut request = http.request(Method::POST, uri.clone(), draft.clone());
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request
+        };
+        let reply = self.exchange(ask, repeat).await?;
         Ok(parse::<Position>(&reply.body)?.cursor)
     }
 
@@ -161,33 +198,82 @@ impl Http {
         request
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
-        let (parts, body) = self.begin(request).await?.into_parts();
+    async fn exchange(&mut self, ask: impl Fn(&Self) -> Asked, repeat: Repeat) -> Result<Reply, Failure> {
+        let (parts, body) = self.begin(ask, repeat).await?.into_parts();
         let headers: usize = parts.headers.iter().map(|(name, value)| line(name, value)).sum();
         let reason = parts.status.canonical_reason().unwrap_or_default();
         let head = "HTTP/1.1 200 \r\n\r\n".len() + reason.len() + headers;
-        Ok(Reply { status: parts.status, body: body.collect().await.map_err(io)?.to_bytes(), head })
+        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {
+            match error.downcast::<LengthLimitError>() {
+                Ok(_) => Failure::Protocol(format!("an answer of more than {MAX_ANSWER} bytes")),
+                Err(error) => io(&*error),
+            }
+        });
+        Ok(Reply { status: parts.status, body: body?.to_bytes(), head })
     }
 
     /// Sends a request; an answer that is no error is handed over unread.
-    async fn begin(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+    async fn begin(&mut self, ask: impl Fn(&Self) -> Asked, repeat: Repeat) -> Result<Response<Incoming>, Failure> {
         // A server closes what idles: nothing of this request was sent yet, so connecting again is safe.
         let over = self.used && !self.target.keep_alive;
         if over || self.sender.ready().await.is_err() {
             self.target.meter.reconnects.fetch_add(u64::from(!over), Relaxed);
-            self.sender = open(&self.target).await?;
+            self.renew().await?;
         }
-        self.used = true;
         self.target.meter.requests.fetch_add(1, Relaxed);
-        let response = self.sender.send_request(request).await.map_err(io)?;
-        let status = response.status();
-        if status.is_client_error() || status.is_server_error() {
-            let body = response.into_body().collect().await.map_err(io)?.to_bytes();
-            let reason = String::from_utf8_lossy(&body).chars().take(200).collect();
-            return Err(Failure::Refused(status.as_u16(), reason));
+        let had_served = std::mem::replace(&mut self.used, true);
+        let mut sent = self.sender.try_send_request(ask(self)).await;
+        if let Err(error) = &mut sent {
+            let is_unsent = error.take_message().is_some();
+            // On a connection that has served nothing this is no idle close, and the same would only come again.
+            if had_served && (is_unsent || repeat == Repeat::Harmless && is_closed(error.error())) {
+                self.target.meter.retries.fetch_add(1, Relaxed);
+                self.renew().await?;
+                self.used = true;
+                sent = self.sender.try_send_request(ask(self)).await;
+            }
         }
-        Ok(response)
+        accept(sent.map_err(|error| io(&error.into_error()))?).await
     }
+
+    async fn renew(&mut self) -> Result<(), Failure> {
+        self.used = false;
+        self.sender = open(&self.target).await?;
+        Ok(())
+    }
+}
+
+/// Lets a success or "nothing new" through; all else is a failure.
+async fn accept(response: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+    let status = response.status();
+    if !status.is_success() && status != StatusCode::NOT_MODIFIED {
+        return Err(Failure::Refused(status.as_u16(), reason(response.into_body()).await));
+    }
+    match response.headers().get(header::CONTENT_ENCODING) {
+        Some(coding) if coding != "identity" => {
+            Err(Failure::Protocol(format!("content-encoding {coding:?} was not offered")))
+        }
+        _ => Ok(response),
+    }
+}
+
+/// The beginning of a refusal's body; what follows is not read.
+async fn reason(mut body: Incoming) -> String {
+    let mut reason = Vec::new();
+    while reason.len() < REASON
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        reason.extend(frame.data_ref().into_iter().flatten());
+    }
+    reason.truncate(REASON);
+    String::from_utf8_lossy(&reason).into_owned()
+}
+
+/// Whether the peer closed the connection before it answered: what a request meets that crosses an idle close.
+fn is_closed(error: &hyper::Error) -> bool {
+    let reset = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::ConnectionAborted];
+    let cause = root(error).downcast_ref::<std::io::Error>();
+    error.is_incomplete_message() || error.is_canceled() || cause.is_some_and(|error| reset.contains(&error.kind()))
 }
 
 pub(super) fn uri(path: &str) -> Result<Uri, Failure> {
@@ -195,18 +281,37 @@ pub(super) fn uri(path: &str) -> Result<Uri, Failure> {
 }
 
 async fn open(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
-    let wire = Wire::connect(target).await.map_err(io)?;
-    let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(io)?;
+    let wire = Wire::connect(target).await.map_err(|error| io(&error))?;
+    let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(|error| io(&error))?;
     // It ends with the sender or the peer; what went wrong reaches the request under way.
     tokio::spawn(connection);
     Ok(sender)
 }
 
 /// The root of an error's chain says what happened; hyper's own text only where.
-pub(super) fn io(error: impl std::error::Error + 'static) -> Failure {
-    let mut cause: &(dyn std::error::Error + 'static) = &error;
-    while let Some(source) = cause.source() {
-        cause = source;
+fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
+}
+
+/// What an error means, and whose it is.
+pub(super) fn io(error: &(dyn std::error::Error + 'static)) -> Failure {
+    /// What this machine has run out of, or does not allow.
+    const OWN: [Errno; 10] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::ADDRNOTAVAIL,
+        Errno::ADDRINUSE,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+    ];
+    let cause = root(error);
+    let code = cause.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error);
+    match code.filter(|code| OWN.contains(code)) {
+        Some(_) => Failure::Own(cause.to_string()),
+        None => Failure::Io(cause.to_string()),
     }
-    Failure::Io(cause.to_string())
 }

@@ -30,6 +30,11 @@ impl After {
     }
 }
 
+/// The largest number that every reader of JSON holds exactly; no log has as many messages.
+const MAX_SEQ: u64 = (1 << 53) - 1;
+/// An epoch has 8 characters; nobody's has more than this.
+const MAX_EPOCH: usize = 32;
+
 /// The last message a client has seen: `EPOCH-SEQ`.
 #[derive(Deserialize, Display, Debug, Clone, PartialEq, Eq)]
 #[serde(try_from = "&str")]
@@ -47,7 +52,12 @@ impl TryFrom<&str> for Cursor {
     fn try_from(text: &str) -> Result<Self, Failure> {
         let cursor =
             text.split_once('-').and_then(|(epoch, seq)| Some(Self { epoch: epoch.into(), seq: seq.parse().ok()? }));
-        cursor.ok_or_else(|| Failure::Protocol(format!("{text:?} is not a cursor")))
+        let is_sound = |cursor: &Self| {
+            cursor.seq <= MAX_SEQ
+                && (1..=MAX_EPOCH).contains(&cursor.epoch.len())
+                && cursor.epoch.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        cursor.filter(is_sound).ok_or_else(|| Failure::Protocol(format!("{text:?} is not a cursor")))
     }
 }
 

@@ -5,8 +5,9 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::http::io;
 use super::protocol::{Message, Position, parse};
-use super::{After, Client, Event, Failure, Gap, Http, Target, greeted};
+use super::{After, Client, Event, Failure, Gap, Http, MAX_ANSWER, Target, greeted};
 use crate::clock::{Nanos, now};
 
 /// A client that reads a stream of events.
@@ -29,7 +30,7 @@ impl Client for Sse {
         let mut frame = self.body.frame().await;
         loop {
             let received = now();
-            let whole = frame.ok_or_else(|| Failure::Io("the stream ended".into()))?.map_err(super::http::io)?;
+            let whole = frame.ok_or_else(|| Failure::Io("the stream ended".into()))?.map_err(|error| io(&error))?;
             self.take(&whole.into_data().unwrap_or_default(), received, events)?;
             // What is already here belongs to the same wake-up.
             match self.body.frame().now_or_never() {
@@ -53,6 +54,9 @@ impl Sse {
             begin += length + 2;
         }
         self.rest.drain(..begin);
+        if self.rest.len() > MAX_ANSWER {
+            return Err(Failure::Protocol(format!("an event of more than {MAX_ANSWER} bytes")));
+        }
         Ok(())
     }
 }

@@ -41,6 +41,8 @@ pub struct Meter {
     pub(super) requests: AtomicU64,
     /// Connections that were gone before the next request, and made again.
     pub(super) reconnects: AtomicU64,
+    /// Requests that met the server's close of an idle connection, and were sent again on a new one.
+    pub(super) retries: AtomicU64,
     /// Polls answered without a message.
     pub(super) empties: AtomicU64,
     /// Bytes of the heads of answers to polls: with messages, and without.
@@ -70,12 +72,24 @@ pub struct Totals {
     pub requests: u64,
     /// Keep-alive connections that were gone before the next request, and made again.
     pub reconnects: u64,
+    /// Requests that met the server's close of an idle connection, and were sent again on a new one; each counts as one
+    /// request.
+    #[serde(default)]
+    pub retries: u64,
     /// Polls answered without a message.
     pub empties: u64,
     /// Bytes of the heads of the polls' answers with messages.
     pub heads_full: u64,
     /// The same of those without.
     pub heads_empty: u64,
+}
+
+impl Totals {
+    /// Answers of polls that brought something. Never below zero: of an answer at the edge of a reading, the question
+    /// may lie before it.
+    pub fn answers(&self) -> u64 {
+        self.requests.saturating_sub(self.empties)
+    }
 }
 
 impl Meter {
@@ -95,6 +109,7 @@ impl Meter {
             segments_out: self.segments_out.load(Relaxed),
             requests: self.requests.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
+            retries: self.retries.load(Relaxed),
             empties: self.empties.load(Relaxed),
             heads_full: self.heads[0].load(Relaxed),
             heads_empty: self.heads[1].load(Relaxed),

@@ -5,8 +5,10 @@ use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
+use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -14,7 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::http::io;
 use super::protocol::{Gap, Message as Chat, Position, parse};
 use super::wire::Wire;
-use super::{After, Answer, Client, Event, Failure, Target, greeted};
+use super::{After, Answer, Client, Event, Failure, MAX_ANSWER, Target, greeted};
 use crate::clock::{Nanos, now};
 
 /// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
@@ -44,7 +46,7 @@ enum Control {
 
 impl<const STOCK: bool> Client for Socket<STOCK> {
     async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
-        let wire = Wire::connect(target).await.map_err(io)?;
+        let wire = Wire::connect(target).await.map_err(|error| io(&error))?;
         let host = target.addr.to_string();
         let endpoint = if STOCK { "ws-stock" } else { "ws" };
         let url = format!("ws://{host}/{endpoint}{}", after.query(&target.room));
@@ -52,7 +54,12 @@ impl<const STOCK: bool> Client for Socket<STOCK> {
         request.headers_mut().extend(target.headers.handshake(&host));
         target.meter.requests.fetch_add(1, Relaxed);
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
-        let (stream, _) = client_async_with_config(request, wire, Some(config)).await.map_err(failure)?;
+        let config = config.max_message_size(Some(MAX_ANSWER)).max_frame_size(Some(MAX_ANSWER));
+        let (stream, answer) = client_async_with_config(request, wire, Some(config)).await.map_err(failure)?;
+        // Required by RFC 6455, section 4.1; the library leaves it to us.
+        if let Some(extension) = answer.headers().get(SEC_WEBSOCKET_EXTENSIONS) {
+            return Err(Failure::Protocol(format!("the extension {extension:?} was not offered")));
+        }
         greeted(Self { stream, waiting: VecDeque::new() }, events).await
     }
 
@@ -98,9 +105,14 @@ impl<const STOCK: bool> Socket<STOCK> {
             Control::Ack(ack) => Ok((ack.cursor, received)),
             Control::Error { reason } => Err(Failure::Refused(0, reason)),
         };
-        // Whoever waited may be gone, when the trial is at its end.
-        self.waiting.pop_front().map(|waiting| waiting.send(answer));
-        Ok(None)
+        match self.waiting.pop_front() {
+            Some(waiting) => {
+                // Whoever waited may be gone, when the trial is at its end.
+                let _ = waiting.send(answer);
+                Ok(None)
+            }
+            None => Err(answer.err().unwrap_or_else(|| Failure::Protocol("an ack for nothing".into()))),
+        }
     }
 }
 
@@ -110,7 +122,12 @@ fn failure(error: Error) -> Failure {
             let body = response.body().as_deref().unwrap_or_default();
             Failure::Refused(response.status().as_u16(), String::from_utf8_lossy(body).into_owned())
         }
-        Error::Io(error) => io(error),
-        other => Failure::Io(other.to_string()),
+        Error::Io(error) => io(&error),
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Failure::Io("the server closed without a close frame".into())
+        }
+        other => Failure::Protocol(other.to_string()),
     }
 }

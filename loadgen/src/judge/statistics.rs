@@ -3,6 +3,8 @@
 //! The unit of repetition is the trial, never the message. Order statistics assume nothing about distributions; the
 //! twins (the same transport twice in one block) show what differs although nothing differs.
 
+use std::collections::BTreeMap;
+
 use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -187,14 +189,17 @@ pub fn judge(found: Ratio, twins: Option<Ratio>, trifle: f64) -> Difference {
 
 /// The ratios of the blocks in which both trials are valid.
 pub fn ratios(comparison: &Comparison, baseline: Lane, lane: Lane, twin: bool, figure: Figure) -> Vec<f64> {
-    let value = |block, lane: Lane, twin| {
-        let is_it = |trial: &&Trial| trial.block == block && trial.outcome.lane == lane && trial.twin == twin;
-        let valid = comparison.trials.iter().find(is_it).filter(|trial| trial.verdict.kind == Kind::Valid);
-        figure.of(&valid?.outcome).filter(|value| *value > 0.0)
+    let values = |lane: Lane, twin| {
+        let is_it = move |trial: &&Trial| trial.outcome.lane == lane && trial.twin == twin;
+        let valid = move |trial: &&Trial| is_it(trial) && trial.verdict.kind == Kind::Valid;
+        let value = move |trial: &Trial| Some((trial.block, figure.of(&trial.outcome).filter(|value| *value > 0.0)?));
+        comparison.trials.iter().filter(valid).filter_map(value)
     };
-    (1..=comparison.blocks)
-        .filter_map(|block| Some(value(block, lane, twin)? / value(block, baseline, false)?))
-        .collect()
+    // By block, and no loop over as many blocks as there are said to be.
+    let base: BTreeMap<usize, f64> = values(baseline, false).collect();
+    let ratios: BTreeMap<usize, f64> =
+        values(lane, twin).filter_map(|(block, value)| Some((block, value / base.get(&block)?))).collect();
+    ratios.into_values().collect()
 }
 
 /// The rank of the lower end of the interval for the median of n: the k-th smallest and the k-th largest enclose it

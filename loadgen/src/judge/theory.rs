@@ -43,10 +43,12 @@ pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
     let (mean, spread) = latency.moments();
     let mut checks = Vec::new();
     let gap = Gap::of(outcome, scenario);
-    let Some(predicted) = predicted(outcome, scenario, &gap) else { return checks };
+    let (Some(predicted), Some(median)) = (predicted(outcome, scenario, &gap), latency.points(1).pop()) else {
+        return checks;
+    };
     checks.push(shown("latency mean, ms", predicted.mean(), mean));
     checks.push(shown("latency standard deviation, ms", predicted.spread(), spread));
-    checks.push(shown("latency p50, ms", predicted.quantile(0.5), latency.points(1)[0]));
+    checks.push(shown("latency p50, ms", predicted.quantile(0.5), median));
     let bound = if outcome.lane.mode == Transport::ShortPoll { Some(0.05) } else { None };
     let ks = Check { tolerance: bound, ..shown("distance of the two distributions, KS", 0.0, predicted.ks(latency)) };
     checks.push(ks);
@@ -71,6 +73,8 @@ pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
     checks.push(exact("bytes to clients per delivery", down, per_delivery(ledger.traffic.bytes_in), 0.01));
     let up = up.map(|up| exact("bytes from clients per delivery", up, per_delivery(ledger.traffic.bytes_out), 0.01));
     checks.extend(up);
+    // Of nothing there is no mean, and no share of it.
+    checks.retain(|check| check.predicted.is_finite() && check.measured.is_finite());
     checks
 }
 
@@ -106,14 +110,14 @@ fn bytes(outcome: &Outcome, scenario: &Scenario) -> (f64, Option<f64>) {
         // The id, the data, the empty line; no chunk around them, for our server sends none.
         Transport::Sse => return (message + "id: \ndata: \n\n".len() as f64 + cursor, None),
         Transport::Ws | Transport::WsStock => {
-            let ack = frame(r#"{"ack":{"cursor":""}}"#.len() as f64 + cursor);
+            let ack = frame(r#"{"ack":{"cursor":"","key":"00000000"}}"#.len() as f64 + cursor);
             let acks = if lane.publish == Publish::Native { ack * publishing.acked as f64 } else { 0.0 };
             return (frame(message) + acks / deliveries, None);
         }
     };
-    let (found, empty) = ((traffic.requests - traffic.empties) as f64, traffic.empties as f64);
+    let (found, empty) = (traffic.answers() as f64, traffic.empties as f64);
     let (full, empties) = match lane.mode {
-        Transport::ShortPoll => ((realised.polls - realised.empties) as f64, realised.empties as f64),
+        Transport::ShortPoll => (realised.polls.saturating_sub(realised.empties) as f64, realised.empties as f64),
         _ => (found, empty),
     };
     let head = |bytes: u64, answers: f64| bytes as f64 / answers.max(1.0);

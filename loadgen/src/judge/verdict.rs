@@ -40,7 +40,7 @@ pub enum Kind {
     NothingMeasured,
     /// Somebody stopped it before its time.
     Interrupted,
-    /// The server went away before its time.
+    /// The server went away before its time, or loadgen broke.
     Broken,
 }
 
@@ -110,7 +110,6 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     const MORE: &str = "raise --rate or --duration";
     const PORTS: &str = "what failed is listed; fewer --clients, or more ports (net.ipv4.ip_local_port_range) or files \
         (ulimit -n) for them";
-    const CUT: &str = "what failed is listed; look for what stands between, or at the server's own limits";
     const ELSEWHERE: &str = "the hypervisor gave this machine's time to others; measure at another time or elsewhere";
     const HOG: &str = "something else runs on loadgen's cores; stop it, or give loadgen a core of its own";
     const CORE: &str = "give loadgen another core, or lower --clients or --rate";
@@ -123,9 +122,12 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     let Outcome { publishing, latency, lateness, ledger, connections, dwell, .. } = outcome;
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
     let nothing = f64::from(u8::from(publishing.acked == 0));
-    let absent = (connections.wanted - connections.connected) as f64;
+    // Whom the server turned away or cut is its outcome; the rest is loadgen's or its machine's.
+    let absent = connections.wanted.saturating_sub(connections.connected + connections.refused) as f64;
+    let lost = connections.lost.saturating_sub(connections.cut) as f64;
     let longest = ms(lateness, 1.0);
-    let unpaced = 100.0 * (publishing.scheduled - publishing.paced) as f64 / publishing.scheduled.max(1) as f64;
+    let unpaced = publishing.scheduled.saturating_sub(publishing.paced);
+    let unpaced = 100.0 * unpaced as f64 / publishing.scheduled.max(1) as f64;
     let lag = ms(&publishing.own_lag, 0.99);
     // With few messages even independent waits are uneven: 1.63 / sqrt(n) is the distance that 1 % of samples exceed.
     let uneven = (1.63 / (publishing.acked as f64).sqrt()).max(0.1);
@@ -145,7 +147,7 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     let rows = [
         ("windows without a message", nothing, 0.0, "windows", NothingMeasured, MORE),
         ("clients not connected", absent, 0.0, "clients", GeneratorLimited, PORTS),
-        ("connections lost", connections.lost as f64, 0.0, "connections", GeneratorLimited, CUT),
+        ("connections lost by loadgen", lost, 0.0, "connections", GeneratorLimited, PORTS),
         ("time stolen from this machine", ledger.percent(ledger.steal_ns, ledger.cores), 1.0, "%", Noisy, ELSEWHERE),
         // 80 %: k6's guide to running large tests.
         ("loadgen's CPU", own, 80.0, "%", GeneratorLimited, CORE),

@@ -1,5 +1,6 @@
 //! What every subscriber was owed against what it got, message by message.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use derive_more::{Add, Sum};
@@ -45,7 +46,7 @@ impl Account {
             self.next = seq + 1;
             return Seen::InOrder;
         }
-        let Some(i) = self.holes.iter().position(|hole| hole.contains(&seq)) else {
+        let Some(i) = find(&self.holes, seq) else {
             return Seen::Doubled;
         };
         let hole = self.holes.remove(i);
@@ -63,20 +64,21 @@ impl Account {
         count
     }
 
-    /// What the server has said it will not deliver.
-    pub fn told(&self) -> impl Iterator<Item = u64> + '_ {
-        self.told.iter().cloned().flatten()
+    /// What the server has said it will not deliver, as ranges: how long they are is the server's word, so nobody
+    /// walks them.
+    pub fn told(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.told.iter().cloned()
     }
 
-    /// Everything owed up to `head` that never came and was not told as a gap.
-    pub fn missing(&self, head: u64) -> impl Iterator<Item = u64> + '_ {
-        self.holes.iter().cloned().chain(std::iter::once(self.next..head + 1)).flatten()
+    /// Everything owed up to `head` that never came and was not told as a gap, as ranges that are not empty.
+    pub fn missing(&self, head: u64) -> impl Iterator<Item = Range<u64>> + '_ {
+        let end = self.next..head + 1;
+        self.holes.iter().cloned().chain((!end.is_empty()).then_some(end))
     }
 
     /// Whether a message has come.
     pub fn has(&self, seq: u64) -> bool {
-        (self.first..self.next).contains(&seq)
-            && !self.holes.iter().chain(&self.told).any(|missing| missing.contains(&seq))
+        (self.first..self.next).contains(&seq) && find(&self.holes, seq).is_none() && find(&self.told, seq).is_none()
     }
 
     /// Whether a message is owed: it follows the first cursor.
@@ -88,6 +90,12 @@ impl Account {
     pub fn last(&self) -> u64 {
         self.next - 1
     }
+}
+
+/// Which of these sorted ranges has a seq in it.
+fn find(ranges: &[Range<u64>], seq: u64) -> Option<usize> {
+    let i = ranges.partition_point(|range| range.end <= seq);
+    ranges.get(i).is_some_and(|range| range.contains(&seq)).then_some(i)
 }
 
 /// The number of a message that nobody has seen yet.
@@ -103,7 +111,7 @@ pub struct SeenLog {
     /// The seq of the first message.
     pub first: u64,
     /// The messages, by seq.
-    pub messages: Vec<SeenMessage>,
+    pub messages: VecDeque<SeenMessage>,
 }
 
 /// One message in a log.
@@ -121,11 +129,10 @@ impl SeenLog {
     /// Notes a delivery; `false` if another message has been seen at this seq.
     pub fn note(&mut self, seq: u64, number: u32, received: Nanos) -> bool {
         const NONE: SeenMessage = SeenMessage { number: UNSEEN, came: 0, last: 0 };
-        let before = usize::try_from(self.first.saturating_sub(seq)).unwrap_or(0);
-        if before > 0 {
-            self.messages.splice(0..0, std::iter::repeat_n(NONE, before));
-            self.first = seq;
+        for _ in seq..self.first {
+            self.messages.push_front(NONE);
         }
+        self.first = self.first.min(seq);
         let place = usize::try_from(seq - self.first).expect("a trial fits in memory");
         if place >= self.messages.len() {
             self.messages.resize(place + 1, NONE);
@@ -208,7 +215,30 @@ mod tests {
     use super::*;
 
     fn missing(account: &Account, head: u64) -> Vec<u64> {
-        account.missing(head).collect()
+        account.missing(head).flatten().collect()
+    }
+
+    #[test]
+    fn how_long_a_hole_or_a_gap_is_costs_nothing() {
+        const FAR: u64 = 1 << 50;
+        let mut account = Account::open(0);
+        assert_eq!(
+            (account.see(1), account.see(FAR), account.see(FAR - 5)),
+            (Seen::InOrder, Seen::InOrder, Seen::Reordered)
+        );
+        assert_eq!(account.told_gap(2 * FAR), FAR);
+        assert!(account.has(FAR) && account.has(FAR - 5) && !account.has(FAR - 4) && !account.has(FAR + 1));
+        let missing: Vec<Range<u64>> = account.missing(3 * FAR).collect();
+        assert_eq!(missing, [2..FAR - 5, FAR - 4..FAR, 2 * FAR + 1..3 * FAR + 1]);
+        assert!(account.told().eq(std::iter::once(FAR + 1..2 * FAR + 1)));
+    }
+
+    #[test]
+    fn messages_seen_backwards_are_all_kept() {
+        let mut log = SeenLog { room: 0, epoch: String::new(), first: 100_000, messages: VecDeque::new() };
+        assert!((1..=100_000).rev().all(|seq| log.note(seq, seq as u32, 0)));
+        assert_eq!((log.first, log.messages.len()), (1, 100_000));
+        assert!((1..).zip(&log.messages).all(|(seq, message)| message.number == seq && message.came == 1));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! A histogram of times: recorded in microseconds, kept in the JSON with all its buckets.
 
+use std::io::Read;
 use std::time::Duration;
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use schemars::JsonSchema;
@@ -135,13 +137,35 @@ impl TryFrom<Written> for Times {
         let bytes = STANDARD.decode(written.hdr)?;
         let mut times = Self::default();
         // Into bounds of our own, so that it can be added to others.
-        times.0.add(&Deserializer::new().deserialize::<u64, _>(&mut bytes.as_slice())?)?;
+        times.0.add(&Deserializer::new().deserialize::<u64, _>(&mut inflated(&bytes)?.as_slice())?)?;
         Ok(times)
     }
 }
 
+/// Unpacks an encoded histogram if its header says what ours say: otherwise the file would decide how much memory it
+/// takes to read it.
+fn inflated(bytes: &[u8]) -> Result<Vec<u8>> {
+    /// Cookie, length of the counts, offset, digits, lowest, highest and ratio.
+    const HEADER: usize = 40;
+    /// A count takes at most 9 bytes.
+    const MOST: usize = HEADER + 9 * 24 * 1024;
+    let packed = bytes.get(8..).context("a histogram is cut short")?;
+    let mut plain = Vec::new();
+    ZlibDecoder::new(packed).take(MOST as u64 + 1).read_to_end(&mut plain)?;
+    let header = plain.first_chunk::<HEADER>().context("a histogram is cut short")?;
+    let length = plain.len() - HEADER;
+    let own = [u64::from(DIGITS), 1, HIGHEST_US];
+    let read = |at: usize, size: usize| header[at..at + size].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let is_ours = plain.len() <= MOST && read(4, 4) == length as u64 && [read(12, 4), read(16, 8), read(24, 8)] == own;
+    ensure!(is_ours, "a histogram is not of 3 digits from 1 us to 1 h");
+    Ok(plain)
+}
+
 #[cfg(test)]
 mod tests {
+    use flate2::Compression;
+    use flate2::read::ZlibEncoder;
+
     use super::*;
 
     #[test]
@@ -151,6 +175,33 @@ mod tests {
         let json = serde_json::to_string(&times).unwrap();
         assert_eq!(serde_json::from_str::<Times>(&json).unwrap(), times);
         assert!(json.contains("\"count\":9999"), "{json}");
+    }
+
+    #[test]
+    fn a_histogram_of_another_shape_is_refused_before_it_takes_memory() {
+        let written = |bytes: &[u8]| Written { hdr: STANDARD.encode(bytes), ..Times::default().into() };
+        let encode = |histogram: &Histogram<u64>| {
+            let mut bytes = Vec::new();
+            V2DeflateSerializer::new().serialize(histogram, &mut bytes).unwrap();
+            bytes
+        };
+        let large = encode(&Histogram::new_with_bounds(1, u64::MAX, 5).unwrap());
+        let good = encode(&Times::default().0);
+        assert!(Times::try_from(written(&good)).is_ok());
+        // A length of 4 GiB in the inner header, and zeros without end behind a header.
+        let mut long = inflated(&good).unwrap();
+        long[4..8].fill(0xff);
+        let mut endless = inflated(&good).unwrap();
+        endless.resize(3_000_000, 0);
+        let pack = |plain: &[u8]| {
+            let mut packed = good[..8].to_vec();
+            packed[4..8].fill(0xff);
+            ZlibEncoder::new(plain, Compression::fast()).read_to_end(&mut packed).unwrap();
+            packed
+        };
+        for bytes in [&large[..], &pack(&long), &pack(&endless), &good[..good.len() / 2], &good[..4], b""] {
+            assert!(Times::try_from(written(bytes)).is_err(), "{} bytes", bytes.len());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! At what price: CPU, memory, bytes and requests, from `/proc` and the clients' sockets, on Linux without root.
 
+use derive_more::Add;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,37 @@ pub struct Memory {
     pub kernel: u64,
 }
 
+/// So many ticks tell how a process's time divides into user and system mode: the kernel looks every 10 ms in which of
+/// them it is, so a share of one half is known to 5 points.
+const ENOUGH_TICKS: u64 = 100;
+/// And so many of them in user mode, for a figure of that alone.
+const ENOUGH_USER_TICKS: u64 = 10;
+/// Memory per connection needs so many connections: a page, or what another program does meanwhile, is then little of
+/// each.
+const ENOUGH_CONNECTIONS: usize = 100;
+/// And readings at so many counts of connections beside none.
+const ENOUGH_COUNTS: usize = 3;
+/// And its standard error may be so much of it: readings that are no line say nothing about a connection.
+const LARGEST_ERROR: f64 = 0.25;
+
+/// How often the kernel found a process in each mode, in its ticks of 10 ms.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Serialize, Deserialize, JsonSchema)]
+pub struct Ticks {
+    /// In user mode.
+    pub user: u64,
+    /// In system mode.
+    pub system: u64,
+}
+
+impl Ticks {
+    /// The part of a CPU time in user mode, where there are enough ticks to tell.
+    fn user_of(self, cpu: u64) -> Option<u64> {
+        let all = self.user.saturating_add(self.system);
+        let enough = all >= ENOUGH_TICKS && self.user >= ENOUGH_USER_TICKS;
+        enough.then(|| (cpu as f64 * (self.user as f64 / all as f64)) as u64)
+    }
+}
+
 /// What happened between two readings, and the memory of idle connections.
 #[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
@@ -32,8 +64,12 @@ pub struct Ledger {
     pub server_cpu_ns: Option<u64>,
     /// Whether it was counted in ticks of 10 ms, by a kernel without schedstat.
     pub in_ticks: bool,
-    /// The part of it in user mode: the kernel's count of ticks divides the exact total.
+    /// The part of it in user mode: the ticks between the readings divide the exact total. Unknown where there are fewer
+    /// than 100 of them, or fewer than 10 in user mode.
     pub server_user_ns: Option<u64>,
+    /// Those ticks; those of several trials together may be enough where each alone has too few.
+    #[serde(default)]
+    pub server_ticks: Option<Ticks>,
     /// Context switches of the server.
     pub server_switches: Option<u64>,
     /// CPU time of loadgen.
@@ -71,13 +107,19 @@ pub struct Ledger {
 impl Ledger {
     /// Books what lies between two readings.
     pub fn book(&mut self, from: &Reading, to: &Reading, cores: &Cores) {
-        let wall = to.at - from.at;
+        let wall = to.at.saturating_sub(from.at);
         let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
         self.seconds = wall as f64 / 1e9;
-        self.deliveries = to.deliveries - from.deliveries;
+        self.deliveries = to.deliveries.saturating_sub(from.deliveries);
         if let (Some(from), Some(to)) = (from.server, to.server) {
-            self.server_cpu_ns = Some(to.cpu.saturating_sub(from.cpu));
-            self.server_user_ns = Some((to.user_ns() - from.user_ns()).max(0.0) as u64);
+            let cpu = to.cpu.saturating_sub(from.cpu);
+            let ticks = Ticks {
+                user: to.ticks.user.saturating_sub(from.ticks.user),
+                system: to.ticks.system.saturating_sub(from.ticks.system),
+            };
+            self.server_cpu_ns = Some(cpu);
+            self.server_ticks = Some(ticks);
+            self.server_user_ns = ticks.user_of(cpu);
             self.server_switches = Some(to.switches.saturating_sub(from.switches));
             self.in_ticks = to.in_ticks;
         }
@@ -105,6 +147,7 @@ impl Ledger {
         self.deliveries += other.deliveries;
         sum(&mut self.server_cpu_ns, other.server_cpu_ns);
         sum(&mut self.server_user_ns, other.server_user_ns);
+        self.server_ticks = self.server_ticks.zip(other.server_ticks).map(|(a, b)| a + b);
         sum(&mut self.server_switches, other.server_switches);
         sum(&mut self.loadgen_cpu_ns, other.loadgen_cpu_ns);
         sum(&mut self.machine_busy_ns, other.machine_busy_ns);
@@ -128,6 +171,16 @@ impl Ledger {
         Some(self.per_delivery(ns?)? / 1e3)
     }
 
+    /// CPU time of the server in user mode, in nanoseconds, where it is known: never more than all of it.
+    pub fn user_ns(&self) -> Option<u64> {
+        let cpu = self.server_cpu_ns?;
+        match self.server_ticks {
+            Some(ticks) => ticks.user_of(cpu),
+            // An older file has the figure alone.
+            None => self.server_user_ns.filter(|user| (1..=cpu).contains(user)),
+        }
+    }
+
     /// Server memory per idle connection, in KiB: the slope over the number of connections, not a quotient.
     pub fn memory_kib(&self) -> Option<f64> {
         let points = self.memory.iter().filter_map(|memory| Some((memory.connections, memory.server_pss?)));
@@ -142,9 +195,9 @@ impl Ledger {
     /// Bytes from the clients if their requests had a browser's headers, and if they had lean ones: one was measured,
     /// for the other the difference of the headers is counted.
     pub fn bytes_out(&self) -> [u64; 2] {
-        let headers = |bytes: u64| self.traffic.requests * bytes;
+        let headers = |bytes: u64| self.traffic.requests.saturating_mul(bytes);
         let sent = headers(self.request_headers[usize::from(self.lean)]);
-        self.request_headers.map(|bytes| (self.traffic.bytes_out + headers(bytes)).saturating_sub(sent))
+        self.request_headers.map(|bytes| self.traffic.bytes_out.saturating_add(headers(bytes)).saturating_sub(sent))
     }
 
     /// Bytes on a real link, modelled: what was sent, a header for each segment of 1448 bytes, and as many bare
@@ -169,17 +222,28 @@ impl Ledger {
 }
 
 /// The slope of a line through points, by least squares; points of several trials each count from their own first.
+/// Nothing where they are too few, or no line: what the kernel holds is the whole machine's, and another program's
+/// memory is not to be read as a connection's.
 fn slope(points: impl Iterator<Item = (usize, u64)>) -> Option<f64> {
-    let (mut base, mut up, mut down) = (0.0, 0.0, 0.0);
+    let mut base = 0.0;
+    let mut steps: Vec<(usize, f64)> = Vec::new();
     for (connections, bytes) in points {
-        let (n, bytes) = (connections as f64, bytes as f64);
-        if connections == 0 {
-            base = bytes;
+        match connections {
+            0 => base = bytes as f64,
+            n => steps.push((n, bytes as f64 - base)),
         }
-        up += n * (bytes - base);
-        down += n * n;
     }
-    (down > 0.0).then(|| (up / down).max(0.0))
+    let mut counts: Vec<usize> = steps.iter().map(|(n, _)| *n).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    if counts.len() < ENOUGH_COUNTS || counts.last().is_none_or(|most| *most < ENOUGH_CONNECTIONS) {
+        return None;
+    }
+    let squares: f64 = steps.iter().map(|(n, _)| (*n as f64).powi(2)).sum();
+    let slope = steps.iter().map(|(n, bytes)| *n as f64 * bytes).sum::<f64>() / squares;
+    let residuals: f64 = steps.iter().map(|(n, bytes)| (bytes - slope * *n as f64).powi(2)).sum();
+    let error = (residuals / (steps.len() - 1) as f64 / squares).sqrt();
+    (slope > 0.0 && error <= LARGEST_ERROR * slope).then_some(slope)
 }
 
 #[cfg(test)]
@@ -193,6 +257,53 @@ mod tests {
         let twice = points.into_iter().chain(points.map(|(n, bytes)| (n, bytes + 5_000_000)));
         assert!((slope(twice).unwrap() - 4000.0).abs() < 1e-6, "each trial counts from its own beginning");
         assert_eq!(slope([(0, 1)].into_iter()), None);
+    }
+
+    #[test]
+    fn memory_without_enough_evidence_is_unknown() {
+        let slope = |points: &[(usize, i64)]| {
+            slope(points.iter().map(|&(n, kib)| (n, (1_000_000 + kib) as u64 * 1024))).map(|bytes| bytes / 1024.0)
+        };
+        assert_eq!(slope(&[(0, 0), (25, 175), (50, 350), (100, 700)]), Some(7.0));
+        assert!(slope(&[(0, 0), (25, 190), (50, 330), (100, 700)]).is_some(), "a little noise");
+        for (points, why) in [
+            (&[(0, 0), (24, 175), (48, 350), (99, 700)][..], "fewer than 100 connections"),
+            (&[(0, 0), (50, 350), (100, 700)], "fewer than four counts"),
+            (&[(0, 0), (100, 700), (100, 700), (100, 700)], "four readings of two counts"),
+            (&[(0, 0), (25, 175), (50, 350), (100, 322_600)], "another program took memory at the end"),
+            (&[(0, 0), (25, 80_000), (50, 80_175), (100, 80_500)], "or at the beginning"),
+            (&[(0, 0), (25, 900), (50, -300), (100, 700)], "up and down"),
+            (&[(0, 0), (25, -175), (50, -350), (100, -700)], "it became less"),
+            (&[(0, 0), (25, 0), (50, 0), (100, 0)], "nothing was seen"),
+        ] {
+            assert_eq!(slope(points), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn user_time_needs_ticks_enough_and_never_exceeds_the_whole() {
+        let user = |user, system| {
+            let ledger = Ledger {
+                server_cpu_ns: Some(1_000),
+                server_ticks: Some(Ticks { user, system }),
+                server_user_ns: Some(5_000),
+                ..Ledger::default()
+            };
+            ledger.user_ns()
+        };
+        assert_eq!((user(50, 50), user(10, 90), user(1_000, 0)), (Some(500), Some(100), Some(1_000)));
+        assert_eq!((user(0, 0), user(49, 50), user(0, 1_000), user(9, 991)), (None, None, None, None));
+        let old = |user| Ledger { server_cpu_ns: Some(1_000), server_user_ns: user, ..Ledger::default() }.user_ns();
+        assert_eq!((old(Some(400)), old(Some(1_001)), old(Some(0)), old(None)), (Some(400), None, None, None));
+    }
+
+    #[test]
+    fn ticks_of_several_trials_are_enough_together() {
+        let ticks = Some(Ticks { user: 20, system: 40 });
+        let one = Ledger { server_cpu_ns: Some(600), server_ticks: ticks, ..Ledger::default() };
+        let mut both = one.clone();
+        both.add(&one);
+        assert_eq!((one.user_ns(), both.user_ns()), (None, Some(400)));
     }
 
     #[test]

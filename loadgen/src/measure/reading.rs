@@ -7,7 +7,7 @@ use procfs::process::{Process, SmapsRollup};
 use procfs::{CpuTime, Current, CurrentSI, KernelStats, Meminfo};
 use rustix::time::ClockId;
 
-use super::ledger::Memory;
+use super::ledger::{Memory, Ticks};
 use crate::client::Totals;
 use crate::clock::{Nanos, now, time_of};
 
@@ -33,8 +33,7 @@ pub struct Reading {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paid {
     pub(super) cpu: Nanos,
-    /// The share of it in user mode, over the process's life.
-    user: f64,
+    pub(super) ticks: Ticks,
     pub(super) switches: u64,
     pub(super) in_ticks: bool,
 }
@@ -76,16 +75,12 @@ impl Paid {
             let both = status.and_then(|s| Some(s.voluntary_ctxt_switches? + s.nonvoluntary_ctxt_switches?));
             switches += both.unwrap_or(0);
         }
-        let total = (stat.utime + stat.stime).max(1);
+        let ticks = Ticks { user: stat.utime, system: stat.stime };
         let in_ticks = cpu == 0;
         if in_ticks {
-            cpu = total * (1_000_000_000 / procfs::ticks_per_second());
+            cpu = (stat.utime + stat.stime) * (1_000_000_000 / procfs::ticks_per_second());
         }
-        Some(Self { cpu, user: stat.utime as f64 / total as f64, switches, in_ticks })
-    }
-
-    pub(super) fn user_ns(self) -> f64 {
-        self.cpu as f64 * self.user
+        Some(Self { cpu, ticks, switches, in_ticks })
     }
 }
 

@@ -1,19 +1,21 @@
 //! What one worker's clients report, written down as it comes: one book per worker, so nobody waits for another's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::audit::{Account, Audit, Seen, SeenLog};
 use super::histogram::Times;
 use crate::client::{Cursor, Delivery, Event, Failure, Gap, Said};
 use crate::clock::{Nanos, Window, is_under_way};
-use crate::outcome::Failures;
+use crate::outcome::{Failures, tally};
 
 const SECOND: Nanos = 1_000_000_000;
 /// How many waits of short polls one worker keeps: enough for any distribution, 24 bytes each.
 const MAX_WAITS: usize = 500_000;
 /// How many latencies are kept of one client that is followed by itself, 4 bytes each.
 const MAX_SAMPLES: usize = 100_000;
+/// So many incarnations of its log one client may see: each is a restart of the server.
+const MAX_LOGS: usize = 100;
 /// A window has at least so many slices, so that a stall in some of them leaves the others.
 const SLICES: u64 = 20;
 
@@ -33,6 +35,8 @@ fn slice<'a>(slices: &'a mut Vec<Times>, window: &Range<Nanos>, due: Nanos) -> &
 pub struct Book {
     window: Window,
     patience: Nanos,
+    /// No log of the trial can have more messages.
+    most: u64,
     /// Latency from the due time, of messages due within the window, by the slice they were due in.
     pub slices: Vec<Times>,
     /// Requests of polls whose tick was within the window, from that tick.
@@ -53,10 +57,14 @@ pub struct Book {
     pub failures: BTreeMap<String, Failures>,
     /// Clients connected now.
     pub connected: usize,
-    /// Clients that could not connect at first.
+    /// Clients that the server turned away when they first connected.
     pub refused: usize,
+    /// Clients that could not connect at first because of this machine.
+    pub unable: usize,
     /// Connections lost after that.
     pub disconnects: u64,
+    /// Those of them that the other side ended.
+    pub cut: u64,
     /// Deliveries by kind; `owed` and `lost` are known only at the end.
     pub audit: Audit,
     /// What every client has got.
@@ -102,8 +110,8 @@ impl Subscriber {
 
 impl Book {
     /// An empty book for clients: the room of each, and whether it is followed by itself. What comes later than
-    /// `patience` after it was due is late.
-    pub fn new(clients: impl Iterator<Item = (u32, bool)>, window: Window, patience: Nanos) -> Self {
+    /// `patience` after it was due is late; a log with more than `most` messages is impossible.
+    pub fn new(clients: impl Iterator<Item = (u32, bool)>, window: Window, patience: Nanos, most: u64) -> Self {
         let mut places: BTreeMap<u32, usize> = BTreeMap::new();
         let subscriber = |(room, followed): (u32, bool)| {
             let next = places.len();
@@ -113,23 +121,38 @@ impl Book {
         };
         let subscribers: Vec<Subscriber> = clients.map(subscriber).collect();
         let logs = places.iter().map(|_| Vec::new()).collect();
-        Self { window, patience, subscribers, logs, ..Self::default() }
+        Self { window, patience, most, subscribers, logs, ..Self::default() }
     }
 
-    /// Books what a client has reported.
-    pub fn record(&mut self, client: usize, events: &mut Vec<Event>) {
+    /// Books what a client has reported. An error means that the server said something impossible: what came after it
+    /// is not booked.
+    pub fn record(&mut self, client: usize, events: &mut Vec<Event>) -> Result<(), Failure> {
         for event in events.drain(..) {
             match event {
-                Event::Hello(cursor) => self.hello(client, cursor),
-                Event::Message(delivery) => self.deliver(client, &delivery),
-                Event::Gap(gap) => self.told(client, gap),
+                Event::Hello(cursor) => self.hello(client, cursor)?,
+                Event::Message(delivery) => {
+                    self.possible("a message", delivery.seq)?;
+                    self.deliver(client, &delivery);
+                }
+                Event::Gap(gap) => self.told(client, gap)?,
                 Event::Polled { asked, answered } => {
                     if self.is_in_window(asked) {
-                        self.polls.record(answered - asked);
+                        self.polls.record(answered.saturating_sub(asked));
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A trial knows how many messages its rooms can have at most; a server that speaks of more would otherwise decide
+    /// how much memory and time the books take.
+    fn possible(&self, what: &str, count: u64) -> Result<(), Failure> {
+        let Self { most, .. } = self;
+        if count <= *most {
+            return Ok(());
+        }
+        Err(Failure::Protocol(format!("{what} at {count}, in a room that cannot have more than {most} messages")))
     }
 
     /// Books how late the worker's ticker was.
@@ -141,13 +164,13 @@ impl Book {
 
     /// Books a failure.
     pub fn fail(&mut self, failure: &Failure) {
-        self.failures.entry(failure.kind()).or_default().add(1, || failure.to_string());
+        tally(&mut self.failures, failure.kind(), 1, || failure.to_string());
     }
 
     /// Books a delivery of a message due within the window that never came.
     pub fn miss(&mut self, due: Nanos, deadline: Nanos) {
         if let Some(window) = self.window.get() {
-            slice(&mut self.slices, window, due).record(deadline - due);
+            slice(&mut self.slices, window, due).record(deadline.saturating_sub(due));
         }
     }
 
@@ -159,25 +182,33 @@ impl Book {
         Times::merged(self.slices[end.saturating_sub(3)..end].iter())
     }
 
-    fn hello(&mut self, client: usize, cursor: Cursor) {
+    fn hello(&mut self, client: usize, cursor: Cursor) -> Result<(), Failure> {
+        self.possible("a hello", cursor.seq)?;
         let subscriber = &mut self.subscribers[client];
         // A client that comes back goes on with its account: if it cannot, a gap says so next.
         match subscriber.accounts.last() {
             None => subscriber.accounts.push((cursor.epoch, Account::open(cursor.seq))),
             Some((_, account)) => subscriber.resumed = account.last(),
         }
+        Ok(())
     }
 
-    fn told(&mut self, client: usize, gap: Gap) {
+    fn told(&mut self, client: usize, gap: Gap) -> Result<(), Failure> {
+        self.possible("a gap", gap.cursor.seq.max(gap.missed.unwrap_or(0)))?;
         let subscriber = &mut self.subscribers[client];
+        let is_endless = subscriber.accounts.len() >= MAX_LOGS;
         match subscriber.accounts.last_mut().filter(|(epoch, _)| *epoch == gap.cursor.epoch) {
             Some((_, account)) => self.audit.gaps += account.told_gap(gap.cursor.seq),
+            None if is_endless => {
+                return Err(Failure::Protocol(format!("a log that began anew more than {MAX_LOGS} times")));
+            }
             None => {
                 self.audit.gaps += gap.missed.unwrap_or(1);
                 subscriber.accounts.push((gap.cursor.epoch, Account::open(gap.cursor.seq)));
                 subscriber.resumed = 0;
             }
         }
+        Ok(())
     }
 
     fn deliver(&mut self, client: usize, delivery: &Delivery) {
@@ -205,7 +236,7 @@ impl Book {
             Some(i) => &mut logs[i],
             None => {
                 let (room, epoch, first) = (stamp.room, epoch.clone(), delivery.seq);
-                logs.push(SeenLog { room, epoch, first, messages: Vec::new() });
+                logs.push(SeenLog { room, epoch, first, messages: VecDeque::new() });
                 logs.last_mut().expect("one was pushed")
             }
         };
@@ -251,8 +282,8 @@ mod tests {
     fn book() -> Book {
         let window = Window::default();
         window.set(500..2_000).unwrap();
-        let mut book = Book::new([(4, false)].into_iter(), window, 1_000_000);
-        book.record(0, &mut vec![Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 })]);
+        let mut book = Book::new([(4, false)].into_iter(), window, 1_000_000, 1_000);
+        book.record(0, &mut vec![Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 })]).unwrap();
         book
     }
 
@@ -263,7 +294,7 @@ mod tests {
     #[test]
     fn latency_counts_from_the_due_time_and_only_within_the_window() {
         let mut book = book();
-        book.record(0, &mut vec![message(1, STAMP), message(2, Stamp { due: 2_000, ..STAMP })]);
+        book.record(0, &mut vec![message(1, STAMP), message(2, Stamp { due: 2_000, ..STAMP })]).unwrap();
         let latency = Times::merged(book.slices.iter());
         assert_eq!((latency.count(), book.audit.received, book.audit.late), (1, 2, 2));
         assert_eq!(latency.max().unwrap().as_micros(), 1_500);
@@ -273,7 +304,7 @@ mod tests {
     fn another_rooms_message_and_a_broken_text_have_classes_of_their_own() {
         let mut book = book();
         let broken = Event::Message(Delivery { seq: 2, received: 0, asked: None, said: "hello".into() });
-        book.record(0, &mut vec![message(1, Stamp { room: 5, ..STAMP }), broken]);
+        book.record(0, &mut vec![message(1, Stamp { room: 5, ..STAMP }), broken]).unwrap();
         assert_eq!((book.audit.corrupt, book.audit.wrong_room, book.audit.received), (1, 1, 0));
     }
 
@@ -281,9 +312,9 @@ mod tests {
     fn what_comes_again_after_a_reconnect_is_told_from_what_comes_again_within_a_connection() {
         let mut book = book();
         let stamp = |number| Stamp { number, ..STAMP };
-        book.record(0, &mut vec![message(1, stamp(1)), message(1, stamp(1)), message(2, stamp(2))]);
+        book.record(0, &mut vec![message(1, stamp(1)), message(1, stamp(1)), message(2, stamp(2))]).unwrap();
         let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 1 });
-        book.record(0, &mut vec![hello, message(2, stamp(2)), message(3, stamp(3)), message(3, stamp(3))]);
+        book.record(0, &mut vec![hello, message(2, stamp(2)), message(3, stamp(3)), message(3, stamp(3))]).unwrap();
         assert_eq!((book.audit.doubled, book.audit.redelivered, book.audit.received), (2, 1, 3));
     }
 
@@ -291,10 +322,10 @@ mod tests {
     fn two_subscribers_that_find_different_messages_at_one_seq_are_noticed() {
         let window = Window::default();
         window.set(500..2_000).unwrap();
-        let mut book = Book::new([(4, false), (4, true)].into_iter(), window, 1_000_000);
+        let mut book = Book::new([(4, false), (4, true)].into_iter(), window, 1_000_000, 1_000);
         for (client, number) in [(0, 5), (1, 6)] {
             let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 });
-            book.record(client, &mut vec![hello, message(1, Stamp { number, ..STAMP })]);
+            book.record(client, &mut vec![hello, message(1, Stamp { number, ..STAMP })]).unwrap();
         }
         assert_eq!((book.audit.received, book.audit.unexpected), (1, 1));
         assert_eq!(book.logs[0][0].messages[0].came, 1, "the other one is no delivery of this message");
@@ -305,8 +336,48 @@ mod tests {
         let mut book = book();
         let cursor = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
         let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: cursor.clone() };
-        book.record(0, &mut vec![message(1, STAMP), Event::Gap(gap), message(1, STAMP)]);
+        book.record(0, &mut vec![message(1, STAMP), Event::Gap(gap), message(1, STAMP)]).unwrap();
         assert_eq!((book.audit.doubled, book.audit.gaps), (0, 1));
         assert_eq!(book.subscribers[0].cursor(), Some(Cursor { seq: 1, ..cursor }));
+    }
+
+    #[test]
+    fn what_no_log_of_the_trial_can_have_is_a_failure_and_books_nothing() {
+        let cursor = |epoch: &str, seq| Cursor { epoch: epoch.into(), seq };
+        let gap = |seq, missed| {
+            let reason = crate::client::GapReason::Window;
+            Event::Gap(crate::client::Gap { reason, missed, cursor: cursor("abcdefgh", seq) })
+        };
+        let far = 10_000_000_000;
+        let impossible =
+            [message(far, STAMP), message(1_001, STAMP), gap(far, None), gap(5, Some(far)), gap(1_001, None)];
+        for event in impossible.into_iter().chain([Event::Hello(cursor("abcdefgh", far))]) {
+            let mut book = book();
+            let failure = book.record(0, &mut vec![event, message(1, STAMP)]).unwrap_err().to_string();
+            assert!(failure.contains("cannot have more than 1000 messages"), "{failure}");
+            assert_eq!((book.audit, book.deliveries, book.logs[0].len()), (Audit::default(), 0, 0), "{failure}");
+        }
+        let mut book = book();
+        book.record(0, &mut vec![message(1_000, STAMP), gap(1_000, Some(1_000))]).unwrap();
+    }
+
+    #[test]
+    fn a_server_cannot_begin_its_log_anew_without_end() {
+        let mut book = book();
+        let anew = |n: usize| {
+            let cursor = Cursor { epoch: format!("epoch{n}"), seq: 0 };
+            Event::Gap(crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor })
+        };
+        book.record(0, &mut (1..MAX_LOGS).map(anew).collect()).unwrap();
+        assert!(book.record(0, &mut vec![anew(MAX_LOGS)]).is_err());
+        assert_eq!(book.subscribers[0].accounts.len(), MAX_LOGS);
+    }
+
+    #[test]
+    fn kinds_of_failures_are_bounded_and_none_is_lost() {
+        let mut book = book();
+        (0..=u16::MAX).for_each(|code| book.fail(&Failure::Closed(code)));
+        assert!(book.failures.len() < 100, "{}", book.failures.len());
+        assert_eq!(book.failures.values().map(|failures| failures.count).sum::<u64>(), 65_536);
     }
 }

@@ -72,7 +72,7 @@ fn ratio(effect: &Effect, blocks: usize) -> Cell {
         Some((low, high)) if n == blocks => format!("{} to {}", number(low), number(high)),
         Some((low, high)) => format!("{} to {}, {n} blocks", number(low), number(high)),
         None if median > 1.0 => format!("higher in {higher} of {n}"),
-        None => format!("lower in {} of {n}", n - higher),
+        None => format!("lower in {} of {n}", n.saturating_sub(higher)),
     };
     format!("{} ({spread}){word}", number(median)).into()
 }

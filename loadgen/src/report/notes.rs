@@ -77,6 +77,13 @@ fn about(trial: &Trial, blocks: usize) -> Vec<String> {
     if outcome.connections.lost > 0 {
         notes.push(format!("{} connections were lost", outcome.connections.lost));
     }
+    let (again, retries) = (outcome.ledger.life.reconnects, outcome.ledger.life.retries + outcome.publishing.retries);
+    if again > 0 {
+        notes.push(format!("{again} connections had been closed between two requests, and were made again"));
+    }
+    if retries > 0 {
+        notes.push(format!("{retries} requests met the close of an idle connection, and were sent again"));
+    }
     if outcome.audit.gaps > 0 {
         notes.push(format!("the server told its clients of {} messages they had missed", outcome.audit.gaps));
     }
@@ -96,7 +103,7 @@ fn about(trial: &Trial, blocks: usize) -> Vec<String> {
     }
     let publishing = &outcome.publishing;
     if publishing.acked < publishing.scheduled && outcome.end == End::Completed {
-        let missed = publishing.scheduled - publishing.acked;
+        let missed = publishing.scheduled.saturating_sub(publishing.acked);
         notes.push(format!("{missed} of {} messages were not accepted by the server", publishing.scheduled));
     }
     let waited = publishing.lag.quantile(0.5).unwrap_or_default();

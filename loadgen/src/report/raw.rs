@@ -7,9 +7,15 @@ use anyhow::Result;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
+use super::summary::length_of_second;
 use crate::comparison::{Comparison, Trial};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The window of a trial as it was measured, in seconds.
+fn window(comparison: &Comparison, trial: &Trial) -> f64 {
+    trial.outcome.seconds(comparison.scenario.duration().as_secs_f64())
+}
 
 fn tag(trial: &Trial) -> String {
     format!("{}{}-{}", trial.outcome.lane, if trial.twin { "-twin" } else { "" }, trial.block)
@@ -26,12 +32,13 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
     builder.with_start_time(began).with_base_time(began);
     let mut log = builder.begin_log_with(&mut out, &mut serializer)?;
     for trial in &comparison.trials {
-        let Ok(window) = humantime::parse_rfc3339(&trial.outcome.began) else { continue };
-        let since = window.duration_since(began).unwrap_or_default();
-        let name = tag(trial);
-        for (second, times) in (0..).zip(&trial.outcome.intervals) {
-            let start = since + SECOND * second;
-            log.write_histogram(times.inner(), start, SECOND, Tag::new(&name))
+        let Ok(start) = humantime::parse_rfc3339(&trial.outcome.began) else { continue };
+        let since = start.duration_since(began).unwrap_or_default();
+        let (name, window) = (tag(trial), window(comparison, trial));
+        for (second, times) in trial.outcome.intervals.iter().enumerate() {
+            let Some(length) = length_of_second(second, window) else { break };
+            let start = since + SECOND * u32::try_from(second)?;
+            log.write_histogram(times.inner(), start, Duration::from_secs_f64(length), Tag::new(&name))
                 .map_err(|error| anyhow::anyhow!("{error:?}"))?;
         }
     }
@@ -40,16 +47,17 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
 
 /// A line for each second of each trial.
 pub fn csv(comparison: &Comparison) -> String {
-    let mut out = "trial,row,block,twin,verdict,second,arrived,due,p50_us,p90_us,p99_us,max_us\n".to_owned();
+    let mut out = "trial,row,block,twin,verdict,second,length_s,arrived,due,p50_us,p90_us,p99_us,max_us\n".to_owned();
     for (number, trial) in (1..).zip(&comparison.trials) {
         let Trial { block, twin, outcome, verdict, .. } = trial;
         for (second, arrived) in outcome.series.iter().enumerate() {
+            let Some(length) = length_of_second(second, window(comparison, trial)) else { break };
             let times = outcome.intervals.get(second).cloned().unwrap_or_default();
             let us = |share| times.quantile(share).map_or(String::new(), |time: Duration| time.as_micros().to_string());
             let max = times.max().map_or(String::new(), |time| time.as_micros().to_string());
             let _ = writeln!(
                 out,
-                "{number},{},{block},{twin},{},{second},{arrived},{},{},{},{},{max}",
+                "{number},{},{block},{twin},{},{second},{length:.3},{arrived},{},{},{},{},{max}",
                 outcome.lane,
                 verdict.kind,
                 times.count(),

@@ -5,6 +5,12 @@ use crate::comparison::{Comparison, Trial};
 use crate::judge::verdict::Kind;
 use crate::outcome::Outcome;
 
+/// How long the i-th second of a window is, in seconds: the last may be a part of one. Nothing beyond the window.
+pub fn length_of_second(i: usize, window: f64) -> Option<f64> {
+    let length = (window - i as f64).min(1.0);
+    (length > 0.0).then_some(length)
+}
+
 /// One row in a comparison.
 pub struct Summary {
     /// The row.
@@ -54,10 +60,11 @@ impl Summary {
         }
     }
 
-    /// Deliveries per second, in each second of a window of so many, averaged over the merged trials.
-    pub fn flow(&self, seconds: f64) -> impl Iterator<Item = f64> + '_ {
-        // The last second may be a part of one.
-        let length = move |i| (seconds - i as f64).min(1.0);
-        self.outcome.series.iter().enumerate().map(move |(i, &n)| n as f64 / length(i) / self.merged as f64)
+    /// Deliveries per second, in each second of the window, of which so many were planned; averaged over the merged
+    /// trials.
+    pub fn flow(&self, planned: f64) -> impl Iterator<Item = f64> + '_ {
+        let seconds = self.outcome.seconds(planned);
+        let rate = move |(i, &n): (usize, &u64)| Some(n as f64 / length_of_second(i, seconds)? / self.merged as f64);
+        self.outcome.series.iter().enumerate().map_while(rate)
     }
 }

@@ -97,7 +97,7 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
             format!("{} / {} / {}", audit.lost, audit.doubled, audit.reordered)
         }),
         us("server CPU per delivery, µs", Rank::Cpu, &|l| l.server_cpu_ns),
-        us("  in user mode only, µs", Rank::None, &|l| l.server_user_ns),
+        us("  in user mode only, µs", Rank::None, &Ledger::user_ns),
         us("loadgen's CPU per delivery, µs", Rank::None, &|l| l.loadgen_cpu_ns),
         us("machine busy per delivery, µs", Rank::None, &|l| l.machine_busy_ns),
         figure("server context switches per delivery", Rank::None, &|o| {
@@ -162,7 +162,8 @@ fn single(summary: &Summary) -> String {
 
 fn empties(outcome: &Outcome) -> Option<f64> {
     let traffic = outcome.ledger.traffic;
-    (traffic.requests > 0).then(|| 100.0 * traffic.empties as f64 / traffic.requests as f64)
+    // Of an answer at the edge of the window, the question may lie before it.
+    (traffic.requests > 0).then(|| 100.0 * traffic.empties.min(traffic.requests) as f64 / traffic.requests as f64)
 }
 
 /// Bytes that one publish sends; over a subscriber's own socket, all that the subscribers send.
@@ -179,7 +180,7 @@ fn upward(outcome: &Outcome) -> Option<f64> {
 /// Messages that came together: in one answer of a poll, or in one read of a stream.
 fn batch(outcome: &Outcome) -> Option<f64> {
     let traffic = outcome.ledger.traffic;
-    let batches = if outcome.lane.mode.streams() { traffic.reads } else { traffic.requests - traffic.empties };
+    let batches = if outcome.lane.mode.streams() { traffic.reads } else { traffic.answers() };
     (batches > 0).then(|| outcome.ledger.deliveries as f64 / batches as f64)
 }
 

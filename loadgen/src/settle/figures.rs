@@ -86,13 +86,15 @@ pub(super) fn realised(
     }
     for wait in books.iter().flat_map(|book| &book.waits) {
         if let Some((due, acked)) = acks.get(&wait.number) {
-            realised.base.record((acked - due) + (wait.received - wait.asked));
+            let path = acked.saturating_sub(*due);
+            realised.base.record(path + wait.received.saturating_sub(wait.asked));
         }
     }
     for client in 0..scenario.clients {
         let (cadence, room) = (scenario.cadence(client), &rooms[scenario.room_of(client) as usize]);
         let ticks = |time: Nanos| cadence.tick_after(time) / nanos(scenario.interval);
-        let due = ticks(window.end.saturating_sub(1)) - ticks(window.start.saturating_sub(1));
+        let (first, last) = (ticks(window.start.saturating_sub(1)), ticks(window.end.saturating_sub(1)));
+        let due = last.saturating_sub(first);
         let mut found: Vec<Nanos> = room.acked.iter().map(|&at| cadence.tick_after(at)).collect();
         found.retain(|tick| window.contains(tick));
         found.sort_unstable();

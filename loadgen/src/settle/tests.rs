@@ -18,12 +18,12 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     let window = Window::default();
     let range = window.get_or_init(|| 0..10 * SECOND + 1).clone();
     let schedule: Vec<Stamp> = Pacer::new(&scenario, 0).take(10).collect();
-    let mut book = Book::new([(0, true), (0, false)].into_iter(), window, 5 * SECOND);
+    let mut book = Book::new([(0, true), (0, false)].into_iter(), window, 5 * SECOND, 1_000);
     for client in 0..2 {
-        book.record(client, &mut vec![Event::Hello(cursor(0))]);
+        book.record(client, &mut vec![Event::Hello(cursor(0))]).unwrap();
         for (seq, stamp) in (1..).zip(&schedule).filter(|(seq, _)| fate(client, *seq)) {
             let delivery = Delivery { seq, received: stamp.due + 1, asked: None, said: Said::Stamp(*stamp) };
-            book.record(client, &mut vec![Event::Message(delivery)]);
+            book.record(client, &mut vec![Event::Message(delivery)]).unwrap();
         }
     }
     let publication = |(seq, stamp): (u64, Stamp)| Publication {
@@ -37,6 +37,7 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     let evidence = Evidence {
         end: End::Completed,
         connected: 2,
+        planned: range.clone(),
         window: range,
         began: String::new(),
         deadline: 20 * SECOND,
@@ -65,7 +66,7 @@ fn what_came_is_delivered_and_nothing_is_missing() {
 fn what_came_broken_is_no_delivery_but_a_sample_at_the_deadline() {
     let mut trial = trial(|client, seq| client == 0 || seq < 10);
     let broken = Delivery { seq: 10, received: 10 * SECOND, asked: None, said: "not as it was sent".into() };
-    trial.1.books[0].record(1, &mut vec![Event::Message(broken)]);
+    trial.1.books[0].record(1, &mut vec![Event::Message(broken)]).unwrap();
     let outcome = settled(trial);
     assert_eq!((outcome.owed, outcome.delivered, outcome.latency.count()), (20, 19, 20));
     assert_eq!((outcome.audit.corrupt, outcome.audit.lost, outcome.unbalanced), (1, 0, 0));
@@ -88,7 +89,7 @@ fn what_was_told_as_a_gap_is_not_lost_but_late() {
     let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
     let gap = crate::client::Gap { reason: crate::client::GapReason::Window, missed: Some(2), cursor: cursor(10) };
     for client in 0..2 {
-        evidence.books[0].record(client, &mut vec![Event::Gap(gap.clone())]);
+        evidence.books[0].record(client, &mut vec![Event::Gap(gap.clone())]).unwrap();
     }
     let outcome = settled((scenario, evidence));
     assert_eq!((outcome.delivered, outcome.audit.lost, outcome.audit.gaps), (16, 0, 4));
@@ -126,7 +127,7 @@ fn a_log_that_began_anew_keeps_its_own_account() {
             if seq == 1 {
                 events.insert(0, Event::Gap(gap.clone()));
             }
-            evidence.books[0].record(client, &mut events);
+            evidence.books[0].record(client, &mut events).unwrap();
         }
     }
     let outcome = settled((scenario, evidence));

@@ -145,19 +145,21 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
     let _turn = beside();
     for (arguments, says) in [
         ("--mode carrier-pigeon", "[possible values: short-poll, "),
-        ("--mode ws --clients 0", "whole number from 1"),
-        ("--mode ws --rate 0", "above 0"),
-        ("--mode ws --duration -5s", "500ms"),
+        ("--mode ws --clients 0", "'--clients <N>': must be a whole number from 1 to 1000000"),
+        ("--mode ws --rate 1e-12", "'--rate <R>': must be a number from 0.001"),
+        ("--mode ws --duration 18446744073709551615s", "'--duration <TIME>': must be a time from 1ms to 1day"),
+        ("--mode ws --publishers 18446744073709551615", "'--publishers <N>': must be a whole number from 1 to 10000"),
+        ("--mode ws --clients 2 --publishers 9000", "--publishers 9000: this process may open"),
         ("--mode ws --url http://127.0.0.1:1", "nothing answers there"),
         ("--mode ws --url ftp://127.0.0.1", "only http://HOST:PORT"),
         ("--mode ws --url http://192.0.2.1:3000", "--allow-remote"),
-        ("--mode ws --clients 10000000", "may open"),
+        ("--mode ws --clients 100000", "--clients 100000: this process may open"),
         ("compare --name ../up", "only letters"),
         ("report /nowhere", "cannot read"),
         ("", "Usage"),
         ("--clients 5", "--mode"),
     ] {
-        // Whatever this machine allows, ten million are more.
+        // Whatever this machine allows, a hundred thousand are more.
         let mut limited = Command::new("sh");
         limited.args(["-c", &format!("ulimit -n 4096 && exec \"$0\" {arguments}"), env!("CARGO_BIN_EXE_loadgen")]);
         let output = limited.stdin(Stdio::null()).output().unwrap();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::{
-    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Headers, Http, Said, Target, Transport,
+    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Headers, Http, Repeat, Said, Target,
+    Transport,
 };
 use loadgen::with_client;
 use tokio::io::AsyncWriteExt;
@@ -77,7 +78,7 @@ impl Room {
     }
 
     async fn post(&mut self, draft: &str) -> Cursor {
-        self.press.publish("/messages?room=conformance", draft.into()).await.unwrap()
+        self.press.publish("/messages?room=conformance", draft.into(), Repeat::Never).await.unwrap()
     }
 
     async fn subscribe<C: Client>(&self, after: After) -> Reader<C> {

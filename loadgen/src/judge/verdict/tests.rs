@@ -13,7 +13,7 @@ fn times(ms: u64) -> Times {
 fn healthy() -> Outcome {
     let publishing = Publishing { scheduled: 1000, paced: 1000, sent: 1000, acked: 1000, ..Publishing::default() };
     let mut outcome = crate::outcome::tests::empty(Transport::Ws);
-    outcome.connections = Connections { wanted: 10, connected: 10, lost: 0 };
+    outcome.connections = Connections { wanted: 10, connected: 10, ..Connections::default() };
     outcome.publishing = Publishing { lag: times(0), own_lag: times(0), acks: times(1), ..publishing };
     (outcome.owed, outcome.delivered) = (10_000, 10_000);
     (outcome.latency, outcome.lateness, outcome.dwell) = (times(1), times(1), times(0));
@@ -32,8 +32,12 @@ fn verdict(change: impl FnOnce(&mut Outcome)) -> Verdict {
 
 #[test]
 fn what_the_server_does_badly_leaves_the_verdict_valid() {
-    let changes: [fn(&mut Outcome); 4] = [
+    let changes: [fn(&mut Outcome); 8] = [
         |_| {},
+        |o| (o.connections.connected, o.connections.refused) = (7, 3),
+        |o| (o.connections.lost, o.connections.cut) = (5, 5),
+        |o| o.restarts = 1,
+        |o| (o.ledger.life.reconnects, o.ledger.life.retries, o.publishing.retries) = (9, 9, 9),
         |o| o.latency = times(5_000),
         |o| (o.delivered, o.audit.lost) = (9_000, 1_000),
         |o| (o.publishing.lag, o.publishing.sent) = (times(900), 500),
@@ -43,6 +47,27 @@ fn what_the_server_does_badly_leaves_the_verdict_valid() {
     }
 }
 
+#[test]
+fn whom_the_server_cut_turned_away_or_forgot_is_its_outcome_and_what_loadgen_lost_is_not() {
+    let failure = |change: fn(&mut Outcome)| {
+        let mut outcome = healthy();
+        change(&mut outcome);
+        outcome.failure().unwrap_or_default()
+    };
+    assert_eq!(failure(|_| {}), "");
+    assert_eq!(failure(|o| (o.connections.connected, o.connections.lost) = (9, 1)), "", "that is loadgen's");
+    let cut = failure(|o| (o.connections.lost, o.connections.cut) = (5, 4));
+    assert_eq!(cut, "the server, or what stands between, ended 4 connections");
+    assert_eq!(failure(|o| o.connections.refused = 3), "the server turned 3 of 10 clients away");
+    assert_eq!(failure(|o| o.restarts = 1), "the log of a room began anew 1 times");
+    let both = failure(|o| (o.audit.lost, o.connections.cut) = (2, 1));
+    assert!(both.starts_with("the audit found 2 lost; the server"), "{both}");
+    let partly = verdict(|o| (o.connections.lost, o.connections.cut) = (5, 4));
+    assert_eq!((partly.kind, partly.failed().unwrap().measured), (Kind::GeneratorLimited, 1.0));
+    let absent = verdict(|o| (o.connections.connected, o.connections.refused) = (6, 3));
+    assert_eq!((absent.kind, absent.failed().unwrap().measured), (Kind::GeneratorLimited, 1.0));
+}
+
 /// For every gate a change that trips it and no other.
 #[test]
 fn each_gate_is_tripped_by_its_own_cause_and_by_no_other() {
@@ -50,7 +75,7 @@ fn each_gate_is_tripped_by_its_own_cause_and_by_no_other() {
     let causes: &[(&str, Kind, Change)] = &[
         ("windows without a message", Kind::NothingMeasured, |o| (o.publishing.acked, o.wait_ks) = (0, None)),
         ("clients not connected", Kind::GeneratorLimited, |o| o.connections.connected = 9),
-        ("connections lost", Kind::GeneratorLimited, |o| o.connections.lost = 1),
+        ("connections lost by loadgen", Kind::GeneratorLimited, |o| o.connections.lost = 1),
         ("time stolen from this machine", Kind::Noisy, |o| o.ledger.steal_ns = 30 * MS),
         ("loadgen's CPU", Kind::GeneratorLimited, |o| o.ledger.loadgen_cpu_ns = Some(900 * MS)),
         ("others on loadgen's cores", Kind::Noisy, |o| o.ledger.others_ns = 300 * MS),

@@ -1,0 +1,205 @@
+//! The range of every number that loadgen takes in: for the flags, for what a JSON file says, and for their products.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::payload;
+use crate::scenario::{RoomSize, Scenario};
+
+/// Descriptors that are not for clients and publishers.
+pub(crate) const SPARE_DESCRIPTORS: u64 = 100;
+/// Messages per second over all rooms: more than any publisher here has reached.
+const MAX_PUBLISH_RATE: f64 = 1e6;
+
+/// Clients: more than one address has ports for, several times over.
+pub const CLIENTS: Bounds<usize> = Bounds { name: "clients", from: 1, to: 1_000_000, kind: whole() };
+/// Clients of one room.
+pub const ROOM_SIZE: Bounds<usize> = Bounds { name: "room-size", ..CLIENTS };
+/// Messages per second and room: from one in a quarter of an hour.
+pub const RATE: Bounds<f64> = Bounds { name: "rate", from: 0.001, to: MAX_PUBLISH_RATE, kind: NUMBER };
+/// Bytes of a text: what the audit needs, and the most that the protocol allows.
+pub const PAYLOAD: Bounds<usize> = Bounds { name: "payload", from: payload::MIN, to: payload::MAX, kind: SIZE };
+/// Between polls: with the default warm-up of 5 intervals, no more than the longest warm-up.
+pub const INTERVAL: Bounds<Duration> =
+    Bounds { name: "interval", from: Duration::from_millis(1), to: Duration::from_secs(600), kind: TIME };
+/// How long a long poll is held: the server's own range.
+pub const HOLD: Bounds<Duration> =
+    Bounds { name: "hold", from: Duration::from_millis(1), to: Duration::from_secs(60), kind: TIME };
+/// Connections that publish: more bring nothing.
+pub const PUBLISHERS: Bounds<usize> = Bounds { name: "publishers", from: 1, to: 10_000, kind: whole() };
+/// Load before the measuring window.
+pub const WARMUP: Bounds<Duration> =
+    Bounds { name: "warmup", from: Duration::ZERO, to: Duration::from_secs(3600), kind: TIME };
+/// The measuring window.
+pub const DURATION: Bounds<Duration> =
+    Bounds { name: "duration", from: Duration::from_millis(1), to: Duration::from_secs(24 * 3600), kind: TIME };
+/// The seed: any number that fits.
+pub const SEED: Bounds<u64> = Bounds { name: "seed", from: 0, to: u64::MAX, kind: whole() };
+/// Blocks: beyond 1074, 2 to the power of minus their number is zero in floating point, and with it every interval.
+pub const BLOCKS: Bounds<u16> = Bounds { name: "blocks", from: 1, to: 1000, kind: whole() };
+
+/// How numbers of one kind are read and written.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind<T> {
+    what: &'static str,
+    example: &'static str,
+    read: fn(&str) -> Option<T>,
+    show: fn(T) -> String,
+}
+
+const fn whole<T: FromStr + ToString>() -> Kind<T> {
+    Kind { what: "a whole number", example: "", read: |text| text.parse().ok(), show: |n| n.to_string() }
+}
+
+const NUMBER: Kind<f64> =
+    Kind { what: "a number", example: "", read: |text| text.parse().ok(), show: |x| x.to_string() };
+const SIZE: Kind<usize> =
+    Kind { what: "a size", example: ", such as 128 or 1KiB", read: size, show: |bytes| bytes.to_string() };
+const TIME: Kind<Duration> = Kind {
+    what: "a time",
+    example: ", such as 500ms, 25s or 2m",
+    read: |text| humantime::parse_duration(text).ok(),
+    show: |time| humantime::format_duration(time).to_string(),
+};
+
+fn size(text: &str) -> Option<usize> {
+    usize::try_from(parse_size::parse_size(text).ok()?).ok()
+}
+
+/// A range, both ends included, and the flag that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds<T: 'static> {
+    /// The flag's long name.
+    pub name: &'static str,
+    /// The least.
+    pub from: T,
+    /// The most.
+    pub to: T,
+    kind: Kind<T>,
+}
+
+impl<T: PartialOrd + Copy> Bounds<T> {
+    /// Reads what a flag was given.
+    pub fn parse(&self, text: &str) -> Result<T, String> {
+        (self.kind.read)(text).filter(|&value| self.holds(value)).ok_or_else(|| self.right())
+    }
+
+    /// Checks a value that did not come from a flag.
+    pub fn check(&self, value: T) -> Result<()> {
+        ensure!(self.holds(value), "{} is {}; it {}", self.name, (self.kind.show)(value), self.right());
+        Ok(())
+    }
+
+    // Not a number is in no range.
+    fn holds(&self, value: T) -> bool {
+        value >= self.from && value <= self.to
+    }
+
+    fn right(&self) -> String {
+        format!("must be {} from {self}{}", self.kind.what, self.kind.example)
+    }
+}
+
+impl<T: Copy> fmt::Display for Bounds<T> {
+    /// Both ends, as `--help` and every refusal have them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = self.kind.show;
+        write!(f, "{} to {}", show(self.from), show(self.to))
+    }
+}
+
+/// What this process and this machine have to give.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Files that may be open.
+    pub files: u64,
+    /// Bytes of memory that are free.
+    pub memory: u64,
+}
+
+impl Room {
+    /// Looks.
+    pub fn here() -> Self {
+        use procfs::{Current, Meminfo};
+        use rustix::process::{Resource, getrlimit};
+        let free = Meminfo::current().ok().and_then(|memory| memory.mem_available);
+        Self { files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), memory: free.unwrap_or(u64::MAX) }
+    }
+}
+
+/// Bytes of a histogram of times: 23 powers of two of 1024 counts each.
+const HISTOGRAM: u64 = 188 * 1024;
+/// Bytes that one message takes until the trial is settled: what became of it, and where it was seen.
+const MESSAGE: u64 = 512;
+/// Bytes of a client: its socket's wrapper, its task and its library's buffers.
+const CLIENT: u64 = 32 * 1024;
+
+/// Refuses a load that this machine has no room for, whatever its single numbers are; names the flag that is at fault.
+pub fn check(scenario: &Scenario, room: Room) -> Result<()> {
+    let Scenario { clients, publishers, .. } = *scenario;
+    let left = room.files.saturating_sub(SPARE_DESCRIPTORS);
+    let files = format!("this process may open {} files (ulimit -n), enough for", room.files);
+    ensure!((publishers as u64) < left, "--publishers {publishers}: {files} {} publishers", left.saturating_sub(1));
+    let most = left - publishers as u64;
+    ensure!(clients as u64 <= most, "--clients {clients}: {files} {most} clients");
+    let rate = scenario.publish_rate();
+    ensure!(
+        rate <= MAX_PUBLISH_RATE,
+        "--rate {}: {rate:.0} messages/s over {} rooms; at most {MAX_PUBLISH_RATE} can be scheduled",
+        scenario.rate,
+        scenario.rooms()
+    );
+    let seconds = (scenario.warmup() + scenario.duration()).as_secs_f64();
+    let messages = rate * seconds;
+    ensure!(
+        messages < f64::from(u32::MAX),
+        "--rate {}: {messages:.0} messages in {seconds:.0} s; at most {} can be told apart",
+        scenario.rate,
+        u32::MAX
+    );
+    // Each worker has a histogram for each second, and twice as many are there when they are brought together.
+    let copies = crate::cores::available().len() as u64 + 2;
+    let needs = [
+        ("--duration", (scenario.duration().as_secs() + 20) * copies * HISTOGRAM, "histograms of every second"),
+        ("--rate", messages as u64 * MESSAGE, "what became of every message"),
+        ("--clients", clients as u64 * CLIENT, "clients"),
+    ];
+    let all: u64 = needs.iter().map(|(_, bytes, _)| bytes).sum();
+    if all > room.memory
+        && let Some((flag, bytes, what)) = needs.iter().max_by_key(|(_, bytes, _)| bytes)
+    {
+        bail!(
+            "{flag}: the {what} need {:.1} GiB, the whole load {:.1} GiB, and {:.1} GiB are free; lower {flag}",
+            gib(*bytes),
+            gib(all),
+            gib(room.memory)
+        );
+    }
+    Ok(())
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+/// Checks a scenario that did not come from flags.
+pub fn check_saved(scenario: &Scenario) -> Result<()> {
+    let Scenario { clients, room_size, rate, payload, interval, hold, publishers, warmup, duration, .. } = scenario;
+    CLIENTS.check(*clients)?;
+    if let RoomSize::Of(n) = room_size {
+        ROOM_SIZE.check(*n)?;
+    }
+    RATE.check(*rate)?;
+    PAYLOAD.check(*payload)?;
+    INTERVAL.check(*interval)?;
+    HOLD.check(*hold)?;
+    PUBLISHERS.check(*publishers)?;
+    warmup.map_or(Ok(()), |warmup| WARMUP.check(warmup))?;
+    duration.map_or(Ok(()), |duration| DURATION.check(duration))
+}
+
+#[cfg(test)]
+mod tests;

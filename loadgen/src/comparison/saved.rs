@@ -1,0 +1,151 @@
+//! What is read from a file is somebody's word: its numbers and its sizes are checked before anything is computed from
+//! them, and its texts are made plain.
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+
+use super::Comparison;
+use crate::bounds::{self, BLOCKS};
+use crate::foreign::{plain, spelled};
+
+/// What all trials together may add up to, so that no sum of several counters overflows.
+const LARGEST_SUM: u64 = 1 << 58;
+/// Lanes: each transport, with each way up.
+const MOST_LANES: usize = 10;
+/// Numbers that no sum is made of, and which may be as large as they can.
+const ANY_SIZE: [&str; 2] = ["seed", "descriptors"];
+
+/// Reads a comparison from its JSON.
+pub(super) fn parse(json: &[u8]) -> Result<Comparison> {
+    let mut value: Value = serde_json::from_slice(json)?;
+    let trials = value.get("trials").and_then(Value::as_array).map_or(1, |trials| trials.len().max(1)) as u64;
+    sound(&mut value, "", (LARGEST_SUM / trials) as f64)?;
+    let comparison: Comparison = serde_json::from_value(value)?;
+    check(&comparison)?;
+    Ok(comparison)
+}
+
+/// Makes every text plain; refuses a number that is below zero or so large that it could not be added up.
+fn sound(value: &mut Value, name: &str, largest: f64) -> Result<()> {
+    match value {
+        Value::Null | Value::Bool(_) => Ok(()),
+        Value::Number(number) => {
+            let is_in = number.as_f64().is_some_and(|number| (0.0..=largest).contains(&number));
+            ensure!(
+                is_in || ANY_SIZE.contains(&name),
+                "{} is {number}; it must be from 0 to {largest:.0}",
+                plain(name)
+            );
+            Ok(())
+        }
+        Value::String(text) => {
+            *text = spelled(text).into_owned();
+            Ok(())
+        }
+        Value::Array(values) => values.iter_mut().try_for_each(|value| sound(value, name, largest)),
+        Value::Object(fields) => {
+            let names: Vec<String> = fields.keys().filter(|name| spelled(name) != **name).cloned().collect();
+            for name in names {
+                let field = fields.remove(&name).unwrap_or_default();
+                fields.insert(spelled(&name).into_owned(), field);
+            }
+            fields.iter_mut().try_for_each(|(name, field)| sound(field, name, largest))
+        }
+    }
+}
+
+/// Refuses what is no result of a plan, whatever its single numbers are.
+fn check(comparison: &Comparison) -> Result<()> {
+    let Comparison { lanes, blocks, trials, scenario, .. } = comparison;
+    let range = usize::from(BLOCKS.from)..=usize::from(BLOCKS.to);
+    ensure!(range.contains(blocks), "blocks is {blocks}; it must be from {BLOCKS}");
+    ensure!((1..=MOST_LANES).contains(&lanes.len()), "lanes are {}; there must be 1 to {MOST_LANES}", lanes.len());
+    bounds::check_saved(scenario)?;
+    let planned = comparison.planned();
+    ensure!(trials.len() <= planned, "trials are {}; {blocks} blocks have at most {planned}", trials.len());
+    let seconds = scenario.duration().as_secs_f64().ceil() as usize;
+    for (number, trial) in (1..).zip(trials) {
+        let outcome = &trial.outcome;
+        ensure!((1..=*blocks).contains(&trial.block), "trial {number} has block {}, of {blocks}", trial.block);
+        ensure!(lanes.contains(&outcome.lane), "trial {number} is of {}, which is no lane", outcome.lane);
+        for (what, length) in [("intervals", outcome.intervals.len()), ("series", outcome.series.len())] {
+            ensure!(length <= seconds + 1, "trial {number} has {length} {what}, its window {seconds} s");
+        }
+        if outcome.window_seconds.is_some_and(|window| window > seconds as f64 + 1.0) {
+            bail!("trial {number} has a longer window than the {seconds} s of the scenario");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Transport;
+    use crate::comparison::Trial;
+    use crate::judge::verdict::Verdict;
+    use crate::scenario::tests::scenario;
+
+    fn comparison() -> Value {
+        let lanes = vec![Transport::Ws.into(), Transport::Sse.into()];
+        let mut comparison = Comparison::new(lanes, 3, scenario("--duration 2s"), "loadgen compare".into());
+        for (block, mode) in [(1, Transport::Ws), (1, Transport::Sse), (2, Transport::Ws)] {
+            let outcome = crate::outcome::tests::empty(mode);
+            let verdict = Verdict::of(&outcome);
+            comparison.trials.push(Trial { block, twin: false, started: String::new(), outcome, verdict });
+        }
+        serde_json::to_value(comparison).unwrap()
+    }
+
+    fn read(value: &Value) -> Result<Comparison> {
+        parse(&serde_json::to_vec(value).unwrap())
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        assert_eq!(read(&comparison()).unwrap().trials.len(), 3);
+        let mut most = comparison();
+        (most["scenario"]["seed"], most["environment"]["descriptors"]) = (u64::MAX.into(), u64::MAX.into());
+        assert_eq!(read(&most).unwrap().scenario.seed, u64::MAX);
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_is_refused_by_its_name() {
+        let changes: [(&str, Value, &str); 14] = [
+            ("/blocks", 1_000_000_000_000_000_u64.into(), "blocks is 1000000000000000; it must be from 1 to 1000"),
+            ("/blocks", 0.into(), "blocks is 0"),
+            ("/blocks", u64::MAX.into(), "blocks is 18446744073709551615; it must be from 0"),
+            ("/blocks", 1.into(), "trials are 3; 1 blocks have at most 2"),
+            ("/lanes", Value::Array(Vec::new()), "lanes are 0"),
+            ("/scenario/clients", 0.into(), "clients is 0"),
+            ("/scenario/interval_seconds", 0.into(), "interval is 0s"),
+            ("/scenario/duration_seconds", 1e9.into(), "duration is"),
+            ("/trials/1/block", 4.into(), "trial 2 has block 4, of 3"),
+            ("/trials/2/outcome/mode", "long-poll".into(), "trial 3 is of long-poll"),
+            ("/trials/0/outcome/owed", u64::MAX.into(), "owed is 18446744073709551615"),
+            ("/trials/0/outcome/ledger/seconds", (-1.0).into(), "seconds is -1.0"),
+            ("/trials/0/outcome/series", vec![1; 4].into(), "trial 1 has 4 series, its window 2 s"),
+            ("/trials/0/outcome/window_seconds", 9.into(), "longer window than the 2 s"),
+        ];
+        for (place, new, says) in changes {
+            let mut value = comparison();
+            *value.pointer_mut(place).unwrap_or_else(|| panic!("{place}")) = new;
+            let error = read(&value).unwrap_err().to_string();
+            assert!(error.contains(says), "{place}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_would_act_on_a_terminal_is_spelled_out() {
+        let mut value = comparison();
+        value["command"] = "loadgen \u{1b}[2J\u{9b}31m".into();
+        value["environment"]["cpu"] = "a\nb".into();
+        value["trials"][0]["outcome"]["failures"] =
+            serde_json::json!({ "\u{1b}]0;title\u{7}": { "count": 1, "example": "\u{202e}gpj" } });
+        let comparison = read(&value).unwrap();
+        assert_eq!(comparison.command, r"loadgen \u{1b}[2J\u{9b}31m");
+        assert_eq!(comparison.environment.cpu, r"a\u{a}b");
+        let (kind, failures) = comparison.trials[0].outcome.failures.first_key_value().unwrap();
+        assert_eq!((kind.as_str(), failures.example.as_str()), (r"\u{1b}]0;title\u{7}", r"\u{202e}gpj"));
+    }
+}

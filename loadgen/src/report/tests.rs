@@ -1,0 +1,217 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::client::{Lane, Publish, Totals, Transport};
+use crate::comparison::Trial;
+use crate::judge::statistics::effects;
+use crate::judge::theory;
+use crate::judge::verdict::{Kind, Verdict};
+use crate::measure::histogram::Times;
+use crate::measure::ledger::{Memory, Ticks};
+use crate::outcome::{End, Failures, Followed, Outcome};
+use crate::scenario::Scenario;
+
+/// What a file with so few trials may hold: see `comparison/saved.rs`.
+const LARGEST: u64 = 1 << 53;
+
+struct Draw(fastrand::Rng);
+
+impl Draw {
+    /// Nothing, few, some or more than there ever are.
+    fn count(&mut self) -> u64 {
+        match self.0.u8(..8) {
+            0..3 => 0,
+            3 => 1,
+            4..6 => self.0.u64(..1_000),
+            6 => self.0.u64(..1_000_000_000),
+            _ => LARGEST,
+        }
+    }
+
+    fn maybe<T>(&mut self, draw: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.0.bool().then(|| draw(self))
+    }
+
+    fn times(&mut self) -> Times {
+        let mut times = Times::default();
+        // Mostly short ones: to read a quantile takes as long as the time is.
+        let longest = self.0.choice([1_000, 10_000_000, 10_000_000, u64::MAX]).unwrap();
+        (0..self.0.usize(..4)).for_each(|_| times.record(self.count().min(longest)));
+        times
+    }
+
+    fn several<T>(&mut self, draw: impl Fn(&mut Self) -> T) -> Vec<T> {
+        (0..self.0.usize(..4)).map(|_| draw(self)).collect()
+    }
+
+    fn totals(&mut self) -> Totals {
+        Totals {
+            bytes_in: self.count(),
+            bytes_out: self.count(),
+            reads: self.count(),
+            writes: self.count(),
+            segments_in: self.count(),
+            segments_out: self.count(),
+            requests: self.count(),
+            reconnects: self.count(),
+            retries: self.count(),
+            empties: self.count(),
+            heads_full: self.count(),
+            heads_empty: self.count(),
+        }
+    }
+
+    fn outcome(&mut self, lane: Lane) -> Outcome {
+        let mut outcome = Outcome { lane, ..crate::outcome::tests::empty(lane.mode) };
+        let ends = [End::Completed, End::Completed, End::Interrupted, End::Broken("gone".into())];
+        outcome.end = self.0.choice(ends).unwrap();
+        outcome.began = self.0.choice(["", "2026-11-26T00:36:44.986Z"]).unwrap().into();
+        outcome.window_seconds = self.maybe(|draw| draw.0.f64() * 4.0);
+        let connections = &mut outcome.connections;
+        (connections.wanted, connections.connected) = (self.count() as usize, self.count() as usize);
+        (connections.refused, connections.lost, connections.cut) = (self.count() as usize, self.count(), self.count());
+        let publishing = &mut outcome.publishing;
+        (publishing.scheduled, publishing.paced, publishing.sent) = (self.count(), self.count(), self.count());
+        (publishing.acked, publishing.failed, publishing.indeterminate) = (self.count(), self.count(), self.count());
+        (publishing.all, publishing.retries, publishing.bytes_out) = (self.count(), self.count(), self.count());
+        (publishing.lag, publishing.own_lag, publishing.acks) = (self.times(), self.times(), self.times());
+        (outcome.owed, outcome.delivered) = (self.count(), self.count());
+        let audit = &mut outcome.audit;
+        (audit.owed, audit.received, audit.lost, audit.doubled) =
+            (self.count(), self.count(), self.count(), self.count());
+        (audit.gaps, audit.late, audit.reordered, audit.corrupt) =
+            (self.count(), self.count(), self.count(), self.count());
+        (outcome.latency, outcome.last, outcome.polls) = (self.times(), self.times(), self.times());
+        (outcome.connects, outcome.lateness, outcome.dwell) = (self.times(), self.times(), self.times());
+        (outcome.intervals, outcome.series) = (self.several(Self::times), self.several(Self::count));
+        outcome.followed = self.several(|draw| Followed { count: draw.count(), p50_us: draw.0.u32(..), p99_us: 0 });
+        outcome.drift_percent = self.maybe(|draw| draw.0.f64() * 1e9);
+        outcome.wait_ks = self.maybe(|draw| draw.0.f64());
+        (outcome.realised.base, outcome.realised.seq_digits) = (self.times(), self.count());
+        (outcome.realised.polls, outcome.realised.empties) = (self.count(), self.count());
+        (outcome.restarts, outcome.impossible, outcome.unbalanced) = (self.count(), self.count(), self.count());
+        outcome.failures = BTreeMap::from([("kind".to_owned(), Failures { count: self.count(), example: "x".into() })]);
+        self.ledger(&mut outcome);
+        outcome
+    }
+
+    fn ledger(&mut self, outcome: &mut Outcome) {
+        let ledger = &mut outcome.ledger;
+        ledger.seconds = if self.0.bool() { 0.0 } else { self.0.f64() * 1e5 };
+        (ledger.deliveries, ledger.steal_ns, ledger.others_ns) = (self.count(), self.count(), self.count());
+        (ledger.server_cpu_ns, ledger.server_user_ns) = (self.maybe(Self::count), self.maybe(Self::count));
+        ledger.server_ticks = self.maybe(|draw| Ticks { user: draw.count(), system: draw.count() });
+        (ledger.server_switches, ledger.loadgen_cpu_ns) = (self.maybe(Self::count), self.maybe(Self::count));
+        (ledger.machine_busy_ns, ledger.server_peak) = (self.maybe(Self::count), self.maybe(Self::count));
+        (ledger.loadgen_queued_ns, ledger.loadgen_threads) = (self.count(), self.count());
+        (ledger.cores, ledger.loadgen_cores, ledger.lean) = (self.count(), self.count(), self.0.bool());
+        (ledger.traffic, ledger.life) = (self.totals(), self.totals());
+        (ledger.tcp.bare_segments_in, ledger.tcp.bare_segments_out) = (self.count(), self.count());
+        ledger.request_headers = [self.count(), self.count()];
+        ledger.memory = self.several(|draw| Memory {
+            connections: draw.count() as usize,
+            server_pss: draw.maybe(Self::count),
+            kernel: draw.count(),
+        });
+    }
+
+    fn comparison(&mut self) -> Comparison {
+        let modes = [Transport::ShortPoll, Transport::LongPoll, Transport::Sse, Transport::Ws];
+        let mut lanes: Vec<Lane> = modes.into_iter().filter(|_| self.0.bool()).map(Lane::from).collect();
+        lanes.push(Lane { mode: Transport::Ws, publish: Publish::Native });
+        let flags = self.0.choice(["--duration 2500ms", "--duration 1ms --interval 10m --rate 0.001"]).unwrap();
+        let blocks = self.0.choice([1, 1, 2, 6]).unwrap();
+        let mut comparison = Comparison::new(lanes.clone(), blocks, Scenario::parse(flags).unwrap(), String::new());
+        for block in 1..=blocks {
+            for lane in lanes.iter().filter(|_| self.0.u8(..4) > 0).copied().collect::<Vec<_>>() {
+                let outcome = self.outcome(lane);
+                let mut verdict = Verdict::of(&outcome);
+                verdict.kind = if self.0.bool() { Kind::Valid } else { verdict.kind };
+                let started = String::new();
+                comparison.trials.push(Trial { block, twin: self.0.u8(..4) == 0, started, outcome, verdict });
+            }
+        }
+        comparison.effects = effects(&comparison);
+        comparison
+    }
+}
+
+fn tables(comparison: &Comparison) -> Vec<table::Table> {
+    let summaries = summary::Summary::of(comparison);
+    let figures = table::figures(&summaries, comparison.twins);
+    evidence::tables(comparison).into_iter().chain([figures]).collect()
+}
+
+/// Whether a text has a number in it that is none.
+fn is_nonsense(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| ["NaN", "inf", "infinity"].contains(&word))
+}
+
+#[test]
+fn whatever_was_counted_every_report_renders_and_no_figure_is_nonsense() {
+    for seed in 0..25 {
+        let mut draw = Draw(fastrand::Rng::with_seed(seed));
+        let comparison = draw.comparison();
+        for trial in &comparison.trials {
+            for check in theory::checks(&trial.outcome, &comparison.scenario) {
+                assert!(check.measured.is_finite() && check.predicted.is_finite(), "seed {seed}: {check:?}");
+            }
+        }
+        for table in tables(&comparison) {
+            for (row, cell) in table.rows.iter().flat_map(|row| row.cells.iter().map(move |cell| (row, cell))) {
+                let digit = |pair: &[u8]| pair[0] == b'-' && pair[1].is_ascii_digit();
+                let is_below = cell.text.as_bytes().windows(2).any(digit);
+                assert!(!is_below && !is_nonsense(&cell.text), "seed {seed}, {}: {}", row.name, cell.text);
+            }
+        }
+        let texts = [markdown::render(&comparison), html::render(&comparison).unwrap(), raw::csv(&comparison)];
+        let charts = chart::all(&comparison).into_iter().map(|(_, svg)| svg);
+        for text in texts.into_iter().chain([raw::hlog(&comparison).unwrap()]).chain(charts) {
+            let place = text.lines().find(|line| is_nonsense(line));
+            assert_eq!(place, None, "seed {seed}");
+        }
+    }
+}
+
+/// A comparison of one trial, as a window of this length was measured in it.
+fn windowed(planned: &str, measured: Option<f64>, seconds: usize) -> Comparison {
+    let scenario = Scenario::parse(&format!("--duration {planned}")).unwrap();
+    let mut comparison = Comparison::new(vec![Transport::Ws.into()], 1, scenario, String::new());
+    comparison.started = "2026-11-26T00:36:33Z".into();
+    let mut outcome = crate::outcome::tests::empty(Transport::Ws);
+    outcome.began = "2026-11-26T00:36:44.500Z".into();
+    outcome.window_seconds = measured;
+    let mut times = Times::default();
+    times.record(1_000_000);
+    (outcome.intervals, outcome.series) = (vec![times; seconds], vec![1; seconds]);
+    let verdict = Verdict::of(&outcome);
+    comparison.trials.push(Trial { block: 1, twin: false, started: String::new(), outcome, verdict });
+    comparison
+}
+
+#[test]
+fn the_last_second_of_a_window_is_as_long_as_it_was() {
+    for (planned, measured, lengths) in [
+        ("2500ms", Some(2.5), &["1.000", "1.000", "0.500"][..]),
+        ("2500ms", None, &["1.000", "1.000", "0.500"]),
+        ("30s", Some(1.25), &["1.000", "0.250"]),
+        ("2s", Some(2.0), &["1.000", "1.000"]),
+        ("30s", Some(0.0), &[]),
+    ] {
+        let comparison = windowed(planned, measured, lengths.len());
+        let hlog = raw::hlog(&comparison).unwrap();
+        let found: Vec<(String, String)> = hlog
+            .lines()
+            .filter_map(|line| line.strip_prefix("Tag=ws-1,"))
+            .map(|line| line.split(',').map(String::from).collect::<Vec<_>>())
+            .map(|fields| (fields[0].clone(), fields[1].clone()))
+            .collect();
+        let expected: Vec<(String, String)> =
+            lengths.iter().enumerate().map(|(i, length)| (format!("{}.500", 11 + i), (*length).to_owned())).collect();
+        assert_eq!(found, expected, "{planned} {measured:?}: {hlog}");
+        let csv = raw::csv(&comparison);
+        let column = csv.lines().next().unwrap().split(',').position(|name| name == "length_s").unwrap();
+        let csv: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').nth(column)).collect();
+        assert_eq!(csv, lengths);
+    }
+}
