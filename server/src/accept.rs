@@ -11,7 +11,7 @@ use axum::Router;
 use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::App;
 use crate::access;
 use crate::conn::{Conn, Open};
+use crate::deadline::Deadlines;
 use crate::error::ApiError;
 use crate::problems::Problem;
 
@@ -139,7 +140,7 @@ fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Ro
 
 fn http(app: &App) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD);
+    http.timer(Deadlines).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD);
     http
 }
 

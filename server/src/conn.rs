@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::App;
+use crate::deadline::Deadline;
 use crate::tap;
 
 /// A socket under a write deadline. The timer exists only while a write is stuck.
 pub(crate) struct Conn<S> {
     pub(crate) io: S,
     pub(crate) write_deadline: Duration,
-    stuck: Option<Pin<Box<Sleep>>>,
+    stuck: Option<Deadline>,
     open: Option<Open>,
     /// The exchange under way, if a page has a tap on it.
     pub(crate) tap: Option<Box<tap::Exchange>>,
@@ -70,8 +70,8 @@ impl<S: Abandon> Conn<S> {
             return result;
         }
         let deadline = self.write_deadline;
-        let timer = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + deadline)));
-        ready!(timer.as_mut().poll(cx));
+        let timer = self.stuck.get_or_insert_with(|| Deadline::after(deadline));
+        ready!(Pin::new(timer).poll(cx));
         self.io.abandon();
         if let Some(Open(app)) = &self.open {
             app.stats.slow_closes.fetch_add(1, Relaxed);
@@ -136,7 +136,9 @@ impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadline::LAST_LOOK;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
 
     const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -150,7 +152,7 @@ mod tests {
         let start = Instant::now();
         let error = Conn::new(near, DEADLINE, None).write_all(&[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(start.elapsed(), DEADLINE);
+        assert_eq!(start.elapsed(), DEADLINE + LAST_LOOK);
     }
 
     #[tokio::test(start_paused = true)]
