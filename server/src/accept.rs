@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::TryFutureExt;
 use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::App;
 use crate::access;
+use crate::conn::peer::Stage;
 use crate::conn::{Conn, Open};
 use crate::deadline::Deadlines;
 use crate::error::ApiError;
@@ -117,9 +119,15 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
 fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
     let mut follower = app.heartbeat.follow();
     let http = http(&app);
+    let stage = Arc::<Stage>::default();
+    let conn = conn.answering(Arc::clone(&stage));
     let answers = {
         let app = Arc::clone(&app);
-        service_fn(move |request| access::answer(&app, &routes, request))
+        service_fn(move |request| {
+            stage.asked();
+            let stage = Arc::clone(&stage);
+            access::answer(&app, &routes, request).inspect_ok(move |response| stage.answered(response))
+        })
     };
     let mut connection = http.serve_connection(TokioIo::new(conn), answers).with_upgrades();
     async move {
@@ -140,7 +148,7 @@ fn connection(app: Arc<App>, conn: Conn<TcpStream>, peer: SocketAddr, routes: Ro
 
 fn http(app: &App) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(Deadlines).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD);
+    http.timer(Deadlines).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD).half_close(true);
     http
 }
 
