@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::TryFutureExt;
 use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +21,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout
 
 use crate::App;
 use crate::access;
+use crate::conn::peer::Stage;
 use crate::conn::{Conn, Open};
+use crate::deadline::Deadlines;
 use crate::error::ApiError;
 use crate::memory::{self, PER_CONNECTION};
 use crate::problems::Problem;
@@ -159,9 +162,15 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
 fn connection(app: Arc<App>, conn: Conn<Stream>, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
     let mut follower = app.heartbeat.follow();
     let http = http(&app);
+    let stage = Arc::<Stage>::default();
+    let conn = conn.answering(Arc::clone(&stage));
     let answers = {
         let app = Arc::clone(&app);
-        service_fn(move |request| access::answer(&app, &routes, request))
+        service_fn(move |request| {
+            stage.asked();
+            let stage = Arc::clone(&stage);
+            access::answer(&app, &routes, request).inspect_ok(move |response| stage.answered(response))
+        })
     };
     let mut connection = http.serve_connection(TokioIo::new(conn), answers).with_upgrades();
     async move {
@@ -182,7 +191,7 @@ fn connection(app: Arc<App>, conn: Conn<Stream>, peer: SocketAddr, routes: Route
 
 fn http(app: &App) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD);
+    http.timer(Deadlines).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD).half_close(true);
     http
 }
 

@@ -2,6 +2,8 @@
 //!
 //! hyper has no write deadline, and a response body whose peer is stuck is never polled: so it stands here, below all.
 
+pub(crate) mod peer;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,9 +12,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::peer::{Peer, Socket, Stage};
 use crate::App;
+use crate::deadline::Deadline;
 use crate::stream::Stream;
 use crate::tap;
 
@@ -20,8 +23,10 @@ use crate::tap;
 pub(crate) struct Conn<S> {
     pub(crate) io: S,
     pub(crate) write_deadline: Duration,
-    stuck: Option<Pin<Box<Sleep>>>,
+    stuck: Option<Deadline>,
     open: Option<Open>,
+    /// While it is hyper that answers.
+    peer: Option<Peer>,
     /// The exchange under way, if a page has a tap on it.
     pub(crate) tap: Option<Box<tap::Exchange>>,
 }
@@ -60,7 +65,12 @@ impl Drop for Open {
 
 impl<S> Conn<S> {
     pub(crate) fn new(io: S, write_deadline: Duration, open: Option<Open>) -> Self {
-        Self { io, write_deadline, stuck: None, open, tap: None }
+        Self { io, write_deadline, stuck: None, open, peer: None, tap: None }
+    }
+
+    /// With a peer that may end its side while it is answered.
+    pub(crate) fn answering(self, stage: Arc<Stage>) -> Self {
+        Self { peer: Some(Peer::new(stage)), ..self }
     }
 }
 
@@ -72,13 +82,42 @@ impl<S: Abandon> Conn<S> {
             return result;
         }
         let deadline = self.write_deadline;
-        let timer = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + deadline)));
-        ready!(timer.as_mut().poll(cx));
+        let timer = self.stuck.get_or_insert_with(|| Deadline::after(deadline));
+        ready!(Pin::new(timer).poll(cx));
         self.io.abandon();
         if let Some(Open(app)) = &self.open {
             app.stats.slow_closes.fetch_add(1, Relaxed);
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+    }
+}
+
+impl<S: AsyncWrite + Abandon + Unpin> Conn<S> {
+    /// Writes what hyper has to say in other bytes, of the same number.
+    ///
+    /// The head of a stream of events says HTTP/1.1. To hyper it is HTTP/1.0, or the stream would be chunked: and of a
+    /// chunked body, haproxy holds back each piece for 200 ms, lest more of it come (measured, as it is by default).
+    /// Without a length and without chunks the body ends with the connection (RFC 9112 section 6.3, rule 8).
+    fn write_other(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
+        let peer = self.peer.as_mut().filter(|peer| peer.ahead || peer.stage.begins())?;
+        let mut bytes = Vec::new();
+        bufs.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        if peer.stage.begins() && bytes.starts_with(b"HTTP/1.0 ") {
+            bytes[b"HTTP/1.".len()] = b'1';
+        }
+        // A tap notes the first letter with the rest: who is gone never got it.
+        let ahead = usize::from(peer.ahead);
+        let result = Pin::new(&mut self.io).poll_write(cx, &bytes[ahead..]).map_ok(|size| size + ahead);
+        if let Poll::Ready(Ok(size)) = result {
+            peer.ahead = false;
+            if peer.stage.begins() {
+                peer.stage.begun();
+            }
+            if let Some(exchange) = &mut self.tap {
+                exchange.wrote(&[&bytes], size);
+            }
+        }
+        Some(self.watch(cx, result))
     }
 }
 
@@ -94,7 +133,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
     }
 }
 
-impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
+impl<S: AsyncWrite + Abandon + Socket + Unpin> AsyncWrite for Conn<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         if let (Some(exchange), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
@@ -108,6 +147,9 @@ impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(result) = self.write_other(cx, bufs) {
+            return result;
+        }
         let io = Pin::new(&mut self.io);
         // Most answers are one piece, for which `send` is cheaper than `writev`.
         let result = match bufs {
@@ -126,7 +168,12 @@ impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.watch(cx, result)
+        ready!(self.watch(cx, result))?;
+        let this = &mut *self;
+        if let Some(peer) = &mut this.peer {
+            peer.look(&this.io, cx)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -138,12 +185,28 @@ impl<S: AsyncWrite + Abandon + Unpin> AsyncWrite for Conn<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadline::LAST_LOOK;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
 
     const DEADLINE: Duration = Duration::from_secs(5);
 
     impl Abandon for tokio::io::DuplexStream {
         fn abandon(&self) {}
+    }
+
+    impl Socket for tokio::io::DuplexStream {
+        fn poll_end(&self, _: &mut Context<'_>) -> Poll<io::Result<bool>> {
+            Poll::Pending
+        }
+
+        fn try_send(&self, _: &[u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn check(&self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -152,7 +215,7 @@ mod tests {
         let start = Instant::now();
         let error = Conn::new(near, DEADLINE, None).write_all(&[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(start.elapsed(), DEADLINE);
+        assert_eq!(start.elapsed(), DEADLINE + LAST_LOOK);
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,6 +35,7 @@ mod answer;
 mod config;
 mod conn;
 mod cursor;
+mod deadline;
 mod distance;
 mod error;
 #[cfg(feature = "faults")]

@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use hyper::{HeaderMap, StatusCode, Uri, header};
-use tokio::time::timeout;
 
 use crate::App;
 use crate::access::check_json;
+use crate::deadline::within;
 use crate::error::{ApiError, Invalid, JSON};
 use crate::log::Published;
 use crate::memory::{Full, Pool, UNCOUNTED};
@@ -42,9 +42,9 @@ pub(crate) async fn handle(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = match timeout(app.config.idle_deadline, read(&app.memory.arriving, body)).await {
-        Ok(body) => body?,
-        Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
+    let body = match within(app.config.idle_deadline, read(&app.memory.arriving, body)).await {
+        Some(body) => body?,
+        None => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
     };
     check_coding(&headers)?;
     check_json(&headers)?;

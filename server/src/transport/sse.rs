@@ -13,9 +13,11 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use hyper::{HeaderMap, Uri, Version, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{HeaderMap, Uri, Version};
 
 use crate::App;
+use crate::conn::peer::EVENTS;
 use crate::cursor::After;
 use crate::error::ApiError;
 use crate::heartbeat::{Beat, Follower};
@@ -55,13 +57,15 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         Some((Ok::<_, Infallible>(Frame::data(bytes)), events))
     });
     let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_TYPE, EVENTS),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // nginx would collect the events until its buffer is full.
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        // The stream ends with the connection, and the connection with the stream.
+        (header::CONNECTION, HeaderValue::from_static("close")),
     ];
     let mut response = (headers, Body::new(StreamBody::new(stream))).into_response();
-    // So that the body is not chunked: haproxy sends a chunk on only after 200 ms, lest more of them come.
+    // So that hyper does not chunk it; the head that is sent says HTTP/1.1 (`conn` has the reason).
     *response.version_mut() = Version::HTTP_10;
     Ok(response)
 }

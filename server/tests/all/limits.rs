@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -52,6 +53,64 @@ async fn a_connection_that_sends_no_whole_request_is_closed_at_the_idle_deadline
     let mut keep_alive = Raw::connect(server.addr).await;
     assert_eq!(keep_alive.get("/healthz").await.status, 200);
     assert_eq!(keep_alive.rest().await, 0);
+}
+
+#[tokio::test]
+async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_passed() {
+    let server = Program::start("--idle-deadline 2s --log off").await;
+    let (begun, mut idle) = (Instant::now(), Vec::new());
+    let half = "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 26\r\n\r\n{\"from\":\"ann\",";
+    for i in 0..40 {
+        let mut raw = Raw::connect(server.addr).await;
+        match i % 2 {
+            0 => assert_eq!(raw.get("/healthz").await.status, 200),
+            _ => raw.send(half).await,
+        }
+        idle.push(raw);
+    }
+    // The last that came is the last to be read.
+    idle[39].until_read().await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "too slow to show anything");
+    server.pause();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    for (i, raw) in idle.iter_mut().enumerate() {
+        raw.send(if i % 2 == 0 { "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n" } else { "\"text\":\"hi\"}" }).await;
+    }
+    server.resume();
+    let mut statuses = Vec::new();
+    for mut raw in idle {
+        statuses.push(raw.answer().await.map_or(0, |answer| answer.status));
+    }
+    let expected: Vec<u16> = (0..40).map(|i| if i % 2 == 0 { 200 } else { 201 }).collect();
+    assert_eq!(statuses, expected, "0 is a bare end or a reset");
+}
+
+#[tokio::test]
+async fn who_has_read_while_the_server_was_stopped_is_not_cut() {
+    let server = Program::start("--write-deadline 2s --window-bytes 16MiB --log off").await;
+    let mut readers = Vec::new();
+    for _ in 0..10 {
+        let mut raw = Raw::connect_narrow(server.addr).await;
+        raw.send("GET /sse HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        raw.until("event: hello").await;
+        readers.push(raw);
+    }
+    // More than the kernel takes for them: every one of them is stuck.
+    let large = "x".repeat(LARGE);
+    for _ in 0..70 {
+        server.publish(&large).await;
+    }
+    server.pause();
+    let take = async |mut raw: Raw| {
+        raw.take_what_is_there().await;
+        raw
+    };
+    let readers = join_all(readers.into_iter().map(take)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    server.resume();
+    // The last of them: the server has written on.
+    join_all(readers.into_iter().map(async |mut raw: Raw| raw.until("\"seq\":70,").await)).await;
+    assert_eq!(server.stats().await["connections"]["slow_closes"], 0);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod binary;
 mod browser;
 mod clients;
 mod foreign;
+mod half_close;
 mod helper;
 mod http;
 mod limits;

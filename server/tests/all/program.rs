@@ -111,6 +111,15 @@ impl Program {
         format!("/proc/{}/{file}", self.child.id().expect("it runs"))
     }
 
+    /// Stops it as a debugger or a closed lid would, until it is resumed.
+    pub(crate) fn pause(&self) {
+        signal(&self.child, Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        signal(&self.child, Signal::CONT);
+    }
+
     /// Drains it; what it said on standard error.
     pub(crate) async fn end(self) -> String {
         signal(&self.child, Signal::TERM);

@@ -132,6 +132,7 @@ async fn no_event_and_no_held_answer_is_kept_back_by_a_proxy() {
 async fn passes(server: &TestServer, proxy: &Proxy) -> [Duration; 3] {
     let asked = Instant::now();
     let mut stream = proxy.get("/sse?after=latest").await;
+    assert_eq!(stream.version(), reqwest::Version::HTTP_11);
     let first = timeout(PATIENCE, stream.chunk()).await.expect("an event").unwrap().expect("not the end");
     assert!(first.starts_with(b"retry: "), "{first:?}");
     let hello = asked.elapsed();

@@ -84,6 +84,29 @@ impl Raw {
         timeout(PATIENCE, read).await.expect("the server reads it");
     }
 
+    /// Ends this side: it sends no more, and reads on.
+    pub(crate) async fn half_close(&mut self) {
+        self.stream.shutdown().await.expect("the connection is open");
+    }
+
+    /// Reads on to the end of this text.
+    pub(crate) async fn until(&mut self, text: &str) {
+        let mut searched = 0;
+        let end = loop {
+            if let Some(at) = memchr::memmem::find(&self.arrived[searched..], text.as_bytes()) {
+                break searched + at + text.len();
+            }
+            searched = self.arrived.len().saturating_sub(text.len());
+            assert!(self.more().await, "the end, before {text:?}");
+        };
+        self.arrived.drain(..end);
+    }
+
+    /// Reads until nothing more comes for a while.
+    pub(crate) async fn take_what_is_there(&mut self) {
+        while let Ok(Ok(1..)) = timeout(Duration::from_millis(50), self.stream.read_buf(&mut self.arrived)).await {}
+    }
+
     /// Whether the connection still takes something.
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()

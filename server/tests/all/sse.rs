@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::helper::TestServer;
-use crate::raw::PATIENCE;
+use crate::raw::{PATIENCE, Raw};
 
 /// A stream of events, read as text.
 struct Stream {
@@ -68,6 +68,55 @@ async fn the_stream_begins_with_the_cursor_and_brings_each_message_with_its_own(
     assert_eq!(message(&event)["text"], "one\ntwo");
     let second = server.publish("later").await;
     assert!(stream.next().await.starts_with(&format!("id: {second}\n")));
+}
+
+/// What every proxy passes on at once by default: no chunks (`proxies` has the times), and otherwise HTTP/1.1.
+#[tokio::test]
+async fn a_stream_is_http_1_1_without_length_or_chunks_and_ends_with_its_connection() {
+    let server = TestServer::start("");
+    let sse = "GET /sse HTTP/1.1\r\nhost: test\r\n\r\n";
+    let other = "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n";
+    let mut streams = Vec::new();
+    // Alone, on a connection that has answered before, behind a request in the same packet, and to an old client.
+    for (requests, before) in [
+        (vec![sse.to_owned()], 0),
+        (vec![other.into(), sse.into()], 1),
+        (vec![format!("{other}{other}{sse}")], 2),
+        (vec![sse.replace("1.1", "1.0")], 0),
+    ] {
+        let mut raw = Raw::connect(server.addr).await;
+        for request in requests {
+            raw.send(request).await;
+            raw.until_read().await;
+        }
+        for _ in 0..before {
+            assert_eq!(raw.answer().await.expect("an answer").status, 200);
+        }
+        let head = raw.head().await.expect("an answer");
+        assert!(head.starts_with("http/1.1 200 ok\r\ncontent-type: text/event-stream\r\n"), "{head}");
+        assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+        assert!(!head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
+        raw.until("\n\n").await;
+        streams.push(raw);
+    }
+    // A text that looks like a head is a text.
+    let text = "HTTP/1.0 200 OK".repeat(1000);
+    server.publish(&text).await;
+    for raw in &mut streams {
+        raw.until(&format!("\"text\":\"{text}\"")).await;
+    }
+    let mut head = Raw::connect(server.addr).await;
+    head.send(sse.replace("GET", "HEAD")).await;
+    assert!(head.head().await.expect("an answer").contains("content-type: text/event-stream\r\n"));
+    assert_eq!(head.rest().await, 0);
+    server.stop().await;
+    for mut raw in streams {
+        assert_eq!(
+            raw.rest().await,
+            "\"at\":".len() + 13 + "}\n\n".len() + ",".len(),
+            "nothing but the rest of the message"
+        );
+    }
 }
 
 #[tokio::test]
