@@ -68,6 +68,8 @@ pub fn flush() {
 /// Prints a text on standard output, after everything that was said before; a reader that has seen enough (`| head`)
 /// is no error.
 pub fn print(text: &str) -> Result<()> {
+    // On a terminal the text would begin behind the line that is drawn over.
+    draw("");
     flush();
     match write(stdout(), text.as_bytes()) {
         Err(error) if error != Errno::PIPE => Err(error).context("cannot write to standard output"),

@@ -125,7 +125,12 @@ impl Folder {
         for (name, text) in files {
             assert!(FILES.iter().any(|file| file.name == *name), "{name} is not among the files of a result");
             let failed = || format!("cannot write {}", shell::path(&self.path.join(name)));
-            draft(&self.draft(name), text).with_context(failed)?;
+            let file = draft(&self.draft(name), text).with_context(failed)?;
+            if *name == report::DATA {
+                // On some file systems only this tells that there is no room; it takes too long for what can be
+                // rendered again.
+                file.sync_all().with_context(failed)?;
+            }
         }
         for (name, _) in files {
             let (draft, path) = (self.draft(name), self.path.join(name));
@@ -226,11 +231,10 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-fn draft(path: &Path, text: &str) -> io::Result<()> {
+fn draft(path: &Path, text: &str) -> io::Result<File> {
     let mut file = create(path)?;
     file.write_all(text.as_bytes())?;
-    // On some file systems only this tells that there is no room.
-    file.sync_all()
+    Ok(file)
 }
 
 /// Gives a draft its name, unless something has that name by now.
