@@ -2,10 +2,13 @@
 
 mod audit;
 mod binary;
+mod blame;
+mod built;
 mod clockwork;
 mod conformance;
 mod faults;
 mod gates;
 mod helper;
+mod hostile;
 mod reference;
 mod structure;
