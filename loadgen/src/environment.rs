@@ -1,7 +1,6 @@
 //! On what a result was measured: without it a figure means nothing.
 
 use std::fmt;
-use std::process::Command;
 
 use procfs::{CpuInfo, Current, Meminfo};
 use rustix::process::{Resource, getrlimit};
@@ -31,8 +30,17 @@ pub struct Environment {
     pub descriptors: u64,
     /// loadgen's version.
     pub version: String,
-    /// The commit of the sources, if they are a checkout.
+    /// The commit it was built from, with `-dirty` if the sources were not as it has them; none if they were no checkout.
     pub commit: Option<String>,
+    /// The compiler it was built with.
+    #[serde(default)]
+    pub rustc: String,
+    /// The profile it was built with.
+    #[serde(default)]
+    pub profile: String,
+    /// What it was built for.
+    #[serde(default)]
+    pub target: String,
     /// Whether loadgen was built with optimisation; without it no figure means anything.
     pub optimised: bool,
 }
@@ -54,7 +62,10 @@ impl Environment {
             ports: read("/proc/sys/net/ipv4/ip_local_port_range").replace('\t', " to "),
             descriptors: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             version: env!("CARGO_PKG_VERSION").into(),
-            commit: commit(),
+            commit: Some(env!("LOADGEN_COMMIT")).filter(|commit| *commit != "unknown").map(String::from),
+            rustc: env!("LOADGEN_RUSTC").into(),
+            profile: env!("LOADGEN_PROFILE").into(),
+            target: env!("LOADGEN_TARGET").into(),
             optimised: !cfg!(debug_assertions),
         }
     }
@@ -63,10 +74,14 @@ impl Environment {
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cpu, cores, pinned, memory, kernel, clock, version, commit, optimised, .. } = self;
-        let (memory, commit) = (*memory as f64 / f64::from(1 << 30), commit.as_deref().unwrap_or("no checkout"));
+        let (memory, commit) = (*memory as f64 / f64::from(1 << 30), commit.as_deref().unwrap_or("unknown commit"));
+        // Nothing is said of it in older files.
+        let build = [&self.profile, &self.rustc, &self.target].map(String::as_str).into_iter();
+        let build: Vec<&str> = [commit].into_iter().chain(build.filter(|fact| !fact.is_empty())).collect();
+        let build = build.join(", ");
         write!(
             f,
-            "On {cores} cores of {cpu}, {memory:.0} GiB, {kernel}, clock {clock}; loadgen {version} ({commit}); "
+            "On {cores} cores of {cpu}, {memory:.0} GiB, {kernel}, clock {clock}; loadgen {version} ({build}); "
         )?;
         let Cores { server, loadgen } = pinned;
         match server.as_slice() {
@@ -80,12 +95,4 @@ impl fmt::Display for Environment {
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).map_or_else(|_| "unknown".into(), |text| text.trim().into())
-}
-
-/// The commit of the sources this was built from, if they still lie where they lay.
-fn commit() -> Option<String> {
-    let sources = env!("CARGO_MANIFEST_DIR");
-    let output = Command::new("git").args(["-C", sources, "describe", "--always", "--dirty"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (output.status.success() && !text.is_empty()).then_some(text)
 }

@@ -61,7 +61,7 @@ pub(crate) fn provoke(part: Part) {
 }
 
 /// Notes that a thread ended by a panic, if the hook has not.
-pub(crate) fn joined<T>(what: &str, result: std::thread::Result<T>) {
+pub(crate) fn joined<T>(what: &str, result: &std::thread::Result<T>) {
     if result.is_err() {
         note(format!("the {what} panicked"));
     }

@@ -141,7 +141,7 @@ impl Fleet {
         let mut returned = Returned::default();
         for (shared, thread) in self.workers {
             // What was booked before a panic still counts.
-            fault::joined("worker", thread.join());
+            fault::joined("worker", &thread.join());
             returned.books.push(std::mem::take(&mut *shared.book.lock()));
             returned.tcp = returned.tcp + shared.meter.closed();
             returned.traffic = returned.traffic + shared.meter.totals();

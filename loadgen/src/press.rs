@@ -154,7 +154,7 @@ impl Press {
     pub fn finish(self) -> Pressed {
         self.stop();
         // What was published before a panic still counts.
-        self.threads.into_iter().for_each(|thread| fault::joined("publishers", thread.join()));
+        self.threads.into_iter().for_each(|thread| fault::joined("publishers", &thread.join()));
         let Desk { done, lateness, sent, paced, in_time, assignment, .. } = &*self.desk;
         Pressed {
             publications: std::mem::take(&mut *done.lock()),

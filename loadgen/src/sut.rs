@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use parking_lot::Mutex;
 use reqwest::Url;
+use reqwest::header::{HeaderValue, LOCATION};
+use reqwest::redirect::Policy;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
@@ -18,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::client::Transport;
 use crate::cores;
+use crate::foreign::plain;
 use crate::measure::reading::pss;
 use crate::progress::Progress;
 use crate::scenario::Scenario;
@@ -39,6 +42,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const SPARE_CONNECTIONS: usize = 32;
 /// A control call may take so long.
 const CONTROL: Duration = Duration::from_secs(5);
+/// And its answer have so many bytes: `/stats` has a few hundred.
+const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// A server to measure.
 #[derive(Debug)]
@@ -95,12 +100,14 @@ impl Sut {
     /// Looks up a server that already runs; says clearly if it is not one of ours.
     pub async fn at(url: &str, allow_remote: bool) -> Result<Self> {
         let addr = resolve(url, allow_remote).await?;
-        let client = reqwest::Client::builder().timeout(CONTROL).no_proxy().build()?;
+        // A redirect would lead to somebody who was not asked for, on this machine or on another.
+        let client = reqwest::Client::builder().timeout(CONTROL).no_proxy().redirect(Policy::none()).build()?;
         let health: Health = get(&client, addr, "healthz").await.map_err(|error| {
             anyhow!("--url {url}: {error}; expected a running server of this workbench (start one with `cargo run --release -p server`)")
         })?;
         if health.protocol != PROTOCOL {
-            bail!("--url {url}: {} speaks protocol {}, this loadgen speaks {PROTOCOL}", health.name, health.protocol);
+            let (name, protocol) = (plain(&health.name), health.protocol);
+            bail!("--url {url}: {name} speaks protocol {protocol}, this loadgen speaks {PROTOCOL}");
         }
         let pid =
             get::<Stats>(&client, addr, "stats").await.ok().map(|stats| stats.pid).filter(|_| addr.ip().is_loopback());
@@ -221,7 +228,7 @@ async fn resolve(url: &str, allow_remote: bool) -> Result<SocketAddr> {
 }
 
 async fn get<T: serde::de::DeserializeOwned>(client: &reqwest::Client, addr: SocketAddr, path: &str) -> Result<T> {
-    let response = client.get(format!("http://{addr}/{path}")).send().await.map_err(|error| {
+    let mut response = client.get(format!("http://{addr}/{path}")).send().await.map_err(|error| {
         if error.is_connect() {
             anyhow!("nothing answers there")
         } else {
@@ -229,10 +236,23 @@ async fn get<T: serde::de::DeserializeOwned>(client: &reqwest::Client, addr: Soc
         }
     })?;
     let status = response.status();
-    response
-        .json()
-        .await
-        .map_err(|_| anyhow!("what answers there (/{path} gives {status}) is not a server of this workbench"))
+    if status.is_redirection() {
+        let location = response.headers().get(LOCATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let location = String::from_utf8_lossy(location);
+        bail!(
+            "what answers there sends /{path} on to {} ({status}); give the address of the server itself",
+            plain(&location)
+        );
+    }
+    let foreign = || anyhow!("what answers there (/{path} gives {status}) is not a server of this workbench");
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| foreign())? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LARGEST_ANSWER {
+            bail!("/{path} has more than {LARGEST_ANSWER} bytes there, so it is not a server of this workbench");
+        }
+    }
+    serde_json::from_slice(&body).map_err(|_| foreign())
 }
 
 #[cfg(test)]

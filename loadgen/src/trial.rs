@@ -153,7 +153,9 @@ impl<'a> Trial<'a> {
             let connected = self.fleet.sum(|book| book.connected);
             self.ledger.memory.push(Memory::read(connected, self.sut.memory()));
             if step > 0 && connected == 0 {
-                return Err(End::Broken(format!("no client could connect ({})", self.fleet.worst_failure())));
+                let has_been = self.fleet.sum(|book| book.connects.count()) > 0;
+                let what = if has_been { "keeps its connection" } else { "could connect" };
+                return Err(End::Broken(format!("no client {what} ({})", self.fleet.worst_failure())));
             }
         }
         self.connected = self.fleet.sum(|book| book.connected);

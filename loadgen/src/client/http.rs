@@ -6,6 +6,7 @@
 
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::protocol::{Position, parse};
 use super::wire::Wire;
 use super::{Cursor, Failure, MAX_ANSWER, Target};
+use crate::clock::{Nanos, nanos, now};
 
 /// What a client's requests carry.
 #[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,10 @@ const BROWSER_FETCH: &[(&str, &str)] = &[
     ("sec-fetch-mode", "cors"),
     ("sec-fetch-dest", "empty"),
 ];
+/// A connection that has rested for less is not closed for being idle: who cuts it cuts a client.
+const IDLE: Duration = Duration::from_millis(100);
+/// A close that comes later after a request did not cross it: the server had the request and cut its client.
+const CROSSING: Duration = Duration::from_secs(1);
 /// So much of a refusal is read: its reason.
 const REASON: usize = 4096;
 /// A session cookie of usual length.
@@ -131,6 +137,8 @@ pub struct Http {
     target: Target,
     /// Whether the connection has served a request.
     used: bool,
+    /// Since when it has had nothing to do.
+    idle_since: Nanos,
 }
 
 /// An answer, read to its end.
@@ -149,7 +157,7 @@ impl Http {
         if !target.keep_alive {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(Self { sender, headers, target: target.clone(), used: false })
+        Ok(Self { sender, headers, target: target.clone(), used: false, idle_since: now() })
     }
 
     /// `GET`, with a cursor to be confirmed if there is one.
@@ -209,6 +217,7 @@ impl Http {
                 Err(error) => io(&*error),
             }
         });
+        self.idle_since = now();
         Ok(Reply { status: parts.status, body: body?.to_bytes(), head })
     }
 
@@ -222,11 +231,14 @@ impl Http {
         }
         self.target.meter.requests.fetch_add(1, Relaxed);
         let had_served = std::mem::replace(&mut self.used, true);
+        let begun = now();
         let mut sent = self.sender.try_send_request(ask(self)).await;
         if let Err(error) = &mut sent {
             let is_unsent = error.take_message().is_some();
-            // On a connection that has served nothing this is no idle close, and the same would only come again.
-            if had_served && (is_unsent || repeat == Repeat::Harmless && is_closed(error.error())) {
+            let may_repeat = is_unsent || repeat == Repeat::Harmless && is_closed(error.error());
+            let crossed = begun - self.idle_since >= nanos(IDLE) && now() - begun <= nanos(CROSSING);
+            // On a connection that has served nothing the same would only come again.
+            if had_served && may_repeat && crossed {
                 self.target.meter.retries.fetch_add(1, Relaxed);
                 self.renew().await?;
                 self.used = true;
@@ -313,5 +325,33 @@ pub(super) fn io(error: &(dyn std::error::Error + 'static)) -> Failure {
     match code.filter(|code| OWN.contains(code)) {
         Some(_) => Failure::Own(cause.to_string()),
         None => Failure::Io(cause.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_offered_that_loadgen_cannot_read() {
+        for headers in [Headers::Browser, Headers::Lean] {
+            for sent in [headers.fetch("host", "sse.html"), headers.handshake("host")] {
+                assert_eq!(sent.get(header::SEC_WEBSOCKET_EXTENSIONS), None);
+                let codings = sent.get(header::ACCEPT_ENCODING).map(HeaderValue::as_bytes);
+                assert_eq!(codings, (headers == Headers::Browser).then_some(&b"identity"[..]));
+                assert_eq!(sent.get(header::UPGRADE), None, "no h2c either");
+            }
+        }
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_its_own_and_what_the_peer_does_is_not() {
+        let failure = |code: Errno| io(&std::io::Error::from(code));
+        for own in [Errno::MFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NETUNREACH] {
+            assert!(failure(own).is_own(), "{own:?}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT, Errno::HOSTUNREACH] {
+            assert!(!failure(theirs).is_own(), "{theirs:?}");
+        }
     }
 }

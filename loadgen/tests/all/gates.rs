@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use loadgen::cores::{Cores, pin};
 use serde_json::Value;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
-use crate::helper::{Running, TestServer, alone, failing, stop_for};
+use crate::helper::{Running, alone, failing, stop_for};
 
 /// What shows that others use the machine, and what only follows from it.
 const BUSY: [&str; 3] = ["time stolen from this machine", "others on loadgen's cores", "loadgen's wait for a core"];
@@ -126,43 +123,6 @@ fn fifty_one_ports_for_more_connections_than_that() {
         let script = "ip link set lo up && echo 40000 40050 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
         Running::start_in(&["unshare", "--net", "--map-root-user", "sh", "-c", script, "sh"], load).end().1
     });
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_cut_behind_its_back() {
-    let server = TestServer::start("");
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (front, back) = (listener.local_addr().unwrap(), server.addr);
-    let cut = watch::Sender::new(0);
-    let ear = cut.subscribe();
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let mut ear = ear.clone();
-            ear.mark_unchanged();
-            tokio::spawn(async move {
-                let Ok(mut far) = TcpStream::connect(back).await else { return };
-                let _ = (near.set_nodelay(true), far.set_nodelay(true));
-                // Of what is connected when the cut comes, a part: the port decides.
-                let is_hit = near.peer_addr().is_ok_and(|addr| addr.port() % 8 == 0);
-                tokio::select! {
-                    _ = copy_bidirectional(&mut near, &mut far) => {}
-                    _ = ear.changed(), if is_hit => {}
-                }
-            });
-        }
-    });
-    let cut = Arc::new(cut);
-    let control = move |mode: &str| {
-        let load = "--clients 64 --rate 20 --interval 200ms --publishers 2 --warmup 500ms --duration 5s";
-        let running = Running::start(&format!("--mode {mode} {load} --url http://{front}"));
-        std::thread::sleep(Duration::from_secs(1));
-        cut.send_modify(|cuts| *cuts += 1);
-        running.end().1
-    };
-    // A client that polls finds out at its next poll, and connects again without a word.
-    let both =
-        move || ["ws", "short-poll"].map(|mode| trips("connections lost", "generator-limited", || control(mode)));
-    tokio::task::spawn_blocking(both).await.unwrap();
 }
 
 #[test]

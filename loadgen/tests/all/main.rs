@@ -2,12 +2,15 @@
 
 mod audit;
 mod binary;
+mod blame;
+mod built;
 mod clockwork;
 mod conformance;
 mod faults;
 mod folders;
 mod gates;
 mod helper;
+mod hostile;
 mod reference;
 mod signals;
 mod streams;
