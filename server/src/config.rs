@@ -9,6 +9,7 @@ use hyper::header::HeaderValue;
 use crate::access;
 use crate::log::Window;
 use crate::memory::PER_CONNECTION;
+use crate::tap::{TAP, TAPS};
 
 /// Descriptors that are not for connections, if there are so many: the listener, the runtime, clients being refused.
 const RESERVED_DESCRIPTORS: u64 = 512;
@@ -92,17 +93,18 @@ impl Config {
         let default = (descriptors - RESERVED_DESCRIPTORS.min(descriptors / 2)).min(half);
         let connections = self.max_connections.unwrap_or(default);
         let reserved = usize::try_from(connections).unwrap_or(usize::MAX).saturating_mul(PER_CONNECTION);
-        // A quarter is for messages.
+        // A quarter is for the rest.
         if reserved > memory / 4 * 3 {
             return Err(format!(
-                "--max-connections {connections} needs --memory {}MiB or more, at {} KiB each and a quarter for messages; \
+                "--max-connections {connections} needs --memory {}MiB or more, at {} KiB each and a quarter for the rest; \
                  it is {}MiB",
                 (reserved / 3 * 4).div_ceil(1 << 20),
                 PER_CONNECTION / 1024,
                 memory >> 20,
             ));
         }
-        Ok(Limits { connections, memory: memory - reserved })
+        let taps = TAPS.min(memory / 8 / TAP);
+        Ok(Limits { connections, taps, memory: memory - reserved - taps * TAP })
     }
 }
 
@@ -111,6 +113,8 @@ impl Config {
 pub(crate) struct Limits {
     /// Most connections at once.
     pub(crate) connections: u64,
+    /// Most taps at once: as many as an eighth of the memory holds.
+    pub(crate) taps: usize,
     /// Bytes for everything else that clients make the server hold.
     pub(crate) memory: usize,
 }
@@ -208,7 +212,9 @@ mod tests {
             let found = limits(flags, descriptors).unwrap();
             let memory = if flags.contains("256MiB") { 256 << 20 } else { 6 << 30 };
             assert_eq!(found.connections, connections, "{flags}");
-            assert_eq!(found.memory, memory - connections as usize * PER_CONNECTION, "{flags}");
+            assert_eq!(found.taps, if memory == 6 << 30 { 64 } else { 46 }, "{flags}");
+            let set_aside = connections as usize * PER_CONNECTION + found.taps * TAP;
+            assert_eq!(found.memory, memory - set_aside, "{flags}");
         }
     }
 

@@ -146,7 +146,7 @@ mod tests {
     async fn what_is_under_way_of_an_answer_is_bounded_in_bytes() {
         let settle = || tokio::time::sleep(Duration::from_secs(1));
         for (size, most) in [(1, UNDER_WAY / PIECE), (1000, UNDER_WAY / 1000), (128 * 1024, 1)] {
-            let tap = Arc::<Taps>::default().open("7").expect("there is room");
+            let tap = Taps::new(1).open("7").expect("there is room");
             let (body, taken) = endless(size);
             let mut far = piece_by_piece(&tap, body);
             settle().await;
@@ -167,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_under_way_for_a_tap_is_bounded_however_many_connections_it_has() {
-        let tap = Arc::<Taps>::default().open("7").expect("there is room");
+        let tap = Taps::new(1).open("7").expect("there is room");
         let all: Vec<_> = (0..20)
             .map(|_| {
                 let (body, taken) = endless(UNDER_WAY);

@@ -117,7 +117,7 @@ impl Server {
             rooms: Rooms::new(config.max_rooms, config.window(), &memory),
             stats: Stats::default(),
             heartbeat: Heartbeat::new(),
-            taps: Arc::default(),
+            taps: tap::Taps::new(limits.taps),
             problems: Problems::default(),
             hosts: config.hosts(addr.ip()),
             memory,

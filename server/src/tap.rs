@@ -39,15 +39,19 @@ const OPENERS: usize = 64;
 const SHOWN: usize = 2048;
 /// As many taps as a class has pages: at most 28 MiB with everything above, of which 25 are what is shown; and 16 that
 /// are under way (`distance::OF_ONE_TAP`).
-const TAPS: usize = 64;
+pub(crate) const TAPS: usize = 64;
+/// What one takes at most, in bytes.
+pub(crate) const TAP: usize = ENTRIES * (SHOWN + 256) + distance::OF_ONE_TAP;
 /// Ways of one page that are counted apart: the lanes of the race.
 const LANES: usize = 8;
 /// A tap that nobody has read for so long goes. Browsers wake a hidden page once a minute.
 const IDLE: Duration = Duration::from_secs(90);
 
 /// The taps of all pages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Taps {
+    /// The most there may be.
+    most: usize,
     live: AtomicUsize,
     by_id: Mutex<HashMap<Box<str>, Arc<Tap>>>,
 }
@@ -104,6 +108,11 @@ struct Entry {
 }
 
 impl Taps {
+    /// None yet, and never more than this.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, live: AtomicUsize::new(0), by_id: Mutex::default() })
+    }
+
     fn any(&self) -> bool {
         self.live.load(Relaxed) > 0
     }
@@ -131,9 +140,9 @@ impl Taps {
             tap.notes.lock().read = Instant::now();
             return Ok(Arc::clone(tap));
         }
-        if taps.len() >= TAPS {
-            let idle = IDLE.as_secs();
-            let reason = format!("there are {TAPS} taps already; close the wire of another page and wait {idle} s");
+        if taps.len() >= self.most {
+            let (most, idle) = (self.most, IDLE.as_secs());
+            let reason = format!("there are {most} taps already; close the wire of another page and wait {idle} s");
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }
         let now = Instant::now();
@@ -245,7 +254,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tap_that_nobody_reads_goes_and_there_are_never_more_than_so_many() {
-        let taps = Arc::<Taps>::default();
+        let taps = Taps::new(TAPS);
         (0..TAPS).for_each(|id| drop(taps.open(&id.to_string()).unwrap()));
         assert!(taps.open("one more").is_err());
         tokio::time::sleep(IDLE / 2).await;
@@ -259,7 +268,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tap_that_is_read_at_its_last_moment_stays() {
-        let taps = Arc::<Taps>::default();
+        let taps = Taps::new(TAPS);
         let tap = taps.open("7").unwrap();
         // The task that lets it go is about to, and the page is the first to have the lock.
         tap.notes.lock().read -= IDLE;
@@ -270,7 +279,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_opened_a_stream_is_not_forgotten_over_what_it_brings() {
-        let taps = Arc::<Taps>::default();
+        let taps = Taps::new(TAPS);
         let tap = taps.open("7").unwrap();
         let mut exchange = None;
         read(&mut exchange, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
@@ -290,7 +299,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_opened_streams_takes_the_place_of_at_most_so_many_entries() {
-        let taps = Arc::<Taps>::default();
+        let taps = Taps::new(TAPS);
         let tap = taps.open("7").unwrap();
         let mut streams: Vec<_> = (0..3 * ENTRIES).map(|_| None).collect();
         for stream in &mut streams {
@@ -313,7 +322,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tap_that_has_gone_holds_nothing_though_a_connection_still_knows_it() {
-        let taps = Arc::<Taps>::default();
+        let taps = Taps::new(TAPS);
         let tap = taps.open("7").unwrap();
         let mut exchange = None;
         let held = || {

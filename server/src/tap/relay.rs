@@ -91,7 +91,7 @@ mod tests {
 
     /// How many bytes a session can write, so many at once, to a browser that reads none.
     async fn written(at_once: usize) -> usize {
-        let taps = Arc::<Taps>::default();
+        let taps = Taps::new(1);
         taps.open("7").expect("there is room");
         let mut exchange = None;
         read(&mut exchange, &taps, b"GET /ws?tap=7 HTTP/1.1\r\n\r\n");
