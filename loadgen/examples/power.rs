@@ -42,7 +42,7 @@ enum Command {
     #[command(hide = true)]
     Serve {
         #[command(flatten)]
-        config: server::Config,
+        config: Box<server::Config>,
         #[command(flatten)]
         options: server::Options,
     },
@@ -52,7 +52,7 @@ const ROWS: [&str; 4] = ["as it is", "its twin", "20 % dearer", "50 % dearer"];
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
-        Command::Serve { config, options } => return server::run(config, &options),
+        Command::Serve { config, options } => return server::run(*config, &options),
         Command::Record { file, blocks, seconds } => loadgen::block_on(record(&file, blocks, seconds)),
         Command::Resample { file } => resample(&file),
     };
