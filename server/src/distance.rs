@@ -56,6 +56,7 @@ fn piece_by_piece(tap: Arc<Tap>, mut body: Body) -> Body {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
                 () = sender.closed() => return,
+                () = tap.cut.notified() => return,
             };
             let Some(Ok(frame)) = frame else { return };
             if sender.send((Instant::now() + tap.one_way(), frame)).await.is_err() {

@@ -33,6 +33,15 @@ impl<'a> Query<'a> {
     pub(crate) fn after(&self) -> Result<After, Invalid> {
         self.get("after").map_or(Ok(After::Oldest), |text| position("after", &text))
     }
+
+    /// `alive=1`: signs of life are to be such that a page sees them.
+    pub(crate) fn wants_signs(&self) -> Result<bool, Invalid> {
+        match self.get("alive").as_deref() {
+            None => Ok(false),
+            Some("1") => Ok(true),
+            Some(other) => Err(Invalid::not("alive", "1, or absent", other)),
+        }
+    }
 }
 
 /// A cursor or `latest`, in the parameter or header of this name.

@@ -19,6 +19,7 @@ use hyper::{StatusCode, Uri};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use self::exchange::{Exchange, read};
@@ -53,6 +54,8 @@ pub(crate) struct Tap {
     born: Instant,
     /// The simulated round trip of this page, in milliseconds.
     distance: AtomicU64,
+    /// Ends its answers without end: how a page shows that its browser brings a stream back.
+    pub(crate) cut: Notify,
     notes: Mutex<Notes>,
 }
 
@@ -127,7 +130,8 @@ impl Taps {
         let now = Instant::now();
         let (entries, lanes) = (VecDeque::new(), Vec::new());
         let notes = Notes { entries, next: 0, exchanges: 0, open: Vec::new(), lanes, read: now, gone: false };
-        let tap = Arc::new(Tap { born: now, distance: AtomicU64::new(0), notes: Mutex::new(notes) });
+        let tap =
+            Arc::new(Tap { born: now, distance: AtomicU64::new(0), cut: Notify::new(), notes: Mutex::new(notes) });
         taps.insert(id.into(), Arc::clone(&tap));
         self.live.store(taps.len(), Relaxed);
         tokio::spawn(Arc::clone(self).forget(id.to_owned(), Arc::clone(&tap)));
@@ -181,7 +185,8 @@ impl Tap {
     }
 }
 
-/// `GET /tap?id=ID&after=N&distance=MS`: what was noted from entry N on, and the totals of each lane.
+/// `GET /tap?id=ID&after=N&distance=MS`: what was noted from entry N on, and the totals of each lane; with `cut=1` its
+/// answers without end are ended.
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let id = query.get("id").unwrap_or_default();
@@ -194,6 +199,9 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     let tap = app.taps.open(&id)?;
     if let Some(distance) = distance {
         tap.distance.store(distance, Relaxed);
+    }
+    if query.get("cut").is_some() {
+        tap.cut.notify_waiters();
     }
     let notes = tap.notes.lock();
     let entries: Vec<&Entry> = notes.entries.iter().filter(|entry| entry.n >= after).collect();

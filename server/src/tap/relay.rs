@@ -61,7 +61,7 @@ async fn pump(
     up: bool,
 ) -> io::Result<()> {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Bytes)>(UNDER_WAY);
-    let tap = Arc::clone(&exchange.tap);
+    let (tap, begun) = (Arc::clone(&exchange.tap), Instant::now());
     let frames = Frames::new(exchange, up);
     // Noted where the browser is: before the way up, after the way down.
     let (mut departing, mut arriving) = if up { (Some(frames), None) } else { (None, Some(frames)) };
@@ -75,7 +75,10 @@ async fn pump(
             }
             let chunk = buffer.split().freeze();
             departing.iter_mut().for_each(|frames| frames.pass(&chunk));
-            let _ = sender.send((Instant::now() + tap.one_way(), chunk)).await;
+            // The head of the answer has the way down behind it, and what follows it at once is beside it: only what is
+            // said later has the whole way before it.
+            let way = if up { tap.one_way() } else { tap.one_way().min(begun.elapsed()) };
+            let _ = sender.send((Instant::now() + way, chunk)).await;
         }
     };
     let write = async {
