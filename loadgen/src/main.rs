@@ -2,7 +2,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -88,6 +88,12 @@ fn main() -> ExitCode {
 
 /// Help and the version, on standard output; or what is wrong with the command line, on standard error.
 fn answer_usage(answer: &clap::Error) -> ExitCode {
+    if answer.use_stderr() && !std::io::stderr().is_terminal() {
+        // As all else that is said: it waits for nobody.
+        console::say(answer.render().to_string().trim_end());
+        console::flush();
+        return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+    }
     match answer.print().and_then(|()| std::io::stdout().flush()) {
         Err(error) if !answer.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
             console::say(&format!("loadgen: cannot write to standard output: {error}"));
