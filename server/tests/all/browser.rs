@@ -188,10 +188,9 @@ impl Tab<'_> {
         self.until("#messages .text, #messages .note", |texts| texts == expected).await;
     }
 
-    /// Waits until the state says so; with a `retrying`, it may be between two attempts. Of a poll nothing is open.
+    /// Waits until the state says so; with a `retrying`, it may be between two attempts.
     pub(crate) async fn is(&self, state: &str) {
-        let states = if state == "open" { &["open", "polling"][..] } else { &[state] };
-        self.until("#state", |texts| matches!(texts, [text] if states.contains(&text.as_str()))).await;
+        self.until("#state", |texts| texts == [state]).await;
     }
 
     /// Closes the tab; the one the browser began with comes to the front.
