@@ -1,5 +1,6 @@
 //! What a simulated client is: [`Client`] for what differs between transports, [`Transport`] for which there are.
 
+mod headers;
 mod http;
 mod long_poll;
 mod poller;
@@ -20,7 +21,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use self::http::{Headers, Http, Repeat};
+pub use self::headers::Headers;
+pub use self::http::{Http, Repeat};
 pub use self::long_poll::LongPoll;
 pub use self::protocol::{After, Cursor, Gap, GapReason};
 pub use self::short_poll::ShortPoll;

@@ -9,116 +9,26 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::ValueEnum;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
+use super::headers::line;
 use super::protocol::{Position, parse};
 use super::wire::Wire;
 use super::{Cursor, Failure, MAX_ANSWER, Target};
 use crate::clock::{Nanos, nanos, now};
 
-/// What a client's requests carry.
-#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Headers {
-    /// What Chromium sends, and a 200-byte cookie.
-    Browser,
-    /// Only what the protocol needs.
-    Lean,
-}
-
-/// What Chromium 156 sends with every request of a page's script, beside what each kind of request adds.
-///
-/// Less what loadgen cannot do: a browser offers `gzip, deflate, br, zstd` here, and `permessage-deflate;
-/// client_max_window_bits` in a WebSocket handshake. An offer that is taken would be one that loadgen cannot read.
-const BROWSER: &[(&str, &str)] = &[
-    ("pragma", "no-cache"),
-    ("cache-control", "no-cache"),
-    (
-        "user-agent",
-        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
-    ),
-    ("accept-encoding", "identity"),
-    ("accept-language", "en-US,en;q=0.9"),
-];
-/// What it adds to a `fetch` of the page's own server.
-const BROWSER_FETCH: &[(&str, &str)] = &[
-    ("connection", "keep-alive"),
-    ("sec-ch-ua-platform", "\"Linux\""),
-    ("sec-ch-ua", "\"Not:A-Brand\";v=\"8\", \"Chromium\";v=\"156\""),
-    ("sec-ch-ua-mobile", "?0"),
-    ("accept", "*/*"),
-    ("sec-fetch-site", "same-origin"),
-    ("sec-fetch-mode", "cors"),
-    ("sec-fetch-dest", "empty"),
-];
 /// A connection that has rested for less is not closed for being idle: who cuts it cuts a client.
 const IDLE: Duration = Duration::from_millis(100);
 /// A close that comes later after a request did not cross it: the server had the request and cut its client.
 const CROSSING: Duration = Duration::from_secs(1);
 /// So much of a refusal is read: its reason.
 const REASON: usize = 4096;
-/// A session cookie of usual length.
-const COOKIE_BYTES: usize = 200;
-
-impl Headers {
-    /// The headers of a `fetch` from a page of this host.
-    pub(super) fn fetch(self, host: &str, page: &str) -> HeaderMap {
-        let mut headers = self.common(host);
-        if self == Self::Browser {
-            insert(&mut headers, BROWSER_FETCH);
-            set(&mut headers, header::REFERER, &format!("http://{host}/{page}"));
-        }
-        headers
-    }
-
-    /// The headers of a WebSocket handshake from a page of this host, beside those the protocol itself needs.
-    pub(super) fn handshake(self, host: &str) -> HeaderMap {
-        let mut headers = self.common(host);
-        if self == Self::Browser {
-            set(&mut headers, header::ORIGIN, &format!("http://{host}"));
-        }
-        headers
-    }
-
-    /// Bytes of these headers in each request of a poll, or in the handshake of a socket.
-    pub fn bytes(self, host: &str, is_socket: bool) -> usize {
-        let headers = if is_socket { self.handshake(host) } else { self.fetch(host, "short-poll.html") };
-        headers.iter().map(|(name, value)| line(name, value)).sum()
-    }
-
-    fn common(self, host: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        set(&mut headers, header::HOST, host);
-        if self == Self::Browser {
-            insert(&mut headers, BROWSER);
-            set(&mut headers, header::COOKIE, &format!("session={}", "c".repeat(COOKIE_BYTES - "session=".len())));
-        }
-        headers
-    }
-}
-
-/// What a header takes on the wire, with its colon, space and end.
-fn line(name: &HeaderName, value: &HeaderValue) -> usize {
-    name.as_str().len() + value.len() + 4
-}
-
-fn insert(headers: &mut HeaderMap, fixed: &'static [(&str, &str)]) {
-    headers.extend(fixed.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
-}
-
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    headers.insert(name, HeaderValue::try_from(value).expect("an address is a valid header value"));
-}
-
 type Asked = Request<Full<Bytes>>;
 
 /// Whether a request that may have reached the server can be sent again.
@@ -331,18 +241,6 @@ pub(super) fn io(error: &(dyn std::error::Error + 'static)) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_is_offered_that_loadgen_cannot_read() {
-        for headers in [Headers::Browser, Headers::Lean] {
-            for sent in [headers.fetch("host", "sse.html"), headers.handshake("host")] {
-                assert_eq!(sent.get(header::SEC_WEBSOCKET_EXTENSIONS), None);
-                let codings = sent.get(header::ACCEPT_ENCODING).map(HeaderValue::as_bytes);
-                assert_eq!(codings, (headers == Headers::Browser).then_some(&b"identity"[..]));
-                assert_eq!(sent.get(header::UPGRADE), None, "no h2c either");
-            }
-        }
-    }
 
     #[test]
     fn what_this_machine_lacks_is_its_own_and_what_the_peer_does_is_not() {

@@ -132,6 +132,43 @@ fn a_log_that_began_anew_keeps_its_own_account() {
     }
     let outcome = settled((scenario, evidence));
     assert_eq!((outcome.delivered, outcome.audit.lost, outcome.audit.doubled), (20, 0, 0));
+    assert_eq!(outcome.restarts, 1);
+}
+
+#[test]
+fn after_an_early_end_every_second_is_its_own_and_there_are_no_more_than_there_were() {
+    // A message is due after each second; the window ends in the third.
+    let (scenario, mut evidence) = trial(|_, seq| seq <= 2);
+    evidence.window = 0..2 * SECOND + SECOND / 2;
+    evidence.deadline = evidence.window.end;
+    let outcome = settled((scenario, evidence));
+    assert_eq!(outcome.window_seconds, Some(2.5));
+    assert_eq!(outcome.intervals.iter().map(Times::count).collect::<Vec<_>>(), [0, 2, 2]);
+    assert_eq!(outcome.series, [0, 2, 2]);
+    assert_eq!((outcome.restarts, outcome.audit.lost), (0, 0));
+
+    let (scenario, mut evidence) = trial(|_, _| false);
+    evidence.window = 0..0;
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.window_seconds, outcome.intervals.len(), outcome.series.len()), (Some(0.0), 0, 0));
+}
+
+#[test]
+fn an_ack_for_a_message_far_away_is_one_that_never_came_and_takes_no_time() {
+    let (scenario, mut evidence) = trial(|_, seq| seq != 4);
+    evidence.press.publications[3].acked = Ok((cursor(1 << 52), 4 * SECOND));
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.lost), (20, 18, 2));
+}
+
+#[test]
+fn who_ended_the_connections_is_kept_apart() {
+    let (scenario, mut evidence) = trial(|_, _| true);
+    let book = &mut evidence.books[0];
+    (book.disconnects, book.cut, book.refused, book.unable) = (5, 3, 2, 7);
+    (evidence.press.retries, evidence.ledger.life.reconnects) = (4, 9);
+    let Outcome { connections, publishing, .. } = settled((scenario, evidence));
+    assert_eq!((connections.lost, connections.cut, connections.refused, publishing.retries), (5, 3, 2, 4));
 }
 
 #[test]

@@ -320,10 +320,11 @@ const TABLE: &[(&str, &str, Behaviour, &str, i32)] = &[
 const LOAD: &str = "--room-size all --publishers 1 --rate 5 --interval 50ms --warmup 0s --duration 1s";
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs loadgen in two gigabytes of address space.
+/// Runs loadgen in two gigabytes of address space, and until the deadline.
 fn bounded(arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -v 2000000 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_loadgen")]).args(arguments);
+    let script = format!("ulimit -v 2000000 && exec timeout -s KILL {} \"$@\"", DEADLINE.as_secs());
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_loadgen")]).args(arguments);
     command.stdin(Stdio::null());
     command
 }

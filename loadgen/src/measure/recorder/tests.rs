@@ -1,0 +1,105 @@
+use super::*;
+use crate::payload::Stamp;
+
+const STAMP: Stamp = Stamp { number: 0, room: 4, due: 1_000 };
+
+fn book() -> Book {
+    let window = Window::default();
+    window.set(500..2_000).unwrap();
+    let mut book = Book::new([(4, false)].into_iter(), window, 1_000_000, 1_000);
+    book.record(0, &mut vec![Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 })]).unwrap();
+    book
+}
+
+fn message(seq: u64, stamp: Stamp) -> Event {
+    Event::Message(Delivery { seq, received: 1_501_000, asked: None, said: Said::Stamp(stamp) })
+}
+
+#[test]
+fn latency_counts_from_the_due_time_and_only_within_the_window() {
+    let mut book = book();
+    book.record(0, &mut vec![message(1, STAMP), message(2, Stamp { due: 2_000, ..STAMP })]).unwrap();
+    let latency = Times::merged(book.slices.iter());
+    assert_eq!((latency.count(), book.audit.received, book.audit.late), (1, 2, 2));
+    assert_eq!(latency.max().unwrap().as_micros(), 1_500);
+}
+
+#[test]
+fn another_rooms_message_and_a_broken_text_have_classes_of_their_own() {
+    let mut book = book();
+    let broken = Event::Message(Delivery { seq: 2, received: 0, asked: None, said: "hello".into() });
+    book.record(0, &mut vec![message(1, Stamp { room: 5, ..STAMP }), broken]).unwrap();
+    assert_eq!((book.audit.corrupt, book.audit.wrong_room, book.audit.received), (1, 1, 0));
+}
+
+#[test]
+fn what_comes_again_after_a_reconnect_is_told_from_what_comes_again_within_a_connection() {
+    let mut book = book();
+    let stamp = |number| Stamp { number, ..STAMP };
+    book.record(0, &mut vec![message(1, stamp(1)), message(1, stamp(1)), message(2, stamp(2))]).unwrap();
+    let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 1 });
+    book.record(0, &mut vec![hello, message(2, stamp(2)), message(3, stamp(3)), message(3, stamp(3))]).unwrap();
+    assert_eq!((book.audit.doubled, book.audit.redelivered, book.audit.received), (2, 1, 3));
+}
+
+#[test]
+fn two_subscribers_that_find_different_messages_at_one_seq_are_noticed() {
+    let window = Window::default();
+    window.set(500..2_000).unwrap();
+    let mut book = Book::new([(4, false), (4, true)].into_iter(), window, 1_000_000, 1_000);
+    for (client, number) in [(0, 5), (1, 6)] {
+        let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 });
+        book.record(client, &mut vec![hello, message(1, Stamp { number, ..STAMP })]).unwrap();
+    }
+    assert_eq!((book.audit.received, book.audit.unexpected), (1, 1));
+    assert_eq!(book.logs[0][0].messages[0].came, 1, "the other one is no delivery of this message");
+}
+
+#[test]
+fn a_new_epoch_is_a_told_gap_and_starts_a_new_account() {
+    let mut book = book();
+    let cursor = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
+    let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: cursor.clone() };
+    book.record(0, &mut vec![message(1, STAMP), Event::Gap(gap), message(1, STAMP)]).unwrap();
+    assert_eq!((book.audit.doubled, book.audit.gaps), (0, 1));
+    assert_eq!(book.subscribers[0].cursor(), Some(Cursor { seq: 1, ..cursor }));
+}
+
+#[test]
+fn what_no_log_of_the_trial_can_have_is_a_failure_and_books_nothing() {
+    let cursor = |epoch: &str, seq| Cursor { epoch: epoch.into(), seq };
+    let gap = |seq, missed| {
+        let reason = crate::client::GapReason::Window;
+        Event::Gap(crate::client::Gap { reason, missed, cursor: cursor("abcdefgh", seq) })
+    };
+    let far = 10_000_000_000;
+    let impossible = [message(far, STAMP), message(1_001, STAMP), gap(far, None), gap(5, Some(far)), gap(1_001, None)];
+    for event in impossible.into_iter().chain([Event::Hello(cursor("abcdefgh", far))]) {
+        let mut book = book();
+        let failure = book.record(0, &mut vec![event, message(1, STAMP)]).unwrap_err().to_string();
+        assert!(failure.contains("cannot have more than 1000 messages"), "{failure}");
+        assert_eq!((book.audit, book.deliveries, book.logs[0].len()), (Audit::default(), 0, 0), "{failure}");
+    }
+    let mut book = book();
+    book.record(0, &mut vec![message(1_000, STAMP), gap(1_000, Some(1_000))]).unwrap();
+}
+
+#[test]
+fn a_server_cannot_begin_its_log_anew_without_end() {
+    let mut book = book();
+    let anew = |n: usize| {
+        let cursor = Cursor { epoch: format!("epoch{n}"), seq: 0 };
+        Event::Gap(crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor })
+    };
+    book.record(0, &mut (1..MAX_LOGS).map(anew).collect()).unwrap();
+    assert!(book.record(0, &mut vec![anew(MAX_LOGS)]).is_err());
+    assert_eq!(book.subscribers[0].accounts.len(), MAX_LOGS);
+}
+
+#[test]
+fn kinds_of_failures_are_bounded_and_none_is_lost() {
+    let mut book = book();
+    (0..=u16::MAX).for_each(|code| book.fail(&Failure::Closed(code)));
+    assert!(book.failures.len() < 100, "{}", book.failures.len());
+    assert_eq!(book.failures.values().map(|failures| failures.count).sum::<u64>(), 65_536);
+}
