@@ -72,6 +72,11 @@ impl<S> Conn<S> {
     pub(crate) fn answering(self, stage: Arc<Stage>) -> Self {
         Self { peer: Some(Peer::new(stage)), ..self }
     }
+
+    /// hyper answers no more on it.
+    pub(crate) fn upgraded(self) -> Self {
+        Self { peer: None, ..self }
+    }
 }
 
 impl<S: Abandon> Conn<S> {
@@ -100,21 +105,22 @@ impl<S: AsyncWrite + Abandon + Unpin> Conn<S> {
     /// Without a length and without chunks the body ends with the connection (RFC 9112 section 6.3, rule 8).
     fn write_other(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
         let peer = self.peer.as_mut().filter(|peer| peer.ahead || peer.stage.begins())?;
-        let mut bytes = Vec::new();
-        bufs.iter().for_each(|piece| bytes.extend_from_slice(piece));
-        if peer.stage.begins() && bytes.starts_with(b"HTTP/1.0 ") {
-            bytes[b"HTTP/1.".len()] = b'1';
-        }
+        let (head, body) = bufs.split_first()?;
+        let (version, head) = head.split_at(head.len().min(b"HTTP/1.x".len()));
+        let version = if peer.stage.begins() && version == b"HTTP/1.0" { b"HTTP/1.1" } else { version };
+        // Further pieces go out with the next write.
+        let pieces = [version, head, body.first().map_or(&[], |piece| piece)];
         // A tap notes the first letter with the rest: who is gone never got it.
         let ahead = usize::from(peer.ahead);
-        let result = Pin::new(&mut self.io).poll_write(cx, &bytes[ahead..]).map_ok(|size| size + ahead);
+        let unsent = [&version[ahead..], head, pieces[2]].map(io::IoSlice::new);
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, &unsent).map_ok(|size| size + ahead);
         if let Poll::Ready(Ok(size)) = result {
             peer.ahead = false;
             if peer.stage.begins() {
                 peer.stage.begun();
             }
             if let Some(exchange) = &mut self.tap {
-                exchange.wrote(&[&bytes], size);
+                exchange.wrote(&pieces, size);
             }
         }
         Some(self.watch(cx, result))

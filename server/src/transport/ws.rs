@@ -72,7 +72,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let parts = upgraded.downcast::<TokioIo<Conn<Stream>>>().expect("the accept loop serves nothing else");
-        let (conn, early) = tap::between(parts.io.into_inner(), parts.read_buf);
+        let (conn, early) = tap::between(parts.io.into_inner().upgraded(), parts.read_buf);
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
         let mut session = Session::new(app, room, subscription, conn, &early);
         tokio::spawn(async move { session.run().await });
