@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::helper::Api;
+use crate::helper::{Api, RAW_HOST};
 use crate::program::{binary, output, signal, started};
 use crate::raw::{PATIENCE, Raw, RawWs};
 
@@ -44,9 +44,12 @@ async fn ends(child: Child, by: Signal) {
 async fn warns_and_serves(api: &Api) -> Raw {
     let mut kept = Raw::connect(api.addr).await;
     // Until the one before is gone, this is one too many.
-    while kept.get("/healthz").await.status != 200 {
-        kept = Raw::connect(api.addr).await;
-    }
+    let let_in = async {
+        while kept.get("/healthz").await.status != 200 {
+            kept = Raw::connect(api.addr).await;
+        }
+    };
+    timeout(PATIENCE, let_in).await.expect("there is room again");
     for _ in 0..3 {
         assert_eq!(Raw::connect(api.addr).await.get("/healthz").await.status, 503);
     }
@@ -71,7 +74,8 @@ async fn a_warning_that_cannot_be_written_is_lost_and_counted_and_nothing_else_h
     ] {
         let (child, line) = started(binary("--port 0 --print-addr --max-connections 1").stderr(stderr)).await;
         let mut kept = warns_and_serves(&api(&line)).await;
-        while lost(&mut kept).await != counted {}
+        let counts = async { while lost(&mut kept).await != counted {} };
+        timeout(PATIENCE, counts).await.unwrap_or_else(|_| panic!("{what}: not {counted} lost"));
         let metrics = kept.get("/metrics").await.body;
         assert!(metrics.contains(&format!("\nworkbench_log_lines_lost_total {counted}\n")), "{what}: {metrics}");
         drop(kept);
@@ -85,7 +89,8 @@ async fn a_closed_standard_error_or_output_changes_nothing() {
         // An address of its own, for nobody can be told the port.
         let host = "127.0.0.8";
         let port = std::net::TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
-        let script = format!(r#"exec "$0" --host {host} --port {port} --print-addr --max-connections 1 {closed}"#);
+        let script =
+            format!(r#"exec "$0" --host {host} --port {port} --print-addr --max-connections 1 {RAW_HOST} {closed}"#);
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_server")]).kill_on_drop(true).stdin(Stdio::null());
         let child = command.spawn().unwrap();
