@@ -11,6 +11,7 @@ mod folders;
 mod gates;
 mod helper;
 mod hostile;
+mod others;
 mod reference;
 mod signals;
 mod streams;
