@@ -2,6 +2,7 @@
 # Says what the tests need and installs what is missing, then runs them all: formatting, lints, tests.
 #   ./test.sh               on Debian or Ubuntu, with Rust
 #   ./test.sh --no-install  only checks; missing parts are named and it ends
+#   ./test.sh --quick       formatting, lints and the unit tests: they need Rust and a C linker, and nothing else
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -20,16 +21,24 @@ needs=(
     "Python's websockets, a client that knows nothing of us|/usr/bin/python3 -c 'import websockets'|python3 python3-websockets"
 )
 
-install=yes
+install=yes quick=no
 case "${1:-}" in
     "") ;;
     --no-install) install=no ;;
-    *) echo "test.sh: unknown argument $1; it takes --no-install or nothing" >&2; exit 2 ;;
+    --quick) quick=yes ;;
+    *) echo "test.sh: unknown argument $1; it takes --quick, --no-install or nothing" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null; then
     echo "test.sh: cargo is missing; install Rust (https://rustup.rs), then run this again" >&2
     exit 1
+fi
+if [[ $quick == yes ]]; then
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo test --workspace --locked --lib --bins
+    echo "test.sh: all unit tests passed; ./test.sh runs the others too"
+    exit
 fi
 missing=()
 for need in "${needs[@]}"; do
@@ -61,5 +70,7 @@ fi
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
-cargo test --workspace --locked
+# Programs and servers are tested as they are shipped: optimized, and without what a test may break in them on purpose.
+cargo build --release --workspace --locked
+SHIPPED=$(realpath "${CARGO_TARGET_DIR:-target}")/release cargo test --workspace --locked
 echo "test.sh: all tests passed"

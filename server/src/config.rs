@@ -201,6 +201,15 @@ mod tests {
     }
 
     #[test]
+    fn who_is_gone_is_noticed_before_a_proxy_in_between_would_cut_who_is_there() {
+        let Flags { config } = Flags::parse_from(["server"]);
+        let [heartbeat, write, idle] = [config.heartbeat, config.write_deadline, config.idle_deadline];
+        // Proxies cut what rests for 30 or 60 s.
+        assert!((20..=25).contains(&heartbeat.as_secs()), "{heartbeat:?}");
+        assert_eq!((write.as_secs(), idle.as_secs()), (5, 75), "as documented");
+    }
+
+    #[test]
     fn connections_are_bounded_by_descriptors_and_by_memory_and_leave_the_rest_for_messages() {
         for (flags, descriptors, connections) in [
             ("", 20_000, 19_488),

@@ -136,6 +136,22 @@ impl Draw {
     }
 }
 
+#[test]
+fn what_went_wrong_counts_also_in_trials_that_are_not_valid() {
+    let lane = Lane::from(Transport::Ws);
+    let scenario = Scenario::parse("--duration 1s").unwrap();
+    let mut comparison = Comparison::new(vec![lane], 2, scenario, String::new());
+    for (block, kind, lost) in [(1, Kind::Valid, 1), (2, Kind::Noisy, 3)] {
+        let mut outcome = Draw(fastrand::Rng::with_seed(block)).outcome(lane);
+        outcome.audit.lost = lost;
+        let verdict = Verdict { kind, ..Verdict::of(&outcome) };
+        let block = block as usize;
+        comparison.trials.push(Trial { block, twin: false, started: String::new(), outcome, verdict });
+    }
+    let [summary] = &summary::Summary::of(&comparison)[..] else { panic!("one row") };
+    assert_eq!((summary.merged, summary.outcome.audit.lost), (1, 4));
+}
+
 fn tables(comparison: &Comparison) -> Vec<table::Table> {
     let summaries = summary::Summary::of(comparison);
     let figures = table::figures(&summaries, comparison.twins);

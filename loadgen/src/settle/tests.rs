@@ -182,6 +182,19 @@ fn what_was_refused_and_came_all_the_same_is_unexpected_and_what_has_no_answer_m
 }
 
 #[test]
+fn what_came_in_another_place_than_it_was_acked_in_is_unexpected() {
+    let elsewhere = |cursor: Cursor| {
+        let (scenario, mut evidence) = trial(|_, _| true);
+        let at = evidence.press.publications[9].stamp.due;
+        evidence.press.publications[9].acked = Ok((cursor, at));
+        settled((scenario, evidence)).audit.unexpected
+    };
+    assert_eq!(elsewhere(cursor(10)), 0, "there it came");
+    assert_eq!(elsewhere(cursor(11)), 2, "at both clients");
+    assert_eq!(elsewhere(Cursor { epoch: "zzzzzzzz".into(), seq: 10 }), 2);
+}
+
+#[test]
 fn a_delivery_that_the_recorder_missed_leaves_the_books_unbalanced() {
     let (scenario, mut evidence) = trial(|_, _| true);
     evidence.books[0].audit.received -= 1;

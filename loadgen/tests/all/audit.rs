@@ -3,14 +3,14 @@
 use loadgen::client::Transport;
 use loadgen::comparison::Comparison;
 
-use crate::helper::{beside, loadgen};
+use crate::helper::{beside, faulty};
 
 /// Enough messages for batches of several, which a swap needs: the server works slowly.
 const LOAD: &str =
     "--clients 20 --room-size all --rate 100 --interval 50ms --warmup 300ms --duration 2s --json --quiet";
 
 fn run(transport: Transport, faults: &str) -> (i32, Comparison) {
-    let output = loadgen(&format!("--mode {transport} {LOAD}"))
+    let output = faulty(&format!("--mode {transport} {LOAD}"))
         .arg("--server-flags")
         .arg(format!("--burn 200us {faults}"))
         .output()

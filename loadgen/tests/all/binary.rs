@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use loadgen::comparison::Comparison;
 use loadgen::judge::statistics::Figure;
 
-use crate::helper::{Folder, alone, beside, loadgen};
+use crate::helper::{Folder, alone, beside, loadgen, loadgen_by, program};
 
 fn run(arguments: &str) -> Output {
     loadgen(arguments).output().expect("loadgen starts")
@@ -130,6 +130,30 @@ fn what_a_person_typed_is_text_in_the_page() {
 }
 
 #[test]
+fn the_command_that_a_report_prints_gives_the_same_comparison_again() {
+    let _turn = beside();
+    let folder = Folder::new("repeated");
+    let first = "it's \"the\" $HOME first";
+    let mut command = loadgen(&format!("compare --mode ws,sse {TINY} --blocks 1 --seed 7 --quiet --out"));
+    command.arg(folder.0.join(first)).args(["--server-flags", "--heartbeat 21s"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(0));
+    let read = |out: &str| -> serde_json::Value {
+        let result = std::fs::read_dir(folder.0.join(out)).unwrap().next().unwrap().unwrap().path();
+        serde_json::from_slice(&std::fs::read(result.join("comparison.json")).unwrap()).unwrap()
+    };
+    let printed = read(first);
+    let command = printed["command"].as_str().unwrap();
+    let arguments = command.strip_prefix("loadgen ").expect("the program first");
+    let script = format!("exec \"$0\" {}", arguments.replace("first", "again"));
+    assert_eq!(loadgen_by(&script, "").output().unwrap().status.code(), Some(0), "{script}");
+    let again = read(&first.replace("first", "again"));
+    assert_eq!(again["command"].as_str().unwrap().replace("again", "first"), command);
+    for what in ["scenario", "lanes"] {
+        assert_eq!(again[what], printed[what], "{what} of {command}");
+    }
+}
+
+#[test]
 fn a_run_needs_no_server_and_its_json_is_alone_on_standard_output() {
     let _turn = beside();
     let output = run(&format!("--mode ws {TINY} --json --quiet"));
@@ -161,7 +185,7 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
     ] {
         // Whatever this machine allows, a hundred thousand are more.
         let mut limited = Command::new("sh");
-        limited.args(["-c", &format!("ulimit -n 4096 && exec \"$0\" {arguments}"), env!("CARGO_BIN_EXE_loadgen")]);
+        limited.args(["-c", &format!("ulimit -n 4096 && exec \"$0\" {arguments}"), program()]);
         let output = limited.stdin(Stdio::null()).output().unwrap();
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");

@@ -5,7 +5,7 @@ use loadgen::comparison::Comparison;
 use loadgen::judge::theory::checks;
 use loadgen::outcome::Outcome;
 
-use crate::helper::{alone, loadgen};
+use crate::helper::{alone, faulty};
 use crate::others::Others;
 
 const POINTS: usize = 1000;
@@ -13,7 +13,7 @@ const POINTS: usize = 1000;
 const SLACK_MS: f64 = 2.0;
 
 fn run(arguments: &str, server_flags: &str) -> Comparison {
-    let mut command = loadgen(&format!("{arguments} --json --quiet --server-flags"));
+    let mut command = faulty(&format!("{arguments} --json --quiet --server-flags"));
     let output = command.arg(server_flags).output().expect("loadgen starts");
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()

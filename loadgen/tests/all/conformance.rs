@@ -257,23 +257,25 @@ mod properties {
     pub(super) async fn a_peer_that_never_reads_is_dropped_and_delays_nobody<C: Client>(mut room: Room) {
         let mut reader = room.subscribe::<C>(After::Latest).await;
         let mut deaf = TcpStream::connect(room.target.addr).await.unwrap();
-        let path = room.transport;
-        let request = format!(
-            "GET /{path}?room=conformance HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        );
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+        let upgrade = if room.transport == Transport::Ws { upgrade } else { "" };
+        let transport = room.transport;
+        let request = format!("GET /{transport}?room=conformance HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n");
         let text = "x".repeat(60_000);
         // What the kernel's buffers take is no proof: 12 MB is more than they have.
-        for _ in 0..200 {
-            // A poll is answered once, so it has to be repeated; an open stream takes one request and ignores the rest.
-            if deaf.try_write(request.as_bytes()).is_err() {
+        for i in 0..200 {
+            // A poll is answered once, so it has to be repeated.
+            if (i == 0 || !transport.streams()) && deaf.try_write(request.as_bytes()).is_err() {
                 break;
             }
             room.publish(&text).await;
             assert_eq!(reader.texts(1).await.len(), 1);
         }
+        // Nothing that it says meanwhile is a reason: a ping, or the beginning of another request.
+        let harmless: &[u8] = if transport == Transport::Ws { &[0x89, 0x80, 0, 0, 0, 0] } else { b"G" };
         let cut = async {
-            while deaf.write_all(b"x").await.is_ok() {
+            while deaf.write_all(harmless).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use loadgen::comparison::Comparison;
 
-use crate::helper::{Folder, Watched, beside, loadgen, within};
+use crate::helper::{Folder, Watched, beside, loadgen, program, within};
 
 /// As small as a trial can be.
 const TINY: &str = "--mode ws -c 2 --room-size 2 --rate 20 --warmup 100ms -z 500ms";
@@ -233,7 +233,7 @@ fn a_disk_that_fills_during_the_run_is_said_and_nothing_of_zero_bytes_stays() {
     // Files of more than so many blocks of 512 bytes cannot be written: the small reports could, the data cannot.
     let out = result.0.join("limited");
     let mut command = Command::new("sh");
-    command.args(["-c", r#"ulimit -f 16; exec "$0" "$@""#, env!("CARGO_BIN_EXE_loadgen")]);
+    command.args(["-c", r#"ulimit -f 16; exec "$0" "$@""#, program()]);
     command.args(TINY.split_whitespace()).arg("--out").arg(&out);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

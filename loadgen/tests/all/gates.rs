@@ -143,8 +143,8 @@ fn a_server_that_stops_or_is_slow_is_no_fault_of_the_measurement() {
         trial
     });
     trips_nothing(|| {
-        let load = "--mode sse --clients 40 --rate 20 --warmup 1s --duration 5s --server-flags";
-        let trial = Running::start_with(load, "--burn 300us").end().1;
+        let load = "--mode sse --clients 40 --rate 20 --warmup 1s --duration 5s";
+        let trial = Running::start_faulty(load, "--burn 300us").end().1;
         let (p50, cores) = (trial["outcome"]["latency"]["p50_us"].as_u64().unwrap(), Cores::split().server.len());
         assert!(p50 > 2_000 / cores as u64, "20 subscribers of 0.3 ms each, on {cores} cores: {p50} us");
         trial

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle as JoinThread;
 use std::time::{Duration, Instant};
 
@@ -22,28 +22,52 @@ struct Flags {
     config: Config,
 }
 
-/// A running server; dropped, it goes with the test's runtime.
+/// A running server; dropped, it goes with the test's runtime, or at once.
 pub(crate) struct TestServer {
     pub(crate) addr: SocketAddr,
-    stop: oneshot::Sender<()>,
-    done: JoinHandle<()>,
+    runs: Runs,
+}
+
+enum Runs {
+    Here(oneshot::Sender<()>, JoinHandle<()>),
+    /// It goes with its standard input.
+    Shipped(Child),
 }
 
 impl TestServer {
     /// With the defaults, and these flags of the command line.
     pub(crate) fn start(flags: &str) -> Self {
+        if let Some(folder) = &*SHIPPED {
+            return Self::start_shipped(&format!("{folder}/server"), flags);
+        }
         let arguments = ["test", "--port", "0"].into_iter().chain(flags.split_whitespace());
         let server = Server::bind(Flags::parse_from(arguments).config).expect("a free port");
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
         let done = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        Self { addr, stop, done }
+        Self { addr, runs: Runs::Here(stop, done) }
+    }
+
+    fn start_shipped(program: &str, flags: &str) -> Self {
+        let mut command = command(program, &format!("--port 0 --print-addr --exit-with-stdin {flags}"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self { addr: line.trim().parse().expect("an address"), runs: Runs::Shipped(child) }
     }
 
     /// Drains it and waits until it has ended.
     pub(crate) async fn stop(self) {
-        drop(self.stop);
-        self.done.await.expect("the server does not panic");
+        match self.runs {
+            Runs::Here(stop, done) => {
+                drop(stop);
+                done.await.expect("the server does not panic");
+            }
+            Runs::Shipped(child) => {
+                let end = tokio::task::spawn_blocking(|| child.wait_with_output());
+                assert!(end.await.unwrap().expect("it ends").status.success(), "the server does not panic");
+            }
+        }
     }
 }
 
@@ -80,9 +104,28 @@ pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     TURN.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The folder of the binaries that are shipped, if they are to be tested: without what tests may break in them.
+static SHIPPED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("SHIPPED").ok());
+
+/// The binary: as it is shipped, or as it was built with these tests.
+pub(crate) fn program() -> &'static str {
+    static PROGRAM: LazyLock<Option<String>> =
+        LazyLock::new(|| SHIPPED.as_ref().map(|folder| format!("{folder}/loadgen")));
+    PROGRAM.as_deref().unwrap_or(env!("CARGO_BIN_EXE_loadgen"))
+}
+
 /// The binary, with these arguments.
 pub(crate) fn loadgen(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command(program(), arguments)
+}
+
+/// The binary whose servers can be told to do something wrong.
+pub(crate) fn faulty(arguments: &str) -> Command {
+    command(env!("CARGO_BIN_EXE_loadgen"), arguments)
+}
+
+fn command(program: &str, arguments: &str) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments.split_whitespace()).stdin(Stdio::null());
     command
 }
@@ -97,17 +140,17 @@ impl Running {
         Self::spawn(loadgen(load))
     }
 
-    /// With one more argument, which has spaces.
-    pub(crate) fn start_with(load: &str, last: &str) -> Self {
-        let mut command = loadgen(load);
-        command.arg(last);
+    /// Against a server with these flags, which may tell it to do something wrong.
+    pub(crate) fn start_faulty(load: &str, server_flags: &str) -> Self {
+        let mut command = faulty(load);
+        command.args(["--server-flags", server_flags]);
         Self::spawn(command)
     }
 
     /// Under a command that runs it, in the same process.
     pub(crate) fn start_in(around: &[&str], load: &str) -> Self {
         let mut command = Command::new(around[0]);
-        command.args(&around[1..]).arg(env!("CARGO_BIN_EXE_loadgen")).args(load.split_whitespace());
+        command.args(&around[1..]).arg(program()).args(load.split_whitespace());
         Self::spawn(command)
     }
 
@@ -146,8 +189,17 @@ impl Running {
 
 /// The binary, run by a shell's script with these arguments; the script's `"$0" "$@"` is loadgen and its load.
 pub(crate) fn loadgen_by(script: &str, load: &str) -> Command {
+    shell(script, program(), load)
+}
+
+/// The same whose servers can be told to do something wrong.
+pub(crate) fn faulty_by(script: &str, load: &str) -> Command {
+    shell(script, env!("CARGO_BIN_EXE_loadgen"), load)
+}
+
+fn shell(script: &str, program: &str, load: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", script, env!("CARGO_BIN_EXE_loadgen")]).args(load.split_whitespace()).stdin(Stdio::null());
+    command.args(["-c", script, program]).args(load.split_whitespace()).stdin(Stdio::null());
     command
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use loadgen::comparison::Comparison;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::helper::{Folder, beside};
+use crate::helper::{Folder, beside, program};
 
 const HEALTH: &str = r#"{"name":"server","protocol":1}"#;
 /// No log has so many messages; a walk over them takes a minute.
@@ -324,7 +324,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 fn bounded(arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let script = format!("ulimit -v 2000000 && exec timeout -s KILL {} \"$@\"", DEADLINE.as_secs());
-    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_loadgen")]).args(arguments);
+    command.args(["-c", &script, "sh", program()]).args(arguments);
     command.stdin(Stdio::null());
     command
 }

@@ -11,7 +11,7 @@ use loadgen::comparison::Comparison;
 use loadgen::outcome::End;
 use rustix::process::{Pid, Signal};
 
-use crate::helper::{Folder, Watched, beside, is_alive, loadgen_by, within};
+use crate::helper::{Folder, Watched, beside, faulty_by, is_alive, loadgen_by, program, within};
 
 /// Longer than the test takes.
 const LOAD: &str = "-m ws -c 4 --room-size 4 --rate 20 --warmup 100ms -z 60s";
@@ -25,7 +25,10 @@ const PLAIN: &str = r#"exec env --default-signal=INT,TERM,HUP "$0" "$@""#;
 
 /// A run under way that has measured something.
 fn measuring(load: &str) -> Watched {
-    let mut command = loadgen_by(PLAIN, load);
+    under_way(loadgen_by(PLAIN, load))
+}
+
+fn under_way(mut command: Command) -> Watched {
     command.stdout(Stdio::null());
     let mut running = Watched::start(command);
     running.hears("measuring");
@@ -81,7 +84,7 @@ fn only(folder: &Path) -> std::path::PathBuf {
 fn a_second_signal_of_any_kind_ends_it_at_once_and_its_server_too() {
     let _turn = beside();
     // After the first signal there is a wait for what has not arrived yet; here something never does.
-    let mut running = measuring(&format!("{LOAD} --server-flags --fault-drop=1"));
+    let mut running = under_way(faulty_by(PLAIN, &format!("{LOAD} --server-flags --fault-drop=1")));
     let server = running.server();
     running.signal(Signal::HUP);
     running.hears("SIGHUP");
@@ -99,8 +102,7 @@ fn a_terminal_that_is_closed_ends_a_run_with_what_it_has_measured() {
     let _turn = beside();
     let result = Folder::new("closed");
     let out = result.0.join("out");
-    let inner =
-        format!("exec env --default-signal=HUP {} {LOAD} --out {}", env!("CARGO_BIN_EXE_loadgen"), out.display());
+    let inner = format!("exec env --default-signal=HUP {} {LOAD} --out {}", program(), out.display());
     let mut terminal = Command::new("script");
     terminal.args(["-qefc", &inner, "/dev/null"]).stdin(Stdio::null());
     // What the terminal shows is read as if it were standard error.
@@ -144,15 +146,15 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 /// loadgen starts itself again as the server, by the path of its program. Here that is a copy which was removed once it
 /// was opened, and Linux has ` (deleted)` in its path: the name of the script.
 fn with_server(folder: &Folder, script: &str, load: &str) -> Command {
-    let program = folder.0.join("program");
-    fs::copy(env!("CARGO_BIN_EXE_loadgen"), &program).unwrap();
+    let copy = folder.0.join("program");
+    fs::copy(program(), &copy).unwrap();
     let server = folder.0.join("program (deleted)");
     fs::write(&server, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).unwrap();
     let start = r#"p=$1; shift; exec 9<"$p"; rm "$p"; exec env --default-signal=INT,TERM,HUP /proc/self/fd/9 "$@""#;
     let mut command = Command::new("sh");
-    command.args(["-c", start, "sh"]).arg(&program).args(load.split_whitespace());
-    command.env("LOADGEN", env!("CARGO_BIN_EXE_loadgen")).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(["-c", start, "sh"]).arg(&copy).args(load.split_whitespace());
+    command.env("LOADGEN", program()).stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 

@@ -10,7 +10,7 @@ use loadgen::comparison::Comparison;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 
-use crate::helper::{Folder, Watched, beside, loadgen, loadgen_by, within};
+use crate::helper::{Folder, Watched, beside, loadgen, loadgen_by, program, within};
 
 /// As small as a trial can be.
 const TINY: &str = "--mode ws -c 2 --room-size 2 --rate 20 --warmup 100ms -z 500ms";
@@ -202,7 +202,7 @@ fn every_kind_of_terminal_gets_the_lines_that_a_pipe_gets() {
         ("one of an unknown kind", "stty cols 80; env -u TERM"),
     ]
     .map(|(name, kind)| {
-        let inner = format!("{kind} {} {TINY}", env!("CARGO_BIN_EXE_loadgen"));
+        let inner = format!("{kind} {} {TINY}", program());
         let mut command = Command::new("script");
         command.args(["-qec", &inner, "/dev/null"]).stdin(Stdio::null()).stderr(Stdio::null());
         (name, std::thread::spawn(move || end(command)))

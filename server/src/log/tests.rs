@@ -166,6 +166,29 @@ async fn no_lost_wake_up_of_a_publish_during_the_sweep() {
     }
 }
 
+#[tokio::test]
+async fn a_sweep_passes_nobody_over_when_a_shard_it_has_done_empties_and_a_reader_joins() {
+    let log = new_log(WIDE);
+    let mut first: Vec<Subscription> = (0..wake::SHARD).map(|_| log.subscribe(After::Latest)).collect();
+    let mut others: Vec<Subscription> = (0..4 * wake::SHARD).map(|_| log.subscribe(After::Latest)).collect();
+    let alarm = Arc::<Alarm>::default();
+    let waker = Waker::from(Arc::clone(&alarm));
+    assert!(first.iter_mut().all(|reader| ask(reader).is_pending()));
+    let mut asleep: Vec<_> = others.iter_mut().map(|reader| Box::pin(reader.next())).collect();
+    assert!(asleep.iter_mut().all(|reader| reader.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()));
+
+    log.append(&draft("now", None)).unwrap();
+    // One step of the sweep, which does the first shard.
+    tokio::task::yield_now().await;
+    assert_eq!(alarm.0.load(Ordering::SeqCst), 0, "the others are still to come");
+    drop(first);
+    let _joins = log.subscribe(After::Latest);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(alarm.0.load(Ordering::SeqCst), asleep.len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_arrives_during_a_sweep_is_not_kept_until_its_end() {
     const READERS: usize = 10_000;

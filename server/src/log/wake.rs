@@ -11,7 +11,7 @@ use tokio::time::Instant;
 ///
 /// Fewer than the 61 polls after which tokio looks for I/O and lets the sweep go on: with more, the run queue would
 /// grow with every shard until it spills into the global queue, where a publish waits for the end of the sweep.
-const SHARD: usize = 32;
+pub(super) const SHARD: usize = 32;
 
 const IDLE: u8 = 0;
 const SWEEPING: u8 = 1;

@@ -23,8 +23,9 @@ async fn a_room_that_nobody_uses_goes_after_its_rest_and_one_that_is_used_never(
     rooms.get(&name("rests")).unwrap();
     let log = rooms.get(&name("watched")).unwrap();
     let subscription = log.subscribe(After::Latest);
+    let polled = rooms.get(&name("polled")).unwrap();
     for _ in 0..10 {
-        rooms.get(&name("polled")).unwrap();
+        assert!(Arc::ptr_eq(&polled, &rooms.get(&name("polled")).unwrap()), "a poll is a use");
         tokio::time::advance(REST / 9).await;
         rooms.tidy();
     }
@@ -63,6 +64,15 @@ async fn when_memory_is_short_the_fullest_rooms_lose_their_oldest_messages_and_t
     tokio::time::advance(SHORT_REST).await;
     rooms.tidy();
     assert_eq!((rooms.usage().rooms, memory.used()), (0, 0), "after a shortage they rest for a shorter time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_fast_they_come_no_message_is_refused_while_older_ones_can_go() {
+    let memory = Memory::new(200_000);
+    let rooms = Rooms::new(8, Window { messages: 10_000, bytes: 1 << 20 }, &memory);
+    // Not a moment passes meanwhile.
+    fill(&rooms, "fast", 5_000);
+    assert!(rooms.usage().shed > 4_000);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! A server on a free port for a test.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
@@ -11,6 +13,7 @@ use server::{Config, Server};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::program::{SHIPPED, program};
 use crate::raw::PATIENCE;
 
 /// The clients of raw bytes call every server so.
@@ -22,11 +25,16 @@ struct Flags {
     config: Config,
 }
 
-/// A running server; dropped, it goes with the test's runtime.
+/// A running server; dropped, it goes with the test's runtime, or at once.
 pub(crate) struct TestServer {
     api: Api,
-    stop: Option<oneshot::Sender<()>>,
-    done: JoinHandle<()>,
+    runs: Runs,
+}
+
+enum Runs {
+    Here(oneshot::Sender<()>, JoinHandle<()>),
+    /// It goes with its standard input.
+    Shipped(Child),
 }
 
 impl TestServer {
@@ -34,17 +42,46 @@ impl TestServer {
     pub(crate) fn start(flags: &str) -> Self {
         let heartbeat = if flags.contains("--heartbeat") { "" } else { "--heartbeat 1h" };
         let flags = format!("test --port 0 {RAW_HOST} {heartbeat} {flags}");
+        if SHIPPED.is_some() {
+            return Self::start_shipped(&flags);
+        }
         let server = Server::bind(Flags::parse_from(flags.split_whitespace()).config).expect("a free port");
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
         let done = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        Self { api: Api::at(addr), stop: Some(stop), done }
+        Self { api: Api::at(addr), runs: Runs::Here(stop, done) }
+    }
+
+    fn start_shipped(flags: &str) -> Self {
+        let flags = format!("{flags} --print-addr --exit-with-stdin --log off");
+        let mut command = Command::new(program());
+        command.args(flags.split_whitespace().skip(1)).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self { api: Api::at(line.trim().parse().expect("an address")), runs: Runs::Shipped(child) }
+    }
+
+    /// The process it runs in.
+    pub(crate) fn process(&self) -> u32 {
+        match &self.runs {
+            Runs::Here(..) => std::process::id(),
+            Runs::Shipped(child) => child.id(),
+        }
     }
 
     /// Drains it and waits until it has ended.
-    pub(crate) async fn stop(mut self) {
-        drop(self.stop.take());
-        self.done.await.expect("the server does not panic");
+    pub(crate) async fn stop(self) {
+        match self.runs {
+            Runs::Here(stop, done) => {
+                drop(stop);
+                done.await.expect("the server does not panic");
+            }
+            Runs::Shipped(child) => {
+                let end = tokio::task::spawn_blocking(|| child.wait_with_output());
+                assert!(end.await.unwrap().expect("it ends").status.success(), "the server does not panic");
+            }
+        }
     }
 }
 

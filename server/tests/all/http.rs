@@ -26,6 +26,24 @@ fn assert_refused(answer: &Answer, status: u16, parameter: Option<&str>) {
 }
 
 #[tokio::test]
+async fn no_page_may_load_run_or_be_framed_but_what_is_its_own() {
+    let server = TestServer::start("");
+    let page = ["'self'", "'none'", "ws:", "wss:"].as_slice();
+    // One file with its styles in it, which runs nothing.
+    let report = ["'none'", "'unsafe-inline'"].as_slice();
+    for (path, sources) in [("/", page), ("/ws.html", page), ("/ws.js", page), ("/report.html", report)] {
+        let answer = server.get(path).await;
+        let policy = answer.header("content-security-policy").unwrap_or_else(|| panic!("{path} has a policy"));
+        let rules: Vec<Vec<&str>> = policy.split(';').map(|rule| rule.split_whitespace().collect()).collect();
+        let rule = |name: &str| rules.iter().find(|rule| rule[0] == name).unwrap_or_else(|| panic!("{path}: {name}"));
+        assert!(rules.iter().all(|rule| rule[1..].iter().all(|source| sources.contains(source))), "{path}: {policy}");
+        assert!(matches!(rule("default-src")[1..], ["'self'" | "'none'"]), "{path}: {policy}");
+        assert_eq!(rule("frame-ancestors")[1..], ["'none'"], "{path}: {policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_published_message_is_read_by_the_next_poll_in_the_documented_bytes() {
     let server = TestServer::start("");
     let posted = server.post("/messages?room=tea", r#"{"from":"ann","text":"hi \"you\""}"#).await;
@@ -229,7 +247,7 @@ async fn healthz_says_who_it_is_and_stats_what_was_done() {
     let cursor = server.get("/short-poll?after=00000000-0").await.cursor();
     server.get(&format!("/short-poll?after={cursor}")).await;
     let stats = server.stats().await;
-    assert_eq!(stats["pid"], std::process::id());
+    assert_eq!(stats["pid"], server.process());
     let counted =
         ["published", "duplicates", "deliveries", "batches", "empties", "gaps", "rooms"].map(|name| &stats[name]);
     assert_eq!(counted, [1; 7]);

@@ -218,6 +218,17 @@ async fn a_drain_under_load_ends_in_time_and_everything_acked_was_delivered() {
     }
 }
 
+#[tokio::test]
+async fn a_drain_ends_whoever_is_still_there() {
+    // Nothing else would end this one before an hour has gone.
+    let server = TestServer::start("--idle-deadline 1h --write-deadline 1h");
+    let mut half = Raw::connect(server.addr).await;
+    half.send("POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\n{\"from\":").await;
+    half.until_read().await;
+    // Twice what is promised.
+    timeout(Duration::from_secs(20), server.stop()).await.expect("SIGTERM to exit in under 10 s");
+}
+
 /// Polls until the server is gone, on a new connection where it closes one; the last seq of what came without a hole.
 async fn poll_to_the_drain(addr: SocketAddr, path: &str, interval: Duration) -> u64 {
     let (mut raw, mut after, mut seen) = (Raw::try_connect(addr).await, String::new(), 0);

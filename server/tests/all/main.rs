@@ -5,6 +5,7 @@ mod attacks;
 mod binary;
 mod browser;
 mod clients;
+mod cuts;
 mod foreign;
 mod half_close;
 mod helper;

@@ -151,7 +151,8 @@ async fn all_attacks_at_once_stay_within_the_memory_that_was_given_and_leave_non
             peak = (u64::max(peak.0, pss), u64::max(peak.1, unsent));
             let due = Instant::now();
             probe.say(&json!({ "from": "probe", "text": "still here" })).await;
-            assert!(probe.json().await["ack"].is_object(), "who behaves can publish");
+            let ack = probe.json().await;
+            assert!(ack["ack"].is_object(), "who behaves can publish: {ack}");
             assert_eq!(probe.json().await["seq"], n, "and gets everything");
             waits.push(due.elapsed());
             sleep(Duration::from_millis(100)).await;

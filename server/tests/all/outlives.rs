@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::helper::{Api, RAW_HOST};
-use crate::program::{binary, output, signal, started};
+use crate::program::{binary, output, program, signal, started};
 use crate::raw::{PATIENCE, Raw, RawWs};
 
 /// As much as a pipe holds by default.
@@ -92,7 +92,7 @@ async fn a_closed_standard_error_or_output_changes_nothing() {
         let script =
             format!(r#"exec "$0" --host {host} --port {port} --print-addr --max-connections 1 {RAW_HOST} {closed}"#);
         let mut command = Command::new("sh");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_server")]).kill_on_drop(true).stdin(Stdio::null());
+        command.args(["-c", &script, program()]).kill_on_drop(true).stdin(Stdio::null());
         let child = command.spawn().unwrap();
         let api = Api::at(format!("{host}:{port}").parse().unwrap());
         listens(&api).await;
@@ -172,7 +172,7 @@ async fn the_end_of_the_terminal_is_a_drain_unless_it_was_to_be_ignored() {
     assert_eq!(output(child).await.status.code(), Some(0));
 
     let mut nohup = Command::new("nohup");
-    nohup.args([env!("CARGO_BIN_EXE_server"), "--port", "0", "--print-addr"]).kill_on_drop(true);
+    nohup.args([program(), "--port", "0", "--print-addr"]).kill_on_drop(true);
     nohup.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (child, line) = started(&mut nohup).await;
     signal(&child, Signal::HUP);
@@ -184,7 +184,7 @@ async fn the_end_of_the_terminal_is_a_drain_unless_it_was_to_be_ignored() {
 async fn a_terminal_of_any_kind_shows_the_lines_that_a_pipe_gets() {
     for term in ["dumb", "xterm-256color", ""] {
         let mut command = Command::new("script");
-        let server = format!("{} --port 0 --print-addr --log debug", env!("CARGO_BIN_EXE_server"));
+        let server = format!("{} --port 0 --print-addr --log debug", program());
         command.args(["-qefc", &server, "/dev/null"]).env("TERM", term).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let (mut child, line) = started(&mut command).await;

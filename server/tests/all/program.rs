@@ -3,6 +3,7 @@
 use std::fs;
 use std::ops::Deref;
 use std::process::{Output, Stdio};
+use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -26,9 +27,19 @@ impl Deref for Program {
     }
 }
 
+/// The folder of the binaries that are shipped, if they are to be tested.
+pub(crate) static SHIPPED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("SHIPPED").ok());
+
+/// The binary: as it is shipped, or as it was built with these tests.
+pub(crate) fn program() -> &'static str {
+    static PROGRAM: LazyLock<Option<String>> =
+        LazyLock::new(|| SHIPPED.as_ref().map(|folder| format!("{folder}/server")));
+    PROGRAM.as_deref().unwrap_or(env!("CARGO_BIN_EXE_server"))
+}
+
 /// The real binary, with what it says kept for [`output`].
 pub(crate) fn binary(flags: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    let mut command = Command::new(program());
     command.args(RAW_HOST.split_whitespace()).args(flags.split_whitespace());
     piped(command)
 }
@@ -37,7 +48,7 @@ pub(crate) fn binary(flags: &str) -> Command {
 pub(crate) fn binary_of(descriptors: u32, flags: &str) -> Command {
     let mut command = Command::new("sh");
     let script = format!(r#"ulimit -n {descriptors} && exec "$0" {RAW_HOST} {flags}"#);
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_server")]);
+    command.args(["-c", &script, program()]);
     piped(command)
 }
 

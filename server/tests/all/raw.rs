@@ -139,6 +139,11 @@ impl Raw {
         read.expect("neither bytes nor an end").is_ok_and(|count| count > 0)
     }
 
+    /// Reads so many bytes and no more.
+    pub(crate) async fn skip(&mut self, count: usize) {
+        self.take(count).await.expect("so much comes");
+    }
+
     async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.arrived.len() < count {
             if !self.more().await {

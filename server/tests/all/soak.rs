@@ -13,6 +13,8 @@ use crate::raw::{BINARY, CLOSE, Raw, RawWs, TEXT};
 /// Short, so that a round has several of each; and windows that are full after the first.
 const FLAGS: &str = "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --window-messages 10 --log off";
 const ROUND: Duration = Duration::from_secs(1);
+/// Who has not come to an end so long after the round's hangs.
+const HANGS: Duration = Duration::from_secs(30);
 /// So many of each kind at once.
 const ACTORS: usize = 10;
 const ROOMS: usize = 4;
@@ -84,19 +86,18 @@ async fn round(server: &Program, number: u64) {
     let mut actors = JoinSet::new();
     for n in 0..ACTORS {
         let random = fastrand::Rng::with_seed(number << 16 | n as u64);
-        actors.spawn(timeout(2 * ROUND, resume(addr, end, random.clone())));
-        actors.spawn(timeout(2 * ROUND, stream(addr, end, random.clone())));
-        actors.spawn(timeout(2 * ROUND, poll(addr, end, random.clone())));
-        actors.spawn(timeout(2 * ROUND, misbehave(addr, end, random)));
-        actors.spawn(timeout(2 * ROUND, never_read(addr, end, n % 2 == 0)));
+        actors.spawn(timeout(HANGS, resume(addr, end, random.clone())));
+        actors.spawn(timeout(HANGS, stream(addr, end, random.clone())));
+        actors.spawn(timeout(HANGS, poll(addr, end, random.clone())));
+        actors.spawn(timeout(HANGS, misbehave(addr, end, random)));
+        actors.spawn(timeout(HANGS, never_read(addr, end, n % 2 == 0)));
     }
-    actors.spawn(timeout(2 * ROUND, publish(addr, end, 0, "x".repeat(60_000))));
+    actors.spawn(timeout(HANGS, publish(addr, end, 0, "x".repeat(60_000))));
     for room in 1..ROOMS {
-        actors.spawn(timeout(2 * ROUND, publish(addr, end, room, "hi".into())));
+        actors.spawn(timeout(HANGS, publish(addr, end, room, "hi".into())));
     }
     while let Some(ended) = actors.join_next().await {
-        // One that is cut short by the end of its time is dropped, which is a way to leave too.
-        let _ = ended.expect("no actor panics");
+        ended.expect("no actor panics").expect("no actor hangs");
     }
     server.until("all have gone", |stats| stats["connections"]["open"] == 1 && stats["subscribers"] == 0).await;
 }
