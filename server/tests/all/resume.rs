@@ -69,8 +69,8 @@ async fn every_page_resumes_after_a_cut_and_misses_nothing() {
     for tab in &tabs {
         tab.lists(&shown).await;
     }
-    let resumed = "GET /sse?room=lobby HTTP/1.1 and Last-Event-ID: CURSOR";
-    let came_back = "GET /sse?room=lobby&after=CURSOR HTTP/1.1";
+    let resumed = "GET /sse?room=lobby&alive=1 HTTP/1.1 and Last-Event-ID: CURSOR";
+    let came_back = "GET /sse?room=lobby&after=CURSOR&alive=1 HTTP/1.1";
     let cuts = [
         ("", "the browser makes a new one", resumed, &["1", "2"][..]),
         // Nothing to tell afterwards: a page must not wait for the next message to find that it is back.
