@@ -133,6 +133,10 @@ async fn falling_behind_is_told_as_a_gap() {
         let told = missed(&tab.text("#messages .gap").await);
         tab.until("#messages .text", |texts| texts.len() == 1 + 20 - told).await;
         tab.until("#gaps", |gaps| gaps == ["1"]).await;
+        // Whoever else is in the room got nothing of it.
+        assert_eq!(server.get("/short-poll?room=lobby").await.texts(), ["before"]);
+        server.publish("after").await;
+        tab.until("#messages .text", |texts| texts.last().is_some_and(|text| text == "after")).await;
     }
     assert_eq!(browser.complaints().await, [""; 0]);
 }
