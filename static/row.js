@@ -33,6 +33,8 @@ export class Row {
   }
 
   add(entry) {
+    // By one clock; how far apart the server's and this page's are becomes known better with time.
+    entry.at = Math.max(entry.at, this.end);
     if (entry.size === 0) return this.finish(entry.at);
     this.entries.push(entry);
     // The heads stay: they come first.

@@ -110,6 +110,7 @@ export class Wire {
     this.#shown = frozen ? new Map([...this.#rows].map(([key, row]) => [key, row.copy()])) : this.#rows;
     this.#ruler();
     this.#sync();
+    this.#describe();
     if (!frozen && this.#selected) this.#show();
   }
 

@@ -41,7 +41,7 @@ const CONTRAST: &str = "
         const { color, fill } = getComputedStyle(node);
         check(node, node instanceof SVGElement ? fill : color, 4.5, `${node.tagName} ${node.id || node.className}`);
     }
-    for (const node of document.querySelectorAll('.track *, .sequence path, .dot, .hand, input, select, button:not(.row)')) {
+    for (const node of document.querySelectorAll('.track :not(g), .sequence path, .dot, .hand, input, select, button:not(.row)')) {
         if (!shown(node) || node.closest('defs') || node.getBoundingClientRect().width === 0) continue;
         const { fill, stroke, backgroundColor, borderTopColor, borderTopWidth } = getComputedStyle(node);
         const edges = node instanceof SVGElement ? [fill, stroke] : [backgroundColor, borderTopWidth === '0px' ? backgroundColor : borderTopColor];
@@ -53,9 +53,10 @@ const CONTRAST: &str = "
 #[tokio::test]
 async fn texts_and_shapes_stand_out_in_light_and_dark() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let query = "?open=try,wire,tally,knobs-panel,code&hold=1000&interval=500";
+    let query = "open=try,wire,tally,knobs-panel,code&hold=1000&interval=500";
     for page in PAGES.iter().chain(&["/", "/race.html", "/seventh.html"]) {
-        let tab = browser.open(&server.url(&format!("{page}{query}"))).await;
+        let room = page.trim_matches('/');
+        let tab = browser.open(&server.url(&format!("{page}?room=r{room}&{query}"))).await;
         if PAGES.contains(page) {
             tab.is("open").await;
             tab.send("something").await;
