@@ -1,24 +1,31 @@
 // The chat as one sees it: the form, the list, what is still on its way, and the state of the link.
 
 import { $, element, number } from "./format.js";
-import { randomKey } from "./link.js";
+import { LIVE, randomKey } from "./link.js";
 
 const KEPT_ROWS = 500; // A page that stays open for days must stay usable.
 const SHOWN_TEXT = 1_000; // Characters; the rest of a long text is counted.
 
-/** Shows what a link brings, and sends what is typed. */
+/** Shows what a link brings. */
+export function show(link) {
+  link.watch({
+    messages: (messages) => append(...messages.map((message) => row(message, clock(message.at)))),
+    gap: ({ reason, missed }) => note(gapText(reason, missed), "gap"),
+  });
+}
+
+/** Shows what a link brings and how it stands, and sends what is typed. */
 export function chat(link) {
+  show(link);
   const rows = new Map(); // What is still on its way: the sent -> its row.
   link.watch({
     state,
-    messages: (messages) => append(...messages.map((message) => row(message, clock(message.at)))),
-    gap: ({ reason, missed }) => note(gapText(reason, missed), "gap"),
     pending: (sent) => {
       const line = row(sent.draft, element("span", "sending…", "status"));
       rows.set(sent, line);
       $("pending").append(line);
     },
-    acked: (sent) => (rows.get(sent).lastElementChild.textContent = "sent"),
+    acked: (sent) => (rows.get(sent).lastElementChild.textContent = "stored"),
     settled: (sent) => {
       rows.get(sent)?.remove();
       rows.delete(sent);
@@ -39,13 +46,35 @@ export function chat(link) {
   $("compose").onsubmit = (event) => {
     event.preventDefault();
     const text = $("text").value;
-    if (!text || !$("name").reportValidity()) return;
+    if (blank(text) || !named()) return;
     $("text").value = "";
     link.send({ from: $("name").value, text, key: randomKey() });
+    $("text").focus(); // It was perhaps on the button, which has nothing to send now.
+    sendable();
   };
+  $("text").oninput = sendable;
+  $("name").oninput = named;
+  sendable();
+  setInterval(() => LIVE.includes($("state").dataset.state) && detail(link.activity()), 250);
   addEventListener("beforeunload", (event) => {
     if (link.unanswered().length) event.preventDefault();
   });
+}
+
+/** Nothing that one sees: neither in a text nor in a name is it said. */
+const blank = (text) => !/[^\p{Z}\p{Cc}\p{Cf}]/u.test(text);
+
+function sendable() {
+  const nothing = blank($("text").value);
+  $("send").disabled = nothing;
+  $("why-not").textContent = nothing && $("text").value ? "There is nothing to send: only spaces." : "";
+  $("send").title = nothing ? "Type a message first" : "";
+}
+
+/** Whether there is a name to send under; if not, says so. */
+export function named() {
+  $("name").setCustomValidity(blank($("name").value) ? "Messages need a name." : "");
+  return $("name").reportValidity();
 }
 
 /** A line between the messages that no one has said. */
@@ -78,10 +107,12 @@ function gapText(reason, missed) {
   }[reason];
 }
 
-function state(name, detail = "") {
+const detail = (text) => ($("detail").textContent = text);
+
+function state(name, about = "") {
   // Screen readers announce what changes in here: not every second of the countdown, which stands beside it.
   if ($("state").textContent !== name) $("state").textContent = name;
   $("state").dataset.state = name;
-  $("detail").textContent = detail;
+  if (!LIVE.includes(name)) detail(about);
   $("compose").hidden = name === "refused";
 }

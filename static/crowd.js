@@ -8,6 +8,7 @@ export function crowd(technique) {
   if (!["long-poll", "sse"].includes(technique)) return;
   const [channel, me, others] = [new BroadcastChannel("holds-a-connection"), Math.random(), new Set()];
   const warning = element("p", "", "warning");
+  warning.role = "status";
   warning.hidden = true;
   document.querySelector("header").after(warning);
   const say = (what) => channel.postMessage({ what, me });

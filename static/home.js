@@ -1,11 +1,14 @@
 // The start page's live figures, as the server tells them.
 
 import { $, element, number } from "./format.js";
+import { carry } from "./nav.js";
 
-const PERIOD = 2_000; // Milliseconds.
+const [PERIOD, PATIENCE] = [2_000, 5_000]; // Milliseconds.
 
 async function show() {
-  const { transports, rooms, published, deliveries } = await (await fetch("/stats", { cache: "no-store" })).json();
+  const { transports, rooms, published, deliveries } = await (
+    await fetch("/stats", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) })
+  ).json();
   const figures = [
     ["Short polls answered", number(transports["short-poll"].empties + transports["short-poll"].batches), "short-poll"],
     ["Long polls held", number(transports["long-poll"].open), "long-poll"],
@@ -25,8 +28,18 @@ async function show() {
   );
 }
 
+carry(location.search);
+let last = new Date();
 for (;;) {
-  // A server that is gone for a while leaves the last figures; a hidden page asks for none.
-  if (!document.hidden) await show().catch(() => {});
+  // Figures that are not of now are not shown; a hidden page asks for none.
+  if (!document.hidden) {
+    try {
+      await show();
+      [last, $("stale").textContent] = [new Date(), ""];
+    } catch {
+      $("figures").replaceChildren();
+      $("stale").textContent = `The server has not answered since ${last.toLocaleTimeString()}.`;
+    }
+  }
   await new Promise((resolve) => setTimeout(resolve, PERIOD));
 }

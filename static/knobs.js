@@ -1,87 +1,133 @@
 // The knobs: what can be turned while one watches.
 
-import { note } from "./chat.js";
+import { named, note, show } from "./chat.js";
 import { $ } from "./format.js";
-import { randomKey } from "./link.js";
+import { Link, randomKey } from "./link.js";
+import { clamped, knob } from "./settings.js";
 
 const PULLED = 5_000; // Milliseconds.
 const MOST_UNDER_WAY = 20; // The automatic sender waits while so many messages have not been answered for.
 const [FLOOD, FLOOD_SIZE] = [20, 60_000];
 
 /** `watch` begins the tap, without which there is no distance; `keep` remembers the setting in the address. */
-export function knobs(link, tap, tally, { watch, keep }) {
-  for (const label of document.querySelectorAll("#knobs [data-for]")) {
+export function knobs({ link, technique, tap, tally, settings, watch, keep }) {
+  for (const label of document.querySelectorAll("#knobs-panel [data-for]")) {
     label.hidden = label.dataset.for !== document.body.dataset.technique;
   }
-  for (const id of ["interval", "hold"]) {
-    $(id).value = link[id] / 1000;
-    $(id).onchange = () => {
-      if (!$(id).reportValidity()) return;
-      link[id] = Math.round($(id).valueAsNumber * 1000);
+  const told = (text) => ($("clamped").textContent = text);
+  for (const name of ["interval", "hold"]) {
+    const change = (value) => {
+      link[name] = settings[name] = value;
       link.reconnect();
       tally.forget();
       keep();
     };
+    knob($(name), name, settings[name], change, told);
   }
-  $("knobs").onsubmit = (event) => event.preventDefault();
-  $("payload").value = 20;
-  $("rate").onchange = () => sender(link);
-
+  knob($("payload"), "payload", settings.payload, (value) => {
+    settings.payload = value;
+    keep();
+  }, told);
   const far = () => ($("far").value = `${$("distance").value} ms`);
-  $("distance").value = tap.distance;
-  $("distance").oninput = far;
-  $("distance").onchange = async () => {
+  const distance = async (value) => {
+    tap.distance = settings.distance = value;
     far();
-    tap.distance = Number($("distance").value);
-    await watch();
-    await tap.read();
+    try {
+      await watch();
+      await tap.read();
+    } catch (error) {
+      told(`The distance cannot be simulated: ${error.message}.`);
+    }
     tally.forget();
     keep();
   };
+  knob($("distance"), "distance", settings.distance, distance, told);
+  $("distance").oninput = far;
   far();
 
-  $("pull").onclick = () => pull(link, () => {}, PULLED);
-  $("behind").onclick = () => pull(link, () => flood(link.room), 1_000);
+  $("knobs").onsubmit = (event) => event.preventDefault();
+  $("rate").onchange = () => sender(link, settings);
+  $("pull").onclick = () => pull(link);
+  $("behind").onclick = () => fallBehind(link, technique, tally);
+  $("break").onclick = async () => {
+    await watch();
+    await tap.cut().catch((error) => told(`The stream cannot be broken: ${error.message}.`));
+  };
 }
 
-/** Unplugs the page while something happens, for at least so long, and says from where it goes on. */
-async function pull(link, meanwhile, time) {
+/** What an address asked for and did not get. */
+export const tellClamped = (...asked) => ($("clamped").textContent += `${clamped(...asked)} `);
+
+/** Unplugs the page for a while, and says from where it goes on. */
+async function pull(link) {
   const since = performance.now();
-  $("pull").disabled = $("behind").disabled = true;
+  const buttons = [$("pull"), $("behind")];
+  for (const button of buttons) button.disabled = true;
   link.unplug("the plug is pulled; what is sent now, waits");
   note(`Unplugged. The last message seen: ${link.cursor}.`, "plug");
-  await Promise.all([meanwhile(), new Promise((resolve) => setTimeout(resolve, time))]);
+  await new Promise((resolve) => setTimeout(resolve, PULLED));
   const away = ((performance.now() - since) / 1000).toFixed(1);
   note(`Plugged in again after ${away} s. Asking for what comes after ${link.cursor}.`, "plug");
   link.plug();
-  $("pull").disabled = $("behind").disabled = false;
+  for (const button of buttons) button.disabled = false;
+}
+
+/** Lets a reader of the same technique come back too late: in a room of this page's own, for the flood is nobody else's. */
+async function fallBehind(link, technique, tally) {
+  const { interval, hold, tap } = link;
+  const own = new Link(technique, { room: `behind-${randomKey()}`, interval, hold, tap });
+  $("behind").disabled = true;
+  try {
+    const latest = new URLSearchParams({ room: own.room, after: "latest" });
+    ({ cursor: own.cursor } = await own.ask(`/short-poll?${latest}`));
+    note(`In a room of this page's own, ${own.room.slice(0, 12)}, a reader has seen ${own.cursor} and goes away.`, "plug");
+    await flood(own);
+    note(`${FLOOD} messages of ${FLOOD_SIZE / 1000} kB later it comes back and asks for what comes after that.`, "plug");
+    tally.follow(own);
+    show(own);
+    own.start();
+    await caughtUp(own, `-${FLOOD}`);
+    note(`It has read to the end. From here on again the room ${link.room}.`, "plug");
+  } catch (error) {
+    note(`It cannot be shown: ${error.message}.`, "plug");
+  }
+  own.unplug();
+  tally.forget();
+  $("behind").disabled = false;
 }
 
 /** More than a server remembers of a room. */
-async function flood(room) {
+async function flood(own) {
   for (let n = 1; n <= FLOOD; n += 1) {
     const body = JSON.stringify({ from: "flood", text: `${n} of ${FLOOD}, and many spaces`.padEnd(FLOOD_SIZE) });
     const headers = { "Content-Type": "application/json" };
-    await fetch(`/messages?${new URLSearchParams({ room })}`, { method: "POST", headers, body }).catch(() => {});
+    await own.ask(`/messages?${new URLSearchParams({ room: own.room })}`, { method: "POST", headers, body });
   }
 }
+
+const caughtUp = (own, end) =>
+  new Promise((resolve, reject) => {
+    own.watch({
+      messages: () => own.cursor.endsWith(end) && resolve(),
+      state: (state, reason) => state === "refused" && reject(new Error(reason)),
+    });
+  });
 
 let timer;
 
 /** Sends by itself, with pauses that are not all alike: a beat would meet a poll's beat always at the same point. */
-function sender(link, sent = 0) {
+function sender(link, settings, sent = 0) {
   clearTimeout(timer);
   const rate = Number($("rate").value);
   if (!rate) return;
   timer = setTimeout(
     () => {
-      const ready = link.unanswered().length < MOST_UNDER_WAY && $("name").value !== "";
+      const ready = link.unanswered().length < MOST_UNDER_WAY && named();
       if (ready) {
-        const size = Math.min(60_000, Math.max(1, $("payload").valueAsNumber || 1));
-        const text = `${sent + 1} by itself `.padEnd(size, "· ").slice(0, size);
+        const text = `${sent + 1} by itself `.padEnd(settings.payload, "· ").slice(0, settings.payload);
         link.send({ from: $("name").value, text, key: randomKey() });
       }
-      sender(link, sent + Number(ready));
+      sender(link, settings, sent + Number(ready));
     },
     (1000 / rate) * (0.5 + Math.random()),
   );

@@ -1,8 +1,12 @@
 // A link to one room, which every technique is given: it asks, waits, remembers where the reader stands and tells
 // whoever watches. How messages travel is each technique's own file.
 
+import { time } from "./format.js";
+
 const MAX_TEXT = 65_536; // Bytes the server accepts; checked here too, so that a huge paste is not sent in vain.
 const [RETRY_FIRST, RETRY_CAP, PATIENCE] = [1_000, 30_000, 10_000]; // Milliseconds.
+/** The states in which messages arrive. */
+export const LIVE = ["open", "polling", "catching up"];
 
 export class Link {
   cursor; // The last message seen.
@@ -15,12 +19,17 @@ export class Link {
   #unplugged; // While the plug is out: a promise of the end of it.
   #hurry = false;
   #failures = 0;
+  #refused = false; // For good: nothing is asked until something has changed.
+  #poll; // Of a technique that asks again and again: when it asked, for how long that may be held, when it asks next.
+  #sign; // Of a stream: when something was last heard, and how often there is a sign of life at least.
+  #watchdog;
+  #why; // The reason for which the page itself closed the stream.
 
   /** `room`; `interval` and `hold` in milliseconds; `tap`, if what goes over is to be seen. */
   constructor(technique, settings) {
     this.#technique = technique;
     Object.assign(this, settings);
-    addEventListener("online", () => this.#wake());
+    addEventListener("online", () => this.reconnect());
   }
 
   start() {
@@ -28,7 +37,7 @@ export class Link {
     this.#technique.run(this);
   }
 
-  /** Functions to call: state, messages, gap, pending, settled, refused, asked. */
+  /** Functions to call: state, messages, gap, pending, acked, settled, refused, asked. */
   watch(watcher) {
     this.#watchers.push(watcher);
   }
@@ -63,15 +72,58 @@ export class Link {
     throw Object.assign(new Error(reason), { final });
   }
 
-  /** A stream that was opened: pulling the plug will close it. */
+  /** A question that is asked again and again; `hold` is how long the server may keep it. */
+  poll(url, { hold = 0, ...options } = {}) {
+    this.#poll = { asked: performance.now(), hold };
+    return this.ask(url, { hold, ...options });
+  }
+
+  /** The pause until the next one. */
+  rest(time) {
+    this.#poll.next = performance.now() + time;
+    return this.sleep(time);
+  }
+
+  /** A stream that was opened: pulling the plug will close it. It has to say something soon. */
   opened(stream) {
+    this.#why = this.#sign = undefined;
     this.#tell("asked");
+    this.#expect(PATIENCE);
     return (this.#stream = stream);
+  }
+
+  /** A sign of life, which says when the next one comes; two that do not come are the end. */
+  alive({ next }) {
+    this.#sign = { period: next };
+    this.#heard();
+  }
+
+  #heard() {
+    if (!this.#sign) return;
+    this.#sign.at = performance.now();
+    this.#expect(2 * this.#sign.period);
+  }
+
+  /** A connection whose other end is gone without a word looks like one on which nothing is said. */
+  #expect(most) {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => this.#close(`no sign of life for ${time(most)}`), most);
+  }
+
+  /** What goes on while messages arrive: of polls nothing is open. */
+  activity() {
+    const now = performance.now();
+    if (this.#sign) return `heard from ${seconds(now - this.#sign.at)} ago; a sign of life is due every ${time(this.#sign.period)}`;
+    if (!this.#poll) return "";
+    const { asked, hold, next } = this.#poll;
+    const then = next ? `asks again in ${seconds(Math.max(0, next - now))}` : hold ? `the server may hold it for ${time(hold)}` : "no answer yet";
+    return `asked ${seconds(now - asked)} ago; ${then}`;
   }
 
   /** A browser does not tell a page why it was refused a stream; other requests are told. */
   async whyRefused() {
     this.#stream = undefined;
+    if (this.#why) return new Error(this.#why);
     try {
       // Not GET: in that a page does not say where it comes from.
       await this.ask("/messages", { method: "OPTIONS" });
@@ -91,28 +143,36 @@ export class Link {
     this.#tell("state", "open");
   }
 
+  /** A poll was answered; with `more`, the room has messages that did not fit into the answer. */
+  #answered(more) {
+    this.#failures = 0;
+    this.#tell("state", more ? "catching up" : "polling");
+  }
+
   /** The answer to a poll; undefined means that nothing is new. */
   take(answer) {
     if (answer?.gap) this.gap(answer.gap);
     if (answer) this.show(answer.messages, answer.cursor);
     else this.#tell("messages", []);
-    this.greet();
+    this.#answered(answer?.more);
   }
 
   /** Messages that have arrived, and where that leaves the reader. */
   show(messages, cursor) {
     this.cursor = cursor;
-    this.#tell("messages", messages.map((message) => ({ ...message, age: this.#age(message) })));
+    this.#heard();
+    this.#tell("messages", messages.map((message) => ({ ...message, ...this.#age(message) })));
     for (const [key, sent] of this.outbox) if (sent.cursor && !follows(sent.cursor, cursor)) this.settle(key);
   }
 
-  /** By the clock that sent it: this page's, if it did; otherwise since the server has it. History has no age. */
+  /** By the clock that sent it: this page's, if it did, from when it left; otherwise since the server has it. History
+   * has no age. */
   #age({ from, text, at }) {
-    if (at < this.begun - 1000) return undefined;
+    if (at < this.begun - 1000) return {};
     const own = [...this.outbox.values()].find(({ draft, seen }) => !seen && draft.text === text && draft.from === from);
-    if (!own) return Math.max(0, Date.now() - at);
+    if (!own) return { age: Math.max(0, Date.now() - at) };
     own.seen = true;
-    return performance.now() - own.since;
+    return { age: performance.now() - own.since - own.queued, queued: own.queued };
   }
 
   /** What lies between the cursor and what follows cannot be had any more. */
@@ -127,7 +187,7 @@ export class Link {
   // --- sending
 
   send(draft) {
-    const sent = { draft, since: performance.now() };
+    const sent = { draft, since: performance.now(), queued: 0 };
     this.outbox.set(draft.key, sent);
     this.#tell("pending", sent);
     const size = new Blob([draft.text]).size;
@@ -136,6 +196,12 @@ export class Link {
     if (half) this.refused(draft.key, "it has half of a character, which cannot be sent");
     else if (size > MAX_TEXT) this.refused(draft.key, `it has ${size} bytes; at most ${MAX_TEXT} are accepted`);
     else this.#technique.send(this, draft);
+  }
+
+  /** A draft leaves for the first time; until now it was this page that kept it. */
+  leaves({ key }) {
+    const sent = this.outbox.get(key);
+    if (sent) sent.queued = performance.now() - sent.since;
   }
 
   /** The drafts that nobody has answered for, in the order they were typed. */
@@ -169,8 +235,10 @@ export class Link {
   /** Waits before the next attempt; false if the server has refused for good. */
   async again(error) {
     this.#stream = undefined;
+    clearTimeout(this.#watchdog);
     if (error.constructor !== Error) reportError(error); // Not the network's fault but ours.
     if (error.final) {
+      this.#refused = true;
       this.#tell("state", "refused", error.message);
       return false;
     }
@@ -188,15 +256,27 @@ export class Link {
   /** The browser makes the next attempt by itself. */
   retrying(detail) {
     this.#tell("state", "retrying", detail);
+    this.#expect(PATIENCE);
   }
 
-  /** Closes what is open and opens it anew, at the same cursor: after a change, or when a connection may have died. */
+  /** Closes what is open and opens it anew, at the same cursor: after a change, when a connection may have died, or
+   * when there is a network again. What was refused is tried again. */
   reconnect() {
+    if (this.#refused) {
+      this.#refused = false;
+      return this.#technique.run(this);
+    }
     this.#hurry = true;
+    this.#close("opened anew");
+    this.#wake();
+  }
+
+  #close(why) {
+    clearTimeout(this.#watchdog);
+    this.#why = why;
     this.#cut.abort();
     this.#cut = new AbortController();
-    close(this.#stream);
-    this.#wake();
+    close(this.#stream, why);
   }
 
   /** Closes what is open and opens nothing; until `plug`. */
@@ -232,13 +312,18 @@ export class Link {
   }
 }
 
-function close(stream) {
+function close(stream, why) {
   // A browser complains of a WebSocket that is closed before it was open.
   if (stream instanceof WebSocket && stream.readyState === WebSocket.CONNECTING) stream.onopen = () => stream.close();
   else stream?.close();
-  // A WebSocket tells that it was closed; an EventSource does not.
+  // An EventSource does not tell that it was closed, and a WebSocket only once the other end has agreed.
   if (stream instanceof EventSource) stream.dispatchEvent(new Event("error"));
+  if (!(stream instanceof WebSocket)) return;
+  stream.dispatchEvent(new CloseEvent("close", { reason: why }));
+  stream.onmessage = stream.onclose = null;
 }
+
+const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
 /** Full jitter: pages that lost the same server must not all come back at the same moment. */
 export const jitter = (failures) => Math.random() * Math.min(RETRY_CAP, RETRY_FIRST * 2 ** failures);

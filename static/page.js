@@ -3,30 +3,30 @@
 import { chat } from "./chat.js";
 import { code } from "./code.js";
 import { $ } from "./format.js";
-import { knobs } from "./knobs.js";
+import { knobs, tellClamped } from "./knobs.js";
 import { Link, randomKey } from "./link.js";
-import { CHAT, PANELS } from "./parts.js";
 import { crowd } from "./crowd.js";
+import { carry } from "./nav.js";
+import { CHAT, PANELS } from "./parts.js";
+import { read, worthSaying } from "./settings.js";
 import { Tally } from "./tally.js";
 import { Tap } from "./tap.js";
 import { Wire } from "./wire.js";
 
-const { technique } = document.body.dataset;
+const name = document.body.dataset.technique;
 const given = new URLSearchParams(location.search);
-const number = (name, otherwise) => Math.max(0, Number(given.get(name) ?? NaN)) || otherwise;
 
 // Static text of ours: what people write goes in by textContent alone.
 $("chat").innerHTML = CHAT;
 $("panels").innerHTML = PANELS;
 for (const id of ["try", "code"]) $(id).append(...document.querySelectorAll(`[data-panel=${id}]`));
 
-const link = new Link(await import(`./${technique}.js`), {
-  room: given.get("room") || "lobby",
-  interval: number("interval", 1000),
-  hold: number("hold", 25_000),
-});
+const technique = await import(`./${name}.js`);
+const settings = read(given, tellClamped);
+const { interval, hold, distance } = settings;
+const link = new Link(technique, { room: given.get("room") || "lobby", interval, hold });
 const tap = new Tap();
-tap.distance = Math.min(600, number("distance", 0));
+tap.distance = distance;
 const tally = new Tally(link, tap);
 
 $("room").value = link.room;
@@ -36,13 +36,15 @@ document.title = `${link.room} · ${document.title}`;
 /** The address says how the page is set, to be kept or sent to somebody. */
 function remember(room = link.room) {
   const open = [...document.querySelectorAll(".panel[open]")].map(({ id }) => id).join(",");
-  const settings = { room, name: $("name").value, ...(open && { open }) };
-  if (link.interval !== 1000) settings.interval = link.interval;
-  if (link.hold !== 25_000) settings.hold = link.hold;
-  if (tap.distance) settings.distance = tap.distance;
-  return `?${new URLSearchParams(settings)}`;
+  const race = given.get("race");
+  const said = { room, name: $("name").value, ...worthSaying(settings), ...(race && { race }), ...(open && { open }) };
+  return `?${new URLSearchParams(said)}`;
 }
-const keep = () => history.replaceState(null, "", remember());
+
+function keep() {
+  history.replaceState(null, "", remember());
+  carry(location.search);
+}
 
 /** From now on the server notes what goes over: what is open is opened anew, at the same cursor, for it to be seen. */
 async function watch() {
@@ -50,8 +52,9 @@ async function watch() {
   try {
     await tap.start();
   } catch (error) {
-    return void ($("quiet").textContent = `The tap cannot be had: ${error.message}`);
+    return void ($("quiet").textContent = `What goes over cannot be shown: ${error.message}.`);
   }
+  $("quiet").textContent = "Nothing has gone over yet.";
   link.tap = tap.id;
   tally.reset();
   if (link.begun) link.reconnect();
@@ -64,10 +67,10 @@ $("join").onsubmit = (event) => {
   location.search = remember($("room").value);
 };
 chat(link);
-knobs(link, tap, tally, { watch, keep });
-code(technique);
-new Wire(tap);
-crowd(technique);
+knobs({ link, technique, tap, tally, settings, watch, keep });
+code(name, link);
+new Wire(tap, link);
+crowd(name);
 
 for (const id of (given.get("open") ?? "").split(",")) if ($(id)?.matches(".panel")) $(id).open = true;
 for (const panel of document.querySelectorAll(".panel")) panel.addEventListener("toggle", keep);

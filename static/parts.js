@@ -21,23 +21,25 @@ export const CHAT = `
   </section>
   <form id="compose">
     <input id="text" aria-label="Message" placeholder="Message" autocomplete="off" enterkeyhint="send">
-    <button>Send</button>
-  </form>`;
+    <button id="send" aria-describedby="why-not">Send</button>
+  </form>
+  <p id="why-not" class="soft" role="status"></p>`;
 
 const WIRE = `
   <p class="tools">
     <label>Show the last <select id="span"><option value="5">5 s</option><option value="20" selected>20 s</option>
       <option value="60">60 s</option></select></label>
     <label><input type="checkbox" id="freeze"> Freeze</label>
-    <span class="legend"><b class="k-asked">▲</b> asked <b class="k-held">▬</b> held by the server
+    <span class="legend"><b class="k-asked">▲</b> asked <b class="k-held">▭</b> held or kept open by the server
       <b>○</b> answered, no message in it <b>●</b> with a message, up or down <b>╵╷</b> frame or event, up or down</span>
   </p>
   <div class="timeline">
     <div id="axis" aria-hidden="true"></div>
     <ol id="rows" role="list" aria-label="Requests and connections, the newest last"></ol>
-    <p id="quiet" class="soft">Nothing has gone over yet.</p>
+    <p id="quiet" class="soft" role="status">Nothing has gone over yet.</p>
+    <p id="shows" class="soft"></p>
   </div>
-  <section id="details" aria-label="What went over" hidden><h3 id="what"></h3><ol id="entries" role="list"></ol></section>
+  <section id="details" aria-label="What went over" hidden><h3 id="what"></h3><p id="about" class="soft"></p><ol id="entries" role="list"></ol></section>
   <p class="soft">As the server's tap saw it, below its HTTP library: the bytes themselves. Choose a row to read them.</p>`;
 
 const TALLY = `
@@ -46,29 +48,36 @@ const TALLY = `
     figure("empty", "Empty", "Polls that were answered with nothing new"),
     figure("up", "Bytes up", "Heads, bodies and frames, as the server counted them"),
     figure("down", "Bytes down", "Heads, bodies and frames, as the server counted them"),
+    figure("requests-rate", "Requests a minute", "Over the last minute, or since the knobs last changed"),
+    figure("bytes-rate", "Bytes a minute", "Up and down, over the last minute, or since the knobs last changed"),
     figure("received", "Messages"),
     figure("age", "Last age"),
     figure("median", "Median age"),
+    figure("stored", "Known stored after", "From send to the server's answer that it has stored the last message of this page"),
+    figure("queued", "Waited in this page", "How long the last message waited for one of the browser's connections; not in its age"),
     figure("reconnects", "Reconnects"),
     figure("gaps", "Gaps"),
   ].join("")}</dl>
-  <p class="soft">Counted by the server since this panel or the wire was opened; TCP's own bytes are not in it. Age: from send to
-    arrival by this page's clock if it sent the message, otherwise since the server has it.</p>`;
+  <p class="soft">Counted by the server since this panel or the wire was opened; TCP's own bytes are not in it. Age: from when
+    it left to its arrival by this page's clock if it sent the message, otherwise since the server has it.</p>`;
 
 const KNOBS = `
-  <form id="knobs" class="knobs">
-    <label data-for="short-poll">Ask again <input type="number" id="interval" min="0.05" max="60" step="any"> s after an answer</label>
-    <label data-for="long-poll">Hold for <input type="number" id="hold" min="0" max="60" step="any"> s</label>
+  <form id="knobs" class="knobs" novalidate>
+    <label data-for="short-poll">Ask again <input type="number" id="interval"> s after an answer</label>
+    <label data-for="long-poll">Hold for <input type="number" id="hold"> s</label>
     <label>Send by itself <select id="rate"><option value="0">nothing</option><option value="1">1 a second</option>
       <option value="5">5 a second</option><option value="20">20 a second</option></select></label>
-    <label>of <input type="number" id="payload" min="1" max="60000" step="1"> characters</label>
-    <label class="far">Simulated distance <input type="range" id="distance" min="0" max="600" step="20">
+    <label>of <input type="number" id="payload"> characters</label>
+    <label class="far">Simulated distance <input type="range" id="distance">
       <output id="far" for="distance"></output></label>
     <span><button type="button" id="pull">Pull the plug for 5 s</button>
+      <button type="button" id="break" data-for="sse">Break the stream</button>
       <button type="button" id="behind">Fall behind</button></span>
   </form>
-  <p class="soft">Distance is a round trip that the server adds, for this page only. Falling behind unplugs the page and fills the
-    room with 20 messages of 60 kB, more than the 1 MiB that the server remembers of it.</p>`;
+  <p id="clamped" class="soft" role="status"></p>
+  <p class="soft">Distance is a round trip that the server adds, for this page only. Who pulls the plug comes back as the page
+    does; <span data-for="sse">who breaks the stream, as the browser does. </span>To fall behind, a reader goes away while a room of
+    this page's own gets 20 messages of 60 kB, more than the 1 MiB that the server remembers.</p>`;
 
 const CODE = `<div class="sources"><figure><figcaption id="client-name"></figcaption><pre id="client" tabindex="0"></pre></figure>
   <figure><figcaption id="server-name"></figcaption><pre id="server" tabindex="0"></pre></figure></div>`;
@@ -77,6 +86,6 @@ export const PANELS = [
   panel("try", "Try this", "three things to do, and why they go as they go", ""),
   panel("knobs-panel", "The knobs", "speed, distance, a pulled plug", KNOBS),
   panel("tally", "The tally", "what it has cost so far", TALLY),
-  panel("wire", "The wire", "every request and frame, to scale", WIRE),
+  panel("wire", "The wire", "the newest requests and frames, to scale", WIRE),
   panel("code", "The code", "this page's, the server's, and curl", CODE),
 ].join("");

@@ -1,17 +1,24 @@
-// The race: every technique at once, in one room. All messages are sent the same way, over the WebSocket's lane, so that
-// what differs is how they come back.
+// The race: every technique at once, in one room. All messages are sent the same way, over a WebSocket that is no lane, so
+// that what differs is how they come back and what that costs.
 
 import { $, bytes, element, median, number, plural, time } from "./format.js";
 import { Link, randomKey } from "./link.js";
+import { carry } from "./nav.js";
+import { clamped, knob, read, worthSaying } from "./settings.js";
 import { Tap } from "./tap.js";
 import { TECHNIQUES } from "./techniques.js";
+import * as ws from "./ws.js";
 
 const AGES = 200; // The newest of each lane.
 const BEAT = 1000 / 30; // Milliseconds between two positions of the dot.
 const ME = `race-${randomKey().slice(0, 6)}`;
 
 const given = new URLSearchParams(location.search);
-const room = given.get("room") || `race-${randomKey().slice(0, 6)}`;
+// Not the room of the chat: nobody there wants thirty positions of a dot a second.
+const room = given.get("race") || `race-${randomKey().slice(0, 6)}`;
+const told = (text) => ($("clamped").textContent = text);
+const settings = read(given, (...asked) => ($("clamped").textContent += `${clamped(...asked)} `));
+const { interval, hold } = settings;
 const tap = new Tap();
 const here = () => performance.timeOrigin + performance.now();
 
@@ -22,7 +29,7 @@ class Lane {
 
   constructor({ id, name, takes, technique }) {
     this.id = id;
-    this.link = new Link(technique, { room, interval: 1000, hold: 25_000, cursor: undefined, tap: `${tap.id}.${id}` });
+    this.link = new Link(technique, { room, interval, hold, tap: `${tap.id}.${id}` });
     this.link.watch({
       messages: (messages) => messages.forEach((message) => this.arrived(message)),
       state: (state) => this.state(state),
@@ -56,7 +63,8 @@ class Lane {
   }
 
   state(state) {
-    Object.assign(this.parts.state, { textContent: state }).dataset.state = state;
+    if (this.parts.state.textContent !== state) this.parts.state.textContent = state;
+    this.parts.state.dataset.state = state;
   }
 
   show() {
@@ -77,14 +85,18 @@ class Lane {
 // --- what is sent
 
 const lanes = TECHNIQUES.map((technique) => new Lane(technique));
-const carrier = lanes.at(-1).link;
+const sender = new Link(ws, { room, tap: `${tap.id}.sender` });
+sender.watch({
+  state: (state) => Object.assign($("sender"), { textContent: state }).dataset.state = state,
+});
+const links = [...lanes.map(({ link }) => link), sender];
 let said = 0;
-let queued = 0;
 
 function send(kind, ...rest) {
-  // A carrier that is away is not sent everything afterwards.
-  if (carrier.unanswered().length > 100) return;
-  carrier.send({ from: ME, text: [kind, here().toFixed(1), ...rest].join(" "), key: randomKey() });
+  // What is not sent at once is not of now.
+  const ready = Boolean(sender.socket) && sender.unanswered().length <= 100;
+  if (ready) sender.send({ from: ME, text: [kind, here().toFixed(1), ...rest].join(" "), key: randomKey() });
+  return ready;
 }
 
 const say = () => send("say", `message ${(said += 1)}`);
@@ -135,8 +147,7 @@ setInterval(() => {
   if (document.hidden) return;
   const turn = performance.now() / 900;
   if ($("drive").checked) move(0.5 + 0.4 * Math.cos(turn), 0.5 + 0.35 * Math.sin(2 * turn));
-  if (moved) send("dot", where.x.toFixed(3), where.y.toFixed(3));
-  moved = false;
+  if (moved) moved = !send("dot", where.x.toFixed(3), where.y.toFixed(3));
 }, BEAT);
 
 // --- what is seen and heard
@@ -158,37 +169,47 @@ function click(id) {
   oscillator.stop(audio.currentTime + 0.05);
 }
 
-/** A slider, and its setting in the address in milliseconds, of which the slider's unit has `scale`. */
-function knob(id, scale, show, change) {
-  const said = () => ($(`${id}-said`).value = show(Number($(id).value)));
-  $(id).oninput = said;
-  $(id).onchange = () => {
-    said();
-    change(Number($(id).value));
-    for (const lane of lanes) lane.forget();
-  };
-  if (given.has(id)) $(id).value = given.get(id) / scale;
-  said();
-  return Number($(id).value);
+function keep() {
+  const kept = ["room", "name", "payload"].filter((name) => given.has(name)).map((name) => [name, given.get(name)]);
+  const said = { ...Object.fromEntries(kept), race: room, ...worthSaying(settings) };
+  history.replaceState(null, "", `?${new URLSearchParams(said)}`);
+  carry(location.search);
 }
 
-tap.distance = knob("distance", 1, (ms) => `${ms} ms there and back`, (ms) => {
-  tap.distance = ms;
-  tap.read();
-});
+function turned(name, value) {
+  settings[name] = value;
+  for (const lane of lanes) lane.forget();
+  keep();
+}
+
+const far = () => ($("far").value = `${$("distance").value} ms there and back`);
+const distance = (value) => {
+  tap.distance = value;
+  far();
+  tap.read().catch((error) => told(`The distance cannot be simulated: ${error.message}.`));
+  turned("distance", value);
+};
+tap.distance = settings.distance;
+knob($("distance"), "distance", settings.distance, distance, told);
+$("distance").oninput = far;
+far();
 const { link: polls } = lanes[0];
-polls.interval = 1000 * knob("interval", 1000, (s) => `every ${s} s`, (s) => {
-  polls.interval = s * 1000;
+const often = (value) => {
+  polls.interval = value;
   polls.reconnect();
-});
+  turned("interval", value);
+};
+knob($("interval"), "interval", interval, often, told);
+document.querySelector(".knobs").onsubmit = (event) => event.preventDefault();
+keep();
 
 document.addEventListener("visibilitychange", () => {
   $("paused").hidden = !document.hidden;
-  for (const { link } of lanes) document.hidden ? link.unplug() : link.plug();
+  for (const link of links) document.hidden ? link.unplug() : link.plug();
 });
 
-tap.watch({ reborn: () => lanes.forEach(({ link }) => link.reconnect()) });
+tap.watch({ reborn: () => links.forEach((link) => link.reconnect()) });
 setInterval(() => lanes.forEach((lane) => lane.show()), 200);
 $("room").textContent = room;
-await tap.start();
-for (const { link } of lanes) link.start();
+await tap.start().catch((error) => told(`Nothing is counted, and there is no distance: ${error.message}.`));
+for (const link of links) link.start();

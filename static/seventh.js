@@ -1,6 +1,9 @@
 // Six connections: event streams opened one by one, until one has to wait.
 
 import { $, element, time } from "./format.js";
+import { carry } from "./nav.js";
+
+carry(location.search);
 
 const SIX = 6;
 const slots = new Set();

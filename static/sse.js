@@ -3,11 +3,12 @@
 export { post as send } from "./post.js";
 
 export function run(link) {
-  const source = link.opened(new EventSource(`/sse?${link.query()}`));
+  const source = link.opened(new EventSource(`/sse?${link.query()}&alive=1`));
   const on = (name, receive) =>
     source.addEventListener(name, ({ data, lastEventId }) => receive(JSON.parse(data), lastEventId));
 
   on("hello", ({ cursor }) => link.greet(cursor));
+  on("alive", (sign) => link.alive(sign)); // A comment would be seen by proxies alone.
   on("gap", (gap) => link.gap(gap));
   on("message", (message, id) => link.show([message], id));
 

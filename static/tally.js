@@ -1,23 +1,35 @@
 // The tally: what this page has cost so far and how old its messages were. Requests and bytes are the server's count.
 
 import { $, bytes, median, number, time } from "./format.js";
+import { LIVE } from "./link.js";
 
 const AGES = 500; // The newest, since the knobs last changed.
+const [MINUTE, SHORT] = [60_000, 10_000]; // What the rates are of, and from when on there are any.
+const FRESH = 3_000; // Milliseconds: what is older than that is not of now.
 
 export class Tally {
   #tap;
   #ages = [];
+  #queued = 0;
+  #stored;
+  #readings = []; // Of the last minute: when, and what was counted until then.
   #counts = { empty: 0, messages: 0, reconnects: 0, gaps: 0 };
-  #wasOpen = false;
+  #wasLive = false;
 
   constructor(link, tap) {
     this.#tap = tap;
+    this.follow(link);
     link.watch({
-      messages: (messages) => this.#messages(messages),
-      gap: () => (this.#counts.gaps += 1),
       state: (state) => this.#state(state),
+      acked: ({ since, queued }) => (this.#stored = performance.now() - since - queued),
     });
-    tap.watch({ entries: () => this.show() });
+    tap.watch({ entries: () => this.#read(), reborn: () => (this.#readings = []) });
+    setInterval(() => this.show(), 1000);
+  }
+
+  /** Counts what a link brings. */
+  follow(link) {
+    link.watch({ messages: (messages) => this.#messages(messages), gap: () => (this.#counts.gaps += 1) });
   }
 
   /** The tap begins anew: what came before was not counted by the server. */
@@ -26,28 +38,50 @@ export class Tally {
     this.forget();
   }
 
-  /** After a change, the ages of before say nothing. */
+  /** After a change, the ages and rates of before say nothing. */
   forget() {
-    this.#ages = [];
+    [this.#ages, this.#readings, this.#queued, this.#stored] = [[], [], 0, undefined];
     this.show();
   }
 
   #messages(messages) {
     this.#counts.messages += messages.length;
     if (messages.length === 0) this.#counts.empty += 1;
-    this.#ages.push(...messages.map(({ age }) => age).filter((age) => age !== undefined));
+    const dated = messages.filter(({ age }) => age !== undefined);
+    this.#ages.push(...dated.map(({ age }) => age));
     this.#ages.splice(0, this.#ages.length - AGES);
+    if (dated.length) this.#queued = Math.max(...dated.map(({ queued = 0 }) => queued));
     this.show();
   }
 
   #state(state) {
-    if (state === "open" && !this.#wasOpen) this.#counts.reconnects += 1;
-    this.#wasOpen = state === "open";
+    const live = LIVE.includes(state);
+    if (live && !this.#wasLive) this.#counts.reconnects += 1;
+    this.#wasLive = live;
     this.show();
   }
 
+  #read() {
+    const { requests, up, down } = this.#now();
+    this.#readings.push({ at: this.#tap.heard, requests, bytes: up + down });
+    while (this.#readings[1]?.at < this.#tap.heard - MINUTE) this.#readings.shift();
+    this.show();
+  }
+
+  #now() {
+    return this.#tap.lanes[""] ?? { requests: 0, up: 0, down: 0 };
+  }
+
+  /** A minute's worth, from the readings there are. */
+  #perMinute(what, show) {
+    const [first, last] = [this.#readings[0], this.#readings.at(-1)];
+    const span = last ? last.at - first.at : 0;
+    if (span < SHORT || performance.now() - last.at > FRESH) return "–";
+    return `${show(Math.round(((last[what] - first[what]) / span) * MINUTE))} (of ${Math.round(span / 1000)} s)`;
+  }
+
   show() {
-    const { requests, up, down } = this.#tap.lanes[""] ?? { requests: 0, up: 0, down: 0 };
+    const { requests, up, down } = this.#now();
     const { empty, messages, reconnects, gaps } = this.#counts;
     const ages = this.#ages;
     const figures = {
@@ -55,9 +89,13 @@ export class Tally {
       empty: number(empty),
       up: bytes(up),
       down: bytes(down),
+      "requests-rate": this.#perMinute("requests", number),
+      "bytes-rate": this.#perMinute("bytes", bytes),
       received: number(messages),
       age: time(ages.at(-1)),
       median: ages.length ? `${time(median(ages))} of ${number(ages.length)} messages` : "–",
+      stored: time(this.#stored),
+      queued: this.#queued < 1 ? "no" : time(this.#queued),
       reconnects: number(Math.max(0, reconnects - 1)),
       gaps: number(gaps),
     };

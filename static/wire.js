@@ -1,203 +1,222 @@
 // The wire: a timeline to scale of what the server's tap has noted, a row for each request or connection.
 
-import { $, bytes, element, plural, svg, time } from "./format.js";
+import { $, bytes, element, number, svg, time } from "./format.js";
+import { LIVE } from "./link.js";
+import { Outage, Row, cut } from "./row.js";
 
-const [ROWS, MARKS, ENTRIES] = [12, 200, 80]; // What is kept: rows, marks in a row, entries of a row.
+const ROWS = 12; // What is kept and shown, besides streams that are open and what somebody looks at.
 const MIDDLE = 13; // Pixels: where a row's line is.
+const LABEL = 90; // Pixels that a time under the axis takes.
 const KINDS = { 0: "continued", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong" };
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** One request and its answer; for a stream, all that came after. */
-class Row {
-  marks = [];
-  entries = [];
-  up = 0;
-  down = 0;
-  messages = 0;
-  frames = { up: 0, down: 0 };
+/** How a row is shown: its line in the list, and in it its marks. */
+class Line {
+  #marks = new Map(); // Number of the mark -> what is drawn for it.
+  #scale;
 
-  constructor(entry, distance, select) {
-    [this.method, this.target] = entry.text.split(" ", 2);
-    this.path = this.target.split("?")[0];
-    this.start = this.end = entry.at;
-    this.flight = distance / 2;
-    this.bar = svg("rect", { class: "held", y: MIDDLE - 4, height: 8, rx: 2 });
+  constructor(row, select) {
+    this.bar = svg("rect", { class: row.readable ? "held" : "outage", y: MIDDLE - 4, height: 8, rx: 2 });
     this.thread = svg("rect", { class: "thread", y: MIDDLE - 1, height: 2 });
     this.group = svg("g", {}, this.thread, this.bar);
     this.note = element("span", "", "note");
-    const what = element("span", `${this.method} ${this.path}`, "what");
-    this.button = element("button", "", "row");
+    this.head = element(row.readable ? "button" : "div", "", "row");
     const track = svg("svg", { class: "track", "aria-hidden": "true" }, this.group);
-    this.button.append(what, this.note, track);
-    this.button.onclick = ({ clientX }) => select(this, clientX && clientX - track.getBoundingClientRect().left);
+    this.head.append(element("span", row.what, "what"), this.note, track);
+    if (row.readable) this.head.onclick = ({ clientX }) => select(clientX && clientX - track.getBoundingClientRect().left);
     this.item = element("li");
-    this.item.append(this.button);
+    this.item.append(this.head);
   }
 
-  add(entry) {
-    if (entry.size === 0) return (this.closed = true), (this.end = entry.at);
-    this.entries.push(entry);
-    // The heads stay: they come first.
-    if (this.entries.length > ENTRIES) this.entries.splice(2, 1);
-    this[entry.up ? "up" : "down"] += entry.size;
-    if (entry.up && !entry.frame) return this.mark(entry, this.entries.length > 1 ? undefined : "asked");
-    this.end = entry.at;
-    if (entry.frame) return this.mark(entry, this.frame(entry));
-    if (!this.status) this.head(entry.text);
-    const count = entry.text.split('"seq":').length - 1;
-    this.messages += count;
-    this.cut ||= count > 0 && cut(entry);
-    if (this.stream) return this.mark(entry, this.entries.length > 2 ? (count ? "frame down" : "frame down idle") : "hollow");
-    this.mark(entry, this.method === "POST" || count ? "filled" : "hollow");
+  /** To scale: `left` is the time at the left edge, `scale` pixels per millisecond. */
+  place(row, now, left, scale) {
+    this.#sync(row, scale);
+    this.group.setAttribute("transform", `translate(${(row.start - left) * scale} 0)`);
+    this.thread.setAttribute("width", Math.max(0, ((row.open ? now : row.end) - row.start) * scale));
+    const [from, to] = row.kept(now) ?? [0, 0];
+    this.bar.setAttribute("x", from ? (from - row.start) * scale : 0);
+    this.bar.setAttribute("width", (to - from) * scale);
   }
 
-  head(text) {
-    this.status = text.slice(9, 12);
-    this.stream = this.status === "101" ? "frame" : /^content-type: text\/event-stream/im.test(text) ? "event" : undefined;
+  #sync(row, scale) {
+    const first = row.marks[0]?.n ?? 0;
+    for (const [n, drawn] of this.#marks) if (n < first) drawn.remove(), this.#marks.delete(n);
+    for (const mark of row.marks.slice(this.#scale === scale ? this.#fresh(row) : 0)) {
+      if (!this.#marks.has(mark.n)) this.group.append(this.#draw(mark));
+      this.#marks.get(mark.n).setAttribute("transform", `translate(${(mark.at - row.start) * scale} 0)`);
+    }
+    this.#scale = scale;
   }
 
-  frame({ up, frame, text }) {
-    this.frames[up ? "up" : "down"] += 1;
-    if (!up && text.startsWith('{"seq":')) this.messages += 1;
-    return `frame ${up ? "up" : "down"}${frame.opcode > 7 ? " idle" : ""}`;
+  /** Where in the row's marks those begin that have not been drawn. */
+  #fresh(row) {
+    const index = row.marks.findIndex(({ n }) => !this.#marks.has(n));
+    return index < 0 ? row.marks.length : index;
   }
 
-  mark({ at, size }, kind) {
-    if (!kind) return;
+  #draw({ n, size, kind }) {
     const high = 3 + Math.min(6, Math.log2(size) / 2.2);
-    const mark = {
+    const shape = {
       asked: () => svg("path", { d: `M0 ${MIDDLE - 12}l3.5 6h-7z` }),
       hollow: () => svg("circle", { cy: MIDDLE, r: 4.5 }),
       filled: () => svg("circle", { cy: MIDDLE, r: 5.5 }),
     }[kind] ?? (() => svg("rect", { x: -1.25, width: 2.5, height: high, y: kind.includes("up") ? MIDDLE - 4 - high : MIDDLE + 4 }));
-    const made = mark();
-    made.setAttribute("class", kind);
-    if (this.scale) made.setAttribute("transform", `translate(${(at - this.start) * this.scale} 0)`);
-    this.marks.push([at, made]);
-    this.group.append(made);
-    if (this.marks.length > MARKS) this.marks.shift()[1].remove();
+    const drawn = shape();
+    drawn.setAttribute("class", kind);
+    this.#marks.set(n, drawn);
+    return drawn;
   }
 
-  get open() {
-    return !this.closed && (this.stream || !this.status);
-  }
-
-  /** To scale: `left` is the time at the left edge, `scale` pixels per millisecond. */
-  place(now, left, scale) {
-    if (this.scale !== scale) {
-      for (const [at, mark] of this.marks) mark.setAttribute("transform", `translate(${(at - this.start) * scale} 0)`);
-      this.scale = scale;
-    }
-    this.group.setAttribute("transform", `translate(${(this.start - left) * scale} 0)`);
-    const whole = (this.open ? now : this.end) - this.start;
-    const ways = this.open ? this.flight : 2 * this.flight;
-    this.thread.setAttribute("width", Math.max(0, whole * scale));
-    this.bar.setAttribute("x", this.flight * scale);
-    this.bar.setAttribute("width", Math.max(0, (whole - ways) * scale));
-  }
-
-  /** Of what was cut, only the beginning was seen. */
-  counted() {
-    return this.cut ? `${this.messages} messages or more` : plural(this.messages, "message");
-  }
-
-  describe(now) {
-    const took = time((this.open ? now : this.end) - this.start);
-    const what = {
-      frame: () => `↑${this.frames.up} ↓${plural(this.frames.down, "frame")}`,
-      event: () => this.counted(),
-    }[this.stream]?.();
-    const answer = this.method === "POST" ? "" : this.messages ? this.counted() : "empty";
-    const parts = [this.status ?? (this.closed ? "cut" : "held"), what ?? (this.status ? answer : ""), this.open ? `${took}…` : took];
-    const text = parts.filter(Boolean).join(" · ");
+  describe(row, now) {
+    const text = row.describe(now);
     if (this.note.textContent !== text) this.note.textContent = text;
   }
 }
 
 export class Wire {
-  #rows = new Map();
   #tap;
-  #selected;
-  #items = new Map(); // What is shown of the selected row: entry -> its line.
-  #frozen = false;
+  #rows = new Map(); // What there is: key -> row.
+  #shown = this.#rows; // What is shown of it: the same, or frozen copies.
+  #lines = new Map(); // What shows it: key -> line.
+  #selected; // The key of the row whose bytes are shown.
+  #items = new Map(); // What is shown of it: entry -> its line.
+  #frozen; // When it was.
+  #outage;
+  #count = 0; // Requests and connections so far.
+  #servers = 0; // Each begins to count anew.
   #left = 0; // The time at the left edge.
   #scale = 1; // Pixels per millisecond.
 
-  constructor(tap) {
+  constructor(tap, link) {
     this.#tap = tap;
-    tap.watch({ entries: (entries) => this.#add(entries), reborn: () => this.#clear() });
-    $("freeze").onchange = () => (this.#frozen = $("freeze").checked);
+    tap.watch({ entries: (entries) => this.#add(entries), reborn: () => this.#reborn() });
+    link.watch({ state: (state, why) => this.#state(state, why), asked: () => this.#attempt() });
+    $("freeze").onchange = () => this.#freeze($("freeze").checked);
     $("span").onchange = () => this.#ruler();
-    this.#ruler();
+    new ResizeObserver(() => this.#ruler()).observe($("axis"));
     this.#move();
     setInterval(() => this.#describe(), 250);
   }
 
+  /** As many times as have room, evenly spaced. */
   #ruler() {
-    const span = Number($("span").value);
-    const labels = [4, 3, 2, 1].map((quarter) => element("span", `${(span * quarter) / 4} s ago`));
-    $("axis").replaceChildren(...labels, element("span", "now"));
+    const [span, parts] = [Number($("span").value), [4, 2, 1].find((parts) => $("axis").clientWidth / parts >= LABEL) ?? 1];
+    const times = Array.from({ length: parts }, (_, n) => element("span", `${(span * (parts - n)) / parts} s ago`));
+    $("axis").replaceChildren(...times, element("span", this.#frozen ? "frozen" : "now"));
   }
 
-  #clear() {
-    this.#rows.clear();
-    $("rows").replaceChildren();
+  #freeze(frozen) {
+    this.#frozen = frozen ? performance.now() : undefined;
+    this.#shown = frozen ? new Map([...this.#rows].map(([key, row]) => [key, row.copy()])) : this.#rows;
+    this.#ruler();
+    this.#sync();
+    this.#describe();
+    if (!frozen && this.#selected) this.#show();
+  }
+
+  /** Another server, or one that has forgotten this page: what was open is not any more. */
+  #reborn() {
+    this.#servers += 1;
+    for (const row of this.#rows.values()) if (row !== this.#outage && row.open) row.finish(performance.now());
+    this.#sync();
   }
 
   #add(entries) {
     for (const entry of entries) {
-      let row = this.#rows.get(entry.line);
+      const key = `${this.#servers}:${entry.line}`;
+      let row = this.#rows.get(key);
       if (!row) {
         if (!entry.up || entry.frame) continue; // Its beginning has been forgotten.
-        row = new Row(entry, this.#tap.distance, (row, x) => this.#select(row, x));
-        this.#rows.set(entry.line, row);
-        $("rows").append(row.item);
+        row = this.#begin(entry);
+        this.#rows.set(key, row);
+        this.#count += 1;
       }
       row.add(entry);
     }
-    // Streams stay, for they are what goes on.
-    const done = [...this.#rows].filter(([, row]) => !row.open);
-    const surplus = Math.max(0, this.#rows.size - ROWS);
-    for (const [line, row] of done.slice(0, surplus)) {
-      row.item.remove();
-      this.#rows.delete(line);
+    this.#sync();
+    if (!this.#frozen && entries.some(({ line }) => `${this.#servers}:${line}` === this.#selected)) this.#show();
+  }
+
+  #begin(entry) {
+    const path = entry.text.split(/[ ?]/, 2)[1];
+    const before = path.endsWith("-poll") ? [...this.#rows.values()].findLast((row) => row.path === path) : undefined;
+    return new Row(entry, this.#tap.distance, before);
+  }
+
+  /** A connection that is missing is seen as one that is there. */
+  #state(state, why = "") {
+    if (LIVE.includes(state) && this.#outage) {
+      this.#outage.finish(performance.now());
+      this.#outage = undefined;
     }
-    $("quiet").hidden = this.#rows.size > 0;
-    if (!this.#frozen && entries.some(({ line }) => this.#rows.get(line) === this.#selected)) this.#show();
+    if ((state === "retrying" || state === "offline") && !this.#outage && this.#tap.on) {
+      this.#outage = new Outage(performance.now(), state === "offline" ? why.split(";")[0] : why.replace(/^in \d+ s: /, ""));
+      this.#rows.set(`outage ${this.#outage.start}`, this.#outage);
+      this.#sync();
+    }
+  }
+
+  #attempt() {
+    this.#outage?.mark({ at: performance.now(), size: 1 }, "asked");
+  }
+
+  /** Lets go of what is over, and brings the list to what is there; what has the focus or is being read stays. */
+  #sync() {
+    const stays = (key, row) => row.open || key === this.#selected || this.#lines.get(key)?.head === document.activeElement;
+    const over = [...this.#rows].filter(([key, row]) => !stays(key, row));
+    for (const [key] of over.slice(0, Math.max(0, this.#rows.size - ROWS))) this.#rows.delete(key);
+    for (const [key, { item }] of this.#lines) if (!this.#shown.has(key)) item.remove(), this.#lines.delete(key);
+    for (const [key, row] of this.#shown) {
+      if (this.#lines.has(key)) continue;
+      const line = new Line(row, (x) => this.#select(key, x));
+      this.#lines.set(key, line);
+      $("rows").append(line.item);
+    }
+    $("quiet").hidden = this.#shown.size > 0;
   }
 
   #describe() {
-    const now = performance.now();
-    if (!this.#frozen && $("wire").open) for (const row of this.#rows.values()) row.describe(now);
+    if (!$("wire").open) return;
+    const now = this.#frozen ?? performance.now();
+    for (const [key, row] of this.#shown) this.#lines.get(key).describe(row, now);
+    if (this.#frozen) return;
+    const rows = [...this.#rows.values()].filter((row) => row.readable);
+    const span = rows.length ? `; the first of them began ${time(now - Math.min(...rows.map(({ start }) => start)))} ago` : "";
+    const poll = rows.findLast((row) => row.since);
+    const gap = poll ? `. From the last question to the one before: ${time(poll.since.question)}` : "";
+    const text = rows.length ? `Shown: ${rows.length} of ${number(this.#count)} requests so far${span}${gap}.` : "";
+    if ($("shows").textContent !== text) $("shows").textContent = text;
   }
 
   #move() {
-    if (!this.#frozen && $("wire").open) {
-      const [now, span] = [performance.now(), Number($("span").value) * 1000];
+    if ($("wire").open) {
+      const [now, span] = [this.#frozen ?? performance.now(), Number($("span").value) * 1000];
       this.#scale = $("axis").clientWidth / span;
       this.#left = now - span;
-      for (const row of this.#rows.values()) row.place(now, this.#left, this.#scale);
+      for (const [key, row] of this.#shown) this.#lines.get(key).place(row, now, this.#left, this.#scale);
     }
     if (still.matches) setTimeout(() => this.#move(), 1000);
     else requestAnimationFrame(() => this.#move());
   }
 
   /** Shows what went over in a row; of a click on its track, the entry that is nearest. */
-  #select(row, x) {
-    this.#selected?.button.removeAttribute("aria-pressed");
-    this.#selected = row;
-    row.button.setAttribute("aria-pressed", "true");
+  #select(key, x) {
+    this.#lines.get(this.#selected)?.head.removeAttribute("aria-pressed");
+    this.#selected = key;
+    this.#lines.get(key).head.setAttribute("aria-pressed", "true");
     this.#show();
     if (!(x > 0)) return;
     const distance = ({ at }) => Math.abs(at - (this.#left + x / this.#scale));
-    const nearest = row.entries.reduce((best, entry) => (distance(entry) < distance(best) ? entry : best));
+    const nearest = [...this.#items.keys()].reduce((best, entry) => (distance(entry) < distance(best) ? entry : best));
     for (const [entry, shown] of this.#items) shown.classList.toggle("near", entry === nearest);
     $("details").scrollTop = this.#items.get(nearest).offsetTop - $("details").offsetTop - 40;
   }
 
   #show() {
-    const row = this.#selected;
-    $("what").textContent = `${row.method} ${row.path}: ↑ ${bytes(row.up)}, ↓ ${bytes(row.down)}`;
+    const row = this.#shown.get(this.#selected);
+    if (!row) return;
+    $("what").textContent = `${row.what}: ↑ ${bytes(row.up)}, ↓ ${bytes(row.down)}`;
+    $("about").textContent = row.about();
     // What is there already stays as it is: a stream may bring more many times a second.
     const items = new Map(row.entries.map((entry) => [entry, this.#items.get(entry) ?? item(entry, row.start)]));
     for (const [entry, shown] of this.#items) if (!items.has(entry)) shown.remove();
@@ -214,10 +233,7 @@ function item(entry, start) {
   return made;
 }
 
-/** The tap shows the beginning of what is long. */
-const cut = ({ text, size, frame }) => new Blob([text]).size < size - (frame?.head ?? 0);
-
-function describe({ size, frame, up, text }) {
+function describe({ size, frame, text }) {
   if (!frame) return `${bytes(size)}${text.includes("\r\n\r\n") ? `, of which head ${bytes(text.indexOf("\r\n\r\n") + 4)}` : ""}`;
   const mask = frame.mask ? `masked with ${frame.mask.map((byte) => byte.toString(16).padStart(2, "0")).join(" ")}` : "not masked";
   const kind = `${KINDS[frame.opcode] ?? "unknown"} frame (opcode ${frame.opcode}${frame.fin ? ", fin" : ""})`;

@@ -1,7 +1,7 @@
 // WebSocket: one handshake, then frames both ways, until the connection breaks and the page resumes from its cursor.
 
 export function run(link) {
-  const url = new URL(`/ws?${link.query()}`, location.href.replace("http", "ws"));
+  const url = new URL(`/ws?${link.query()}&alive=1`, location.href.replace("http", "ws"));
   const socket = link.opened(new WebSocket(url));
   let greeted = false;
 
@@ -12,7 +12,8 @@ export function run(link) {
       link.socket = socket;
       link.greet(frame.hello.cursor);
       link.unanswered().forEach((draft) => send(link, draft)); // The same keys as before: none is stored twice.
-    } else if (frame.gap) link.gap(frame.gap);
+    } else if (frame.alive) link.alive(frame.alive); // A ping is answered by the browser: the page does not see it.
+    else if (frame.gap) link.gap(frame.gap);
     else if (frame.ack) link.acked(frame.ack);
     else if (frame.error) {
       // Answers come in the order of what was sent: one without a key is that of the oldest draft without one.

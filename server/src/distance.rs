@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -61,10 +62,11 @@ fn piece_by_piece(tap: &Arc<Tap>, mut body: Body) -> Body {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
                 () = departure.sender.closed() => return,
+                () = departure.tap.cut.notified() => return,
             };
             let Some(Ok(frame)) = frame else { return };
             let size = frame.data_ref().map_or(0, Bytes::len);
-            if !departure.send(size, frame).await {
+            if !departure.send(size, frame, departure.tap.one_way()).await {
                 return;
             }
         }
@@ -96,9 +98,10 @@ pub(crate) struct Arrival<T> {
 }
 
 impl<T> Departure<T> {
-    /// Sends something of so many bytes when there is room for it; false if nobody is there to take it.
-    pub(crate) async fn send(&self, size: usize, thing: T) -> bool {
-        let due = Instant::now() + self.tap.one_way();
+    /// Sends something of so many bytes when there is room for it, over a way of this length; false if nobody is there to
+    /// take it.
+    pub(crate) async fn send(&self, size: usize, thing: T, way: Duration) -> bool {
+        let due = Instant::now() + way;
         // What is larger than the whole road goes when there is nothing else on it.
         let size = u32::try_from((size + PIECE).min(UNDER_WAY)).expect("a small constant");
         let take = async |room: &Arc<Semaphore>| Arc::clone(room).acquire_many_owned(size).await.expect("never closed");

@@ -122,11 +122,13 @@ pub(crate) fn tamper(cursor: Cursor, messages: &[Bytes], format: Format) -> Opti
     }
     let all: Vec<Bytes> = parts.iter().map(|(_, message)| message.clone()).collect();
     Some(match format {
-        Format::Json => format.merge(cursor, &all),
+        Format::Json => format.merge(cursor, &all, false),
         // Each with the seq that is its own.
         _ => parts
             .iter()
-            .flat_map(|(seq, message)| format.merge(Cursor { seq: *seq, ..cursor }, std::slice::from_ref(message)))
+            .flat_map(|(seq, message)| {
+                format.merge(Cursor { seq: *seq, ..cursor }, std::slice::from_ref(message), false)
+            })
             .collect(),
     })
 }

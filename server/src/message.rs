@@ -141,9 +141,9 @@ impl Format {
 
     /// At least as many bytes as [`Self::merge`] makes of these messages, and not many more.
     pub(crate) fn room_for(self, messages: &[Bytes]) -> usize {
-        // `{"cursor":"EPOCH-SEQ","messages":[]}` with the longest seq, and a comma each.
+        // `{"cursor":"EPOCH-SEQ","messages":[],"more":true}` with the longest seq, and a comma each.
         let (once, each) = match self {
-            Self::Json => (64, 1),
+            Self::Json => (76, 1),
             // `id: EPOCH-SEQ`, `data: ` and the ends of three lines.
             Self::Sse => (0, 42),
             // The longest header of a frame.
@@ -152,8 +152,9 @@ impl Format {
         once + messages.iter().map(|message| message.len() + each).sum::<usize>()
     }
 
-    /// Merges messages into one contiguous run of bytes; `cursor` is where a reader stands after them.
-    pub(crate) fn merge(self, cursor: Cursor, messages: &[Bytes]) -> Vec<u8> {
+    /// Merges messages into one contiguous run of bytes; `cursor` is where a reader stands after them, and `more` tells
+    /// a poll that others did not fit: it need not wait with its next question.
+    pub(crate) fn merge(self, cursor: Cursor, messages: &[Bytes], more: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.room_for(messages));
         match self {
             Self::Json => {
@@ -164,7 +165,7 @@ impl Format {
                     }
                     out.put_slice(message);
                 }
-                out.put_slice(b"]}");
+                out.put_slice(if more { &br#"],"more":true}"#[..] } else { b"]}" });
             }
             Self::Sse => {
                 for (seq, message) in (cursor.seq + 1 - messages.len() as u64..).zip(messages) {
@@ -240,8 +241,10 @@ mod tests {
             for count in [0, 1, 2, 100] {
                 let messages = vec![Bytes::from(vec![b'x'; length]); count];
                 for format in [Format::Json, Format::Sse, Format::Ws] {
-                    let (room, size) = (format.room_for(&messages), format.merge(cursor, &messages).len());
-                    assert!(size <= room && room - size <= 64 + 12 * count, "{format:?} {length} x {count}");
+                    for more in [false, true] {
+                        let (room, size) = (format.room_for(&messages), format.merge(cursor, &messages, more).len());
+                        assert!(size <= room && room - size <= 64 + 12 * count, "{format:?} {length} x {count}");
+                    }
                 }
             }
         }

@@ -32,6 +32,15 @@ impl<'a> Query<'a> {
     pub(crate) fn after(&self) -> Result<After, Invalid> {
         self.get("after").map_or(Ok(After::Oldest), |text| position("after", &text))
     }
+
+    /// `alive=1`: signs of life are to be such that a page sees them.
+    pub(crate) fn wants_signs(&self) -> Result<bool, Invalid> {
+        match self.get("alive").as_deref() {
+            None => Ok(false),
+            Some("1") => Ok(true),
+            Some(other) => Err(Invalid::not("alive", "1, or absent", other)),
+        }
+    }
 }
 
 /// A header of which there may be one; two are refused, for another reader might take the other one.

@@ -20,7 +20,7 @@ use hyper::{StatusCode, Uri};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) use self::exchange::{Exchange, read};
@@ -64,6 +64,8 @@ pub(crate) struct Tap {
     distance: AtomicU64,
     /// Room for what is under way on all its connections, in bytes.
     pub(crate) under_way: Arc<Semaphore>,
+    /// Ends its answers without end: how a page shows that its browser brings a stream back.
+    pub(crate) cut: Notify,
     notes: Mutex<Notes>,
 }
 
@@ -150,6 +152,7 @@ impl Taps {
             born: now,
             distance: AtomicU64::new(0),
             under_way: Arc::new(Semaphore::new(distance::OF_ONE_TAP)),
+            cut: Notify::new(),
             notes: Mutex::new(Notes::new(now)),
         });
         taps.insert(id.into(), Arc::clone(&tap));
@@ -226,7 +229,8 @@ impl Tap {
     }
 }
 
-/// `GET /tap?id=ID&after=N&distance=MS`: what was noted from entry N on, and the totals of each lane.
+/// `GET /tap?id=ID&after=N&distance=MS`: what was noted from entry N on, and the totals of each lane; with `cut=1` its
+/// answers without end are ended.
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let id = query.get("id").unwrap_or_default();
@@ -239,6 +243,9 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     let tap = app.taps.open(&id)?;
     if let Some(distance) = distance {
         tap.distance.store(distance, Relaxed);
+    }
+    if query.get("cut").is_some() {
+        tap.cut.notify_waiters();
     }
     let notes = tap.notes.lock();
     let entries: Vec<&Entry> = notes.entries().filter(|entry| entry.n >= after).collect();

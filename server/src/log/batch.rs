@@ -90,7 +90,7 @@ impl Batch {
         }
         let size = format.room_for(messages);
         let held = if size <= UNCOUNTED { pool.hold(size) } else { pool.take(size)? };
-        let merge = || Bytes::from_owner(Counted::new(format.merge(self.cursor, messages), held));
+        let merge = || Bytes::from_owner(Counted::new(format.merge(self.cursor, messages, self.run.full), held));
         Ok(shared.get_or_init(merge).clone())
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex, split};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Exchange;
 use super::frames::Frames;
@@ -55,7 +55,8 @@ async fn pump(
     exchange: Arc<Exchange>,
     up: bool,
 ) -> io::Result<()> {
-    let (departure, mut arrival) = distance::road(&exchange.tap);
+    let (tap, begun) = (Arc::clone(&exchange.tap), Instant::now());
+    let (departure, mut arrival) = distance::road(&tap);
     let frames = Frames::new(exchange, up);
     // Noted where the browser is: before the way up, after the way down.
     let (mut departing, mut arriving) = if up { (Some(frames), None) } else { (None, Some(frames)) };
@@ -70,7 +71,10 @@ async fn pump(
             // Copied: a single byte under way would hold a whole buffer.
             let chunk = Bytes::copy_from_slice(&buffer[..size]);
             departing.iter_mut().for_each(|frames| frames.pass(&chunk));
-            departure.send(size, chunk).await;
+            // The head of the answer has the way down behind it, and what follows it at once is beside it: only what is
+            // said later has the whole way before it.
+            let way = if up { tap.one_way() } else { tap.one_way().min(begun.elapsed()) };
+            departure.send(size, chunk, way).await;
         }
     };
     let write = async {

@@ -32,7 +32,7 @@ const RETRY: RangeInclusive<u32> = 500..=1500;
 /// A comment: a sign of life that no listener sees.
 const COMMENT: &[u8] = b":\n\n";
 
-/// `GET /sse?room=R&after=C`; a browser that reconnects says `Last-Event-ID`, which wins over `after`.
+/// `GET /sse?room=R&after=C&alive=1`; a browser that reconnects says `Last-Event-ID`, which wins over `after`.
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     // Empty means that there was no id yet (HTML standard, section 9.2.4).
@@ -50,8 +50,11 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     };
     let retry = fastrand::u32(RETRY);
     let hello = format!("retry: {retry}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
+    let sign = query.wants_signs()?.then(|| sign(app.config.heartbeat.as_millis()));
+    let hello = hello + sign.as_deref().unwrap_or_default();
     let open = Streaming::over(Transport::Sse, &app);
-    let events = Events { follower: app.heartbeat.follow(), app, _open: open, subscription, hello: Some(hello.into()) };
+    let (follower, hello) = (app.heartbeat.follow(), Some(hello.into()));
+    let events = Events { app, _open: open, subscription, follower, hello, sign };
     let stream = unfold(events, async |mut events| {
         let bytes = events.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(bytes)), events))
@@ -70,12 +73,19 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     Ok(response)
 }
 
+/// A sign of life for a page, which sees no comment and no ping: it says in how many milliseconds the next one comes.
+fn sign(period: u128) -> String {
+    format!("event: alive\ndata: {{\"next\":{period}}}\n\n")
+}
+
 struct Events {
     app: Arc<App>,
     _open: Streaming,
     subscription: Subscription,
     follower: Follower,
     hello: Option<Bytes>,
+    /// Instead of the comment, if it was asked for.
+    sign: Option<String>,
 }
 
 impl Events {
@@ -95,7 +105,9 @@ impl Events {
                     let gap_event = format!("id: {}\nevent: gap\ndata: {}\n\n", gap.cursor, serde_json::json!(gap));
                     return Some([gap_event.as_bytes(), &messages].concat().into());
                 }
-                beat = self.follower.beat() => if beat == Beat::Alive { return Some(Bytes::from_static(COMMENT)) },
+                beat = self.follower.beat() => if beat == Beat::Alive {
+                    return Some(self.sign.clone().map_or(Bytes::from_static(COMMENT), Bytes::from));
+                },
             }
         }
     }

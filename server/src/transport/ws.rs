@@ -62,11 +62,11 @@ const LARGE: usize = 1024;
 /// How long a peer may take to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// `GET /ws?room=R&after=C`.
+/// `GET /ws?room=R&after=C&alive=1`.
 pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
     let response = handshake::accept(&request)?;
     let query = Query::of(request.uri());
-    let (room, after) = (query.room()?, query.after()?);
+    let (room, after, signs) = (query.room()?, query.after()?, query.wants_signs()?);
     let subscription = app.rooms.get(&room)?.subscribe(after);
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -74,7 +74,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
         let parts = upgraded.downcast::<TokioIo<Conn<Stream>>>().expect("the accept loop serves nothing else");
         let (conn, early) = tap::between(parts.io.into_inner().upgraded(), parts.read_buf);
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
-        let mut session = Session::new(app, room, subscription, conn, &early);
+        let mut session = Session { signs, ..Session::new(app, room, subscription, conn, &early) };
         tokio::spawn(async move { session.run().await });
     });
     Ok(response)
@@ -94,6 +94,8 @@ struct Session {
     late: Option<Pin<Box<Sleep>>>,
     missed_pings: u32,
     closing: bool,
+    /// With each ping a message, too: a page sees no ping.
+    signs: bool,
 }
 
 fn protocol(early: &[u8]) -> WebSocketContext {
@@ -117,6 +119,7 @@ impl Session {
             late: None,
             missed_pings: 0,
             closing: false,
+            signs: false,
             app,
             room,
             subscription,
@@ -136,6 +139,7 @@ impl Session {
     async fn talk(&mut self) -> io::Result<()> {
         if !ECHO {
             self.say(&json!({ "hello": { "cursor": self.subscription.cursor() } }));
+            self.give_sign();
         }
         self.read().await?;
         let mut beat = pin!(self.app.heartbeat.follow().next());
@@ -160,6 +164,7 @@ impl Session {
                     beat.set(follower.next());
                     if heard == Beat::Alive {
                         self.ping()?;
+                        self.give_sign();
                     }
                 }
             }
@@ -306,6 +311,14 @@ impl Session {
         self.missed_pings += 1;
         self.append(Frame::ping(Bytes::new()));
         Ok(())
+    }
+
+    /// A sign of life that a page sees, if it was asked for: it says in how many milliseconds the next one comes.
+    fn give_sign(&mut self) {
+        if self.signs {
+            let next = self.app.config.heartbeat.as_millis();
+            self.say(&json!({ "alive": { "next": u64::try_from(next).unwrap_or(u64::MAX) } }));
+        }
     }
 
     fn append(&mut self, frame: Frame) {

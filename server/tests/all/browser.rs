@@ -188,9 +188,10 @@ impl Tab<'_> {
         self.until("#messages .text, #messages .note", |texts| texts == expected).await;
     }
 
-    /// Waits until the state says so; with a `retrying`, it may be between two attempts.
+    /// Waits until the state says so; with a `retrying`, it may be between two attempts. Of a poll nothing is open.
     pub(crate) async fn is(&self, state: &str) {
-        self.until("#state", |texts| texts == [state]).await;
+        let states = if state == "open" { &["open", "polling"][..] } else { &[state] };
+        self.until("#state", |texts| matches!(texts, [text] if states.contains(&text.as_str()))).await;
     }
 
     /// Closes the tab; the one the browser began with comes to the front.

@@ -5,11 +5,14 @@ use std::time::Duration;
 use crate::browser::Browser;
 use crate::helper::TestServer;
 
+/// What the lanes say when messages arrive in them.
+pub(crate) const LANES_OPEN: [&str; 4] = ["polling", "polling", "open", "open"];
+
 #[tokio::test]
 async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behind() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let race = browser.open(&server.url("/race.html?distance=200&interval=500")).await;
-    race.until(".lane [data-part=state]", |states| states == ["open"; 4]).await;
+    race.until(".lane [data-part=state]", |states| states == LANES_OPEN).await;
     let mut medians = Vec::new();
     for bursts in 1..=2 {
         // Forgets the ages so far.
@@ -21,12 +24,16 @@ async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behi
         medians = race.texts(".lane [data-part=median]").await;
         let [_, long_poll, sse, ws] = &medians[..] else { panic!("four lanes: {medians:?}") };
         // A machine that is busy elsewhere may spoil one attempt.
-        if age(ws) < 300.0 && age(sse) < 300.0 && age(long_poll) > 1.2 * age(ws) {
+        if age(long_poll) > 1.2 * age(ws).max(age(sse)) {
             break;
         }
         assert_eq!(bursts, 1, "twice: {medians:?}");
     }
     assert!(medians.iter().all(|median| age(median) >= 200.0), "nothing is nearer than it is: {medians:?}");
+    // Who sends is no lane: what thirty messages cost on their way up is nobody's.
+    let up = race.texts(".lane [data-part=up]").await;
+    let up: Vec<usize> = up[2..].iter().map(|up| up.trim_end_matches(" B").parse().expect("few bytes")).collect();
+    assert!(up.iter().all(|up| *up < 1000), "{up:?}");
     let requests = race.texts(".lane [data-part=requests]").await;
     assert_eq!(requests[2..], ["1", "1"], "{requests:?}");
     assert!(requests[..2].iter().all(|count| count.parse::<u32>().unwrap() > 1), "{requests:?}");
@@ -37,7 +44,7 @@ async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behi
 async fn the_dot_arrives_in_every_lane_and_the_race_pauses_when_nobody_sees_it() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let race = browser.open(&server.url("/race.html?interval=200")).await;
-    race.until(".lane [data-part=state]", |states| states == ["open"; 4]).await;
+    race.until(".lane [data-part=state]", |states| states == LANES_OPEN).await;
     race.run("document.querySelector('#sse .pad').focus()").await;
     race.run("for (let n = 0; n < 5; n += 1) document.querySelector('#sse .pad').onkeydown({ key: 'ArrowLeft', preventDefault() {} })").await;
     let places = "return [...document.querySelectorAll('.dot')].map((dot) => dot.style.left)";
@@ -54,7 +61,7 @@ async fn the_dot_arrives_in_every_lane_and_the_race_pauses_when_nobody_sees_it()
     server.until("only the other tab is there", |stats| stats["subscribers"] == 1).await;
     race.until_run("return window.pauses", |pauses| *pauses == 1).await;
     race.until_run("return document.getElementById('paused').hidden", |hidden| *hidden == true).await;
-    race.until(".lane [data-part=state]", |states| states == ["open"; 4]).await;
+    race.until(".lane [data-part=state]", |states| states == LANES_OPEN).await;
     assert_eq!(browser.complaints().await, [""; 0]);
 }
 

@@ -69,8 +69,8 @@ async fn every_page_resumes_after_a_cut_and_misses_nothing() {
     for tab in &tabs {
         tab.lists(&shown).await;
     }
-    let resumed = "GET /sse?room=lobby HTTP/1.1 and Last-Event-ID: CURSOR";
-    let came_back = "GET /sse?room=lobby&after=CURSOR HTTP/1.1";
+    let resumed = "GET /sse?room=lobby&alive=1 HTTP/1.1 and Last-Event-ID: CURSOR";
+    let came_back = "GET /sse?room=lobby&after=CURSOR&alive=1 HTTP/1.1";
     let cuts = [
         ("", "the browser makes a new one", resumed, &["1", "2"][..]),
         // Nothing to tell afterwards: a page must not wait for the next message to find that it is back.
@@ -119,6 +119,57 @@ async fn every_page_comes_back_from_behind_a_closed_lid_and_misses_nothing() {
     assert_eq!(unexpected(&browser).await, [""; 0]);
 }
 
+#[tokio::test]
+async fn a_connection_whose_other_end_has_gone_without_a_word_is_noticed() {
+    let (server, browser) = (TestServer::start("--heartbeat 400ms"), Browser::start().await);
+    let forwarder = Forwarder::start(server.addr).await;
+    for page in ["/sse.html", "/ws.html"] {
+        let room = format!("?room={}", page.trim_matches('/'));
+        let tab = browser.open(&format!("http://{}{page}{room}", forwarder.addr)).await;
+        tab.is("open").await;
+        let publish = async |text: &str| {
+            let body = serde_json::json!({ "from": "ann", "text": text }).to_string();
+            assert_eq!(server.post(&format!("/messages{room}"), body).await.status, 201);
+        };
+        publish("before").await;
+        tab.lists(&["before"]).await;
+        forwarder.forget();
+        publish("meanwhile").await;
+        tab.send("typed").await;
+        tab.until("#messages .text", |texts| texts.len() == 3).await;
+        tab.until("#pending li", <[_]>::is_empty).await;
+        let mut said = tab.texts("#messages .text").await;
+        said.sort_unstable();
+        assert_eq!(said, ["before", "meanwhile", "typed"], "each once");
+        // It does not leave what is alive: the state stays as it is over many signs of life.
+        tab.run("window.left = 0; new MutationObserver(() => window.left += 1).observe(state, { childList: true })")
+            .await;
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        assert_eq!(tab.run("return window.left").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_is_back_ends_the_wait_for_the_next_attempt() {
+    let (server, browser) = (TestServer::start(""), Browser::start().await);
+    let forwarder = Forwarder::start(server.addr).await;
+    let tabs = open_all(&browser, forwarder.addr, HOLD).await;
+    for tab in &tabs {
+        tab.is("open").await;
+        // The longest wait: it would be over after this test.
+        tab.run("Math.random = () => 600").await;
+    }
+    forwarder.cut(UNAVAILABLE);
+    for tab in &tabs {
+        tab.until("#detail", |detail| detail[0].starts_with("in ")).await;
+    }
+    forwarder.restore();
+    for tab in &tabs {
+        tab.run("window.dispatchEvent(new Event('online'))").await;
+        tab.is("open").await;
+    }
+}
+
 /// What the console says besides that requests have failed.
 async fn unexpected(browser: &Browser) -> Vec<String> {
     let failed = ["net::ERR_", "503 (Service Unavailable)", "WebSocket connection to"];
@@ -131,6 +182,8 @@ async fn unexpected(browser: &Browser) -> Vec<String> {
 struct Forwarder {
     addr: SocketAddr,
     cut: watch::Sender<Option<&'static str>>,
+    /// Which generation of connections is carried: those before are neither carried nor closed.
+    carried: watch::Sender<u32>,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
@@ -138,21 +191,30 @@ impl Forwarder {
     async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
-        let (cut, heard) = (watch::Sender::new(None), Arc::<Mutex<Vec<String>>>::default());
-        let (state, log) = (cut.subscribe(), Arc::clone(&heard));
+        let (cut, carried, heard) = (watch::Sender::new(None), watch::Sender::new(0), Arc::<Mutex<Vec<_>>>::default());
+        let (state, carrying, log) = (cut.subscribe(), carried.subscribe(), Arc::clone(&heard));
         tokio::spawn(async move {
             while let Ok((browser, _)) = listener.accept().await {
-                let (mut state, log) = (state.clone(), Arc::clone(&log));
+                let (mut state, mut carrying, log) = (state.clone(), carrying.clone(), Arc::clone(&log));
                 tokio::spawn(async move {
                     let answer = *state.borrow_and_update();
+                    carrying.mark_unchanged();
+                    let mut carried = std::pin::pin!(carry(browser, server, answer, &log));
                     tokio::select! {
-                        _ = carry(browser, server, answer, &log) => {}
+                        _ = &mut carried => {}
                         _ = state.changed() => {}
+                        // Held, and not carried on with.
+                        _ = carrying.changed() => std::future::pending().await,
                     }
                 });
             }
         });
-        Self { addr, cut, heard }
+        Self { addr, cut, carried, heard }
+    }
+
+    /// What is connected stays connected, and nothing of it is carried any more.
+    fn forget(&self) {
+        self.carried.send_modify(|generation| *generation += 1);
     }
 
     fn cut(&self, answer: &'static str) {

@@ -44,7 +44,7 @@ async fn the_wire_and_the_tally_equal_what_the_server_and_a_proxy_have_counted()
         let empties = stats["empties"].as_u64().unwrap();
         assert!((empties - cut..=empties).contains(&tally["empty"].as_u64().unwrap()), "{page}: {tally}");
         assert_eq!(counts(&tally), meter.counts(), "{page}: {tally}");
-        let rows = tab.texts("#rows .what").await;
+        let rows = tab.texts("#rows button .what").await;
         assert_eq!(rows.len() as u64, counts(&tally)[0], "{page}: {rows:?}");
         let path = page.trim_end_matches(".html");
         let expected = match path {
@@ -63,19 +63,19 @@ async fn a_row_shows_what_really_went_over() {
     let tab = browser.open(&server.url("/ws.html?name=ann&open=wire")).await;
     tab.is("open").await;
     tab.send("hello").await;
-    tab.until("#rows .note", |notes| notes.len() == 1 && notes[0].starts_with("101 · ↑1 ↓3 frames")).await;
+    tab.until("#rows .note", |notes| notes.len() == 1 && notes[0].starts_with("101 · ↑1 ↓4 frames")).await;
     tab.click("#rows button").await;
     let shown = tab.texts("#entries pre").await;
     assert!(shown[0].starts_with("GET /ws?room=lobby&tap=") && shown[0].contains("\r\nUpgrade: websocket\r\n"));
     assert!(shown[1].starts_with("HTTP/1.1 101 Switching Protocols\r\n"));
-    assert!(shown[3].starts_with(r#"{"from":"ann","text":"hello","key":""#), "{shown:?}");
-    assert!(shown[4].starts_with(r#"{"ack""#) && shown[5].starts_with(r#"{"seq":1"#), "{shown:?}");
+    assert!(shown[4].starts_with(r#"{"from":"ann","text":"hello","key":""#), "{shown:?}");
+    assert!(shown[5].starts_with(r#"{"ack""#) && shown[6].starts_with(r#"{"seq":1"#), "{shown:?}");
     let heads = tab.texts("#entries p").await;
     assert!(
-        heads[3].contains("text frame (opcode 1, fin), masked with ") && heads[3].contains("header 6 B"),
+        heads[4].contains("text frame (opcode 1, fin), masked with ") && heads[4].contains("header 6 B"),
         "{heads:?}"
     );
-    assert!(heads[4].contains("not masked · header 2 B"), "{heads:?}");
+    assert!(heads[5].contains("not masked · header 2 B"), "{heads:?}");
     assert_eq!(browser.complaints().await, [""; 0]);
 }
 
@@ -133,6 +133,10 @@ async fn falling_behind_is_told_as_a_gap() {
         let told = missed(&tab.text("#messages .gap").await);
         tab.until("#messages .text", |texts| texts.len() == 1 + 20 - told).await;
         tab.until("#gaps", |gaps| gaps == ["1"]).await;
+        // Whoever else is in the room got nothing of it.
+        assert_eq!(server.get("/short-poll?room=lobby").await.texts(), ["before"]);
+        server.publish("after").await;
+        tab.until("#messages .text", |texts| texts.last().is_some_and(|text| text == "after")).await;
     }
     assert_eq!(browser.complaints().await, [""; 0]);
 }
