@@ -13,7 +13,8 @@ use crate::console;
 use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::report::{self, markdown};
+use crate::report;
+use crate::report::markdown::{self, Shown};
 use crate::scenario::Scenario;
 use crate::sut::Sut;
 use crate::{shell, signals};
@@ -84,6 +85,9 @@ pub struct Compare {
 pub struct Report {
     /// A folder that compare or run --out has written, or its comparison.json.
     result: PathBuf,
+    /// Print every figure, not only the most important ones.
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// Which server.
@@ -115,6 +119,9 @@ struct Output {
     /// Show no progress.
     #[arg(long)]
     quiet: bool,
+    /// Print every figure, not only the most important ones.
+    #[arg(short, long)]
+    verbose: bool,
     /// Print the JSON instead of the table.
     #[arg(long)]
     json: bool,
@@ -196,7 +203,7 @@ impl Report {
         if written.is_ok() {
             say_where(&path.join("comparison.html"));
         }
-        let printed = console::print(&console::visible(&markdown::table(&comparison)));
+        let printed = console::print(&table(&comparison, self.verbose));
         Ok(written.and(printed).map_or_else(failed, |()| Exit::Done))
     }
 }
@@ -220,7 +227,7 @@ async fn execute(
     };
     let folder = claim(comparison.planned())?;
     let progress = Progress::new(output.quiet);
-    progress.say(&format!("{}.", comparison.scenario));
+    progress.say(&format!("{}.", comparison.workload()));
     progress.say(&comparison.forecast());
     let server_flags = target.server_flags.split_whitespace().map(String::from).collect();
     let mut plan = Plan { comparison, server, server_flags, folder, report: None };
@@ -232,7 +239,7 @@ async fn execute(
     } else if comparison.trials.is_empty() {
         String::new()
     } else {
-        console::visible(&markdown::table(&comparison))
+        table(&comparison, output.verbose)
     };
     let printed = console::print(&text);
     if let Some(report) = report.filter(|_| !output.quiet) {
@@ -240,6 +247,11 @@ async fn execute(
     }
     let exit = [result, printed].into_iter().filter_map(Result::err).map(failed).last();
     Ok(exit.unwrap_or_else(|| if comparison.has_failed() { Exit::Failed } else { Exit::Done }))
+}
+
+/// What standard output shows of a comparison.
+fn table(comparison: &Comparison, all: bool) -> String {
+    console::visible(&markdown::terminal(comparison, Shown { all, width: console::columns() }))
 }
 
 fn say_where(report: &Path) {

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
-use crate::client::Lane;
+use crate::client::{Lane, Transport};
 use crate::cores::Cores;
 use crate::environment::Environment;
 use crate::fleet::CONNECTS_PER_SECOND;
@@ -73,6 +73,18 @@ pub struct Trial {
     pub verdict: Verdict,
 }
 
+impl Trial {
+    /// What it is a trial of: the row, or the control beside it.
+    pub fn name(&self) -> String {
+        row_name(self.outcome.lane, self.twin)
+    }
+}
+
+/// A row as people are told of it, or its A/A control.
+pub fn row_name(lane: Lane, twin: bool) -> String {
+    format!("{lane}{}", if twin { ", A/A control" } else { "" })
+}
+
 impl Comparison {
     /// One that begins now, of trials that each start their own server, on this machine; none has run yet.
     pub fn new(lanes: Vec<Lane>, blocks: usize, mut scenario: Scenario, command: String) -> Self {
@@ -96,6 +108,17 @@ impl Comparison {
     /// How many trials there are to be.
     pub fn planned(&self) -> usize {
         self.blocks * (self.lanes.len() + usize::from(self.twins))
+    }
+
+    /// The day on which it began.
+    pub fn day(&self) -> &str {
+        self.started.split('T').next().unwrap_or_default()
+    }
+
+    /// The workload in a sentence.
+    pub fn workload(&self) -> String {
+        let modes: Vec<Transport> = self.lanes.iter().map(|lane| lane.mode).collect();
+        self.scenario.sentence(&modes)
     }
 
     /// What will run and how long it takes, in a sentence.
@@ -132,7 +155,7 @@ impl Comparison {
         self.trials.iter().for_each(|trial| *trials.entry(trial.block).or_insert(0) += 1);
         let complete = trials.values().filter(|&&trials| trials == per_block).count();
         let (twin, claim) = match self.twins {
-            true => (", and the baseline once more as its twin", ""),
+            true => (", and the baseline once more as the A/A control", ""),
             false => ("", " No claim beyond this run."),
         };
         format!(

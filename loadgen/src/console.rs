@@ -183,7 +183,16 @@ impl Console {
 }
 
 fn width() -> usize {
-    tcgetwinsize(stderr()).map(|size| size.ws_col.into()).ok().filter(|&columns| columns > 0).unwrap_or(WIDTH)
+    columns_of(stderr()).unwrap_or(WIDTH)
+}
+
+/// The columns of the terminal that standard output is, if it is one.
+pub fn columns() -> Option<usize> {
+    columns_of(stdout())
+}
+
+fn columns_of(stream: impl AsFd) -> Option<usize> {
+    tcgetwinsize(stream).map(|size| size.ws_col.into()).ok().filter(|&columns| columns > 0)
 }
 
 /// Writes it all, without a buffer or a lock; waits also where another process has made the stream non-blocking.

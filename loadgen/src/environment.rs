@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cores::{self, Cores};
+use crate::words::count;
 
 /// The machine and the build.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -71,18 +72,22 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// The machine in a few words.
+    pub fn machine(&self) -> String {
+        format!("{} of {}", count(self.cores as u64, "core"), self.cpu)
+    }
+}
+
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cpu, cores, pinned, memory, kernel, clock, version, commit, optimised, .. } = self;
+        let Self { pinned, memory, kernel, clock, version, commit, optimised, .. } = self;
         let (memory, commit) = (*memory as f64 / f64::from(1 << 30), commit.as_deref().unwrap_or("unknown commit"));
         // Nothing is said of it in older files.
         let build = [&self.profile, &self.rustc, &self.target].map(String::as_str).into_iter();
         let build: Vec<&str> = [commit].into_iter().chain(build.filter(|fact| !fact.is_empty())).collect();
         let build = build.join(", ");
-        write!(
-            f,
-            "On {cores} cores of {cpu}, {memory:.0} GiB, {kernel}, clock {clock}; loadgen {version} ({build}); "
-        )?;
+        write!(f, "On {}, {memory:.0} GiB, {kernel}, clock {clock}; loadgen {version} ({build}); ", self.machine())?;
         let Cores { server, loadgen } = pinned;
         match server.as_slice() {
             [] => write!(f, "loadgen on cores {loadgen:?}, the server where it was.")?,

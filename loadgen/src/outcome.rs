@@ -10,6 +10,7 @@ use crate::client::Lane;
 use crate::measure::audit::Audit;
 use crate::measure::histogram::Times;
 use crate::measure::ledger::Ledger;
+use crate::words::count;
 
 /// One trial's result.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -234,13 +235,19 @@ impl Outcome {
         let none = self.end == End::Completed && self.publishing.acked == 0 && self.publishing.scheduled > 0;
         let reasons = [
             none.then(|| "the server accepted no message".into()),
-            (!self.audit.is_clean()).then(|| format!("the audit found {}", self.audit.faults())),
-            (refused > 0).then(|| format!("the server turned {refused} of {wanted} clients away")),
-            (cut > 0).then(|| format!("the server, or what stands between, ended {cut} connections")),
-            (self.restarts > 0).then(|| format!("the log of a room began anew {} times", self.restarts)),
+            (!self.audit.is_clean()).then(|| format!("the audit of the whole trial found {}", self.audit.faults())),
+            (refused > 0).then(|| format!("the server turned away {refused} of {}", count(wanted as u64, "client"))),
+            (cut > 0).then(|| format!("the server, or what stands between, ended {}", count(cut, "connection"))),
+            (self.restarts > 0).then(|| format!("the log of a room began anew {}", count(self.restarts, "time"))),
         ];
         let reasons: Vec<String> = reasons.into_iter().flatten().collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Whether a delivery is missing: one that was owed in the window, or lost anywhere in the trial. What was under way
+    /// when a signal ended the trial is not.
+    pub fn misses(&self) -> bool {
+        self.end != End::Interrupted && (self.delivered < self.owed || self.audit.lost > 0)
     }
 
     /// How long the measuring window was, in seconds, where the scenario planned so many.

@@ -1,5 +1,6 @@
 //! Reports: rendered from a comparison alone, each kind in its file.
 
+pub mod answer;
 pub mod chart;
 pub mod evidence;
 pub mod html;

@@ -1,6 +1,5 @@
 //! A full description of a load: what goes in. Everything here has a flag, a default and a place in the JSON.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,9 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{CLIENTS, DURATION, HOLD, INTERVAL, PAYLOAD, PUBLISHERS, RATE, ROOM_SIZE, SEED, WARMUP};
-use crate::client::Headers;
+use crate::client::{Headers, Transport};
 use crate::fault::Part;
 use crate::pacer::Cadence;
+use crate::words::{count, number};
 
 /// The parser of a flag whose values have these bounds.
 macro_rules! within {
@@ -143,27 +143,39 @@ impl Scenario {
     }
 }
 
-impl fmt::Display for Scenario {
-    /// The workload in one sentence.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Scenario {
+    /// The workload in one sentence, of what these transports do with it.
+    pub fn sentence(&self, modes: &[Transport]) -> String {
         let deliveries = self.rate * self.clients as f64;
-        let rooms = match self.rooms() {
-            1 => "one room".to_owned(),
-            n => format!("{n} rooms of {}", self.room_size()),
-        };
-        let time = |time| humantime::format_duration(time).to_string();
         let messages = if self.rate == 1.0 { "one message".to_owned() } else { format!("{} messages", self.rate) };
-        write!(
-            f,
-            "{} clients in {rooms}, {messages} of {} bytes per second and room ({deliveries:.0} deliveries/s), \
-             short polls every {}, long polls held for {}{}, measured for {}",
-            self.clients,
+        let each = if deliveries == 1.0 { "delivery/s" } else { "deliveries/s" };
+        let mut text = format!(
+            "{} in {}, {messages} of {} bytes per second and room ({} {each})",
+            count(self.clients as u64, "client"),
+            self.rooms_in_words(),
             self.payload,
-            time(self.interval),
-            time(self.hold),
-            if self.keep_alive { "" } else { ", a new connection for each poll" },
-            time(self.duration()),
-        )
+            number(deliveries),
+        );
+        let time = |time| humantime::format_duration(time).to_string();
+        if modes.contains(&Transport::ShortPoll) {
+            text += &format!(", short polls every {}", time(self.interval));
+        }
+        if modes.contains(&Transport::LongPoll) {
+            text += &format!(", long polls held for {}", time(self.hold));
+        }
+        if !self.keep_alive && modes.iter().any(|mode| !mode.streams()) {
+            text += ", a new connection for each poll";
+        }
+        text + &format!(", measured for {}", time(self.duration()))
+    }
+
+    fn rooms_in_words(&self) -> String {
+        let (rooms, size) = (self.rooms(), self.room_size());
+        match (rooms, self.clients % size) {
+            (1, _) => "one room".into(),
+            (_, 0) => format!("{rooms} rooms of {size}"),
+            (_, rest) => format!("{rooms} rooms, {} of {size} and one of {rest}", rooms - 1),
+        }
     }
 }
 
@@ -247,6 +259,26 @@ pub(crate) mod tests {
         assert_eq!(found, [20, 20, 5]);
         assert_eq!((0..3).map(|room| scenario.population(room)).collect::<Vec<_>>(), found);
         assert_eq!(super::tests::scenario("--clients 45 --room-size all").rooms(), 1);
+    }
+
+    #[test]
+    fn the_sentence_counts_as_people_do_and_tells_of_no_transport_that_does_not_run() {
+        let sentence = |flags: &str, modes: &[Transport]| scenario(flags).sentence(modes);
+        let ws = [Transport::Ws];
+        assert_eq!(
+            sentence("--clients 1 --rate 0.02", &ws),
+            "1 client in one room, 0.02 messages of 128 bytes per second and room (0.020 deliveries/s), measured for 12s"
+        );
+        let rooms = |flags: &str| sentence(flags, &ws).split(',').take(2).collect::<Vec<_>>().join(",");
+        assert_eq!(rooms("--clients 40 --room-size 7"), "40 clients in 6 rooms, 5 of 7 and one of 5");
+        assert!(rooms("--clients 40 --room-size 20").starts_with("40 clients in 2 rooms of 20, one message"));
+        let all = sentence("--no-keep-alive", Transport::ALL);
+        for (about, mode) in [("short polls every 1s", Transport::ShortPoll), ("long polls held", Transport::LongPoll)]
+        {
+            assert!(all.contains(about) && sentence("", &[mode]).contains(about), "{all}");
+            assert!(!sentence("--no-keep-alive", &[Transport::Sse, Transport::Ws]).contains("poll"));
+        }
+        assert!(all.contains("a new connection for each poll"));
     }
 
     #[test]

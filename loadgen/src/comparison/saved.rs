@@ -7,6 +7,8 @@ use serde_json::Value;
 use super::Comparison;
 use crate::bounds::{self, BLOCKS};
 use crate::foreign::{plain, spelled};
+use crate::judge::statistics;
+use crate::judge::verdict::Verdict;
 
 /// What all trials together may add up to, so that no sum of several counters overflows.
 const LARGEST_SUM: u64 = 1 << 58;
@@ -20,9 +22,17 @@ pub(super) fn parse(json: &[u8]) -> Result<Comparison> {
     let mut value: Value = serde_json::from_slice(json)?;
     let trials = value.get("trials").and_then(Value::as_array).map_or(1, |trials| trials.len().max(1)) as u64;
     sound(&mut value, "", (LARGEST_SUM / trials) as f64)?;
-    let comparison: Comparison = serde_json::from_value(value)?;
+    let mut comparison: Comparison = serde_json::from_value(value)?;
     check(&comparison)?;
+    judge_again(&mut comparison);
     Ok(comparison)
+}
+
+/// What follows from the trials is computed from them, not believed: no report may say one thing in its figures and
+/// another in its words.
+fn judge_again(comparison: &mut Comparison) {
+    comparison.trials.iter_mut().for_each(|trial| trial.verdict = Verdict::of(&trial.outcome));
+    comparison.effects = statistics::effects(comparison);
 }
 
 /// Makes every text plain; refuses a number that is below zero or so large that it could not be added up.
@@ -83,7 +93,7 @@ mod tests {
     use super::*;
     use crate::client::Transport;
     use crate::comparison::Trial;
-    use crate::judge::verdict::Verdict;
+    use crate::judge::verdict::Kind;
     use crate::scenario::tests::scenario;
 
     fn comparison() -> Value {
@@ -107,6 +117,32 @@ mod tests {
         let mut most = comparison();
         (most["scenario"]["seed"], most["environment"]["descriptors"]) = (u64::MAX.into(), u64::MAX.into());
         assert_eq!(read(&most).unwrap().scenario.seed, u64::MAX);
+    }
+
+    #[test]
+    fn what_follows_from_the_trials_is_computed_again() {
+        let mut value = comparison();
+        for (trial, mode, ns) in [(0, "ws", 1_000_000), (1, "sse", 3_000_000)] {
+            let outcome = &mut value["trials"][trial]["outcome"];
+            assert_eq!(outcome["mode"], mode);
+            let mut times = crate::measure::histogram::Times::default();
+            times.record(ns);
+            outcome["latency"] = serde_json::to_value(times).unwrap();
+            outcome["publishing"]["acked"] = 1.into();
+        }
+        let before = read(&value).unwrap();
+        let ratio = |comparison: &Comparison| {
+            comparison.effects.iter().find(|effect| effect.figure == statistics::Figure::P50).unwrap().ratio.median
+        };
+        assert!((ratio(&before) - 3.0).abs() < 0.01 && before.trials[0].verdict.kind == Kind::Valid);
+        // As stored, with the two rows' outcomes in each other's place, and a verdict that its gates do not have.
+        let mut swapped = serde_json::to_value(&before).unwrap();
+        swapped["trials"][0]["outcome"]["mode"] = "sse".into();
+        swapped["trials"][1]["outcome"]["mode"] = "ws".into();
+        swapped["trials"][0]["verdict"]["kind"] = "noisy".into();
+        let after = read(&swapped).unwrap();
+        assert!((ratio(&after) - 1.0 / 3.0).abs() < 0.01, "{:?}", after.effects);
+        assert_eq!(after.trials[0].verdict.kind, Kind::Valid);
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Figure {
 
     /// Whether a difference in it is given a word: for two figures fixed beforehand, lest one be found by looking long
     /// enough.
-    fn is_judged(self) -> bool {
+    pub fn is_judged(self) -> bool {
         matches!(self, Self::P50 | Self::Cpu)
     }
 }
@@ -122,8 +122,14 @@ pub enum Difference {
     Lower,
     /// Higher: slower, or dearer.
     Higher,
-    /// These blocks do not show one.
+    /// The interval has 1 in it. In older files also whatever else has no word of its own.
     NotShown,
+    /// The interval excludes 1, but not everything within 5 % of it.
+    Slight,
+    /// The interval excludes 1, and overlaps that of the A/A control: as much may be noise.
+    Noise,
+    /// Beyond noise, but not beyond what loopback moves from the clients' bill to the server's.
+    Loopback,
 }
 
 /// One figure of one row against the baseline.
@@ -137,7 +143,7 @@ pub struct Effect {
     pub figure: Figure,
     /// The row's value over the baseline's.
     pub ratio: Ratio,
-    /// What may be said; nothing of a figure that is only shown, or without enough blocks.
+    /// What may be said; nothing of a figure that is only shown, without enough blocks, or where messages are missing.
     pub difference: Option<Difference>,
 }
 
@@ -147,10 +153,24 @@ impl Effect {
         match (self.difference, self.figure) {
             (None, _) => "",
             (Some(Difference::NotShown), _) => "no difference shown",
+            (Some(Difference::Slight), _) => "differs, perhaps by less than 5 %",
+            (Some(Difference::Noise), _) => "within the noise",
+            (Some(Difference::Loopback), _) => "differs, not attributable over loopback",
             (Some(Difference::Lower), Figure::Cpu) => "cheaper",
             (Some(Difference::Higher), Figure::Cpu) => "dearer",
             (Some(Difference::Lower), _) => "faster",
             (Some(Difference::Higher), _) => "slower",
+        }
+    }
+}
+
+impl Effect {
+    /// The same in at most 20 characters, for a picture.
+    pub fn short_word(&self) -> &'static str {
+        match self.difference {
+            Some(Difference::Slight) => "differs slightly",
+            Some(Difference::Loopback) => "not attributable",
+            _ => self.word(),
         }
     }
 }
@@ -165,6 +185,8 @@ pub fn baseline(lanes: &[Lane]) -> Option<Lane> {
 pub fn effects(comparison: &Comparison) -> Vec<Effect> {
     let Some(baseline) = baseline(&comparison.lanes) else { return Vec::new() };
     let rows = comparison.lanes.iter().filter(|lane| **lane != baseline).map(|&lane| (lane, false));
+    // Who drops messages has less to do, and whoever never got one has no latency.
+    let is_whole = |lane| comparison.trials.iter().all(|trial| trial.outcome.lane != lane || !trial.outcome.misses());
     let mut effects = Vec::new();
     for figure in Figure::ALL {
         let ratio = |lane, twin| Ratio::of(ratios(comparison, baseline, lane, twin, figure));
@@ -172,8 +194,10 @@ pub fn effects(comparison: &Comparison) -> Vec<Effect> {
         for (lane, twin) in rows.clone().chain([(baseline, true)]) {
             let Some(found) = ratio(lane, twin) else { continue };
             let is_cross = figure == Figure::Cpu && lane.mode.streams() != baseline.mode.streams();
-            let judged =
-                figure.is_judged() && !twin && found.interval.is_some() && noise.is_some_and(|n| n.interval.is_some());
+            let judged = figure.is_judged()
+                && !twin
+                && [found.interval, noise.and_then(|noise| noise.interval)].iter().all(Option::is_some)
+                && [lane, baseline].into_iter().all(is_whole);
             let difference = judged.then(|| judge(found, noise, if is_cross { LOOPBACK } else { TRIFLE }));
             effects.push(Effect { lane, twin, figure, ratio: found, difference });
         }
@@ -181,10 +205,20 @@ pub fn effects(comparison: &Comparison) -> Vec<Effect> {
     effects
 }
 
-/// What may be said of a ratio beside the twins': its interval excludes a trifle, and lies apart from theirs.
-pub fn judge(found: Ratio, twins: Option<Ratio>, trifle: f64) -> Difference {
-    let apart = twins.is_some_and(|twins| !found.overlaps(twins));
-    found.is_beyond(trifle).filter(|_| apart).unwrap_or(Difference::NotShown)
+/// What may be said of a ratio beside the A/A control's: its interval is beyond `least`, and apart from the control's;
+/// or why it cannot be said.
+pub fn judge(found: Ratio, twins: Option<Ratio>, least: f64) -> Difference {
+    if found.is_beyond(1.0).is_none() {
+        Difference::NotShown
+    } else if twins.is_none_or(|twins| found.overlaps(twins)) {
+        Difference::Noise
+    } else if let Some(difference) = found.is_beyond(least) {
+        difference
+    } else if found.is_beyond(TRIFLE).is_some() {
+        Difference::Loopback
+    } else {
+        Difference::Slight
+    }
 }
 
 /// The ratios of the blocks in which both trials are valid.
@@ -248,52 +282,4 @@ pub fn resolution(comparison: &Comparison, figure: Figure) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interval_of_ten_is_from_the_second_to_the_ninth_and_of_thirty_from_the_tenth_to_the_twenty_first() {
-        assert_eq!([5, 6, 10, 30].map(rank), [None, Some(1), Some(2), Some(10)]);
-        let ratio = Ratio::of((1..=10).rev().map(f64::from).collect()).unwrap();
-        assert_eq!((ratio.median, ratio.interval), (5.5, Some((2.0, 9.0))));
-        let few = Ratio { blocks: 3, higher: 2, median: 2.0, interval: None };
-        assert_eq!(Ratio::of(vec![1.0, 2.0, 4.0]).unwrap(), few);
-    }
-
-    #[test]
-    fn a_difference_needs_an_interval_beyond_a_trifle_and_apart_from_the_twins() {
-        let ratio = |low, high| Ratio { blocks: 10, higher: 5, median: 1.0, interval: Some((low, high)) };
-        let judged = |found, twins| judge(found, twins, TRIFLE);
-        assert_eq!(judged(ratio(1.1, 1.3), Some(ratio(0.95, 1.04))), Difference::Higher);
-        assert_eq!(judged(ratio(0.7, 0.9), Some(ratio(0.95, 1.04))), Difference::Lower);
-        assert_eq!(judged(ratio(1.01, 1.3), Some(ratio(0.95, 1.0))), Difference::NotShown, "a trifle");
-        assert_eq!(judged(ratio(1.1, 1.3), Some(ratio(0.9, 1.2))), Difference::NotShown, "as the twins differ");
-        assert_eq!(judged(ratio(1.1, 1.3), None), Difference::NotShown, "without twins nobody knows the noise");
-        assert_eq!(judge(ratio(1.1, 1.4), Some(ratio(0.95, 1.04)), LOOPBACK), Difference::NotShown, "loopback's bill");
-    }
-
-    /// The design at its word: with blocks that scatter by 10 %, and by as much as is said to be detectable.
-    #[test]
-    fn what_is_called_detectable_is_found_in_four_of_five_comparisons_and_twins_are_not() {
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut normal = move || (0..12).map(|_| random.f64()).sum::<f64>() - 6.0;
-        let twins: Vec<f64> = (0..300).map(|_| (0.1 * normal()).exp()).collect();
-        for blocks in [10, 30] {
-            let mut found = |ratio: f64| {
-                let mut draw =
-                    |ratio: f64| Ratio::of((0..blocks).map(|_| ratio * (0.1 * normal()).exp()).collect()).unwrap();
-                (0..400).filter(|_| judge(draw(ratio), Some(draw(1.0)), TRIFLE) == Difference::Higher).count()
-            };
-            let size = detectable(&twins, blocks).unwrap();
-            let share = found(size) as f64 / 400.0;
-            assert!((0.65..0.92).contains(&share), "{blocks} blocks found {size} in {share}");
-            assert!(found(1.0) <= 2, "{blocks} blocks of twins");
-        }
-    }
-
-    #[test]
-    fn binomial_sums_are_right() {
-        assert!((binomial_below(2, 10, 0.5) - 11.0 / 1024.0).abs() < 1e-12);
-        assert!((binomial_below(3, 3, 0.3) - (1.0 - 0.027)).abs() < 1e-12);
-    }
-}
+mod tests;

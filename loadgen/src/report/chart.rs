@@ -1,10 +1,11 @@
 //! Charts as SVG: each stands alone as a file, in light and dark, and in the report.
 
 use super::summary::Summary;
-use super::table::{messages_needed, number};
+use super::table::{mark_missing, messages_needed};
 use crate::client::{Lane, Publish};
-use crate::comparison::Comparison;
+use crate::comparison::{Comparison, row_name};
 use crate::judge::statistics::{self, Effect, Figure, baseline};
+use crate::words::number;
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 310.0;
@@ -13,6 +14,11 @@ const PLOT: [f64; 4] = [58.0, 56.0, WIDTH - 20.0, HEIGHT - 44.0];
 const BAR: f64 = 34.0;
 /// Colours by transport, apart also for those who do not see them all; dashes where lines lie upon each other.
 const STYLE: &str = include_str!("chart.css");
+
+/// The widths of a character of a label, at most and on average; there is no font here to ask.
+const CHARACTER: [f64; 2] = [7.8, 7.0];
+/// Between the entries of a legend, and of its rows.
+const LEGEND: [f64; 2] = [40.0, 17.0];
 
 /// All pictures of a comparison: the name of the file, and the SVG.
 pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
@@ -27,7 +33,7 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
         ("latency.svg", latency(summaries)),
         ("deliveries.svg", deliveries(summaries, comparison.scenario.duration().as_secs_f64())),
         ("cpu.svg", bars("Server CPU per delivery, µs", &cpu)),
-        ("bytes.svg", bars("Bytes per delivery: to the client, and (paler) from it", &bytes)),
+        ("bytes.svg", bars("Bytes per delivery: to the client, and (outlined) from it", &bytes)),
         ("memory.svg", bars("Server memory per idle connection, KiB", &memory)),
     ];
     charts
@@ -80,7 +86,7 @@ fn latency(summaries: &[Summary]) -> String {
         let steps = (0..=150).map(|i| f64::from(i) / 150.0 * NINES).map(|nines| (nines, 1.0 - 10_f64.powf(-nines)));
         let (times, messages) = (&s.outcome.latency, s.outcome.publishing.acked);
         let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
-        let sure = steps.iter().take_while(|(_, share)| s.is_valid() && messages >= messages_needed(*share)).count();
+        let sure = steps.iter().take_while(|(_, share)| s.is_sound() && messages >= messages_needed(*share)).count();
         let point = |&(nines, share): &(f64, f64)| Some((nines, times.ms(share)?.max(1e-3).log10()));
         Line { name: s.lane.to_string(), class: class(s.lane), points: steps.iter().filter_map(point).collect(), sure }
     };
@@ -89,7 +95,7 @@ fn latency(summaries: &[Summary]) -> String {
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), log| (low.min(log), high.max(log)));
     let (low, high) = if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil()) };
     let high = high.max(low + 1.0);
-    let decade = |decade| (f64::from(decade), 10_f64.powi(decade).to_string());
+    let decade = |decade| (f64::from(decade), short(10_f64.powi(decade)));
     let percentiles = [(0.0, "0"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9")];
     let x = Axis {
         label: "% of deliveries, at most so late",
@@ -102,7 +108,9 @@ fn latency(summaries: &[Summary]) -> String {
 }
 
 fn describe(summaries: &[Summary]) -> String {
-    let ms = |s: &Summary, share| s.outcome.latency.ms(share).map_or("-".into(), number);
+    let ms = |s: &Summary, share| {
+        s.outcome.latency.ms(share).map_or("-".into(), |ms| number(ms) + mark_missing(&s.outcome, share))
+    };
     let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.lane, ms(s, 0.5), ms(s, 0.99));
     summaries.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -114,7 +122,7 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
         Line {
             name: s.lane.to_string(),
             class: class(s.lane),
-            sure: if s.is_valid() { points.len() } else { 0 },
+            sure: if s.is_sound() { points.len() } else { 0 },
             points,
         }
     };
@@ -130,12 +138,8 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
         from: 0.0,
         to: seconds,
     };
-    let y = Axis {
-        label: "deliveries/s",
-        marks: marks(top, step).map(|y| (y, thousands(y))).collect(),
-        from: 0.0,
-        to: top,
-    };
+    let y =
+        Axis { label: "deliveries/s", marks: marks(top, step).map(|y| (y, short(y))).collect(), from: 0.0, to: top };
     let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
     let text: Vec<String> =
         summaries.iter().map(|s| format!("{}: {} per second on average.", s.lane, number(mean(s)))).collect();
@@ -149,14 +153,39 @@ fn step(top: f64) -> f64 {
     [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * decade).into_iter().find(|step| *step >= rough).unwrap_or(rough)
 }
 
-fn thousands(value: f64) -> String {
-    if value >= 1e6 {
-        format!("{}M", value / 1e6)
-    } else if value >= 1e4 {
-        format!("{}k", value / 1e3)
-    } else {
-        format!("{value}")
+/// A number in few characters, whatever its size.
+fn short(value: f64) -> String {
+    let (figure, unit) = match value.abs() {
+        x if x >= 1e18 => return format!("{value:.0e}"),
+        x if x >= 1e15 => (value / 1e15, "P"),
+        x if x >= 1e12 => (value / 1e12, "T"),
+        x if x >= 1e9 => (value / 1e9, "G"),
+        x if x >= 1e6 => (value / 1e6, "M"),
+        x if x >= 1e4 => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    let text = number(figure);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{unit}")
+}
+
+/// How much room a label needs.
+fn room(text: &str) -> f64 {
+    CHARACTER[0] * text.chars().count() as f64
+}
+
+/// Where the entries of a legend begin, one row below the other, and how many rows they need.
+fn legend<'a>(names: impl Iterator<Item = &'a str>) -> (Vec<[f64; 2]>, f64) {
+    let (mut places, mut x, mut y) = (Vec::new(), 12.0, 35.0);
+    for name in names {
+        let width = LEGEND[0] + CHARACTER[1] * name.chars().count() as f64;
+        if x > 12.0 && x + width - 15.0 > WIDTH {
+            (x, y) = (12.0, y + LEGEND[1]);
+        }
+        places.push([x, y]);
+        x += width;
     }
+    (places, y - 35.0)
 }
 
 fn open(title: &str, description: &str, height: f64) -> String {
@@ -172,10 +201,11 @@ fn mark(class: &str, x: f64, y: f64, text: &str) -> String {
 }
 
 fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
-    let [left, top, right, bottom] = PLOT;
+    let (places, lower) = legend(lines.iter().map(|line| line.name.as_str()));
+    let (height, [left, top, right, bottom]) = (HEIGHT + lower, [PLOT[0], PLOT[1] + lower, PLOT[2], PLOT[3] + lower]);
     let across = |value| x.place(value, [left, right]);
     let up = |value| y.place(value, [bottom, top]);
-    let mut out = open(title, description, HEIGHT);
+    let mut out = open(title, description, height);
     for (value, text) in &y.marks {
         let height = up(*value);
         out += &format!(r#"<path class="c-grid" d="M{left} {height:.1}H{right}"/>"#);
@@ -184,9 +214,9 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
     for (value, text) in &x.marks {
         out += &mark("c-mark c-mid", across(*value), bottom + 16.0, text);
     }
-    out += &mark("c-mark c-mid", (left + right) / 2.0, HEIGHT - 8.0, x.label);
+    out += &mark("c-mark c-mid", (left + right) / 2.0, height - 8.0, x.label);
     out += &mark("c-mark c-end", right, 20.0, y.label);
-    for (i, Line { name, class: own, points, sure: count }) in lines.iter().enumerate() {
+    for (Line { name, class: own, points, sure: count }, [place, line]) in lines.iter().zip(places) {
         let (sure, doubt) = (&points[..*count], &points[count.saturating_sub(1)..]);
         for (class, part) in [("", sure), (" c-doubt", doubt)] {
             let part: Vec<String> = part.iter().map(|&(x, y)| format!("{:.1},{:.1}", across(x), up(y))).collect();
@@ -194,27 +224,27 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
                 out += &format!(r#"<polyline class="c-line {own}{class}" points="{}"/>"#, part.join(" "));
             }
         }
-        // By the length of the names before it.
-        let place = 12.0 + lines[..i].iter().map(|line| 40.0 + 6.6 * line.name.len() as f64).sum::<f64>();
-        out += &format!(r#"<path class="c-line {own}" d="M{place:.1} 35h20"/>"#);
-        out += &mark("c-mark", place + 25.0, 39.0, name);
+        out += &format!(r#"<path class="c-line {own}" d="M{place:.1} {line}h20"/>"#);
+        out += &mark("c-mark", place + 25.0, line + 4.0, name);
     }
     out + "</svg>"
 }
 
 /// A bar for each transport, in one or two parts.
 fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
-    let (left, right) = (84.0, WIDTH - 84.0);
+    let values = |parts: &[f64]| parts.iter().map(|&value| short(value)).collect::<Vec<_>>().join(" + ");
+    let widest = |texts: &mut dyn Iterator<Item = String>| texts.map(|text| room(&text)).fold(0.0, f64::max);
+    let left = 16.0 + widest(&mut rows.iter().map(|(s, _)| s.lane.to_string()));
+    let right = WIDTH - 14.0 - widest(&mut rows.iter().map(|(_, parts)| values(parts)));
     let most = rows.iter().map(|(_, parts)| parts.iter().sum()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    let values = |parts: &[f64]| parts.iter().map(|&value| number(value)).collect::<Vec<_>>().join(" + ");
     let description: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
     let mut out = open(title, &description.join(" "), 40.0 + rows.len() as f64 * BAR);
     for (i, (summary, parts)) in rows.iter().enumerate() {
         let (top, own) = (36.0 + i as f64 * BAR, class(summary.lane));
-        let doubt = if summary.is_valid() { "" } else { " c-doubt" };
+        let doubt = if summary.is_sound() { "" } else { " c-doubt" };
         out += &mark("c-mark c-end", left - 8.0, top + 16.0, &summary.lane.to_string());
         let mut x = left;
-        for (value, class) in parts.iter().zip(["c-bar", "c-bar c-pale"]) {
+        for (value, class) in parts.iter().zip(["c-bar", "c-bar c-outline"]) {
             let width = value / most * (right - left);
             out +=
                 &format!(r#"<rect class="{class} {own}{doubt}" x="{x:.1}" y="{top}" width="{width:.1}" height="22"/>"#);
@@ -238,11 +268,13 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
     let marks = [(-2.0, "1/4"), (-1.0, "1/2"), (0.0, "1"), (1.0, "2"), (2.0, "4")].map(|(at, text)| (at, text.into()));
     // What is further away would push all others together.
     let axis = Axis { label: "", marks: marks.into(), from: low.max(-2.0), to: high.min(2.0) };
-    let ends = [108.0, WIDTH - 190.0];
-    let across = |ratio: f64| axis.place(ratio.log2().clamp(axis.from, axis.to), ends);
-    let name = |effect: &Effect| format!("{}{}", effect.lane, if effect.twin { ", its twin" } else { "" });
-    let said = |effect: &Effect| format!("{} {}", number(effect.ratio.median), effect.word());
+    let name = |effect: &Effect| row_name(effect.lane, effect.twin);
+    let said =
+        |effect: &Effect| format!("{} {}", short(effect.ratio.median), effect.short_word()).trim_end().to_owned();
+    let widest = |text: &dyn Fn(&Effect) -> String| rows.iter().map(|(e, _)| room(&text(e))).fold(0.0, f64::max);
+    let ends = [18.0 + widest(&name), WIDTH - 24.0 - widest(&said)];
     let text: Vec<String> = rows.iter().map(|(effect, _)| format!("{}: {}.", name(effect), said(effect))).collect();
+    let across = |ratio: f64| axis.place(ratio.log2().clamp(axis.from, axis.to), ends);
     let bottom = 40.0 + rows.len() as f64 * BAR;
     let mut out = open(title, &text.join(" "), bottom + 20.0);
     for (log, text) in axis.marks.iter().filter(|(log, _)| (axis.from..=axis.to).contains(log)) {

@@ -1,65 +1,90 @@
 //! The tables behind the figures: rows against the baseline, theory beside measurement, every gate, every trial.
 
 use super::summary::Summary;
-use super::table::{Cell, NONE, Row, Table, heads, messages_needed, number};
-use crate::comparison::{Comparison, Trial};
+use super::table::{Cell, NONE, Row, Table, heads, mark_missing, messages_needed};
+use crate::client::Lane;
+use crate::comparison::{Comparison, Trial, row_name};
 use crate::judge::statistics::{Effect, Figure, Ratio, baseline, resolution};
 use crate::judge::theory::{self, Check};
 use crate::judge::verdict::{Gate, Kind};
+use crate::words::number;
 
 /// All of them that have something to show.
-pub fn tables(comparison: &Comparison) -> Vec<Table> {
-    let summaries = &Summary::of(comparison);
-    let all = [against(comparison), theory(comparison, summaries), gates(comparison, summaries), trials(comparison)];
+pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
+    let all = [
+        against(comparison, summaries),
+        theory(comparison, summaries),
+        gates(comparison, summaries),
+        trials(comparison),
+    ];
     all.into_iter().filter(|table| !table.rows.is_empty()).collect()
 }
 
-/// The ratios of the blocks, and what may be said of them; nothing of a single block.
-pub fn against(comparison: &Comparison) -> Table {
-    let base = baseline(&comparison.lanes).map(|lane| lane.to_string()).unwrap_or_default();
-    let mut columns: Vec<_> =
-        comparison.lanes.iter().filter(|lane| lane.to_string() != base).map(|&lane| (lane, false)).collect();
-    columns.extend(baseline(&comparison.lanes).filter(|_| comparison.twins).map(|lane| (lane, true)));
-    let mut valid = comparison.trials.iter().filter(|trial| trial.verdict.kind == Kind::Valid);
-    let tail = valid.all(has_tail);
+/// The ratios of the blocks, and what may be said of them; nothing where no block has any.
+pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
+    let base = baseline(&comparison.lanes);
+    let rows = comparison.lanes.iter().filter(|lane| Some(**lane) != base).map(|&lane| (lane, false));
+    let control = base.filter(|_| comparison.twins).map(|lane| (lane, true));
+    let has_figures =
+        |(lane, twin): &(Lane, bool)| comparison.effects.iter().any(|e| e.lane == *lane && e.twin == *twin);
+    let columns: Vec<_> = rows.chain(control).filter(has_figures).collect();
+    let tail = comparison.trials.iter().filter(|trial| trial.verdict.kind == Kind::Valid).all(has_tail);
+    let summary = |lane| summaries.iter().find(|summary| summary.lane == lane);
+    let is_whole = |lane| summary(lane).is_none_or(Summary::is_whole);
     let cell = |lane, twin, figure| {
         let is_it = |e: &&Effect| e.lane == lane && e.twin == twin && e.figure == figure;
-        let effect = comparison.effects.iter().find(is_it);
-        effect.map_or(NONE.to_owned().into(), |effect| Cell {
-            believable: tail || figure != Figure::P99,
+        comparison.effects.iter().find(is_it).map_or(NONE.to_owned().into(), |effect| Cell {
+            believable: (tail || figure != Figure::P99) && is_whole(lane) && base.is_none_or(is_whole),
             ..ratio(effect, comparison.blocks)
         })
     };
-    let rows = Figure::ALL.iter().filter(|_| comparison.blocks > 1 && !columns.is_empty());
-    let rows = rows.map(|&figure| Row {
-        name: figure.to_string(),
-        cells: columns.iter().map(|&(lane, twin)| cell(lane, twin, figure)).collect(),
-    });
+    let figures = Figure::ALL.iter().filter(|_| comparison.blocks > 1);
+    let figures = figures.filter(|figure| comparison.effects.iter().any(|effect| effect.figure == **figure));
+    let row = |&figure: &Figure| Row {
+        is_key: figure.is_judged(),
+        ..Row::new(figure.to_string(), columns.iter().map(|&(lane, twin)| cell(lane, twin, figure)).collect())
+    };
+    let head = |&(lane, twin): &(Lane, bool)| match summary(lane).filter(|_| !twin) {
+        Some(summary) => summary.head(),
+        None => row_name(lane, twin),
+    };
+    Table {
+        title: format!("Against {}, block by block", base.map(|lane| lane.to_string()).unwrap_or_default()),
+        head: columns.iter().map(head).collect(),
+        rows: figures.map(row).collect(),
+        foot: foot(comparison, tail),
+    }
+}
+
+/// What the words beside the ratios mean, and what they could have shown.
+fn foot(comparison: &Comparison, tail: bool) -> String {
     let seen = |figure| Some(format!("{:.0} % in {figure}", 100.0 * (resolution(comparison, figure)? - 1.0)));
     let seen: Vec<String> = [Figure::P50, Figure::Cpu].into_iter().filter_map(seen).collect();
     let has_interval = comparison.effects.iter().any(|effect| effect.ratio.interval.is_some());
-    let mut foot = if comparison.effects.is_empty() {
-        "No block has two valid trials that could be compared."
-    } else if has_interval {
-        "The median of the blocks' ratios, and where it lies with 95 % confidence or more. A word stands only where it was \
-            decided beforehand that one would (latency p50, server CPU): if all of the interval is beyond 5 %, and apart from \
-            the twin's; over loopback CPU of polls and streams only beyond 1.5."
+    let mut foot = if has_interval {
+        "The median of the blocks' ratios, and where it lies with 95 % confidence or more. Only latency p50 and server CPU \
+            have a word, as was decided beforehand: slower, faster, dearer or cheaper where all of the interval is beyond 5 % \
+            and apart from that of the A/A control. Otherwise: no difference shown (1 is in the interval); within the noise \
+            (the control's interval overlaps it); differs, perhaps by less than 5 %; or differs, not attributable over \
+            loopback (CPU of polls against streams, within a factor of 1.5: as much may be the clients' part)."
     } else {
         "The median of the blocks' ratios, and in how many blocks it was so. These are too few for an interval, and so for a \
-            claim: --standard has ten, and a twin in each."
+            claim: --standard has ten, and an A/A control in each."
     }
     .to_owned();
+    if comparison.trials.iter().any(|trial| trial.outcome.misses()) {
+        foot += " A row that misses messages has no word, and none stands beside a baseline that does.";
+    }
     if !tail {
-        foot += " The p99 is not to be leaned on: too few messages stand behind it in a single trial.";
+        foot += " The p99 is in brackets: too few messages stand behind it in a single trial.";
     }
     if !seen.is_empty() {
         foot += &format!(
-            " By the twins, a difference of {} would have been seen in four of five such comparisons.",
+            " By the A/A control, a difference of {} would have been seen in four of five such comparisons.",
             seen.join(" and ")
         );
     }
-    let head = columns.iter().map(|(lane, twin)| if *twin { format!("{lane}, its twin") } else { lane.to_string() });
-    Table { title: format!("Against {base}, block by block"), head: head.collect(), rows: rows.collect(), foot }
+    foot
 }
 
 fn ratio(effect: &Effect, blocks: usize) -> Cell {
@@ -98,21 +123,20 @@ fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
                 number(check.measured),
                 number(check.predicted),
                 match check.holds() {
-                    Some(true) => " ✓",
-                    Some(false) => " differ",
+                    Some(true) => ", agree",
+                    Some(false) => ", DIFFER",
                     None => "",
                 }
             ),
-            believable: summary.is_valid(),
+            believable: summary.is_sound(),
             best: false,
         },
         None => NONE.to_owned().into(),
     };
-    let row = |name: &&str| Row {
-        name: (*name).to_owned(),
-        cells: all.iter().zip(summaries).map(|(checks, summary)| cell(checks, summary, name)).collect(),
+    let row = |name: &&str| {
+        Row::new(*name, all.iter().zip(summaries).map(|(checks, summary)| cell(checks, summary, name)).collect())
     };
-    let foot = "Each cell: measured; predicted. Where theory is near-exact, both agree (✓) or it says that they differ: \
+    let foot = "Each cell: measured; predicted. Where theory is near-exact, it says whether both agree: \
         requests/s and bytes within 1 %, empty answers within half a point, KS of short polls within 0.05. A short poll's \
         latency is the publish path and one request, as measured, and a wait U(0, T); where the server sends, the i-th \
         subscriber waits i times the CPU of a delivery. That is a bound, shown without a tolerance: the publish path is \
@@ -143,15 +167,13 @@ fn gates(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let over = |gate: &&&Gate| gate.measured - gate.limit;
     let cell = |gates: &Vec<&Gate>, name: &str| {
         let worst = gates.iter().filter(|gate| gate.name == name).max_by(|a, b| over(a).total_cmp(&over(b)));
-        worst.map_or(NONE.to_owned().into(), |gate| Cell {
-            text: format!("{} of {}", number(gate.measured), number(gate.limit)),
-            believable: gate.holds(),
-            best: false,
+        worst.map_or(NONE.to_owned().into(), |gate| {
+            let exceeds = if gate.holds() { "" } else { ", EXCEEDED" };
+            Cell::from(format!("{} of {}{exceeds}", number(gate.measured), number(gate.limit)))
         })
     };
-    let row = |(name, unit): &(&str, &str)| Row {
-        name: format!("{name}, {unit}"),
-        cells: all.iter().map(|gates| cell(gates, name)).collect(),
+    let row = |(name, unit): &(&str, &str)| {
+        Row::new(format!("{name}, {unit}"), all.iter().map(|gates| cell(gates, name)).collect())
     };
     let foot = "The worst trial of each row, of what is the most it may be. \"Arrived but not yet read\" is loadgen's own \
         part of the latency, from the kernel's stamp on the last segment of a read to that read, at 64 subscribers: up to \
@@ -169,22 +191,22 @@ fn gates(comparison: &Comparison, summaries: &[Summary]) -> Table {
 /// Every trial with its verdict, in the order in which they ran.
 fn trials(comparison: &Comparison) -> Table {
     let row = |(i, trial): (usize, &Trial)| {
-        let Trial { block, twin, outcome, verdict, .. } = trial;
-        let figure = |figure: Figure| Cell {
-            text: figure.of(outcome).map_or(NONE.into(), number),
-            believable: verdict.kind == Kind::Valid && (figure != Figure::P99 || has_tail(trial)),
+        let Trial { block, outcome, verdict, .. } = trial;
+        let is_sound = verdict.kind == Kind::Valid && !outcome.misses();
+        let figure = |figure: Figure, mark: &str| Cell {
+            text: figure.of(outcome).map_or(NONE.into(), |value| number(value) + mark),
+            believable: is_sound && (figure != Figure::P99 || has_tail(trial)),
             best: false,
         };
         let why = verdict.failed().filter(|_| verdict.kind != Kind::Valid).map(|gate| format!(" ({})", gate.name));
-        Row {
-            name: format!("{}. block {block}, {}{}", i + 1, outcome.lane, if *twin { ", twin" } else { "" }),
-            cells: vec![
-                figure(Figure::P50),
-                figure(Figure::P99),
-                figure(Figure::Cpu),
-                format!("{}{}", verdict.kind, why.unwrap_or_default()).into(),
-            ],
-        }
+        let missing = if outcome.misses() { "; messages missing" } else { "" };
+        let cells = vec![
+            figure(Figure::P50, mark_missing(outcome, 0.5)),
+            figure(Figure::P99, mark_missing(outcome, 0.99)),
+            figure(Figure::Cpu, ""),
+            format!("{}{}{missing}", verdict.kind, why.unwrap_or_default()).into(),
+        ];
+        Row::new(format!("{}. block {block}, {}", i + 1, trial.name()), cells)
     };
     let head = ["p50, ms", "p99, ms", "server CPU, µs", "verdict"].map(String::from).to_vec();
     let rows = comparison.trials.iter().enumerate().map(row).collect();

@@ -1,35 +1,42 @@
-//! The comparison as one page that needs nothing else: opens from disk, good in light and dark, narrow and wide.
+//! The comparison as one page that needs nothing else: opens from disk, good in light and dark, narrow, wide and printed.
 
 use askama::Template;
 
 use super::summary::Summary;
 use super::table::{self, Table};
-use super::{chart, evidence, notes};
+use super::{DATA, answer, chart, evidence, notes};
 use crate::comparison::Comparison;
+
+/// Longer cells are broken over lines.
+const LONG: usize = 18;
 
 #[derive(Template)]
 #[template(path = "comparison.html")]
 struct Page<'a> {
     comparison: &'a Comparison,
+    answer: Vec<String>,
     figures: Table,
     evidence: Vec<Table>,
     notes: Vec<String>,
     charts: Vec<String>,
     environment: String,
     caveats: &'static str,
+    data: &'static str,
 }
 
 /// The whole report.
 pub fn render(comparison: &Comparison) -> anyhow::Result<String> {
-    let summaries = Summary::of(comparison);
+    let summaries = &Summary::of(comparison);
     let page = Page {
         comparison,
-        figures: table::figures(&summaries, comparison.twins),
-        evidence: evidence::tables(comparison),
-        notes: notes::of(comparison),
+        answer: answer::lines(comparison, summaries),
+        figures: table::figures(summaries, comparison.twins),
+        evidence: evidence::tables(comparison, summaries),
+        notes: notes::of(comparison, summaries),
         charts: chart::all(comparison).into_iter().map(|(_, svg)| svg).collect(),
         environment: comparison.environment.to_string(),
         caveats: notes::caveats(comparison),
+        data: DATA,
     };
     Ok(page.render()?)
 }

@@ -1,54 +1,131 @@
-//! The comparison as Markdown; the terminal shows the same table.
+//! The comparison as Markdown; the terminal shows the same tables.
 
 use std::fmt::Write;
 
 use super::summary::Summary;
 use super::table::{self, Cell, Row, Table};
-use super::{evidence, notes};
+use super::{answer, evidence, notes};
 use crate::comparison::Comparison;
+
+/// Said below a table that has such figures.
+const DOUBT: &str = "In brackets: not to be relied on, because no trial is valid, messages are missing or too few stand \
+    behind it.";
 
 /// The whole report.
 pub fn render(comparison: &Comparison) -> String {
-    let Comparison { scenario, environment, command, started, .. } = comparison;
-    let design = comparison.design();
-    let mut out = format!("# Transports compared\n\n{scenario}.\n{design}\n\n{}", figures(comparison));
-    for table in evidence::tables(comparison) {
+    let Comparison { environment, command, started, .. } = comparison;
+    let summaries = &Summary::of(comparison);
+    let (workload, design) = (comparison.workload(), comparison.design());
+    let mut out = format!("# Transports compared\n\n{workload}.\n{design}\n\n");
+    answer::lines(comparison, summaries).iter().for_each(|line| out += &format!("- {line}\n"));
+    let figures = table::figures(summaries, comparison.twins);
+    if !figures.rows.is_empty() {
+        let _ = write!(out, "\n{}", align(&figures));
+    }
+    paragraphs(comparison, summaries, &figures).iter().for_each(|text| out += &format!("\n{text}\n"));
+    for table in evidence::tables(comparison, summaries) {
         let _ = write!(out, "\n## {}\n\n{}\n{}\n", table.title, align(&table), table.foot);
     }
     let _ = writeln!(out, "\nMeasured {started} with `{command}`.\n\n{environment}\n\n{}", notes::caveats(comparison));
     out
 }
 
-/// The figures, rows against the baseline, and what has to be said about both: what the terminal shows.
-pub fn table(comparison: &Comparison) -> String {
-    let mut out = figures(comparison);
-    let against = evidence::against(comparison);
-    if !against.rows.is_empty() {
-        let _ = write!(out, "\n{}:\n\n{}\n{}\n", against.title, align(&against), against.foot);
-    }
-    out
+/// How much a terminal shows, and how wide it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shown {
+    /// Every row, instead of the most important ones.
+    pub all: bool,
+    /// Its columns; none where nothing limits them.
+    pub width: Option<usize>,
 }
 
-fn figures(comparison: &Comparison) -> String {
-    let table = table::figures(&Summary::of(comparison), comparison.twins);
-    let mut out = align(&table);
-    if table.rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.believable) {
-        out += "\nIn brackets: not to be leaned on, because no trial is valid or too few messages stand behind it.\n";
+/// What the terminal shows: the answer, the figures, what has to be said about them, rows against the baseline.
+pub fn terminal(comparison: &Comparison, shown: Shown) -> String {
+    let summaries = &Summary::of(comparison);
+    let mut parts = vec![answer::lines(comparison, summaries).iter().map(|line| shown.paragraph(line)).collect()];
+    let figures = table::figures(summaries, comparison.twins);
+    parts.push(shown.table(&figures));
+    parts.extend(paragraphs(comparison, summaries, &figures).iter().map(|text| shown.paragraph(text)));
+    let against = evidence::against(comparison, summaries);
+    if !against.rows.is_empty() {
+        let title = shown.paragraph(&format!("{}:", against.title));
+        parts.extend([title, shown.table(&against), shown.paragraph(&against.foot)]);
     }
-    for note in notes::of(comparison) {
-        let _ = writeln!(out, "\n{note}");
+    if !shown.all && !figures.rows.is_empty() {
+        parts.push(shown.paragraph("Every figure: --verbose, or the files of the report."));
     }
-    out
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n")
+}
+
+fn paragraphs(comparison: &Comparison, summaries: &[Summary], figures: &Table) -> Vec<String> {
+    let has_doubt = figures.rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.believable);
+    has_doubt.then(|| DOUBT.to_owned()).into_iter().chain(notes::of(comparison, summaries)).collect()
+}
+
+impl Shown {
+    fn table(self, table: &Table) -> String {
+        let rows: Vec<&Row> = table.rows.iter().filter(|row| self.all || row.is_key).collect();
+        let side_by_side = lines_of(&table.head, &rows);
+        let is_narrow = |width| side_by_side.lines().any(|line| line.chars().count() > width);
+        match self.width {
+            Some(width) if is_narrow(width) => stacked(&table.head, &rows, width),
+            _ if rows.is_empty() => String::new(),
+            _ => side_by_side,
+        }
+    }
+
+    /// The text in lines of this width, broken between words.
+    fn paragraph(self, text: &str) -> String {
+        let (mut out, mut column) = (String::new(), 0);
+        for word in text.split(' ') {
+            let length = word.chars().count();
+            if column > 0 && self.width.is_some_and(|width| column + 1 + length > width) {
+                out.push('\n');
+                column = 0;
+            } else if column > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out += word;
+            column += length;
+        }
+        out + "\n"
+    }
 }
 
 fn text(cell: &Cell) -> String {
     if cell.believable { cell.text.clone() } else { format!("({})", cell.text) }
 }
 
-/// A Markdown table whose source reads as a table too.
+/// One column below the other, for a terminal that is too narrow for both.
+fn stacked(head: &[String], rows: &[&Row], width: usize) -> String {
+    let mut out = String::new();
+    for (i, name) in head.iter().enumerate() {
+        let _ = writeln!(out, "{}{name}", if i == 0 { "" } else { "\n" });
+        for row in rows {
+            let (name, figure) = (row.name.trim(), row.cells.get(i).map_or_else(String::new, text));
+            let rest = width.saturating_sub(2 + name.chars().count());
+            if figure.chars().count() < rest {
+                let _ = writeln!(out, "  {name}{figure:>rest$}");
+            } else {
+                let lines = Shown { all: true, width: Some(width.saturating_sub(2)) }.paragraph(name);
+                lines.lines().for_each(|line| out += &format!("  {line}\n"));
+                let _ = writeln!(out, "{figure:>width$}");
+            }
+        }
+    }
+    out
+}
+
 fn align(table: &Table) -> String {
-    let mut lines = vec![(String::new(), table.head.clone())];
-    lines.extend(table.rows.iter().map(|Row { name, cells }| (name.clone(), cells.iter().map(text).collect())));
+    lines_of(&table.head, &table.rows.iter().collect::<Vec<_>>())
+}
+
+/// A Markdown table whose source reads as a table too.
+fn lines_of(head: &[String], rows: &[&Row]) -> String {
+    let mut lines = vec![(String::new(), head.to_vec())];
+    lines.extend(rows.iter().map(|Row { name, cells, .. }| (name.clone(), cells.iter().map(text).collect())));
     let width = |text: &String| text.chars().count();
     let first = lines.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     let columns = lines.first().map_or(0, |(_, cells)| cells.len());

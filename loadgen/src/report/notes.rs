@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::summary::{Missing, Summary};
 use crate::comparison::{Comparison, Trial};
 use crate::judge::verdict::{Gate, Kind};
-use crate::outcome::{End, Failures};
+use crate::outcome::{End, Failures, Outcome};
+use crate::words::{count, number};
 
 /// A median wait for a free publisher that is worth a word.
 const CROWDED: Duration = Duration::from_millis(3);
@@ -27,96 +29,161 @@ const LOOPBACK: &str = "Over loopback, where the kernel runs a receiver's TCP in
     whatever else the machine did. A real link is modelled: 52 bytes of headers for each segment of 1448 bytes and each \
     bare acknowledgement. No network, no TLS, no round-trip time.";
 
-/// What went wrong, and what to think of the rest.
-pub fn of(comparison: &Comparison) -> Vec<String> {
+/// What went wrong, and what to think of the rest: what is missing first.
+pub fn of(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
     let (ran, planned) = (comparison.trials.len(), comparison.planned());
-    let cut = (ran < planned).then(|| format!("This comparison ended early: {ran} of {planned} trials ran."));
-    let trials = comparison.trials.iter().flat_map(|trial| about(trial, comparison.blocks));
-    cut.into_iter().chain(trials).chain(verdicts(comparison)).collect()
+    let cut =
+        (0 < ran && ran < planned).then(|| format!("This comparison ended early: {ran} of {planned} trials ran."));
+    let incomparable = (comparison.blocks > 1 && comparison.effects.is_empty() && planned > comparison.blocks)
+        .then(|| "No block has two valid trials that could be compared.".to_owned());
+    let missing = summaries.iter().filter(|summary| !summary.is_whole()).map(missing);
+    let single = [cut, incomparable].into_iter().flatten();
+    missing.chain(single).chain(grouped(comparison)).chain(verdicts(comparison)).collect()
+}
+
+/// What a row misses, by its scope, and what follows from that.
+fn missing(summary: &Summary) -> String {
+    let Missing { trials, owed, undelivered, lost } = summary.missing;
+    let share = 100.0 * undelivered as f64 / owed.max(1) as f64;
+    let found = [
+        (undelivered > 0).then(|| {
+            format!(
+                "{} of the measuring window missing, of {owed} ({} %)",
+                count(undelivered, "delivery"),
+                number(share)
+            )
+        }),
+        (lost > 0).then(|| format!("{} lost in the whole trial, warm-up included", count(lost, "delivery"))),
+    ];
+    let found: Vec<String> = found.into_iter().flatten().collect();
+    let which = share_of_trials(trials as usize, summary.trials);
+    format!(
+        "{} is INCOMPLETE{which}: {}. Its figures are compared with nothing; what never came counts as if it had come at \
+         the end of the wait.",
+        summary.lane,
+        found.join("; ")
+    )
+}
+
+/// " in 3 of its 10 trials"; nothing where there is one.
+fn share_of_trials(found: usize, all: usize) -> String {
+    if all > 1 { format!(" in {found} of its {all} trials") } else { String::new() }
+}
+
+/// The rows and the control, each with its trials.
+fn rows(comparison: &Comparison) -> Vec<Vec<&Trial>> {
+    let names = comparison.lanes.iter().flat_map(|&lane| [(lane, false), (lane, true)]);
+    let trials = |(lane, twin)| {
+        comparison.trials.iter().filter(|trial| trial.outcome.lane == lane && trial.twin == twin).collect::<Vec<_>>()
+    };
+    names.map(trials).filter(|trials| !trials.is_empty()).collect()
+}
+
+/// What happened, once for each row and kind, counted over its trials.
+fn grouped(comparison: &Comparison) -> Vec<String> {
+    let mut notes = Vec::new();
+    for trials in rows(comparison) {
+        let found: Vec<(&Trial, Vec<Note>)> = trials.iter().map(|trial| (*trial, about(&trial.outcome))).collect();
+        let mut kinds: Vec<&str> = Vec::new();
+        for note in found.iter().flat_map(|(_, notes)| notes) {
+            if !kinds.contains(&note.kind.as_str()) {
+                kinds.push(&note.kind);
+            }
+        }
+        for kind in kinds {
+            let of_kind = |notes: &[Note]| notes.iter().find(|note| note.kind == kind).map(|note| note.text.clone());
+            let with: Vec<(&Trial, String)> =
+                found.iter().filter_map(|(trial, notes)| Some((*trial, of_kind(notes)?))).collect();
+            let Some(((first, text), others)) = with.split_first() else { continue };
+            let mut sum = first.outcome.clone();
+            others.iter().for_each(|(trial, _)| sum.merge(&trial.outcome));
+            let text = of_kind(&about(&sum)).unwrap_or_else(|| text.clone());
+            notes.push(format!("{}{}: {text}.", first.name(), share_of_trials(with.len(), trials.len())));
+        }
+    }
+    notes
 }
 
 /// A sentence for each gate that decided a verdict, with its worst figure: which trials it were is in their table.
 fn verdicts(comparison: &Comparison) -> Vec<String> {
-    let mut decided: Vec<(Kind, Vec<String>, &Gate)> = Vec::new();
-    let failed = |trial: &'_ Trial| trial.verdict.kind != Kind::Valid && trial.outcome.end == End::Completed;
-    for trial in comparison.trials.iter().filter(|trial| failed(trial)) {
-        let Some(gate) = trial.verdict.failed() else { continue };
-        let name = trial.outcome.lane.to_string();
-        match decided.iter_mut().find(|(.., other)| other.name == gate.name) {
-            None => decided.push((trial.verdict.kind, vec![name], gate)),
-            Some((_, names, worst)) => {
-                names.push(name);
-                *worst = if gate.measured > worst.measured { gate } else { worst };
+    let mut decided: Vec<(&Gate, Vec<String>)> = Vec::new();
+    let failed = |trial: &&&Trial| trial.verdict.kind != Kind::Valid && trial.outcome.end == End::Completed;
+    for trials in rows(comparison) {
+        let gates: Vec<&Gate> = trials.iter().filter(failed).filter_map(|trial| trial.verdict.failed()).collect();
+        for &gate in &gates {
+            let same = || gates.iter().filter(|other| other.name == gate.name);
+            let name = format!("{}{}", trials[0].name(), share_of_trials(same().count(), trials.len()));
+            match decided.iter_mut().find(|(other, _)| other.name == gate.name) {
+                None => decided.push((gate, vec![name])),
+                Some((worst, names)) => {
+                    *worst = if gate.measured > worst.measured { gate } else { worst };
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
             }
         }
     }
-    let all = comparison.trials.len();
-    let say = |(kind, mut names, gate): (Kind, Vec<String>, &Gate)| {
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        let most = match (count, all) {
-            (_, 1) => String::new(),
-            (1, _) => format!(" in 1 of {all} trials"),
-            _ => format!(" in {count} of {all} trials; at worst"),
-        };
-        format!("{}: {kind}{most}: {gate}.", names.join(", "))
+    let say = |(gate, names): (&Gate, Vec<String>)| {
+        let worst = if comparison.trials.len() > 1 { " at worst" } else { "" };
+        format!("{}: {}:{worst} {gate}.", names.join(", "), gate.kind)
     };
     decided.into_iter().map(say).collect()
 }
 
-fn about(trial: &Trial, blocks: usize) -> Vec<String> {
-    let outcome = &trial.outcome;
+/// What is said of a trial, and by what such notes are counted.
+struct Note {
+    kind: String,
+    text: String,
+}
+
+fn about(outcome: &Outcome) -> Vec<Note> {
+    let Outcome { connections, publishing, audit, ledger, .. } = outcome;
     let mut notes = Vec::new();
-    if outcome.end == End::Interrupted {
-        notes.push("interrupted; what was measured until then is shown".to_owned());
-    }
-    if let Some(failure) = outcome.failure() {
-        notes.push(format!("FAILED: {failure}"));
-    }
-    if outcome.connections.lost > 0 {
-        notes.push(format!("{} connections were lost", outcome.connections.lost));
-    }
-    let (again, retries) = (outcome.ledger.life.reconnects, outcome.ledger.life.retries + outcome.publishing.retries);
-    if again > 0 {
-        notes.push(format!("{again} connections had been closed between two requests, and were made again"));
-    }
-    if retries > 0 {
-        notes.push(format!("{retries} requests met the close of an idle connection, and were sent again"));
-    }
-    if outcome.audit.gaps > 0 {
-        notes.push(format!("the server told its clients of {} messages they had missed", outcome.audit.gaps));
-    }
-    if outcome.audit.late > 0 {
-        notes.push(format!("{} deliveries came later than anybody waits for", outcome.audit.late));
-    }
-    if outcome.ledger.tcp.retransmissions > 0 {
-        notes.push(format!("TCP sent {} segments again", outcome.ledger.tcp.retransmissions));
-    }
-    if outcome.ledger.in_ticks {
-        notes.push("this kernel has no schedstat: server CPU is in ticks of 10 ms".to_owned());
-    }
-    if outcome.ledger.tcp.connections == 0 && outcome.ledger.deliveries > 0 {
-        notes.push(
-            "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link".to_owned(),
-        );
-    }
-    let publishing = &outcome.publishing;
-    if publishing.acked < publishing.scheduled && outcome.end == End::Completed {
-        let missed = publishing.scheduled.saturating_sub(publishing.acked);
-        notes.push(format!("{missed} of {} messages were not accepted by the server", publishing.scheduled));
-    }
+    let mut note = |is_so: bool, kind: &str, text: &dyn Fn() -> String| {
+        if is_so {
+            notes.push(Note { kind: kind.into(), text: text() });
+        }
+    };
+    note(outcome.end == End::Interrupted, "end", &|| "interrupted; what was measured until then is shown".into());
+    let failure = outcome.failure();
+    note(failure.is_some(), "failure", &|| format!("FAILED: {}", failure.as_deref().unwrap_or_default()));
+    note(connections.lost > 0, "lost", &|| format!("{} lost", count(connections.lost, "connection")));
+    let (again, retries) = (ledger.life.reconnects, ledger.life.retries + publishing.retries);
+    let closed = "closed between two requests, and made again";
+    note(again > 0, "again", &|| format!("{} {closed}", count(again, "connection")));
+    let met = "sent again after meeting the close of an idle connection";
+    note(retries > 0, "retries", &|| format!("{} {met}", count(retries, "request")));
+    note(audit.gaps > 0, "gaps", &|| format!("{} told as gaps by the server", count(audit.gaps, "missed delivery")));
+    note(audit.late > 0, "late", &|| format!("{} later than anybody waits for", count(audit.late, "delivery")));
+    let segments = ledger.tcp.retransmissions;
+    note(segments > 0, "segments", &|| format!("{} sent again", count(segments, "TCP segment")));
+    note(ledger.in_ticks, "ticks", &|| "this kernel has no schedstat: server CPU is in ticks of 10 ms".into());
+    note(ledger.tcp.connections == 0 && ledger.deliveries > 0, "tcp", &|| {
+        "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link".into()
+    });
+    let missed = publishing.scheduled.saturating_sub(publishing.acked);
+    note(missed > 0 && outcome.end == End::Completed, "missed", &|| {
+        let all = count(publishing.scheduled, "message");
+        format!("{missed} of the {all} of the measuring window not accepted by the server")
+    });
     let waited = publishing.lag.quantile(0.5).unwrap_or_default();
-    if waited > CROWDED {
+    note(waited > CROWDED, "crowded", &|| {
         let advice = "the server answers publishes slowly, or --publishers is too low";
-        notes.push(format!("half of the messages waited over {} ms to be sent: {advice}", waited.as_millis()));
+        format!("half of the messages waited over {} ms to be sent: {advice}", waited.as_millis())
+    });
+    for (kind, Failures { count, example }) in &outcome.failures {
+        note(true, &format!("failure {kind}"), &|| match beyond(kind, example) {
+            "" => format!("{count} x {kind}"),
+            example => format!("{count} x {kind}, such as: {example}"),
+        });
     }
-    let failures = outcome.failures.iter();
-    notes.extend(failures.map(|(kind, Failures { count, example })| match example == kind {
-        true => format!("{count} x {kind}"),
-        false => format!("{count} x {kind}, such as: {example}"),
-    }));
-    let twin = if trial.twin { " (twin)" } else { "" };
-    let block = if blocks == 1 { String::new() } else { format!(" in block {}", trial.block) };
-    notes.iter().map(|note| format!("{}{twin}{block}: {note}.", outcome.lane)).collect()
+    notes
+}
+
+/// What an example says that its kind does not: kinds begin as their examples do, or have a word before that.
+fn beyond<'a>(kind: &str, example: &'a str) -> &'a str {
+    let tails = kind.match_indices(": ").map(|(at, _)| &kind[at + 2..]);
+    let known = [kind].into_iter().chain(tails).find_map(|known| example.strip_prefix(known));
+    known.map_or(example, |rest| rest.trim_start_matches(": "))
 }

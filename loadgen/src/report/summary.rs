@@ -25,6 +25,33 @@ pub struct Summary {
     pub trials: usize,
     /// Valid, or why the first trial that is not valid is not.
     pub kind: Kind,
+    /// What all of its trials miss.
+    pub missing: Missing,
+}
+
+/// What never came, in all trials of a row, whatever the measurement is worth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// In how many trials.
+    pub trials: u64,
+    /// Deliveries of the measuring windows that were owed.
+    pub owed: u64,
+    /// Those of them that are missing.
+    pub undelivered: u64,
+    /// Deliveries of the whole trials that the server accepted and did not make.
+    pub lost: u64,
+}
+
+impl Missing {
+    fn of(trials: &[&Trial]) -> Self {
+        let mut sum = Self::default();
+        for outcome in trials.iter().map(|trial| &trial.outcome).filter(|outcome| outcome.misses()) {
+            sum.trials += 1;
+            sum.undelivered += outcome.owed.saturating_sub(outcome.delivered);
+            sum.lost += outcome.audit.lost;
+        }
+        Self { owed: trials.iter().map(|trial| trial.outcome.owed).sum(), ..sum }
+    }
 }
 
 impl Summary {
@@ -43,21 +70,38 @@ impl Summary {
         // What went wrong is never left out, whatever the measurement is worth.
         outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
         let kind = if valid.is_empty() { first.verdict.kind } else { Kind::Valid };
-        Some(Self { lane, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind })
+        let missing = Missing::of(&trials);
+        Some(Self { lane, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind, missing })
     }
 
-    /// Whether its figures may be believed at all.
+    /// Whether its measurement may be believed at all.
     pub fn is_valid(&self) -> bool {
         self.kind == Kind::Valid
     }
 
+    /// Whether no message of its trials is missing: who drops messages has less to do.
+    pub fn is_whole(&self) -> bool {
+        self.missing.trials == 0
+    }
+
+    /// Whether its figures stand beside those of others.
+    pub fn is_sound(&self) -> bool {
+        self.is_valid() && self.is_whole()
+    }
+
+    /// The head of its column.
+    pub fn head(&self) -> String {
+        format!("{}{}", self.lane, if self.is_whole() { "" } else { ", INCOMPLETE" })
+    }
+
     /// The verdict in words.
     pub fn verdict(&self) -> String {
-        match self.trials {
+        let measured = match self.trials {
             1 => self.kind.to_string(),
             trials if self.is_valid() => format!("valid, {} of {trials}", self.valid),
             trials => format!("0 of {trials} valid, first {}", self.kind),
-        }
+        };
+        format!("{measured}{}", if self.is_whole() { "" } else { "; messages missing" })
     }
 
     /// Deliveries per second, in each second of the window, of which so many were planned; averaged over the merged

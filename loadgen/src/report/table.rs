@@ -3,8 +3,10 @@
 use super::summary::Summary;
 use crate::client::{Lane, Publish};
 use crate::judge::statistics::LOOPBACK;
+use crate::measure::audit::Audit;
 use crate::measure::ledger::Ledger;
 use crate::outcome::Outcome;
+use crate::words::number;
 
 /// A table: its columns, and a row for each figure.
 pub struct Table {
@@ -24,13 +26,22 @@ pub struct Row {
     pub name: String,
     /// The figures.
     pub cells: Vec<Cell>,
+    /// Whether it is one of the few that a terminal shows unasked.
+    pub is_key: bool,
+}
+
+impl Row {
+    /// A row beside the most important ones.
+    pub fn new(name: impl Into<String>, cells: Vec<Cell>) -> Self {
+        Self { name: name.into(), cells, is_key: false }
+    }
 }
 
 /// One figure.
 pub struct Cell {
     /// The figure as text.
     pub text: String,
-    /// Whether it may be leaned on: a trial is valid, and enough messages stand behind it.
+    /// Whether it may be relied on: a trial is valid, no message is missing, and enough of them stand behind it.
     pub believable: bool,
     /// Whether it is the best of its row, where one can be told.
     pub best: bool,
@@ -48,6 +59,23 @@ const MESSAGES: f64 = 5.7;
 /// What is printed for something that was not measured.
 pub const NONE: &str = "-";
 
+/// Of the measuring window, in the merged trials.
+const DELIVERED: &str = "delivered of owed, in the window";
+/// Of all trials, and of all that was sent in them.
+const LOST: &str = "lost / doubled / reordered, in whole trials";
+/// The rows that a terminal shows unasked.
+const KEY: [&str; 9] = [
+    "latency p50, ms",
+    "latency p99, ms",
+    DELIVERED,
+    LOST,
+    "server CPU per delivery, µs",
+    "server memory per connection, KiB",
+    "bytes to clients per delivery",
+    "bytes from clients per delivery, browser's headers",
+    "verdict on the measurement",
+];
+
 /// How the best of a row is found.
 #[derive(Clone, Copy, PartialEq)]
 enum Rank {
@@ -64,9 +92,9 @@ pub fn messages_needed(share: f64) -> u64 {
 
 /// The figures of a comparison; the best of a row is marked unless `claims` are made elsewhere, of what has intervals.
 pub fn figures(summaries: &[Summary], claims: bool) -> Table {
-    let text = |name: &str, figure: &dyn Fn(&Summary) -> String| Row {
-        name: name.into(),
-        cells: summaries.iter().map(|s| Cell { text: figure(s), believable: s.is_valid(), best: false }).collect(),
+    let text = |name: &str, believable: fn(&Summary) -> bool, figure: &dyn Fn(&Summary) -> String| {
+        let cell = |s| Cell { text: figure(s), believable: believable(s), best: false };
+        Row::new(name, summaries.iter().map(cell).collect())
     };
     let figure = |name, rank, figure: &dyn Fn(&Outcome) -> Option<f64>| row(summaries, name, rank, 0.0, figure);
     let sum = |name, sum: &dyn Fn(&Ledger) -> u64| {
@@ -75,25 +103,33 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
     let us = |name, rank, ns: &dyn Fn(&Ledger) -> Option<u64>| {
         row(summaries, name, rank, 0.0, &|o| o.ledger.us(ns(&o.ledger)))
     };
-    let quantile = |name, share, needed| row(summaries, name, Rank::Lowest, needed, &|o| o.latency.ms(share));
+    let quantile = |name, share: f64, needed| {
+        let mut row = row(summaries, name, Rank::Lowest, needed, &|o| o.latency.ms(share));
+        row.cells.iter_mut().zip(summaries).for_each(|(cell, s)| cell.text += mark_missing(&s.outcome, share));
+        row
+    };
     let mut rows = vec![
         quantile("latency p50, ms", 0.5, 0.5),
         quantile("latency p90, ms", 0.9, 0.9),
         quantile("latency p99, ms", 0.99, 0.99),
         quantile("latency max, ms", 1.0, 0.99),
         row(summaries, "  arrived but not yet read p99, ms", Rank::None, 0.99, &|o| o.dwell.ms(0.99)),
-        text("p50 of single subscribers, 5 to 95 % of them, ms", &single),
+        text("p50 of single subscribers, 5 to 95 % of them, ms", Summary::is_sound, &single),
         row(summaries, "to the last of the room p50, ms", Rank::Lowest, 0.5, &|o| o.last.ms(0.5)),
         row(summaries, "publish to ack p50, ms", Rank::Lowest, 0.5, &|o| o.publishing.acks.ms(0.5)),
         figure("poll, from its tick to the answer p99, ms", Rank::None, &|o| o.polls.ms(0.99)),
         figure("connect p50, ms", Rank::None, &|o| o.connects.ms(0.5)),
         row(summaries, "bytes up per publish", Rank::Lowest, 0.0, &|o| upward(o)),
-        text("delivered of owed", &|s| match s.outcome.owed.saturating_sub(s.outcome.delivered) {
+        text(DELIVERED, Summary::is_valid, &|s| match s.outcome.owed.saturating_sub(s.outcome.delivered) {
+            _ if s.outcome.owed == 0 => NONE.into(),
             0 => format!("all {}", s.outcome.owed),
             _ => format!("{} of {}", s.outcome.delivered, s.outcome.owed),
         }),
-        text("lost / doubled / reordered", &|s| {
+        text(LOST, Summary::is_valid, &|s| {
             let audit = s.outcome.audit;
+            if audit == Audit::default() {
+                return NONE.into();
+            }
             format!("{} / {} / {}", audit.lost, audit.doubled, audit.reordered)
         }),
         us("server CPU per delivery, µs", Rank::Cpu, &|l| l.server_cpu_ns),
@@ -114,28 +150,37 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
         figure("empty answers, % of requests", Rank::None, &empties),
         figure("messages per read or answer", Rank::None, &|o| batch(o)),
         figure("wait against U(0, interval), KS", Rank::None, &|o| o.wait_ks),
-        Row {
-            name: "verdict on the measurement".into(),
-            cells: summaries.iter().map(|s| s.verdict().into()).collect(),
-        },
+        text("verdict on the measurement", Summary::is_whole, &Summary::verdict),
     ];
     // What nobody has a figure for would only be a row of dashes.
     rows.retain(|row| row.cells.iter().any(|cell| cell.text != NONE));
+    if summaries.iter().all(|summary| summary.outcome.owed == 0 && summary.outcome.latency.count() == 0) {
+        rows.clear();
+    }
+    rows.iter_mut().for_each(|row| row.is_key = KEY.contains(&row.name.as_str()));
     rows.iter_mut().flat_map(|row| &mut row.cells).for_each(|cell| cell.best &= !claims);
     Table { title: String::new(), head: heads(summaries), rows, foot: String::new() }
 }
 
 /// The names of the rows of a comparison, which are the columns of its tables.
 pub fn heads(summaries: &[Summary]) -> Vec<String> {
-    summaries.iter().map(|summary| summary.lane.to_string()).collect()
+    summaries.iter().map(Summary::head).collect()
+}
+
+/// Said beside a quantile of a trial that is decided by deliveries that never came: they count at the end of the wait.
+pub fn mark_missing(outcome: &Outcome, share: f64) -> &'static str {
+    let missing = outcome.owed.saturating_sub(outcome.delivered) as f64;
+    let beyond = (1.0 - share) * outcome.owed as f64;
+    if outcome.misses() && missing > 0.0 && missing >= beyond - 1e-6 { " or never" } else { "" }
 }
 
 fn row(summaries: &[Summary], name: &str, rank: Rank, quantile: f64, figure: &dyn Fn(&Outcome) -> Option<f64>) -> Row {
     let needed = if quantile > 0.0 { messages_needed(quantile) } else { 0 };
-    let believable = |s: &Summary| s.is_valid() && s.outcome.publishing.acked >= needed;
-    // A figure that may not be leaned on wins nothing, but where it is lower, no other is the lowest.
+    let believable = |s: &Summary| s.is_sound() && s.outcome.publishing.acked >= needed;
+    // A figure that may not be relied on wins nothing, but where it is lower, no other is the lowest; of those that miss
+    // nothing, for others have had less to do.
     let is_best = |s: &Summary, value: f64| {
-        let others = summaries.iter().filter(|other| other.lane != s.lane);
+        let others = summaries.iter().filter(|other| other.lane != s.lane && other.is_whole());
         let mut others =
             others.filter_map(|other| Some((other.lane.mode.streams(), figure(&other.outcome)?))).peekable();
         rank != Rank::None
@@ -149,7 +194,7 @@ fn row(summaries: &[Summary], name: &str, rank: Rank, quantile: f64, figure: &dy
         let best = believable(s) && value.is_some_and(|value| is_best(s, value));
         Cell { text: value.map_or(NONE.into(), number), believable: believable(s), best }
     };
-    Row { name: name.into(), cells: summaries.iter().map(cell).collect() }
+    Row::new(name, summaries.iter().map(cell).collect())
 }
 
 /// How far subscribers differ from each other: the median latency of each of those that are followed.
@@ -184,27 +229,9 @@ fn batch(outcome: &Outcome) -> Option<f64> {
     (batches > 0).then(|| outcome.ledger.deliveries as f64 / batches as f64)
 }
 
-/// Three digits, and never 0 for something that is not nothing.
-pub fn number(figure: f64) -> String {
-    match figure.abs() {
-        0.0 => "0".into(),
-        x if x < 0.0005 => "<0.001".into(),
-        x if x < 1.0 => format!("{figure:.3}"),
-        x if x < 10.0 => format!("{figure:.2}"),
-        x if x < 100.0 => format!("{figure:.1}"),
-        _ => format!("{figure:.0}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_have_three_digits_and_never_pretend_to_be_nothing() {
-        let found: Vec<String> = [0.0, 0.0001, 0.04567, 1.2345, 12.345, 123.45, 12345.0].map(number).into();
-        assert_eq!(found, ["0", "<0.001", "0.046", "1.23", "12.3", "123", "12345"]);
-    }
 
     #[test]
     fn the_99th_percentile_needs_570_messages() {

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::markdown::Shown;
 use super::*;
 use crate::client::{Lane, Publish, Totals, Transport};
 use crate::comparison::Trial;
@@ -10,6 +11,8 @@ use crate::measure::histogram::Times;
 use crate::measure::ledger::{Memory, Ticks};
 use crate::outcome::{End, Failures, Followed, Outcome};
 use crate::scenario::Scenario;
+
+mod told;
 
 /// What a file with so few trials may hold: see `comparison/saved.rs`.
 const LARGEST: u64 = 1 << 53;
@@ -155,7 +158,7 @@ fn what_went_wrong_counts_also_in_trials_that_are_not_valid() {
 fn tables(comparison: &Comparison) -> Vec<table::Table> {
     let summaries = summary::Summary::of(comparison);
     let figures = table::figures(&summaries, comparison.twins);
-    evidence::tables(comparison).into_iter().chain([figures]).collect()
+    evidence::tables(comparison, &summaries).into_iter().chain([figures]).collect()
 }
 
 /// Whether a text has a number in it that is none.
@@ -180,7 +183,12 @@ fn whatever_was_counted_every_report_renders_and_no_figure_is_nonsense() {
                 assert!(!is_below && !is_nonsense(&cell.text), "seed {seed}, {}: {}", row.name, cell.text);
             }
         }
-        let texts = [markdown::render(&comparison), html::render(&comparison).unwrap(), raw::csv(&comparison)];
+        let texts = [
+            markdown::terminal(&comparison, Shown::default()),
+            markdown::render(&comparison),
+            html::render(&comparison).unwrap(),
+            raw::csv(&comparison),
+        ];
         let charts = chart::all(&comparison).into_iter().map(|(_, svg)| svg);
         for text in texts.into_iter().chain([raw::hlog(&comparison).unwrap()]).chain(charts) {
             let place = text.lines().find(|line| is_nonsense(line));

@@ -241,7 +241,7 @@ const TABLE: &[(&str, &str, Behaviour, &str, i32)] = &[
         "an ack without an end",
         "sse",
         else_healthy!("/sse" => |_, to| events(to, ""), "/messages" => |_, to| endless(to, "", "x")),
-        "publishing: protocol, such as: protocol: an answer of more than 1048576 bytes",
+        "publishing: protocol, such as: an answer of more than 1048576 bytes",
         1,
     ),
     (

@@ -58,10 +58,10 @@ fn whom_the_server_cut_turned_away_or_forgot_is_its_outcome_and_what_loadgen_los
     assert_eq!(failure(|o| (o.connections.connected, o.connections.lost) = (9, 1)), "", "that is loadgen's");
     let cut = failure(|o| (o.connections.lost, o.connections.cut) = (5, 4));
     assert_eq!(cut, "the server, or what stands between, ended 4 connections");
-    assert_eq!(failure(|o| o.connections.refused = 3), "the server turned 3 of 10 clients away");
-    assert_eq!(failure(|o| o.restarts = 1), "the log of a room began anew 1 times");
+    assert_eq!(failure(|o| o.connections.refused = 3), "the server turned away 3 of 10 clients");
+    assert_eq!(failure(|o| o.restarts = 1), "the log of a room began anew 1 time");
     let both = failure(|o| (o.audit.lost, o.connections.cut) = (2, 1));
-    assert!(both.starts_with("the audit found 2 lost; the server"), "{both}");
+    assert!(both.starts_with("the audit of the whole trial found 2 lost; the server"), "{both}");
     let partly = verdict(|o| (o.connections.lost, o.connections.cut) = (5, 4));
     assert_eq!((partly.kind, partly.failed().unwrap().measured), (Kind::GeneratorLimited, 1.0));
     let absent = verdict(|o| (o.connections.connected, o.connections.refused) = (6, 3));

@@ -1,0 +1,69 @@
+//! The answer in three lines: what came, how late, and at what price. The rest of a report explains them.
+
+use super::summary::Summary;
+use crate::comparison::Comparison;
+use crate::judge::statistics::Figure;
+use crate::judge::verdict::Kind;
+use crate::outcome::End;
+use crate::words::number;
+
+/// The three lines; fewer where nothing was measured.
+pub fn lines(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
+    let figures = [("Latency p50", Figure::P50, "ms"), ("Server CPU per delivery", Figure::Cpu, "µs")];
+    let has_any = |figure: Figure| summaries.iter().any(|summary| figure.of(&summary.outcome).is_some());
+    let ranked = figures.into_iter().filter(|(_, figure, _)| has_any(*figure));
+    let ranked =
+        ranked.map(|(name, figure, unit)| format!("{name}: {}.", ranking(comparison, summaries, figure, unit)));
+    [arrived(comparison, summaries)].into_iter().chain(ranked).collect()
+}
+
+/// What came of what was owed, and how many trials may be believed.
+fn arrived(comparison: &Comparison, summaries: &[Summary]) -> String {
+    let incomplete: Vec<String> = summaries
+        .iter()
+        .filter(|summary| !summary.is_whole())
+        .map(|summary| {
+            let (missing, lane) = (summary.missing, summary.lane);
+            match missing.undelivered {
+                0 => format!("{lane} lost {} outside the measuring window", missing.lost),
+                undelivered => format!("{lane} misses {undelivered} of {} deliveries", missing.owed),
+            }
+        })
+        .collect();
+    let trials = &comparison.trials;
+    let reasons = trials.iter().filter_map(|trial| match &trial.outcome.end {
+        End::Broken(reason) => Some(format!("FAILED, {}: {reason}", trial.name())),
+        _ => None,
+    });
+    let faulty = trials.iter().any(|trial| trial.outcome.failure().is_some());
+    let delivered = match reasons.into_iter().next() {
+        Some(reason) => reason,
+        None if !incomplete.is_empty() => format!("INCOMPLETE: {}", incomplete.join(", ")),
+        None if faulty => "FAILED: every message came, but not as it should (below)".into(),
+        None => "Every message reached every subscriber".into(),
+    };
+    let valid = trials.iter().filter(|trial| trial.verdict.kind == Kind::Valid).count();
+    match (trials.as_slice(), valid) {
+        ([trial], _) => format!("{delivered}; the measurement is {}.", trial.verdict.kind),
+        (all, valid) if valid == all.len() => format!("{delivered}; all {valid} trials are valid."),
+        (all, valid) => format!("{delivered}; {valid} of {} trials are valid, and only those count.", all.len()),
+    }
+}
+
+/// The rows from the lowest to the highest, each with its word; in brackets, and last, what is not to be relied on.
+fn ranking(comparison: &Comparison, summaries: &[Summary], figure: Figure, unit: &str) -> String {
+    let mut values: Vec<(&Summary, f64)> =
+        summaries.iter().filter_map(|summary| Some((summary, figure.of(&summary.outcome)?))).collect();
+    values.sort_by(|(a, x), (b, y)| b.is_sound().cmp(&a.is_sound()).then(x.total_cmp(y)));
+    let said = |(summary, value): &(&Summary, f64)| {
+        let is_it = |effect: &&crate::judge::statistics::Effect| {
+            effect.lane == summary.lane && !effect.twin && effect.figure == figure && effect.difference.is_some()
+        };
+        let word =
+            comparison.effects.iter().find(is_it).map_or(String::new(), |effect| format!(" ({})", effect.word()));
+        let value = format!("{} {unit}", number(*value));
+        let value = if summary.is_sound() { value } else { format!("({value})") };
+        format!("{} {value}{word}", summary.lane)
+    };
+    values.iter().map(said).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,299 @@
+//! What reports say in words, of comparisons that are made up for it.
+
+use super::*;
+use crate::client::Transport::{LongPoll, ShortPoll, Sse, Ws, WsStock};
+
+/// This many blocks of these transports, from 6 on with the control, in which everything goes well but for what `change`
+/// does to an outcome: it is told the block, and whether the trial is the control's.
+fn blocks(n: usize, modes: &[Transport], change: impl Fn(&mut Outcome, usize, bool)) -> Comparison {
+    let lanes = modes.iter().map(|&mode| Lane::from(mode)).collect();
+    let mut comparison = Comparison::new(lanes, n, Scenario::parse("--duration 2s").unwrap(), "loadgen compare".into());
+    comparison.started = "2026-11-26T00:36:33Z".into();
+    for block in 1..=n {
+        let control = comparison.twins.then_some((Ws, true));
+        for (mode, twin) in modes.iter().map(|&mode| (mode, false)).chain(control) {
+            let mut outcome = crate::outcome::tests::empty(mode);
+            (outcome.owed, outcome.delivered, outcome.audit.owed, outcome.audit.received) = (1000, 1000, 1500, 1500);
+            (outcome.publishing.scheduled, outcome.publishing.paced, outcome.publishing.acked) = (1000, 1000, 1000);
+            (0..1000_u64).for_each(|i| outcome.latency.record(1_000_000 + i * 1000));
+            (outcome.ledger.deliveries, outcome.ledger.server_cpu_ns) = (1000, Some(20_000_000));
+            change(&mut outcome, block, twin);
+            let verdict = Verdict::of(&outcome);
+            comparison.trials.push(Trial { block, twin, started: String::new(), outcome, verdict });
+        }
+    }
+    comparison.effects = effects(&comparison);
+    comparison
+}
+
+fn terminal(comparison: &Comparison) -> String {
+    markdown::terminal(comparison, Shown::default())
+}
+
+fn notes(comparison: &Comparison) -> Vec<String> {
+    notes::of(comparison, &summary::Summary::of(comparison))
+}
+
+/// The cells of a row of a Markdown table.
+fn row<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let line =
+        text.lines().find(|line| line.starts_with(&format!("| {name}"))).unwrap_or_else(|| panic!("{name}: {text}"));
+    line.split('|').skip(2).map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+/// Sse delivers nothing in the window, and its server says it does.
+fn silent(outcome: &mut Outcome, _block: usize, _twin: bool) {
+    if outcome.lane.mode == Sse {
+        (outcome.delivered, outcome.audit.received, outcome.audit.lost) = (0, 0, 1500);
+    }
+}
+
+#[test]
+fn who_misses_messages_is_said_at_its_head_first_of_all_and_in_no_plain_ink() {
+    let comparison = blocks(10, &[Ws, Sse], silent);
+    assert!(comparison.trials.iter().all(|trial| trial.verdict.kind == Kind::Valid), "the measurement is sound");
+    let text = markdown::render(&comparison);
+    assert_eq!(row(&text, " "), ["ws", "sse, INCOMPLETE"]);
+    assert_eq!(row(&text, "verdict"), ["valid, 10 of 10", "(valid, 10 of 10; messages missing)"]);
+    assert_eq!(row(&text, "server CPU per delivery, µs"), ["20.0", "(20.0)"]);
+    assert!(row(&text, "server CPU per delivery ")[0].starts_with('('), "{text}");
+    let words = ["no difference", "within the noise", "faster", "slower", "cheaper", "dearer"];
+    let against = text
+        .lines()
+        .filter(|line| line.starts_with("| latency p50 ") || line.starts_with("| server CPU per delivery "));
+    assert!(against.clone().count() == 2 && against.clone().all(|line| words.iter().all(|word| !line.contains(word))));
+    let first = &notes(&comparison)[0];
+    assert!(first.starts_with(
+        "sse is INCOMPLETE in 10 of its 10 trials: 10000 deliveries of the measuring window missing, of 10000"
+    ));
+    assert!(first.contains("15000 deliveries lost in the whole trial"), "its other scope: {first}");
+    let lines: Vec<String> = terminal(&comparison).lines().map(String::from).collect();
+    assert_eq!(
+        lines[0],
+        "INCOMPLETE: sse misses 10000 of 10000 deliveries; all 20 trials are valid.".replace("20", "30")
+    );
+    assert_eq!(lines[2], "Server CPU per delivery: ws 20.0 µs, sse (20.0 µs).");
+    let page = html::render(&comparison).unwrap();
+    assert!(page.contains("sse, INCOMPLETE") && !page.contains("<td class=\"\">valid, 10 of 10; messages missing"));
+    // The words are there where nothing is missing.
+    let whole = terminal(&blocks(10, &[Ws, Sse], |_, _, _| ()));
+    assert!(whole.contains("sse 20.0 µs (no difference shown)") && !whole.contains("INCOMPLETE"), "{whole}");
+}
+
+#[test]
+fn what_missing_deliveries_decide_is_said_beside_it_and_scopes_are_named() {
+    let comparison = blocks(1, &[Ws], |outcome, _, _| {
+        (outcome.delivered, outcome.audit.received, outcome.audit.lost) = (880, 1340, 160);
+    });
+    let text = markdown::render(&comparison);
+    assert!(row(&text, "latency p50, ms")[0].ends_with(')') && !row(&text, "latency p50, ms")[0].contains("never"));
+    for quantile in ["latency p90, ms", "latency p99, ms", "latency max, ms"] {
+        assert!(row(&text, quantile)[0].ends_with(" or never)"), "12 % never came: {text}");
+    }
+    assert_eq!(row(&text, "delivered of owed, in the window"), ["880 of 1000"]);
+    assert_eq!(row(&text, "lost / doubled / reordered, in whole trials"), ["160 / 0 / 0"]);
+    let told = notes(&comparison).join("\n");
+    assert!(told.contains("120 deliveries of the measuring window missing, of 1000 (12.0 %)"), "{told}");
+    assert!(
+        told.contains("160 deliveries lost in the whole trial") && told.contains("audit of the whole trial found 160")
+    );
+    let whole = markdown::render(&blocks(1, &[Ws], |_, _, _| ()));
+    assert!(!whole.contains("never") && row(&whole, "delivered of owed") == ["all 1000"], "{whole}");
+}
+
+#[test]
+fn what_happened_in_many_trials_is_said_once_with_its_sum_and_its_share() {
+    let comparison = blocks(10, &[LongPoll, Ws], |outcome, block, twin| {
+        if outcome.lane.mode == LongPoll && block <= 3 {
+            (outcome.connections.lost, outcome.connections.cut) = (2, 2);
+            let refused = "connection: Connection refused (os error 111)";
+            outcome.failures.insert(format!("publishing: {refused}"), Failures { count: 7, example: refused.into() });
+            let told = Failures { count: 1, example: "refused with 429: slow down".into() };
+            outcome.failures.insert("publishing: refused with 429".into(), told);
+        }
+        if (outcome.lane.mode, block) == (LongPoll, 5) {
+            (0..100).for_each(|_| outcome.dwell.record(5_000_000));
+        }
+        if twin && block == 2 {
+            outcome.connections.lost = 1;
+        }
+    });
+    let notes = notes(&comparison);
+    for (told, what) in [
+        ("long-poll in 3 of its 10 trials: 6 connections lost.", "summed"),
+        (
+            "long-poll in 3 of its 10 trials: FAILED: the server, or what stands between, ended 6 connections.",
+            "failures too",
+        ),
+        (
+            "long-poll in 3 of its 10 trials: 21 x publishing: connection: Connection refused (os error 111).",
+            "said once",
+        ),
+        ("long-poll in 3 of its 10 trials: 3 x publishing: refused with 429, such as: slow down.", "no word twice"),
+        ("ws, A/A control in 1 of its 10 trials: 1 connection lost.", "the control is named, and one is not several"),
+    ] {
+        assert_eq!(notes.iter().filter(|note| *note == told).count(), 1, "{what}: {notes:#?}");
+    }
+    let limited: Vec<&String> = notes.iter().filter(|note| note.contains("generator-limited")).collect();
+    assert!(
+        limited
+            .iter()
+            .any(|note| note.starts_with("long-poll in 1 of its 10 trials: generator-limited: at worst arrived"))
+    );
+}
+
+#[test]
+fn a_trial_that_did_not_start_prints_no_table_and_no_figures() {
+    for n in [1, 3] {
+        let mut comparison = blocks(n, &[Ws, Sse], |_, _, _| ());
+        let mut outcome = crate::outcome::tests::empty(Ws);
+        outcome.end = End::Broken("no client could connect (connection: refused)".into());
+        let verdict = Verdict::of(&outcome);
+        comparison.trials = vec![Trial { block: 1, twin: false, started: String::new(), outcome, verdict }];
+        comparison.effects = effects(&comparison);
+        let text = terminal(&comparison);
+        let first = "FAILED, ws: no client could connect (connection: refused); the measurement is broken.";
+        assert_eq!(text.lines().next(), Some(first));
+        assert!(!text.contains('|') && !text.contains(" 0 of"), "{text}");
+        assert!(!html::render(&comparison).unwrap().contains("<h2>Pictures"));
+        comparison.trials.clear();
+        assert!(!notes(&comparison).join("").contains("ended early"));
+    }
+}
+
+#[test]
+fn rows_and_columns_of_nothing_but_dashes_are_left_out() {
+    // No block has two valid trials.
+    let noisy = blocks(3, &[Ws, Sse], |outcome, block, _| {
+        if (outcome.lane.mode == Ws) == (block % 2 == 0) {
+            outcome.impossible = 1;
+        }
+    });
+    let text = markdown::render(&noisy);
+    assert!(!text.contains("Against ws"), "{text}");
+    assert!(text.contains("No block has two valid trials that could be compared."), "{text}");
+    let one = blocks(3, &[Ws, Sse, LongPoll], |outcome, _, _| {
+        if outcome.lane.mode == LongPoll {
+            outcome.impossible = 1;
+        }
+    });
+    let text = markdown::render(&one);
+    let against = text.split("## ").find(|part| part.starts_with("Against ws")).unwrap();
+    assert_eq!(row(against, " "), ["sse"]);
+    assert!(!against.contains(" - "), "{against}");
+}
+
+#[test]
+fn the_first_three_lines_are_the_answer_and_the_other_rows_are_for_who_asks() {
+    let comparison = blocks(3, &[ShortPoll, Ws], |outcome, _, _| {
+        if outcome.lane.mode == ShortPoll {
+            outcome.latency = Times::default();
+            (0..1000_u64).for_each(|i| outcome.latency.record(i * 1_000_000));
+            outcome.ledger.server_cpu_ns = Some(62_100_000);
+        }
+    });
+    let short = terminal(&comparison);
+    let lines: Vec<&str> = short.lines().collect();
+    assert_eq!(lines[0], "Every message reached every subscriber; all 6 trials are valid.");
+    assert!(lines[1].starts_with("Latency p50: ws 1.50 ms, short-poll 499 ms"), "{}", lines[1]);
+    assert_eq!(lines[2], "Server CPU per delivery: ws 20.0 µs, short-poll 62.1 µs.");
+    let all = markdown::terminal(&comparison, Shown { all: true, width: None });
+    let rows = |text: &str| text.lines().filter(|line| line.starts_with('|')).count();
+    assert!(rows(&short) < rows(&all) && rows(&short) <= 2 * 2 + 9 + 2, "{short}");
+    assert!(all.contains("latency p90, ms") && !short.contains("latency p90") && short.contains("--verbose"));
+    assert!(!all.contains("--verbose"));
+}
+
+#[test]
+fn on_a_narrow_terminal_one_row_stands_below_the_other() {
+    let comparison = blocks(6, &[ShortPoll, LongPoll, Ws], |outcome, _, _| {
+        if outcome.lane.mode == LongPoll {
+            outcome.delivered = 999;
+        }
+    });
+    for all in [false, true] {
+        let text = markdown::terminal(&comparison, Shown { all, width: Some(40) });
+        let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(longest <= 40, "{longest}: {text}");
+        assert!(!text.contains('|') && text.contains("\nlong-poll, INCOMPLETE\n  latency p50, ms"), "{text}");
+    }
+    assert!(markdown::terminal(&comparison, Shown { all: false, width: Some(200) }).contains("| latency p50, ms"));
+}
+
+#[test]
+fn a_mark_has_one_meaning() {
+    let comparison = blocks(1, &[ShortPoll, Ws], |outcome, _, _| {
+        if outcome.lane.mode == ShortPoll {
+            outcome.ledger.seconds = 2.0;
+            outcome.ledger.traffic.requests = 2000;
+            outcome.connections.wanted = 3;
+        }
+        outcome.publishing.acks.record(1_000_000);
+        outcome.realised.base.record(1_000_000);
+    });
+    let text = markdown::render(&comparison);
+    assert!(!text.contains('✓') && text.contains(", DIFFER"), "{text}");
+    let gate = row(&text, "clients not connected");
+    assert_eq!(gate, ["3.00 of 0, EXCEEDED", "0 of 0"], "brackets are for what is not to be relied on");
+    for (name, svg) in chart::all(&comparison) {
+        assert!(!svg.contains("c-pale"), "{name}: faint is what is in doubt");
+    }
+}
+
+/// Every label of a picture: its text, and from where to where it reaches, of a width per character that is on the safe
+/// side.
+fn labels(svg: &str) -> Vec<(String, f64, f64)> {
+    let value = |tag: &str, name: &str| tag.split(&format!("{name}=\"")).nth(1)?.split('"').next()?.parse::<f64>().ok();
+    svg.split("<text ")
+        .skip(1)
+        .map(|part| {
+            let (tag, rest) = part.split_once('>').unwrap();
+            let (text, x) = (rest.split('<').next().unwrap(), value(tag, "x").unwrap());
+            let width = 7.0 * text.chars().count() as f64;
+            let from = if tag.contains("c-end") {
+                x - width
+            } else if tag.contains("c-mid") {
+                x - width / 2.0
+            } else {
+                x
+            };
+            (text.to_owned(), from, from + width)
+        })
+        .collect()
+}
+
+#[test]
+fn no_label_of_a_picture_is_cut_off_however_large_the_figure_and_however_many_the_rows() {
+    for (ms, bytes) in [(1, 100), (1_000_000, 1_000_000), (3_000_000, 1 << 40)] {
+        let mut comparison = blocks(6, &[ShortPoll, LongPoll, Sse, Ws, WsStock], |outcome, block, _| {
+            let factor = if outcome.lane.mode == Ws { 1 } else { 1_000_000 };
+            (0..20).for_each(|i| outcome.latency.record(ms * 1_000_000 + i * block as u64));
+            outcome.ledger.server_cpu_ns = Some(20_000 * factor * block as u64);
+            (outcome.ledger.traffic.bytes_in, outcome.ledger.traffic.bytes_out) = (bytes * 1000, bytes * 777);
+            outcome.series = vec![bytes; 2];
+        });
+        let native: Vec<Trial> = comparison.trials.iter().filter(|trial| !trial.twin).cloned().collect();
+        for mut trial in native {
+            trial.outcome.lane.publish = Publish::Native;
+            comparison.trials.push(trial);
+        }
+        let lanes: Vec<Lane> = comparison.lanes.iter().map(|lane| Lane { publish: Publish::Native, ..*lane }).collect();
+        comparison.lanes.extend(lanes);
+        comparison.effects = effects(&comparison);
+        for (name, svg) in chart::all(&comparison) {
+            for (text, from, to) in labels(&svg) {
+                assert!(from >= 0.0 && to <= 460.0, "{name}, {ms} ms: {text:?} from {from:.0} to {to:.0} of 460");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_says_where_it_was_measured_and_where_the_data_are() {
+    let page = html::render(&blocks(1, &[Ws], |_, _, _| ())).unwrap();
+    assert!(page.contains("Measured on 2026-11-26 on ") && page.contains("the server that shows this page"));
+    for file in [DATA, "latency.hlog", "seconds.csv"] {
+        assert!(page.contains(&format!("<a href=\"{file}\">")), "{file}");
+    }
+    assert!(page.contains("@media print"));
+}
