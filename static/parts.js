@@ -75,8 +75,8 @@ const KNOBS = `
       <button type="button" id="behind">Fall behind</button></span>
   </form>
   <p id="clamped" class="soft" role="status"></p>
-  <p class="soft">Distance is a round trip that the server adds, for this page only. Who pulls the plug comes back as the page
-    does; <span data-for="sse">who breaks the stream, as the browser does. </span>To fall behind, a reader goes away while a room of
+  <p class="soft">Distance is a round trip that the server adds, for this page only. After a pulled plug the page
+    connects again<span data-for="sse">, after a broken stream the browser</span>. To fall behind, a reader goes away while a room of
     this page's own gets 20 messages of 60 kB, more than the 1 MiB that the server remembers.</p>`;
 
 const CODE = `<div class="sources"><figure><figcaption id="client-name"></figcaption><pre id="client" tabindex="0"></pre></figure>
