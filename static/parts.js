@@ -83,7 +83,7 @@ const CODE = `<div class="sources"><figure><figcaption id="client-name"></figcap
   <figure><figcaption id="server-name"></figcaption><pre id="server" tabindex="0"></pre></figure></div>`;
 
 export const PANELS = [
-  panel("try", "Try this", "three things to do, and why they go as they go", ""),
+  panel("try", "Try this", "what to do, and what it shows", ""),
   panel("knobs-panel", "The knobs", "speed, distance, a pulled plug", KNOBS),
   panel("tally", "The tally", "what it has cost so far", TALLY),
   panel("wire", "The wire", "the newest requests and frames, to scale", WIRE),

@@ -51,7 +51,8 @@ export function knob(input, name, used, change, told) {
     const [before, number] = [used, asked.trim() === "" ? NaN : Number(asked) * scale];
     used = settle(name, number, before);
     input.value = used / scale;
-    told(number === used ? "" : clamped(name, asked, used));
+    // 2.01 times 1000 is 2009.9999999999998.
+    told(Math.abs(number - used) < 1e-6 ? "" : clamped(name, asked, used));
     if (used !== before) change(used);
   };
 }

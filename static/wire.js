@@ -183,7 +183,7 @@ export class Wire {
     const rows = [...this.#rows.values()].filter((row) => row.readable);
     const span = rows.length ? `; the first of them began ${time(now - Math.min(...rows.map(({ start }) => start)))} ago` : "";
     const poll = rows.findLast((row) => row.since);
-    const gap = poll ? `. From the last question to the one before: ${time(poll.since.question)}` : "";
+    const gap = poll ? `. Between the last two questions: ${time(poll.since.question)}` : "";
     const text = rows.length ? `Shown: ${rows.length} of ${number(this.#count)} requests so far${span}${gap}.` : "";
     if ($("shows").textContent !== text) $("shows").textContent = text;
   }

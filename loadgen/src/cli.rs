@@ -32,7 +32,7 @@ const WARMUP: Duration = Duration::from_secs(10);
 pub struct Run {
     /// The transport.
     // An `Option` because a subcommand takes its place; clap still asks for it otherwise.
-    #[arg(short, long, value_enum, required = true, help_heading = "Load")]
+    #[arg(short, long, value_enum, ignore_case = true, required = true, help_heading = "Load")]
     mode: Option<Transport>,
     /// Which way messages go up: over publishers' own connections, or as clients of the transport do.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
@@ -52,7 +52,7 @@ pub struct Run {
 #[derive(Args, Debug)]
 pub struct Compare {
     /// The transports, separated by commas [default: all but ws-stock].
-    #[arg(short, long, value_enum, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::ALL, help_heading = "Load")]
+    #[arg(short, long, value_enum, ignore_case = true, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::ALL, help_heading = "Load")]
     mode: Vec<Transport>,
     /// With `native`, each transport once more with messages that go up as its clients send them.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]

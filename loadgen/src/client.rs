@@ -44,12 +44,16 @@ const MAX_ANSWER: usize = 1024 * 1024;
 #[display(rename_all = "kebab-case")]
 pub enum Transport {
     /// The client asks again and again.
+    #[value(aliases = ["polling", "shortpoll", "short-polling"])]
     ShortPoll,
     /// The question waits at the server.
+    #[value(aliases = ["longpoll", "long-polling"])]
     LongPoll,
     /// One answer that never ends.
+    #[value(aliases = ["eventsource", "event-source"])]
     Sse,
     /// Frames both ways on one socket.
+    #[value(alias = "websocket")]
     Ws,
     /// The same by an ordinary server: a library's defaults and a broadcast channel, to compare `ws` with.
     WsStock,

@@ -51,6 +51,7 @@ pub mod shell;
 pub mod signals;
 pub mod sut;
 pub mod trial;
+pub mod usage;
 pub mod words;
 
 /// Runs a command on a runtime of its own, with as many descriptors as this process may have.

@@ -10,6 +10,7 @@ use loadgen::cli::{self, Compare, Exit, Report, Run};
 use loadgen::console;
 use loadgen::selftest::Selftest;
 use loadgen::signals::{self, First, Interrupted};
+use loadgen::usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,7 +61,16 @@ fn main() -> ExitCode {
     console::take_panics();
     let Cli { command, run } = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(answer) => return answer_usage(&answer),
+        Err(answer) => {
+            let exit = answer_usage(&answer);
+            let arguments: Vec<String> =
+                std::env::args_os().skip(1).map(|word| word.to_string_lossy().into()).collect();
+            if let Some(hint) = usage::hint(&arguments, &answer.to_string()).filter(|_| answer.use_stderr()) {
+                console::say(&format!("loadgen: {hint}"));
+                console::flush();
+            }
+            return exit;
+        }
     };
     let command = command.unwrap_or(Command::Run(run));
     let first = match command {

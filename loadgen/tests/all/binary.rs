@@ -170,6 +170,7 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
     let _turn = beside();
     for (arguments, says) in [
         ("--mode carrier-pigeon", "[possible values: short-poll, "),
+        ("--mode ws compare", "loadgen: compare comes first"),
         ("--mode ws --clients 0", "'--clients <N>': must be a whole number from 1 to 1000000"),
         ("--mode ws --rate 1e-12", "'--rate <R>': must be a number from 0.001"),
         ("--mode ws --duration 18446744073709551615s", "'--duration <TIME>': must be a time from 1ms to 1day"),

@@ -60,6 +60,10 @@ async fn a_knob_that_is_emptied_or_turned_too_far_asks_for_no_flood() {
                 calm(&server, &tab, typed).await;
             }
         }
+        // What can be is no complaint, whatever its digits are in binary.
+        tab.turn(&format!("#{knob}"), if knob == "hold" { "16.1" } else { "2.01" }).await;
+        assert_eq!(tab.text("#clamped").await, "", "{knob}");
+        tab.turn(&format!("#{knob}"), "60").await;
         // The last one that could be stays.
         tab.turn(&format!("#{knob}"), "").await;
         assert_eq!(tab.run(&format!("return {knob}.value")).await, "60");

@@ -31,6 +31,30 @@ async fn a_frozen_wire_stands_still_while_more_goes_over() {
 }
 
 #[tokio::test]
+async fn a_stream_that_goes_on_does_not_change_its_frozen_row() {
+    let (server, browser) = (TestServer::start(""), Browser::start().await);
+    let tab = browser.open(&server.url("/sse.html?open=wire,tally")).await;
+    tab.is("open").await;
+    server.publish("before").await;
+    tab.until("#rows .note", |notes| notes.iter().any(|note| note.contains("1 message "))).await;
+    tab.run("document.getElementById('freeze').click()").await;
+    let down = "return document.getElementById('down').dataset.exact";
+    let before = tab.run(down).await;
+    server.publish("later").await;
+    tab.lists(&["before", "later"]).await;
+    // What the tally has counted, the wire has been told, too.
+    tab.until_run(down, |now| *now != before).await;
+    tab.run("document.querySelector('#rows button').click()").await;
+    let entries = "return document.getElementById('entries').textContent";
+    let later = |shown: &Value| shown.as_str().is_some_and(|text| text.contains("later"));
+    let frozen = tab.run(entries).await;
+    assert!(frozen.as_str().expect("entries").contains("before") && !later(&frozen), "{frozen}");
+    tab.run("document.getElementById('freeze').click()").await;
+    tab.until_run(entries, later).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn only_what_is_held_is_called_held_and_an_outage_has_a_row() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let tab = browser.open(&server.url("/long-poll.html?distance=600&hold=60000&open=wire,knobs-panel")).await;
@@ -65,7 +89,7 @@ async fn what_a_quiet_hold_does_and_the_gaps_between_polls_are_told() {
         let about = tab.text("#about").await;
         assert!(about.contains(told), "{page}: {about}");
         tab.until("#detail", |detail| detail[0].starts_with("asked ")).await;
-        tab.until("#shows", |says| says[0].contains("From the last question to the one before: ")).await;
+        tab.until("#shows", |says| says[0].contains("Between the last two questions: ")).await;
         tab.close().await;
     }
 }
