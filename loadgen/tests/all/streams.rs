@@ -173,8 +173,9 @@ fn the_table_waits_for_its_reader_and_arrives_whole() {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(running.end().0, Some(0));
-        let table = text.trim_start_matches('.');
-        assert!(table.starts_with('|') && table.contains("verdict on the measurement"), "{table}");
+        let said = text.trim_start_matches('.');
+        assert!(said.starts_with("Every message") && said.contains("\n| verdict on the measurement "), "{said}");
+        assert!(said.ends_with(".\n"), "to its end: {said}");
     }
 }
 
