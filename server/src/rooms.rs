@@ -24,8 +24,6 @@ pub(crate) const REST: Duration = Duration::from_secs(600);
 const SHORT_REST: Duration = Duration::from_secs(20);
 /// How long "lately" is.
 const LATELY: Duration = Duration::from_secs(60);
-/// After a look at every room for messages that can go, and too little went: before this nobody looks again.
-const IN_VAIN: Duration = Duration::from_millis(50);
 
 /// The name of a room: 1 to 64 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,8 +70,6 @@ struct State {
     sealed: bool,
     /// When memory was last short.
     shed: Option<Instant>,
-    /// When what could go was last too little.
-    in_vain: Option<Instant>,
     /// How many messages went for that.
     gone: u64,
 }
@@ -176,9 +172,6 @@ impl Rooms {
         let now = Instant::now();
         let logs = {
             let mut state = self.state.lock();
-            if state.in_vain.is_some_and(|looked| now - looked < IN_VAIN) {
-                return;
-            }
             state.shed = Some(now);
             state.logs()
         };
@@ -187,9 +180,7 @@ impl Rooms {
         let over = pool.used().saturating_sub(pool.limit() / 4 * 3);
         let share = share(&costs, costs.iter().sum::<usize>().saturating_sub(over));
         let gone: u64 = logs.iter().map(|log| log.shrink(share)).sum();
-        let mut state = self.state.lock();
-        state.gone += gone;
-        state.in_vain = pool.is_short().then_some(now);
+        self.state.lock().gone += gone;
     }
 
     /// What is done every second: merged ranges go that are kept for readers to come, and rooms that have rested. Returns
