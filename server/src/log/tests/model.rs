@@ -113,7 +113,8 @@ impl Model {
 
         let frames = batch.encoded(Format::Ws).unwrap();
         let payloads = payloads(&frames);
-        let array = format!(r#"{{"cursor":"{}","messages":[{}]}}"#, batch.cursor, payloads.join(","));
+        let more = if end < self.head() { r#","more":true"# } else { "" };
+        let array = format!(r#"{{"cursor":"{}","messages":[{}]{more}}}"#, batch.cursor, payloads.join(","));
         assert_eq!(batch.encoded(Format::Json).unwrap(), array.as_bytes(), "the same messages in both formats");
         assert_eq!(payloads.len(), batch.count());
         for (seq, payload) in (after + 1..).zip(payloads) {
@@ -169,7 +170,7 @@ fn place() -> impl Strategy<Value = Place> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let times = prop_oneof![9 => Just(1_usize), 1 => 1..1300_usize];
+    let times = prop_oneof![9 => Just(1_usize), 1 => 1..1300_usize, 1 => Just(1300)];
     let publish = ("[a-z]{0,140}", prop::option::of(0..6_u8), times);
     prop_oneof![
         12 => publish.prop_map(|(text, key, times)| Step::Publish { text, key, times }),
