@@ -9,6 +9,7 @@ cd "$(dirname "$0")"
 # What it is for, how one sees that it is there, and the package that brings it.
 needs=(
     "C linker|command -v cc|gcc libc6-dev"
+    "git, which tells a program what it was built of|command -v git|git"
     "curl, a client that knows nothing of us|command -v curl|curl"
     "Chromium, for the pages|command -v chromium|chromium"
     "ChromeDriver, for the pages|command -v chromedriver|chromium-driver"
@@ -29,13 +30,17 @@ case "${1:-}" in
     *) echo "test.sh: unknown argument $1; it takes --quick, --no-install or nothing" >&2; exit 2 ;;
 esac
 
+lint() {
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+}
+
 if ! command -v cargo >/dev/null; then
     echo "test.sh: cargo is missing; install Rust (https://rustup.rs), then run this again" >&2
     exit 1
 fi
 if [[ $quick == yes ]]; then
-    cargo fmt --all --check
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    lint
     cargo test --workspace --locked --lib --bins
     echo "test.sh: all unit tests passed; ./test.sh runs the others too"
     exit
@@ -67,8 +72,7 @@ if ((${#missing[@]})); then
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-cargo fmt --all --check
-cargo clippy --workspace --all-targets --locked -- -D warnings
+lint
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 # Programs and servers are tested as they are shipped: optimized, and without what a test may break in them on purpose.
 cargo build --release --workspace --locked

@@ -3,7 +3,7 @@
 import { named, note, show } from "./chat.js";
 import { $ } from "./format.js";
 import { Link, randomKey } from "./link.js";
-import { clamped, knob } from "./settings.js";
+import { knob, tell } from "./settings.js";
 
 const PULLED = 5_000; // Milliseconds.
 const MOST_UNDER_WAY = 20; // The automatic sender waits while so many messages have not been answered for.
@@ -14,7 +14,6 @@ export function knobs({ link, technique, tap, tally, settings, watch, keep }) {
   for (const label of document.querySelectorAll("#knobs-panel [data-for]")) {
     label.hidden = label.dataset.for !== document.body.dataset.technique;
   }
-  const told = (text) => ($("clamped").textContent = text);
   for (const name of ["interval", "hold"]) {
     const change = (value) => {
       link[name] = settings[name] = value;
@@ -22,12 +21,12 @@ export function knobs({ link, technique, tap, tally, settings, watch, keep }) {
       tally.forget();
       keep();
     };
-    knob($(name), name, settings[name], change, told);
+    knob($(name), name, settings[name], change);
   }
   knob($("payload"), "payload", settings.payload, (value) => {
     settings.payload = value;
     keep();
-  }, told);
+  });
   const far = () => ($("far").value = `${$("distance").value} ms`);
   const distance = async (value) => {
     tap.distance = settings.distance = value;
@@ -36,12 +35,12 @@ export function knobs({ link, technique, tap, tally, settings, watch, keep }) {
       await watch();
       await tap.read();
     } catch (error) {
-      told(`The distance cannot be simulated: ${error.message}.`);
+      tell(`The distance cannot be simulated: ${error.message}.`);
     }
     tally.forget();
     keep();
   };
-  knob($("distance"), "distance", settings.distance, distance, told);
+  knob($("distance"), "distance", settings.distance, distance);
   $("distance").oninput = far;
   far();
 
@@ -51,12 +50,9 @@ export function knobs({ link, technique, tap, tally, settings, watch, keep }) {
   $("behind").onclick = () => fallBehind(link, technique, tally);
   $("break").onclick = async () => {
     await watch();
-    await tap.cut().catch((error) => told(`The stream cannot be broken: ${error.message}.`));
+    await tap.cut().catch((error) => tell(`The stream cannot be broken: ${error.message}.`));
   };
 }
-
-/** What an address asked for and did not get. */
-export const tellClamped = (...asked) => ($("clamped").textContent += `${clamped(...asked)} `);
 
 /** Unplugs the page for a while, and says from where it goes on. */
 async function pull(link) {

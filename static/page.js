@@ -3,7 +3,7 @@
 import { chat } from "./chat.js";
 import { code } from "./code.js";
 import { $ } from "./format.js";
-import { knobs, tellClamped } from "./knobs.js";
+import { knobs } from "./knobs.js";
 import { Link, randomKey } from "./link.js";
 import { crowd } from "./crowd.js";
 import { carry } from "./nav.js";
@@ -22,7 +22,7 @@ $("panels").innerHTML = PANELS;
 for (const id of ["try", "code"]) $(id).append(...document.querySelectorAll(`[data-panel=${id}]`));
 
 const technique = await import(`./${name}.js`);
-const settings = read(given, tellClamped);
+const settings = read(given);
 const { interval, hold, distance } = settings;
 const link = new Link(technique, { room: given.get("room") || "lobby", interval, hold });
 const tap = new Tap();

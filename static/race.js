@@ -4,7 +4,7 @@
 import { $, bytes, element, median, number, plural, time } from "./format.js";
 import { Link, randomKey } from "./link.js";
 import { carry } from "./nav.js";
-import { clamped, knob, read, worthSaying } from "./settings.js";
+import { knob, read, tell, worthSaying } from "./settings.js";
 import { Tap } from "./tap.js";
 import { TECHNIQUES } from "./techniques.js";
 import * as ws from "./ws.js";
@@ -16,8 +16,7 @@ const ME = `race-${randomKey().slice(0, 6)}`;
 const given = new URLSearchParams(location.search);
 // Not the room of the chat: nobody there wants thirty positions of a dot a second.
 const room = given.get("race") || `race-${randomKey().slice(0, 6)}`;
-const told = (text) => ($("clamped").textContent = text);
-const settings = read(given, (...asked) => ($("clamped").textContent += `${clamped(...asked)} `));
+const settings = read(given);
 const { interval, hold } = settings;
 const tap = new Tap();
 const here = () => performance.timeOrigin + performance.now();
@@ -186,11 +185,11 @@ const far = () => ($("far").value = `${$("distance").value} ms there and back`);
 const distance = (value) => {
   tap.distance = value;
   far();
-  tap.read().catch((error) => told(`The distance cannot be simulated: ${error.message}.`));
+  tap.read().catch((error) => tell(`The distance cannot be simulated: ${error.message}.`));
   turned("distance", value);
 };
 tap.distance = settings.distance;
-knob($("distance"), "distance", settings.distance, distance, told);
+knob($("distance"), "distance", settings.distance, distance);
 $("distance").oninput = far;
 far();
 const { link: polls } = lanes[0];
@@ -199,7 +198,7 @@ const often = (value) => {
   polls.reconnect();
   turned("interval", value);
 };
-knob($("interval"), "interval", interval, often, told);
+knob($("interval"), "interval", interval, often);
 document.querySelector(".knobs").onsubmit = (event) => event.preventDefault();
 keep();
 
@@ -211,5 +210,5 @@ document.addEventListener("visibilitychange", () => {
 tap.watch({ reborn: () => links.forEach((link) => link.reconnect()) });
 setInterval(() => lanes.forEach((lane) => lane.show()), 200);
 $("room").textContent = room;
-await tap.start().catch((error) => told(`Nothing is counted, and there is no distance: ${error.message}.`));
+await tap.start().catch((error) => tell(`Nothing is counted, and there is no distance: ${error.message}.`));
 for (const link of links) link.start();

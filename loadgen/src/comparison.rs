@@ -15,7 +15,7 @@ use crate::client::{Lane, Transport};
 use crate::cores::Cores;
 use crate::environment::Environment;
 use crate::fleet::CONNECTS_PER_SECOND;
-use crate::judge::statistics::Effect;
+use crate::judge::statistics::{Effect, Figure};
 use crate::judge::verdict::Verdict;
 use crate::outcome::Outcome;
 use crate::report::DATA;
@@ -108,6 +108,11 @@ impl Comparison {
     /// How many trials there are to be.
     pub fn planned(&self) -> usize {
         self.blocks * (self.lanes.len() + usize::from(self.twins))
+    }
+
+    /// How a row, or the control, compares with the baseline in a figure.
+    pub fn effect(&self, lane: Lane, twin: bool, figure: Figure) -> Option<&Effect> {
+        self.effects.iter().find(|effect| effect.lane == lane && effect.twin == twin && effect.figure == figure)
     }
 
     /// The day on which it began.

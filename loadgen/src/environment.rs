@@ -70,9 +70,7 @@ impl Environment {
             optimised: !cfg!(debug_assertions),
         }
     }
-}
 
-impl Environment {
     /// The machine in a few words.
     pub fn machine(&self) -> String {
         format!("{} of {}", count(self.cores as u64, "core"), self.cpu)

@@ -63,12 +63,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => {
             let exit = answer_usage(&answer);
-            let arguments: Vec<String> =
-                std::env::args_os().skip(1).map(|word| word.to_string_lossy().into()).collect();
-            if let Some(hint) = usage::hint(&arguments, &answer.to_string()).filter(|_| answer.use_stderr()) {
-                console::say(&format!("loadgen: {hint}"));
-                console::flush();
-            }
+            say_what_was_meant(&answer);
             return exit;
         }
     };
@@ -94,6 +89,15 @@ fn main() -> ExitCode {
     console::flush();
     // Whatever came of it: who asked for an early end is told that it was one.
     signals::received().map_or(exit.into(), |signal| signal.exit_code().into())
+}
+
+/// What would be right, below what is wrong with the command line.
+fn say_what_was_meant(answer: &clap::Error) {
+    let arguments: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into()).collect();
+    if let Some(hint) = usage::hint(&arguments, &answer.to_string()).filter(|_| answer.use_stderr()) {
+        console::say(&format!("loadgen: {hint}"));
+        console::flush();
+    }
 }
 
 /// Help and the version, on standard output; or what is wrong with the command line, on standard error.

@@ -10,21 +10,17 @@ pub fn hint(arguments: &[String], wrong: &str) -> Option<String> {
     let is_transport = |word: &&String| Transport::from_str(word, true).is_ok();
     let modes = place("--mode").or_else(|| place("-m")).map(|flag| &arguments[flag + 1..]).unwrap_or_default();
     let modes: Vec<&str> = modes.iter().take_while(is_transport).map(String::as_str).collect();
-    let number = |word: &&String| word.parse::<f64>().is_ok();
     if modes.len() > 1 {
         return Some(format!("separate the transports by commas: loadgen compare --mode {}", modes.join(",")));
     }
-    match place("compare") {
-        Some(1..) => return Some("compare comes first: loadgen compare, and its flags after it".into()),
-        None if ["--blocks", "--standard", "--thorough"]
-            .into_iter()
-            .any(|flag| wrong.contains(&format!("'{flag}'"))) =>
-        {
-            return Some("only a comparison has blocks: loadgen compare".into());
-        }
-        _ => {}
+    let is_wrong = |word: &str| wrong.contains(&format!("'{word}'"));
+    if place("compare") > Some(0) && is_wrong("compare") {
+        return Some("compare comes first: loadgen compare, and its flags after it".into());
     }
-    let bare = arguments.iter().find(|word| number(word) && wrong.contains(&format!("'{word}'")));
+    if place("compare").is_none() && ["--blocks", "--standard", "--thorough"].into_iter().any(is_wrong) {
+        return Some("only a comparison has blocks: loadgen compare".into());
+    }
+    let bare = arguments.iter().find(|word| word.parse::<f64>().is_ok() && is_wrong(word));
     bare.filter(|_| wrong.contains("must be a time")).map(|word| format!("a time has a unit: {word}s, {word}ms"))
 }
 
@@ -41,6 +37,7 @@ mod tests {
             ("-m ws --blocks 3", "unexpected argument '--blocks' found", Some("loadgen compare")),
             ("-m ws -z 5", "invalid value '5' for '--duration <TIME>': must be a time from", Some("5s")),
             ("-m ws -c 0", "invalid value '0' for '--clients <N>': must be a whole number", None),
+            ("-m ws --out compare --bogus", "unexpected argument '--bogus' found", None),
             ("compare --block 3", "unexpected argument '--block' found", None),
             ("", "", None),
         ] {

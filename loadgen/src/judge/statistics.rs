@@ -162,9 +162,7 @@ impl Effect {
             (Some(Difference::Higher), _) => "slower",
         }
     }
-}
 
-impl Effect {
     /// The same in at most 20 characters, for a picture.
     pub fn short_word(&self) -> &'static str {
         match self.difference {

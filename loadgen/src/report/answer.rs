@@ -56,11 +56,8 @@ fn ranking(comparison: &Comparison, summaries: &[Summary], figure: Figure, unit:
         summaries.iter().filter_map(|summary| Some((summary, figure.of(&summary.outcome)?))).collect();
     values.sort_by(|(a, x), (b, y)| b.is_sound().cmp(&a.is_sound()).then(x.total_cmp(y)));
     let said = |(summary, value): &(&Summary, f64)| {
-        let is_it = |effect: &&crate::judge::statistics::Effect| {
-            effect.lane == summary.lane && !effect.twin && effect.figure == figure && effect.difference.is_some()
-        };
-        let word =
-            comparison.effects.iter().find(is_it).map_or(String::new(), |effect| format!(" ({})", effect.word()));
+        let word = comparison.effect(summary.lane, false, figure).filter(|effect| effect.difference.is_some());
+        let word = word.map_or(String::new(), |effect| format!(" ({})", effect.word()));
         let value = format!("{} {unit}", number(*value));
         let value = if summary.is_sound() { value } else { format!("({value})") };
         format!("{} {value}{word}", summary.lane)

@@ -32,8 +32,7 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let summary = |lane| summaries.iter().find(|summary| summary.lane == lane);
     let is_whole = |lane| summary(lane).is_none_or(Summary::is_whole);
     let cell = |lane, twin, figure| {
-        let is_it = |e: &&Effect| e.lane == lane && e.twin == twin && e.figure == figure;
-        comparison.effects.iter().find(is_it).map_or(NONE.to_owned().into(), |effect| Cell {
+        comparison.effect(lane, twin, figure).map_or(NONE.to_owned().into(), |effect| Cell {
             believable: (tail || figure != Figure::P99) && is_whole(lane) && base.is_none_or(is_whole),
             ..ratio(effect, comparison.blocks)
         })

@@ -109,9 +109,11 @@ static SHIPPED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("SHIPP
 
 /// The binary: as it is shipped, or as it was built with these tests.
 pub(crate) fn program() -> &'static str {
-    static PROGRAM: LazyLock<Option<String>> =
-        LazyLock::new(|| SHIPPED.as_ref().map(|folder| format!("{folder}/loadgen")));
-    PROGRAM.as_deref().unwrap_or(env!("CARGO_BIN_EXE_loadgen"))
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| match &*SHIPPED {
+        Some(folder) => format!("{folder}/loadgen"),
+        None => env!("CARGO_BIN_EXE_loadgen").into(),
+    });
+    &PROGRAM
 }
 
 /// The binary, with these arguments.

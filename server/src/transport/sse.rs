@@ -52,6 +52,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     let hello = format!("retry: {retry}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
     let sign = query.wants_signs()?.then(|| sign(app.config.heartbeat.as_millis()));
     let hello = hello + sign.as_deref().unwrap_or_default();
+    let sign = sign.map_or(Bytes::from_static(COMMENT), Bytes::from);
     let open = Streaming::over(Transport::Sse, &app);
     let (follower, hello) = (app.heartbeat.follow(), Some(hello.into()));
     let events = Events { app, _open: open, subscription, follower, hello, sign };
@@ -84,8 +85,8 @@ struct Events {
     subscription: Subscription,
     follower: Follower,
     hello: Option<Bytes>,
-    /// Instead of the comment, if it was asked for.
-    sign: Option<String>,
+    /// What says that the server is there: the comment, or what was asked for instead.
+    sign: Bytes,
 }
 
 impl Events {
@@ -105,9 +106,7 @@ impl Events {
                     let gap_event = format!("id: {}\nevent: gap\ndata: {}\n\n", gap.cursor, serde_json::json!(gap));
                     return Some([gap_event.as_bytes(), &messages].concat().into());
                 }
-                beat = self.follower.beat() => if beat == Beat::Alive {
-                    return Some(self.sign.clone().map_or(Bytes::from_static(COMMENT), Bytes::from));
-                },
+                beat = self.follower.beat() => if beat == Beat::Alive { return Some(self.sign.clone()) },
             }
         }
     }

@@ -41,11 +41,12 @@ impl TestServer {
     /// With the defaults, and these flags of the command line; without a heartbeat, unless they say how often.
     pub(crate) fn start(flags: &str) -> Self {
         let heartbeat = if flags.contains("--heartbeat") { "" } else { "--heartbeat 1h" };
-        let flags = format!("test --port 0 {RAW_HOST} {heartbeat} {flags}");
+        let flags = format!("--port 0 {RAW_HOST} {heartbeat} {flags}");
         if SHIPPED.is_some() {
             return Self::start_shipped(&flags);
         }
-        let server = Server::bind(Flags::parse_from(flags.split_whitespace()).config).expect("a free port");
+        let arguments = ["test"].into_iter().chain(flags.split_whitespace());
+        let server = Server::bind(Flags::parse_from(arguments).config).expect("a free port");
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
         let done = tokio::spawn(server.serve(async { drop(stopped.await) }));
@@ -55,7 +56,7 @@ impl TestServer {
     fn start_shipped(flags: &str) -> Self {
         let flags = format!("{flags} --print-addr --exit-with-stdin --log off");
         let mut command = Command::new(program());
-        command.args(flags.split_whitespace().skip(1)).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(flags.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

@@ -32,9 +32,11 @@ pub(crate) static SHIPPED: LazyLock<Option<String>> = LazyLock::new(|| std::env:
 
 /// The binary: as it is shipped, or as it was built with these tests.
 pub(crate) fn program() -> &'static str {
-    static PROGRAM: LazyLock<Option<String>> =
-        LazyLock::new(|| SHIPPED.as_ref().map(|folder| format!("{folder}/server")));
-    PROGRAM.as_deref().unwrap_or(env!("CARGO_BIN_EXE_server"))
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| match &*SHIPPED {
+        Some(folder) => format!("{folder}/server"),
+        None => env!("CARGO_BIN_EXE_server").into(),
+    });
+    &PROGRAM
 }
 
 /// The real binary, with what it says kept for [`output`].

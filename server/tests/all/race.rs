@@ -2,31 +2,27 @@
 
 use std::time::Duration;
 
-use tokio::task::{LocalSet, spawn_local};
-
-use crate::browser::Browser;
+use crate::browser::{Browser, Tab};
 use crate::helper::TestServer;
 
-/// What the lanes say when messages arrive in them.
-pub(crate) const LANES_OPEN: [&str; 4] = ["polling", "polling", "open", "open"];
+/// Opens the race, and waits until every lane receives and what is said is sent: before that it is dropped.
+pub(crate) async fn open_race<'a>(browser: &'a Browser, url: &str) -> Tab<'a> {
+    let race = browser.open(url).await;
+    runs(&race).await;
+    race
+}
+
+async fn runs(race: &Tab<'_>) {
+    race.until(".lane [data-part=state]", |states| states == ["polling", "polling", "open", "open"]).await;
+    race.until("#sender", |states| states == ["open"]).await;
+}
 
 #[tokio::test]
 async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behind() {
-    // Once more, with another page, if one attempt is spoiled.
-    let first = LocalSet::new().run_until(async { spawn_local(race_far_away()).await }).await;
-    if first.is_err() {
-        race_far_away().await;
-    }
-}
-
-async fn race_far_away() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let race = browser.open(&server.url("/race.html?distance=200&interval=500")).await;
-    race.until(".lane [data-part=state]", |states| states == LANES_OPEN).await;
+    let race = open_race(&browser, &server.url("/race.html?distance=200&interval=500")).await;
     let mut medians = Vec::new();
     for bursts in 1..=2 {
-        // Forgets the ages so far.
-        race.turn("#distance", "200").await;
         race.click("#burst").await;
         let all = (30 * bursts).to_string();
         race.until(".lane [data-part=messages]", |counts| counts == [&all[..]; 4]).await;
@@ -53,8 +49,7 @@ async fn race_far_away() {
 #[tokio::test]
 async fn the_dot_arrives_in_every_lane_and_the_race_pauses_when_nobody_sees_it() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let race = browser.open(&server.url("/race.html?interval=200")).await;
-    race.until(".lane [data-part=state]", |states| states == LANES_OPEN).await;
+    let race = open_race(&browser, &server.url("/race.html?interval=200")).await;
     race.run("document.querySelector('#sse .pad').focus()").await;
     race.run("for (let n = 0; n < 5; n += 1) document.querySelector('#sse .pad').onkeydown({ key: 'ArrowLeft', preventDefault() {} })").await;
     let places = "return [...document.querySelectorAll('.dot')].map((dot) => dot.style.left)";
@@ -71,7 +66,7 @@ async fn the_dot_arrives_in_every_lane_and_the_race_pauses_when_nobody_sees_it()
     server.until("only the other tab is there", |stats| stats["subscribers"] == 1).await;
     race.until_run("return window.pauses", |pauses| *pauses == 1).await;
     race.until_run("return document.getElementById('paused').hidden", |hidden| *hidden == true).await;
-    race.until(".lane [data-part=state]", |states| states == LANES_OPEN).await;
+    runs(&race).await;
     assert_eq!(browser.complaints().await, [""; 0]);
 }
 
