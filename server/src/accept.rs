@@ -99,14 +99,16 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
 async fn keep_house(app: Arc<App>) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut shed, mut most) = (0, 0);
+    let (mut told, mut most) = ((0, 0), 0);
     loop {
         ticks.tick().await;
-        let gone = app.rooms.tidy();
-        if gone > shed {
-            app.problem(Problem::Memory, None, "");
+        let (shed, refused) = (app.rooms.tidy(), app.memory.refused());
+        if (shed, refused) != told {
+            let (gone, without) = (shed - told.0, refused - told.1);
+            let detail = format!("{gone} messages went early; {without} times there was no room at all");
+            app.problem(Problem::Memory, None, &detail);
+            told = (shed, refused);
         }
-        shed = gone;
         let open = usize::try_from(app.stats.open.load(Relaxed)).unwrap_or(usize::MAX);
         let now = app.memory.used().saturating_add(open.saturating_mul(PER_CONNECTION));
         most = most.max(now);

@@ -1,13 +1,16 @@
 //! Questions of polls and their answers: 200 with the messages, or 304 when the client's cursor still stands.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::stream::iter;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
+use serde_json::json;
 
 use crate::App;
 use crate::cursor::{After, Cursor};
@@ -60,20 +63,25 @@ impl Question {
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = app.rooms.encode(batch, Format::Json)?;
-        let body = batch.gap.map_or_else(|| body.clone(), |gap| with_gap(&body, &gap));
-        traffic.delivered(batch, body.len());
-        *response.body_mut() = Body::from(body);
+        let (size, body) = match batch.gap {
+            None => (body.len(), Body::from(body)),
+            Some(gap) => {
+                let pieces = with_gap(&body, &gap);
+                let size = pieces.iter().map(Bytes::len).sum();
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+                (size, Body::from_stream(iter(pieces.map(Ok::<_, Infallible>))))
+            }
+        };
+        traffic.delivered(batch, size);
+        *response.body_mut() = body;
         Ok(response)
     }
 }
 
-/// An answer with a gap in it: rare, so not shared.
-fn with_gap(body: &[u8], gap: &Gap) -> Bytes {
-    let mut out = body.strip_suffix(b"}").expect("a poll's answer is an object").to_vec();
-    out.extend_from_slice(br#","gap":"#);
-    serde_json::to_writer(&mut out, gap).expect("a gap always encodes");
-    out.push(b'}');
-    out.into()
+/// An answer with a gap in it: the shared one, with the gap in the place of its end.
+fn with_gap(body: &Bytes, gap: &Gap) -> [Bytes; 2] {
+    let end = body.strip_suffix(b"}").expect("a poll's answer is an object").len();
+    [body.slice(..end), format!(r#","gap":{}}}"#, json!(gap)).into()]
 }
 
 /// Whether `If-None-Match` lists the entity tag of a cursor (RFC 9110 section 13.1.2: weak comparison).
@@ -82,4 +90,21 @@ fn names(headers: &HeaderMap, cursor: Cursor) -> bool {
     let tags = lists.flat_map(|list| list.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
     let mut named = tags.filter_map(|tag| tag.strip_prefix('"')?.strip_suffix('"'));
     named.any(|name| name.parse() == Ok(cursor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::GapReason;
+
+    #[test]
+    fn an_answer_with_a_gap_shares_the_messages_of_the_one_without() {
+        let cursor: Cursor = "abcdefgh-5".parse().unwrap();
+        let body = Bytes::from_static(br#"{"cursor":"abcdefgh-7","messages":[6,7]}"#);
+        let [messages, gap] = with_gap(&body, &Gap { reason: GapReason::Window, missed: Some(3), cursor });
+        assert_eq!(messages.as_ptr(), body.as_ptr());
+        let expected =
+            r#"{"cursor":"abcdefgh-7","messages":[6,7],"gap":{"reason":"window","missed":3,"cursor":"abcdefgh-5"}}"#;
+        assert_eq!(String::from_utf8([messages, gap].concat()).unwrap(), expected);
+    }
 }

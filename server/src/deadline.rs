@@ -15,13 +15,19 @@ pub(crate) const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// Ends at a time, and not before the runtime has looked for I/O after that time.
 pub(crate) struct Deadline {
+    time: tokio::time::Instant,
     sleep: Pin<Box<Sleep>>,
     looked: bool,
 }
 
 impl Deadline {
     pub(crate) fn at(time: tokio::time::Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(time)), looked: false }
+        Self { time, sleep: Box::pin(tokio::time::sleep_until(time)), looked: false }
+    }
+
+    /// The time it was set to.
+    pub(crate) fn time(&self) -> tokio::time::Instant {
+        self.time
     }
 
     pub(crate) fn after(time: Duration) -> Self {

@@ -57,18 +57,22 @@ pub(crate) fn between(tap: Arc<Tap>, mut routes: Router, request: Request<Incomi
 
 fn piece_by_piece(tap: &Arc<Tap>, mut body: Body) -> Body {
     let (departure, arrival) = road(tap);
+    let tap = Arc::clone(tap);
     tokio::spawn(async move {
-        loop {
-            let frame = tokio::select! {
-                frame = body.frame() => frame,
-                () = departure.sender.closed() => return,
-                () = departure.tap.cut.notified() => return,
-            };
-            let Some(Ok(frame)) = frame else { return };
-            let size = frame.data_ref().map_or(0, Bytes::len);
-            if !departure.send(size, frame, departure.tap.one_way()).await {
-                return;
+        let carry = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let size = frame.data_ref().map_or(0, Bytes::len);
+                if !departure.send(size, frame, tap.one_way()).await {
+                    return;
+                }
             }
+        };
+        tokio::select! {
+            biased;
+            // From here on no cut is missed, whatever the answer is waiting for.
+            () = tap.cut.notified() => {}
+            () = departure.sender.closed() => {}
+            () = carry => {}
         }
     });
     let arriving = unfold(arrival, async |mut arrival| Some((Ok::<_, Infallible>(arrival.next().await?), arrival)));
@@ -165,6 +169,21 @@ mod tests {
             drop(far);
             settle().await;
             assert_eq!(tap.under_way.available_permits(), OF_ONE_TAP, "all room is given back");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_waits_for_room_is_cut_like_any_other() {
+        let tap = Taps::new(1).open("7").expect("there is room");
+        let (body, taken) = endless(1000);
+        let mut far = piece_by_piece(&tap, body);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tap.cut.notify_waiters();
+        let waited = taken.load(Relaxed);
+        let mut arrived = 0;
+        while far.frame().await.is_some() {
+            arrived += 1;
+            assert!(arrived <= waited, "it goes on");
         }
     }
 

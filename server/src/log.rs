@@ -25,7 +25,7 @@ use crate::message::{self, Draft};
 pub(crate) struct Window {
     /// At most so many messages.
     pub(crate) messages: usize,
-    /// At most so many bytes of encoded messages (the newest is always retained).
+    /// At most so many bytes of encoded messages (the newest is retained whatever its size).
     pub(crate) bytes: usize,
 }
 
@@ -82,7 +82,7 @@ impl Log {
         let seq = state.head() + 1;
         let encoded = message::encode(draft, seq, unix_millis());
         state.push(Entry { encoded, key: draft.key.as_deref().map(Arc::from) });
-        state.trim(|state| state.count() > self.window.messages || state.bytes > self.window.bytes);
+        state.trim(1, |state| state.count() > self.window.messages || state.bytes > self.window.bytes);
         drop(state);
         self.wake.all();
         Ok(Published { cursor: self.at(seq), duplicate: false, differs: false })
@@ -122,11 +122,15 @@ impl Log {
         self.state.lock().forget_ranges();
     }
 
-    /// Drops the oldest messages until the rest takes this much memory; the newest stays. How many went.
+    /// Drops the oldest messages until the rest takes this much memory, all of them if need be. How many went.
     pub(crate) fn shrink(&self, bytes: usize) -> u64 {
         let mut state = self.state.lock();
         let before = state.oldest;
-        state.trim(|state| state.held.bytes() > bytes);
+        state.trim(0, |state| state.held.bytes() > bytes);
+        if state.oldest > before {
+            // What has gone is not to live on in a range.
+            state.forget_ranges();
+        }
         state.oldest - before
     }
 

@@ -6,7 +6,7 @@
 //! counted one by one: [`PER_CONNECTION`] is set aside for as many as there may be.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// What one connection may hold without asking, in bytes: hyper's two buffers, a request head of 16 KiB, the tasks, and
 /// [`UNCOUNTED`] of what it sends or is sent.
@@ -23,19 +23,32 @@ pub(crate) struct Memory {
     pub(crate) ranges: Arc<Pool>,
     /// What has arrived of messages that are not whole: a quarter.
     pub(crate) arriving: Arc<Pool>,
+    refused: Arc<AtomicU64>,
 }
 
 impl Memory {
     /// Of this many bytes.
     pub(crate) fn new(limit: usize) -> Self {
         let quarter = limit / 4;
-        Self { messages: Pool::new(limit / 2), ranges: Pool::new(quarter), arriving: Pool::new(quarter) }
+        let (messages, refused) = (Pool::new(limit / 2), Arc::default());
+        Self { messages, ranges: Pool::new(quarter), arriving: Pool::new(quarter), refused }
     }
 
     /// Each with its name.
     pub(crate) fn pools(&self) -> [(&'static str, &Pool); 3] {
-        let Self { messages, ranges, arriving } = self;
+        let Self { messages, ranges, arriving, .. } = self;
         [("messages", messages), ("ranges", ranges), ("arriving", arriving)]
+    }
+
+    /// Counts something for which there was no room.
+    pub(crate) fn refuse(&self) -> Full {
+        self.refused.fetch_add(1, Relaxed);
+        Full
+    }
+
+    /// How often there was no room for something, so far.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// Bytes that are held, whatever for.

@@ -53,6 +53,7 @@ impl Collector for Snapshot {
             ("window_bytes", Gauge, "bytes of messages retained in all rooms", usage.bytes as u64),
             ("window_fullest_percent", Gauge, "how full the fullest room's window is", usage.fullest_percent as u64),
             ("shed", Counter, "messages that went early because memory was short", usage.shed),
+            ("memory_refusals", Counter, "things for which there was no memory", app.memory.refused()),
             ("tasks", Gauge, "tasks alive in the runtime", tasks() as u64),
             ("uptime_seconds", Gauge, "time since the start", app.started.elapsed().as_secs()),
         ] {

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// Lines that wait for a slow reader; what comes while they do is lost. A line has less than 500 bytes.
+/// Lines that wait for a slow reader; what comes while they do is lost.
 const QUEUED: usize = 1024;
+/// The longest line, in bytes; the rest is cut off. With `--log debug` there may be the 16 KiB of a request's target in it.
+const LONGEST: usize = 2048;
 /// How long the end of the process waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// A stream that somebody else has set to non-blocking, and that is full, is tried again after this long.
@@ -95,7 +97,7 @@ impl Lines {
 
     fn say(&self, line: &[u8]) {
         self.count.waiting.fetch_add(1, SeqCst);
-        if self.queue.try_send(line.into()).is_err() {
+        if self.queue.try_send(cut(line)).is_err() {
             self.count.waiting.fetch_sub(1, SeqCst);
             self.count.lost.fetch_add(1, SeqCst);
         }
@@ -105,6 +107,15 @@ impl Lines {
         while self.count.waiting.load(SeqCst) > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));
         }
+    }
+}
+
+fn cut(line: &[u8]) -> Box<[u8]> {
+    match line.split_at_checked(LONGEST) {
+        Some((beginning, rest)) if !rest.is_empty() => {
+            format!("{}…\n", String::from_utf8_lossy(beginning)).into_bytes().into()
+        }
+        _ => line.into(),
     }
 }
 

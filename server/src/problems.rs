@@ -34,7 +34,7 @@ pub(crate) enum Problem {
     Full,
     /// Neither HTTP nor RFC 6455, or too big.
     Malformed,
-    /// More than `--memory`.
+    /// More than `--memory`: looked for once a second, whatever it was refused to.
     Memory,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Problem {
             Self::Foreign => "a foreign page was refused",
             Self::Full => "a connection was refused, for there are as many as there may be",
             Self::Malformed => "a connection was closed for what it sent",
-            Self::Memory => "memory was short (--memory) and the oldest messages went",
+            Self::Memory => "memory was short (--memory)",
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::access::check_json;
 use crate::deadline::within;
 use crate::error::{ApiError, Invalid, JSON};
 use crate::log::Published;
-use crate::memory::{Full, Pool, UNCOUNTED};
+use crate::memory::{Memory, UNCOUNTED};
 use crate::message::{Draft, MAX_DRAFT, MAX_TEXT};
 use crate::query::Query;
 use crate::rooms::RoomName;
@@ -42,7 +42,7 @@ pub(crate) async fn handle(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = match within(app.config.idle_deadline, read(&app.memory.arriving, body)).await {
+    let body = match within(app.config.idle_deadline, read(&app.memory, body)).await {
         Some(body) => body?,
         None => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
     };
@@ -82,8 +82,8 @@ pub(crate) async fn may_i() -> impl IntoResponse {
 
 /// Reads a body to its end, whatever is wrong with the request: closing on a client that is still sending would reset
 /// the connection, and the refusal with it.
-async fn read(pool: &Arc<Pool>, mut body: Body) -> Result<Vec<u8>, ApiError> {
-    let (mut whole, mut size, mut held, mut full) = (Vec::new(), 0, pool.hold(0), false);
+async fn read(memory: &Memory, mut body: Body) -> Result<Vec<u8>, ApiError> {
+    let (mut whole, mut size, mut held, mut full) = (Vec::new(), 0, memory.arriving.hold(0), false);
     while size < MAX_DRAFT + DISCARDED
         && let Some(frame) = body.frame().await
     {
@@ -101,7 +101,7 @@ async fn read(pool: &Arc<Pool>, mut body: Body) -> Result<Vec<u8>, ApiError> {
     }
     match size {
         size if size > MAX_DRAFT => Err(too_large()),
-        _ if full => Err(Full.into()),
+        _ if full => Err(memory.refuse().into()),
         _ => Ok(whole),
     }
 }

@@ -35,10 +35,15 @@ impl<'a> Query<'a> {
 
     /// `alive=1`: signs of life are to be such that a page sees them.
     pub(crate) fn wants_signs(&self) -> Result<bool, Invalid> {
-        match self.get("alive").as_deref() {
+        self.flag("alive")
+    }
+
+    /// `NAME=1`, or absent.
+    pub(crate) fn flag(&self, name: &'static str) -> Result<bool, Invalid> {
+        match self.get(name).as_deref() {
             None => Ok(false),
             Some("1") => Ok(true),
-            Some(other) => Err(Invalid::not("alive", "1, or absent", other)),
+            Some(other) => Err(Invalid::not(name, "1, or absent", other)),
         }
     }
 }

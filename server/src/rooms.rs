@@ -112,7 +112,8 @@ impl Rooms {
         if self.memory.messages.is_short() {
             self.shed();
         }
-        Ok(self.get(name)?.append(draft)?)
+        let published = self.get(name)?.append(draft);
+        published.map_err(|why| if why == NotStored::Full { self.memory.refuse().into() } else { why.into() })
     }
 
     /// A batch as it goes over the wire; if there is no memory for it, once more after those are gone that are only kept
@@ -121,7 +122,7 @@ impl Rooms {
         batch.encoded(format).or_else(|Full| {
             let logs = self.state.lock().logs();
             logs.iter().for_each(|log| log.forget_ranges());
-            batch.encoded(format)
+            batch.encoded(format).map_err(|Full| self.memory.refuse())
         })
     }
 
@@ -136,10 +137,10 @@ impl Rooms {
         if state.sealed {
             return Err(NotStored::Closed.into());
         }
-        if state.rooms.len() >= self.max && !name.is_lobby() && !state.evict(now) {
+        if !name.is_lobby() && state.beside_lobby() >= self.max && !state.evict(now) {
+            let most = self.max;
             let reason = format!(
-                "there are {} rooms and no more are allowed (--max-rooms); use one of them, or come back when one has rested",
-                self.max
+                "there are {most} rooms and no more are allowed (--max-rooms); use one of them, or come back when one has rested"
             );
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }
@@ -227,6 +228,10 @@ fn share(costs: &[usize], together: usize) -> usize {
 }
 
 impl State {
+    fn beside_lobby(&self) -> usize {
+        self.rooms.keys().filter(|name| !name.is_lobby()).count()
+    }
+
     fn logs(&self) -> Vec<Arc<Log>> {
         self.rooms.values().map(|room| Arc::clone(&room.log)).collect()
     }

@@ -168,7 +168,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
 }
 
 fn memory(memory: &Memory, shed: u64) -> serde_json::Value {
-    let mut body = json!({ "shed_messages": shed });
+    let mut body = json!({ "shed_messages": shed, "refused": memory.refused() });
     for (name, pool) in memory.pools() {
         body[name] = json!({ "used": pool.used(), "limit": pool.limit() });
     }

@@ -240,11 +240,12 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     let after = query.get("after").map_or(Ok(0), |text| text.parse::<u64>());
     let after = after.map_err(|_| Invalid::new("after", "after must be the next of the answer before"))?;
     let distance = query.get("distance").map(|text| distance::parse(&text)).transpose()?;
+    let cut = query.flag("cut")?;
     let tap = app.taps.open(&id)?;
     if let Some(distance) = distance {
         tap.distance.store(distance, Relaxed);
     }
-    if query.get("cut").is_some() {
+    if cut {
         tap.cut.notify_waiters();
     }
     let notes = tap.notes.lock();

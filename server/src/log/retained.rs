@@ -108,9 +108,9 @@ impl State {
         self.appended = Some(Instant::now());
     }
 
-    /// Drops the oldest messages for as long as there is too much; the newest stays.
-    pub(super) fn trim(&mut self, is_too_much: impl Fn(&Self) -> bool) {
-        while self.entries.len() > 1 && is_too_much(self) {
+    /// Drops the oldest messages for as long as there is too much; this many of the newest stay.
+    pub(super) fn trim(&mut self, keep: usize, is_too_much: impl Fn(&Self) -> bool) {
+        while self.entries.len() > keep && is_too_much(self) {
             let Some(entry) = self.entries.pop_front() else { return };
             self.oldest += 1;
             self.bytes -= entry.encoded.len();

@@ -64,6 +64,21 @@ fn a_line_that_cannot_be_written_is_counted_and_the_next_that_can_be_says_how_ma
     assert_eq!((said.len(), lines.count.lost.load(SeqCst)), (5, 2));
 }
 
+#[test]
+fn a_long_line_is_cut_off_and_says_so() {
+    let disk = Disk::default();
+    disk.room(1 << 20);
+    let lines = Lines::to(disk.clone());
+    let whole = "x".repeat(LONGEST - 1) + "\n";
+    for line in [&whole, &("y".repeat(LONGEST) + "\n"), &"ä\n".repeat(LONGEST)] {
+        lines.say(line.as_bytes());
+    }
+    wait(&lines);
+    let text = disk.text();
+    assert!(text.starts_with(&whole) && text.ends_with("…\n") && text.contains("y…\n"));
+    assert!(text.len() < 3 * LONGEST + 20);
+}
+
 /// A pipe whose reader takes a write when it is told to.
 struct Stuck(Receiver<()>, Sender<Vec<u8>>);
 

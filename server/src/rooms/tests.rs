@@ -76,15 +76,14 @@ async fn however_fast_they_come_no_message_is_refused_while_older_ones_can_go() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_finds_no_place_even_so_is_refused_and_nothing_is_lost_for_it() {
+async fn what_finds_no_place_even_so_is_refused_and_counted() {
     let memory = Memory::new(20_000);
     let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
-    fill(&rooms, "a", 1);
-    let other = memory.messages.hold(10_000 - memory.used());
+    let other = memory.messages.hold(10_000);
     let draft = Draft { from: "ann".into(), text: "x".into(), key: Some("k".into()) };
     let error = rooms.append(&name("a"), &draft).unwrap_err();
     assert!(error.to_json().contains("--memory"), "{error:?}");
-    assert_eq!(rooms.get(&name("a")).unwrap().read(After::Oldest).count(), 1);
+    assert_eq!(memory.refused(), 1);
     drop(other);
     assert!(!rooms.append(&name("a"), &draft).unwrap().duplicate, "its key was not taken");
 }
@@ -161,4 +160,32 @@ async fn the_lobby_always_has_a_place_and_keeps_it() {
         assert!(rooms.get(&name("one more")).is_err());
     }
     assert!(Arc::ptr_eq(&lobby, &rooms.get(&name(LOBBY)).unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lobby_takes_no_place_of_another_room() {
+    let rooms = rooms(2);
+    for room in [LOBBY, "one", "two"] {
+        rooms.get(&name(room)).unwrap();
+    }
+    assert!(rooms.get(&name("three")).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_of_one_large_message_that_are_never_left_keep_no_room_from_others() {
+    let memory = Memory::new(200_000);
+    let rooms = Rooms::new(100, Window { messages: 1000, bytes: 1 << 20 }, &memory);
+    let large = Draft { from: "ann".into(), text: "x".repeat(9_000), key: None };
+    let all: Vec<_> = (0..30).map(|n| name(&n.to_string())).collect();
+    for room in &all {
+        rooms.append(room, &large).unwrap();
+        rooms.get(&all[0]).unwrap();
+    }
+    let first = rooms.get(&all[0]).unwrap();
+    assert_eq!((first.retained().messages, rooms.memory.refused()), (0, 0), "the newest went, too");
+    let cursor = first.read(After::Latest).cursor;
+    assert_eq!(cursor.seq, 1, "what is gone still counts");
+    let told = first.read(After::Cursor(crate::cursor::Cursor { seq: 0, ..cursor })).gap.unwrap();
+    assert_eq!((told.missed, told.cursor), (Some(1), cursor));
+    assert_eq!(rooms.append(&all[0], &large).unwrap().cursor.seq, 2);
 }

@@ -15,6 +15,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Uri, Version};
+use serde_json::json;
 
 use crate::App;
 use crate::conn::peer::EVENTS;
@@ -54,8 +55,8 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     let hello = hello + sign.as_deref().unwrap_or_default();
     let sign = sign.map_or(Bytes::from_static(COMMENT), Bytes::from);
     let open = Streaming::over(Transport::Sse, &app);
-    let (follower, hello) = (app.heartbeat.follow(), Some(hello.into()));
-    let events = Events { app, _open: open, subscription, follower, hello, sign };
+    let (follower, ready) = (app.heartbeat.follow(), Some(hello.into()));
+    let events = Events { app, _open: open, subscription, follower, ready, sign };
     let stream = unfold(events, async |mut events| {
         let bytes = events.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(bytes)), events))
@@ -84,16 +85,17 @@ struct Events {
     _open: Streaming,
     subscription: Subscription,
     follower: Follower,
-    hello: Option<Bytes>,
+    /// What is to be written before anything else: the hello, or the messages after a gap.
+    ready: Option<Bytes>,
     /// What says that the server is there: the comment, or what was asked for instead.
     sign: Bytes,
 }
 
 impl Events {
-    /// What is to be written next: everything pending in one piece; `None` ends the stream.
+    /// What is to be written next: everything pending in one piece, a gap apart; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(hello) = self.hello.take() {
-            return Some(hello);
+        if let Some(bytes) = self.ready.take() {
+            return Some(bytes);
         }
         loop {
             tokio::select! {
@@ -103,8 +105,8 @@ impl Events {
                     let messages = self.app.rooms.encode(&batch, Format::Sse).ok()?;
                     self.app.stats.of(Transport::Sse).delivered(&batch, messages.len());
                     let Some(gap) = batch.gap else { return Some(messages) };
-                    let gap_event = format!("id: {}\nevent: gap\ndata: {}\n\n", gap.cursor, serde_json::json!(gap));
-                    return Some([gap_event.as_bytes(), &messages].concat().into());
+                    self.ready = Some(messages).filter(|messages| !messages.is_empty());
+                    return Some(format!("id: {}\nevent: gap\ndata: {}\n\n", gap.cursor, json!(gap)).into());
                 }
                 beat = self.follower.beat() => if beat == Beat::Alive { return Some(self.sign.clone()) },
             }

@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -20,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
@@ -30,6 +31,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use self::arriving::Arriving;
 use crate::App;
 use crate::conn::Conn;
+use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::heartbeat::Beat;
 use crate::log::{Batch, Subscription};
@@ -91,7 +93,9 @@ struct Session {
     /// The message that is arriving; what it has so far, if that is worth counting; and when it has to be whole.
     arriving: Arriving,
     held: Option<Held>,
-    late: Option<Pin<Box<Sleep>>>,
+    late: Option<Deadline>,
+    /// More has been read from the socket than was taken in.
+    more: bool,
     missed_pings: u32,
     closing: bool,
     /// With each ping a message, too: a page sees no ping.
@@ -117,6 +121,7 @@ impl Session {
             arriving,
             held: None,
             late: None,
+            more: false,
             missed_pings: 0,
             closing: false,
             signs: false,
@@ -147,11 +152,11 @@ impl Session {
             self.flush().await?;
             tokio::select! {
                 batch = self.subscription.next() => match batch {
-                    Some(batch) => self.send(&batch).await?,
+                    Some(batch) => self.send(batch).await?,
                     None => self.close(CloseCode::Restart, "the server restarts"),
                 },
                 // Not `readable()`: the socket would keep the waker of hyper's last read, and with it that whole task.
-                ready = poll_fn(|cx| self.conn.io.poll_read_ready(cx)) => {
+                ready = poll_fn(|cx| if self.more { Poll::Ready(Ok(())) } else { self.conn.io.poll_read_ready(cx) }) => {
                     ready?;
                     self.missed_pings = 0;
                     self.read().await?;
@@ -191,17 +196,19 @@ impl Session {
         Ok(())
     }
 
-    async fn send(&mut self, batch: &Batch) -> io::Result<()> {
+    /// By value: while it is written, only what is shared is held.
+    async fn send(&mut self, batch: Batch) -> io::Result<()> {
         if let Some(gap) = batch.gap {
             self.say(&json!({ "gap": gap }));
             self.flush().await?;
         }
-        let Ok(messages) = self.app.rooms.encode(batch, Format::Ws) else {
+        let Ok(messages) = self.app.rooms.encode(&batch, Format::Ws) else {
             // It comes back with the cursor it has, and misses nothing that is still retained.
             self.close(CloseCode::Again, OUT_OF_MEMORY);
             return Ok(());
         };
-        self.app.stats.of(Transport::Ws).delivered(batch, messages.len());
+        self.app.stats.of(Transport::Ws).delivered(&batch, messages.len());
+        drop(batch);
         self.conn.write_all(&messages).await
     }
 
@@ -214,6 +221,7 @@ impl Session {
 
     async fn take_in(&mut self) -> io::Result<()> {
         let mut left = TURN;
+        self.more = true;
         while !self.closing && self.outbox.len() < OUTBOX {
             let Self { conn, protocol, outbox, arriving, .. } = &mut *self;
             let mut socket = Socket { stream: &mut conn.io, outbox, arriving, left: &mut left };
@@ -229,6 +237,7 @@ impl Session {
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.await_the_rest();
+                    self.more = false;
                     break;
                 }
                 Err(Error::Io(error)) => return Err(error),
@@ -254,16 +263,16 @@ impl Session {
             held => {
                 let held = held.get_or_insert_with(|| self.app.memory.arriving.hold(0));
                 if held.grow(so_far).is_err() {
+                    self.app.memory.refuse();
                     self.close(CloseCode::Again, OUT_OF_MEMORY);
                 }
             }
         }
-        self.late = self.arriving.since().map(|since| {
-            let due = since + self.app.config.idle_deadline;
-            let mut late = self.late.take().unwrap_or_else(|| Box::pin(sleep_until(due)));
-            late.as_mut().reset(due);
-            late
-        });
+        let due = self.arriving.since().map(|since| since + self.app.config.idle_deadline);
+        // The same one goes on: it looks once more, and not once more after each byte that drips in.
+        if self.late.as_ref().map(Deadline::time) != due {
+            self.late = due.map(Deadline::at);
+        }
     }
 
     async fn publish(&mut self, text: &[u8]) {
@@ -296,8 +305,8 @@ impl Session {
 
     fn close(&mut self, code: CloseCode, reason: &str) {
         match code {
-            CloseCode::Restart => {}
-            CloseCode::Again => self.app.problem(Problem::Memory, self.peer(), reason),
+            // A shortage of memory is told once for all.
+            CloseCode::Restart | CloseCode::Again => {}
             _ => self.app.problem(Problem::Malformed, self.peer(), reason),
         }
         self.append(Frame::close(Some(CloseFrame { code, reason: reason.into() })));
@@ -327,7 +336,7 @@ impl Session {
 }
 
 /// Ends when the time has come, if one was set.
-async fn elapsed(timer: &mut Option<Pin<Box<Sleep>>>) {
+async fn elapsed(timer: &mut Option<Deadline>) {
     match timer {
         Some(timer) => timer.await,
         None => pending().await,

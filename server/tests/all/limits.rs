@@ -9,10 +9,12 @@ use tokio::time::timeout;
 
 use crate::helper::TestServer;
 use crate::program::{Program, binary_of};
-use crate::raw::{CLOSE, PATIENCE, Raw, RawWs};
+use crate::raw::{CLOSE, PATIENCE, Raw, RawWs, TEXT};
 
 /// With the encoding around it, seventeen of them fill a window of 1 MiB.
 const LARGE: usize = 60_000;
+/// The first byte of the last fragment of a message.
+const LAST: u8 = 0x80;
 const LOBBY: &str = "GET /short-poll HTTP/1.1\r\nhost: test\r\n\r\n";
 
 #[tokio::test]
@@ -60,6 +62,7 @@ async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_p
     let server = Program::start("--idle-deadline 2s --log off").await;
     let (begun, mut idle) = (Instant::now(), Vec::new());
     let half = "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 26\r\n\r\n{\"from\":\"ann\",";
+    let mut sockets = Vec::new();
     for i in 0..40 {
         let mut raw = Raw::connect(server.addr).await;
         match i % 2 {
@@ -67,6 +70,10 @@ async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_p
             _ => raw.send(half).await,
         }
         idle.push(raw);
+        let mut ws = RawWs::open(server.addr, &format!("?room={i}")).await;
+        ws.hello().await;
+        ws.send(TEXT & 0x7f, "{\"from\":\"ann\",").await;
+        sockets.push(ws);
     }
     // The last that came is the last to be read.
     idle[39].until_read().await;
@@ -76,7 +83,14 @@ async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_p
     for (i, raw) in idle.iter_mut().enumerate() {
         raw.send(if i % 2 == 0 { "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n" } else { "\"text\":\"hi\"}" }).await;
     }
+    for ws in &mut sockets {
+        ws.send(LAST, "\"text\":\"hi\"}").await;
+    }
     server.resume();
+    for (i, ws) in sockets.iter_mut().enumerate() {
+        let first = ws.next().await;
+        assert!(first.first == TEXT && first.json()["ack"].is_object(), "socket {i}: {first:?}");
+    }
     let mut statuses = Vec::new();
     for mut raw in idle {
         statuses.push(raw.answer().await.map_or(0, |answer| answer.status));
@@ -100,6 +114,7 @@ async fn who_has_read_while_the_server_was_stopped_is_not_cut() {
     for _ in 0..70 {
         server.publish(&large).await;
     }
+    server.until_stuck(readers.len()).await;
     server.pause();
     let take = async |mut raw: Raw| {
         raw.take_what_is_there().await;

@@ -1,7 +1,7 @@
 //! What the server says on standard error: nothing while all is well, a line for a problem, and never what a peer
 //! wants.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -38,6 +38,22 @@ async fn nothing_is_said_while_clients_come_ask_and_go() {
     drop((half, stream, ws));
     server.until("they are gone", |stats| stats["subscribers"] == 0).await;
     assert_eq!(server.end().await, "");
+}
+
+#[tokio::test]
+async fn a_shortage_of_memory_is_told_with_what_it_cost() {
+    let server = Program::start("--memory 32MiB").await;
+    let draft = json!({ "from": "ann", "text": "x".repeat(60_000) }).to_string();
+    for n in 0..400 {
+        let answer = server.post(&format!("/messages?room=r{n}"), draft.clone()).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    assert!(server.stats().await["memory"]["shed_messages"].as_u64() > Some(0));
+    // It is looked for once a second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let said = server.end().await;
+    assert_lines(&said);
+    assert!(said.contains("memory was short (--memory)") && said.contains(" messages went early; 0 times "), "{said}");
 }
 
 #[tokio::test]

@@ -133,6 +133,29 @@ async fn a_message_that_is_not_whole_by_the_idle_deadline_ends_the_connection_wh
 }
 
 #[tokio::test]
+async fn readers_that_have_missed_messages_share_what_they_read_like_others() {
+    const EACH: u64 = 150;
+    let server = Program::start("--write-deadline 1m --log off").await;
+    for _ in 0..17 {
+        server.publish(&"x".repeat(LARGE)).await;
+    }
+    let before = server.pss();
+    let (mut peers, after) = (Vec::new(), "after=00000000-1");
+    let polls = format!("GET /short-poll?{after} HTTP/1.1\r\nhost: test\r\n\r\n").repeat(20);
+    let stream = format!("GET /sse?{after} HTTP/1.1\r\nhost: test\r\n\r\n");
+    for _ in 0..EACH {
+        for ask in [&polls, &stream] {
+            peers.push(Raw::connect_narrow(server.addr).await.push(ask.as_bytes()).await);
+        }
+    }
+    server.until_stuck(peers.len()).await;
+    assert!(server.stats().await["gaps"].as_u64() >= Some(2 * EACH), "each was told a gap");
+    let each = server.pss().saturating_sub(before) / (2 * EACH);
+    println!("{each} bytes for each");
+    assert!(each < 50 * 1024, "{each} bytes for each of what all of them read");
+}
+
+#[tokio::test]
 async fn all_attacks_at_once_stay_within_the_memory_that_was_given_and_leave_none_behind() {
     const LIMIT: u64 = 256 * MIB;
     let server = Program::start("--memory 256MiB --log off").await;

@@ -4,11 +4,12 @@ use std::fs;
 use std::ops::Deref;
 use std::process::{Output, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::helper::{Api, RAW_HOST};
 use crate::raw::PATIENCE;
@@ -112,12 +113,25 @@ impl Program {
 
     /// Bytes that the kernel holds for its peers, also for connections it has closed.
     pub(crate) fn unsent(&self) -> u64 {
+        self.send_queues().iter().sum()
+    }
+
+    /// Waits until so many of its peers take nothing more.
+    pub(crate) async fn until_stuck(&self, peers: usize) {
+        let stuck = async {
+            while self.send_queues().iter().filter(|&&bytes| bytes > 0).count() < peers {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, stuck).await.expect("they do not read");
+    }
+
+    fn send_queues(&self) -> Vec<u64> {
         let sockets = fs::read_to_string("/proc/net/tcp").expect("this is Linux");
         let port = format!(":{:04X}", self.addr.port());
         let of_ours = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let of_ours = of_ours.filter(|fields| fields[1].ends_with(&port));
-        let sent = of_ours.map(|fields| u64::from_str_radix(fields[4].split(':').next().unwrap(), 16).unwrap());
-        sent.sum()
+        of_ours.map(|fields| u64::from_str_radix(fields[4].split(':').next().unwrap(), 16).unwrap()).collect()
     }
 
     fn proc(&self, file: &str) -> String {

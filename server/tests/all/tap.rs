@@ -220,6 +220,7 @@ async fn a_wrong_parameter_is_named() {
         (&format!("?id={ID}&after=-1"), "after"),
         (&format!("?id={ID}&distance=601"), "distance"),
         (&format!("?id={ID}&distance=1s"), "distance"),
+        (&format!("?id={ID}&cut=0"), "cut"),
     ] {
         let answer = server.get(&format!("/tap{query}")).await;
         assert_eq!((answer.status, &answer.json()["error"]["parameter"]), (400, &json!(parameter)), "{query}");

@@ -368,6 +368,21 @@ async fn what_a_client_sends_together_with_its_handshake_is_not_lost() {
 }
 
 #[tokio::test]
+async fn a_burst_whose_answers_do_not_fit_in_one_write_is_answered_to_its_end() {
+    const FRAMES: usize = 1000;
+    let server = TestServer::start("");
+    let mut raw = Raw::connect(server.addr).await;
+    let frame = [header(TEXT, 1, true), vec![0, 0, 0, 0, b'x']].concat();
+    raw.send([handshake("", "", "").into_bytes(), frame.repeat(FRAMES)].concat()).await;
+    assert_eq!(raw.answer().await.unwrap().status, 101);
+    let mut ws = RawWs(raw);
+    ws.hello().await;
+    for _ in 0..FRAMES {
+        assert!(ws.json().await["error"].is_object());
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_answers_no_ping_is_dropped_and_one_that_answers_stays() {
     let server = TestServer::start("--heartbeat 200ms");
     let (mut silent, _) = connected(&server, "").await;
