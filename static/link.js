@@ -37,7 +37,7 @@ export class Link {
     this.#technique.run(this);
   }
 
-  /** Functions to call: state, messages, gap, pending, acked, settled, refused, asked. */
+  /** Functions to call: state, messages, gap, pending, acked, settled, refused, asked, beat. */
   watch(watcher) {
     this.#watchers.push(watcher);
   }
@@ -96,6 +96,7 @@ export class Link {
   alive({ next }) {
     this.#sign = { period: next };
     this.#heard();
+    this.#tell("beat", next);
   }
 
   #heard() {

@@ -61,6 +61,8 @@ async function watch() {
 }
 
 tap.watch({ reborn: () => link.reconnect() });
+const beats = document.querySelectorAll("[data-beat]");
+link.watch({ beat: (period) => beats.forEach((beat) => (beat.textContent = `${period / 1000} s`)) });
 $("name").onchange = keep;
 $("join").onsubmit = (event) => {
   event.preventDefault();

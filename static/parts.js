@@ -51,7 +51,7 @@ const TALLY = `
     figure("requests-rate", "Requests a minute", "Over the last minute, or since the knobs last changed"),
     figure("bytes-rate", "Bytes a minute", "Up and down, over the last minute, or since the knobs last changed"),
     figure("received", "Messages"),
-    figure("age", "Last age"),
+    figure("age", "Age of the newest"),
     figure("median", "Median age"),
     figure("stored", "Known stored after", "From send to the server's answer that it has stored the last message of this page"),
     figure("queued", "Waited in this page", "How long the last message waited for one of the browser's connections; not in its age"),
@@ -59,7 +59,9 @@ const TALLY = `
     figure("gaps", "Gaps"),
   ].join("")}</dl>
   <p class="soft">Counted by the server since this panel or the wire was opened; TCP's own bytes are not in it. Age: from when
-    it left to its arrival by this page's clock if it sent the message, otherwise since the server has it.</p>`;
+    it left to its arrival by this page's clock if it sent the message, otherwise since the server has it. Known stored after:
+    from sending this page's last message to the answer that the server has it. Waited in this page: for one of the browser's
+    connections, which is not in the age. A dash: not known yet.</p>`;
 
 const KNOBS = `
   <form id="knobs" class="knobs" novalidate>

@@ -21,6 +21,13 @@ const POLICY: &str =
 
 /// The committed comparison, as `loadgen` made it; its styles stand in it.
 const REPORT: &[u8] = include_bytes!("../../results/reference/comparison.html");
+/// What it is made of, which stands beside it.
+const DATA: [(&str, &[u8]); 4] = [
+    ("comparison.md", include_bytes!("../../results/reference/comparison.md")),
+    ("comparison.json", include_bytes!("../../results/reference/comparison.json")),
+    ("latency.hlog", include_bytes!("../../results/reference/latency.hlog")),
+    ("seconds.csv", include_bytes!("../../results/reference/seconds.csv")),
+];
 const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// Any path that is no endpoint: a file of `static/`, a transport's under `source/`, or 404.
@@ -36,7 +43,9 @@ pub(crate) async fn handle(method: Method, uri: Uri) -> Result<Response, ApiErro
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("svg") => "image/svg+xml",
-        Some("rs") => "text/plain; charset=utf-8",
+        Some("json") => "application/json",
+        Some("csv") => "text/csv; charset=utf-8",
+        Some("rs" | "hlog" | "md") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     };
     let headers = [
@@ -63,6 +72,9 @@ fn find(path: &str) -> Option<(&'static str, Cow<'static, [u8]>)> {
     }
     if path == "report.html" {
         return Some((REPORT_POLICY, REPORT.into()));
+    }
+    if let Some((_, file)) = DATA.iter().find(|(name, _)| *name == path) {
+        return Some((REPORT_POLICY, (*file).into()));
     }
     let file = path.strip_prefix("source/").map_or_else(|| Static::get(path), Source::get)?;
     Some((POLICY, file.data))

@@ -26,6 +26,21 @@ fn assert_refused(answer: &Answer, status: u16, parameter: Option<&str>) {
 }
 
 #[tokio::test]
+async fn the_data_that_the_report_links_to_stand_beside_it() {
+    let server = TestServer::start("");
+    let report = server.get("/report.html").await.body;
+    let links = report.split("<a href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let links: Vec<&str> = links.filter(|link| !link.starts_with(['#', '/']) && !link.contains(':')).collect();
+    assert!(links.len() >= 4, "{links:?}");
+    for link in links {
+        let answer = server.get(&format!("/{link}")).await;
+        let kind = answer.header("content-type").unwrap_or_default();
+        assert!(answer.status == 200 && kind != "application/octet-stream", "{link}: {} {kind}", answer.status);
+    }
+    assert_eq!(server.get("/comparison.json").await.json()["schema"], 3);
+}
+
+#[tokio::test]
 async fn no_page_may_load_run_or_be_framed_but_what_is_its_own() {
     let server = TestServer::start("");
     let page = ["'self'", "'none'", "ws:", "wss:"].as_slice();

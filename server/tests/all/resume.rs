@@ -133,6 +133,8 @@ async fn a_connection_whose_other_end_has_gone_without_a_word_is_noticed() {
         };
         publish("before").await;
         tab.lists(&["before"]).await;
+        let told = tab.run("return document.querySelector('[data-beat]').textContent").await;
+        assert_eq!(told, "0.4 s", "{page}: as this server has it");
         forwarder.forget();
         publish("meanwhile").await;
         tab.send("typed").await;

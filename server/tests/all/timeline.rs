@@ -105,12 +105,11 @@ async fn posts_do_not_wait_for_one_another_and_a_long_poll_answers_with_several_
         if page == "long-poll" {
             tab.until("#rows .note", |notes| notes.iter().any(|note| several(note))).await;
         }
-        // One after the other, twelve posts would take seven seconds, and the last be older than four.
+        // One after the other, twelve posts would take seven seconds, and half of them be older than three.
         let median = tab.text("#median").await;
         let (number, rest) = median.split_once(' ').expect("a number and its unit");
         let age = number.parse::<f64>().expect("a number") * if rest.starts_with("ms") { 1.0 } else { 1000.0 };
-        let most = if page == "sse" { 1200.0 } else { 1800.0 };
-        assert!((600.0..most).contains(&age), "{page}: {median}");
+        assert!((600.0..2000.0).contains(&age), "{page}: {median}");
         tab.close().await;
     }
 }
@@ -130,15 +129,24 @@ fn several(note: &str) -> bool {
 #[tokio::test]
 async fn a_websocket_needs_one_round_trip_to_be_greeted() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let tab = browser.open(&server.url("/ws.html?distance=600&open=wire")).await;
-    tab.is("open").await;
-    tab.until("#rows button", |rows| !rows.is_empty()).await;
-    tab.click("#rows button").await;
-    tab.until("#entries p", |heads| heads.len() >= 4).await;
-    let heads = tab.texts("#entries p").await;
-    let at: Vec<f64> = heads.iter().map(|head| milliseconds(head)).collect();
-    // The 101 and the hello; one that was sent after the 101 had arrived would be 300 ms later.
-    assert!(at[1] >= 600.0 && at[2] - at[1] < 200.0, "{heads:?}");
+    let mut seen = Vec::new();
+    // A machine that pauses in one of them does not in both.
+    for _ in 0..2 {
+        let tab = browser.open(&server.url("/ws.html?distance=600&open=wire")).await;
+        tab.is("open").await;
+        tab.until("#rows button", |rows| !rows.is_empty()).await;
+        tab.click("#rows button").await;
+        tab.until("#entries p", |heads| heads.len() >= 4).await;
+        let heads = tab.texts("#entries p").await;
+        let at: Vec<f64> = heads.iter().map(|head| milliseconds(head)).collect();
+        // The 101 and the hello; one that was sent after the 101 had arrived would be 300 ms later.
+        if at[1] >= 600.0 && at[2] - at[1] < 200.0 {
+            return;
+        }
+        seen.push(heads);
+        tab.close().await;
+    }
+    panic!("{seen:#?}");
 }
 
 /// `↓ down · +1.20 s · 129 B` or `+601 ms`
