@@ -76,5 +76,7 @@ lint
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 # Programs and servers are tested as they are shipped: optimized, and without what a test may break in them on purpose.
 cargo build --release --workspace --locked
-SHIPPED=$(realpath "${CARGO_TARGET_DIR:-target}")/release cargo test --workspace --locked
+# And with the signals as they are after a login: under nohup, or in the background, some would be ignored.
+SHIPPED=$(realpath "${CARGO_TARGET_DIR:-target}")/release env --default-signal=HUP,INT,TERM \
+    cargo test --workspace --locked
 echo "test.sh: all tests passed"
