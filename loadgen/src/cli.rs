@@ -57,13 +57,13 @@ pub struct Compare {
     /// With `native`, each transport once more with messages that go up as its clients send them.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
     publish: Publish,
-    /// Rounds over all transports, 1 to 1000, each in random order; from 6 on with a twin.
+    /// Rounds over all transports, 1 to 1000, each in random order; from 6 on with an A/A control.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = |text: &str| BLOCKS.parse(text), allow_hyphen_values = true, help_heading = "Design")]
     blocks: u16,
-    /// 10 blocks of 13 s with a twin: shows +50 % almost always.
+    /// 10 blocks of 13 s with an A/A control: shows +50 % almost always.
     #[arg(long, conflicts_with = "blocks", help_heading = "Design")]
     standard: bool,
-    /// 30 blocks of 13 s with a twin: shows +20 % most often.
+    /// 30 blocks of 13 s with an A/A control: shows +20 % most often.
     #[arg(long, conflicts_with_all = ["blocks", "standard"], help_heading = "Design")]
     thorough: bool,
     #[command(flatten)]
@@ -100,16 +100,27 @@ struct Target {
     /// Allow a --url that is not this machine.
     #[arg(long)]
     allow_remote: bool,
-    /// More flags for the servers that are started, such as `--heartbeat 5s`.
+    /// More flags for the servers that are started, such as `--heartbeat 5s`; a word with a space in it stands in quotes.
     #[arg(
         long,
         value_name = "FLAGS",
         default_value = "",
         hide_default_value = true,
         allow_hyphen_values = true,
+        value_parser = Words::parse,
         conflicts_with = "url"
     )]
-    server_flags: String,
+    server_flags: Words,
+}
+
+/// Words as a shell would read them.
+#[derive(Debug, Clone)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        shlex::split(text).map(Self).ok_or("a quote, or a backslash at the end, has nothing that closes it")
+    }
 }
 
 /// What is shown.
@@ -215,7 +226,7 @@ pub fn schema() -> Result<Exit> {
 }
 
 async fn execute(
-    comparison: Comparison,
+    mut comparison: Comparison,
     target: &Target,
     output: &Output,
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
@@ -225,12 +236,16 @@ async fn execute(
         Some(url) => Some(signals::or_interrupted(Sut::at(url, target.allow_remote)).await?),
         None => None,
     };
+    if let Some(sut) = &server {
+        comparison.target = Some(sut.addr.to_string());
+        comparison.environment.pinned.server.clear();
+    }
     let folder = claim(comparison.planned())?;
     let progress = Progress::new(output.quiet);
     progress.say(&format!("{}.", comparison.workload()));
     progress.say(&comparison.forecast());
-    let server_flags = target.server_flags.split_whitespace().map(String::from).collect();
-    let mut plan = Plan { comparison, server, server_flags, folder, report: None };
+    comparison.cautions().into_iter().for_each(|caution| progress.say(caution));
+    let mut plan = Plan { comparison, server, server_flags: target.server_flags.0.clone(), folder, report: None };
     let result = plan.run(&progress).await;
     progress.clear();
     let Plan { comparison, report, .. } = plan;

@@ -26,7 +26,7 @@ mod saved;
 
 /// The version of the JSON.
 pub const SCHEMA: u32 = 3;
-/// Fewer blocks carry no interval, so a twin in each of them would be of no use.
+/// Fewer blocks carry no interval, so a control in each of them would be of no use.
 const TWINS_FROM: usize = 6;
 /// What a trial takes beside connects, warm-up and window: server, drain.
 const AROUND: Duration = Duration::from_secs(3);
@@ -126,23 +126,43 @@ impl Comparison {
         self.scenario.sentence(&modes)
     }
 
+    /// How long one trial takes, about.
+    pub fn length_of_trial(&self) -> Duration {
+        let ramp = Duration::from_secs_f64(self.scenario.clients as f64 / CONNECTS_PER_SECOND as f64);
+        self.scenario.warmup() + self.scenario.duration() + ramp + AROUND
+    }
+
     /// What will run and how long it takes, in a sentence.
     pub fn forecast(&self) -> String {
-        let (trials, scenario) = (self.planned(), &self.scenario);
-        let ramp = Duration::from_secs_f64(scenario.clients as f64 / CONNECTS_PER_SECOND as f64);
-        let each = scenario.warmup() + scenario.duration() + ramp + AROUND;
-        let total = each.as_secs_f64() * trials as f64;
+        let trials = self.planned();
+        let total = self.length_of_trial().as_secs_f64() * trials as f64;
         let length = if total < 120.0 { format!("{total:.0} s") } else { format!("{:.0} minutes", total / 60.0) };
-        let warmup = scenario.warmup().as_secs_f64();
+        let warmup = self.scenario.warmup().as_secs_f64();
         match trials {
             1 => format!("One trial of about {length}, the warm-up of {warmup:.0} s included."),
             _ => format!("{trials} trials, about {length} in all, the warm-up of {warmup:.0} s each included."),
         }
     }
 
-    /// Whether one of its trials has failed.
+    /// What one should know before it runs.
+    pub fn cautions(&self) -> Vec<&'static str> {
+        let Cores { server, loadgen } = &self.environment.pinned;
+        let polls = self.lanes.iter().any(|lane| !lane.mode.streams());
+        let cautions = [
+            (server == loadgen).then_some(
+                "Caution: there is one core for both sides; loadgen and the server take time from each other, and the figures \
+                 are those of both. Give it two cores or more.",
+            ),
+            (!self.scenario.keep_alive && !polls).then_some(
+                "Caution: --no-keep-alive is about polls, and changes nothing here: a stream keeps its connection.",
+            ),
+        ];
+        cautions.into_iter().flatten().collect()
+    }
+
+    /// Whether one of its trials has failed, or misses a message.
     pub fn has_failed(&self) -> bool {
-        self.trials.iter().any(|trial| trial.outcome.failure().is_some())
+        self.trials.iter().any(|trial| trial.outcome.failure().is_some() || trial.outcome.misses())
     }
 
     /// How the trials were laid out, and how far that carries, in a sentence or two.

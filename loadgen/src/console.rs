@@ -3,6 +3,7 @@
 //! A line on standard error is never waited for: a thread of its own writes it, and what nobody reads is lost and
 //! counted. A text on standard output waits for its reader. Neither ends the program, whatever becomes of the stream.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::VecDeque;
 use std::io::{IsTerminal, stderr, stdout};
 use std::os::fd::AsFd;
@@ -81,11 +82,17 @@ pub fn print(text: &str) -> Result<()> {
 pub fn take_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        let trace = std::backtrace::Backtrace::capture();
-        let is_captured = trace.status() == std::backtrace::BacktraceStatus::Captured;
-        let trace = if is_captured { format!("\n{trace}") } else { String::new() };
-        say(&format!("loadgen: a fault of loadgen's own: thread {:?} {panic}{trace}", thread.name().unwrap_or("?")));
+        say(&format!("loadgen: a fault of loadgen's own: thread {:?} {panic}", thread.name().unwrap_or("?")));
+        say_backtrace();
     }));
+}
+
+/// Says how it came to this place, if `RUST_BACKTRACE` asks for it.
+pub fn say_backtrace() {
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        say(&trace.to_string());
+    }
 }
 
 /// A text in which nothing steers a terminal: control characters are shown, not obeyed.

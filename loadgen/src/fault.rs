@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use clap::ValueEnum;
 use parking_lot::Mutex;
 
+use crate::console;
+
 /// The first fault; what follows is often its consequence.
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
 
@@ -36,7 +38,10 @@ pub fn watch(provoked: Option<Part>) {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| match std::thread::current().name() {
             None | Some("main") => usual(info),
-            Some(name) => note(describe(name, info)),
+            Some(name) => {
+                note(describe(name, info));
+                console::say_backtrace();
+            }
         }));
     });
     *PROVOKED.lock() = provoked;

@@ -242,7 +242,7 @@ fn place_new(draft: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(draft, path) {
         Ok(()) => fs::remove_file(draft),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(io::Error::new(error.kind(), "it has come into being during the run and is not written over"))
+            Err(io::Error::new(error.kind(), "another program made it during the run, and it is not written over"))
         }
         Err(_) if !is_there(path) => fs::rename(draft, path),
         Err(error) => Err(error),

@@ -15,13 +15,13 @@ use loadgen::usage;
 const EXAMPLES: &str = "\
 Examples:
   loadgen compare                                   every transport, one workload, a report in results/
-  loadgen compare --standard                        10 blocks with a twin, and what may be said of the differences
+  loadgen compare --standard                        10 blocks with an A/A control, and what may be said of the differences
   loadgen selftest                                  what this machine may be trusted with
   loadgen --mode ws --clients 5000                  one transport, one run
   loadgen -m short-poll -c 200 --interval 250ms -z 30s --url http://127.0.0.1:3000
 
-Exit codes: 0 done (the verdict is printed); 1 a trial or its audit failed, or a result could not be written; 2 wrong
-usage; 130, 143, 129 ended early by Ctrl-C, SIGTERM, SIGHUP (what was measured is kept; a second one quits at once).";
+Exit codes: 0 done (the verdict is printed); 1 a trial or its audit failed, messages are missing, or a result could not
+be written; 2 wrong usage; 130, 143, 129 ended early by Ctrl-C, SIGTERM, SIGHUP (what was measured is kept).";
 
 /// Plays thousands of chat clients and measures what each transport costs.
 #[derive(Parser)]

@@ -143,7 +143,7 @@ pub enum End {
 pub struct Connections {
     /// As many as were to be.
     pub wanted: usize,
-    /// As many as were when the load began.
+    /// As many as were when the load began: who was cut before that is not among them.
     pub connected: usize,
     /// Those that the server turned away, or did not answer, when they first connected; what is missing beside them is
     /// loadgen's.

@@ -1,12 +1,12 @@
 //! Which trials run in which order, each against a fresh server, and what is written when.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
 use crate::client::Lane;
-use crate::comparison::{Comparison, Trial};
+use crate::comparison::{Comparison, Trial, row_name};
 use crate::console;
 use crate::cores::{self, Cores};
 use crate::folder::Folder;
@@ -41,19 +41,13 @@ impl Plan {
         let Self { comparison, server, server_flags, folder, report } = self;
         let cores = &Cores::split();
         cores::pin(&cores.loadgen);
-        if let Some(sut) = server {
-            comparison.target = Some(sut.addr.to_string());
-            comparison.environment.pinned.server.clear();
-        }
-        let (order, mut written) = (order(comparison), Ok(()));
+        let (order, began, mut written) = (order(comparison), Instant::now(), Ok(()));
         for (n, &(block, lane, twin)) in (1..).zip(&order) {
             if signals::received().is_some() {
                 break;
             }
-            progress.label(&match comparison.blocks {
-                1 => lane.to_string(),
-                blocks => format!("block {block} of {blocks}, {lane}"),
-            });
+            let left = left(n - 1, order.len(), began.elapsed(), comparison.length_of_trial());
+            progress.begin(&label(n, order.len(), &row_name(lane, twin)), Some(left));
             // Another schedule in each block, the same for all its transports.
             let seed = comparison.scenario.seed.wrapping_add(block as u64 - 1);
             let scenario = &Scenario { seed, ..comparison.scenario.clone() };
@@ -87,7 +81,18 @@ impl Plan {
     }
 }
 
-/// Every row once in each block, and the twin, in random order: what changes on the machine meanwhile meets them all.
+/// Which trial it is, of how many.
+fn label(n: usize, trials: usize, name: &str) -> String {
+    if trials == 1 { name.into() } else { format!("trial {n} of {trials}, {name}") }
+}
+
+/// How long the trials take that are not done: as long as those that are, or as long as is expected.
+fn left(done: usize, trials: usize, elapsed: Duration, expected: Duration) -> Duration {
+    let each = if done > 0 { elapsed.div_f64(done as f64) } else { expected };
+    each.mul_f64((trials - done) as f64)
+}
+
+/// Every row once in each block, and the control, in random order: what changes on the machine meanwhile meets them all.
 fn order(comparison: &Comparison) -> Vec<(usize, Lane, bool)> {
     let Comparison { lanes, blocks, twins, scenario, .. } = comparison;
     let mut random = fastrand::Rng::with_seed(scenario.seed);
@@ -126,6 +131,15 @@ mod tests {
         assert!(order.is_sorted_by_key(|(block, ..)| *block), "one block after the other");
         let of = |n| order.iter().filter(move |(block, ..)| *block == n).map(|&(_, lane, twin)| (lane, twin)).collect();
         (1..=6).map(of).collect()
+    }
+
+    #[test]
+    fn a_trial_is_told_by_its_number_and_what_is_left_by_what_the_others_took() {
+        let second = Duration::from_secs(1);
+        assert_eq!(label(1, 1, "ws"), "ws");
+        assert_eq!(label(3, 12, "ws, A/A control"), "trial 3 of 12, ws, A/A control");
+        assert_eq!(left(0, 12, second, 9 * second), 108 * second, "nothing is known yet");
+        assert_eq!(left(2, 12, 20 * second, 9 * second), 100 * second);
     }
 
     #[test]

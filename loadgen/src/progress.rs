@@ -15,11 +15,14 @@ const PLAIN: Duration = Duration::from_secs(5);
 pub struct Progress {
     live: bool,
     quiet: bool,
+    began: Instant,
     last: Mutex<Last>,
 }
 
 struct Last {
     label: String,
+    /// When all trials will have ended, if that is known.
+    ends: Option<Instant>,
     phase: &'static str,
     said: Shown,
     drawn: Shown,
@@ -47,20 +50,22 @@ impl Shown {
 }
 
 impl Last {
-    fn new(label: &str) -> Self {
-        Self { label: label.into(), phase: "", said: Shown::now(0), drawn: Shown::now(0) }
+    fn new(label: &str, left: Option<Duration>) -> Self {
+        let ends = left.map(|left| Instant::now() + left);
+        Self { label: label.into(), ends, phase: "", said: Shown::now(0), drawn: Shown::now(0) }
     }
 }
 
 impl Progress {
     /// On standard error, as it is.
     pub fn new(quiet: bool) -> Self {
-        Self { live: !quiet && console::is_live(), quiet, last: Mutex::new(Last::new("")) }
+        let last = Mutex::new(Last::new("", None));
+        Self { live: !quiet && console::is_live(), quiet, began: Instant::now(), last }
     }
 
-    /// Names the trial that begins.
-    pub fn label(&self, label: &str) {
-        *self.last.lock() = Last::new(label);
+    /// Names the trial that begins, and says how long all that are left take with it, if that is known.
+    pub fn begin(&self, label: &str, left: Option<Duration>) {
+        *self.last.lock() = Last::new(label, left);
     }
 
     /// Shows how things stand, if it is time: how many deliveries there are so far, and the rest in words.
@@ -73,9 +78,12 @@ impl Progress {
             return;
         }
         let (deliveries, status) = status();
+        let left = last.ends.map(|ends| clock(ends.saturating_duration_since(Instant::now())));
+        let left = left.map_or(String::new(), |left| format!(", {left} left"));
+        let time = format!("{}{left}", clock(self.began.elapsed()));
         let text = |since: Shown| {
             let rate = if begins { String::new() } else { since.rate(deliveries) };
-            format!("{}: {phase}, {status}{rate}", last.label)
+            format!("{} ({time}): {phase}, {status}{rate}", last.label)
         };
         let (said, drawn) = (text(last.said), text(last.drawn));
         last.phase = phase;
@@ -100,6 +108,27 @@ impl Progress {
     pub fn clear(&self) {
         if self.live {
             console::draw("");
+        }
+    }
+}
+
+/// A time in minutes and seconds, with hours where there are some.
+fn clock(time: Duration) -> String {
+    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes}:{seconds:02}"),
+        (hours, minutes) => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_reads_as_a_clock_does() {
+        for (seconds, text) in [(0, "0:00"), (65, "1:05"), (3600, "1:00:00"), (36_725, "10:12:05")] {
+            assert_eq!(clock(Duration::from_secs(seconds)), text);
         }
     }
 }

@@ -79,12 +79,12 @@ impl Selftest {
             against_own_server(mode.into(), &Setting { scenario, cores: &cores, progress: &progress }, &[]).await
         };
         let polling = Scenario::parse("--clients 200 --rate 2 --interval 500ms --warmup 1s --duration 6s")?;
-        progress.label("known answer of polling");
+        progress.begin("known answer of polling", None);
         let polled = run(Transport::ShortPoll, &polling).await?;
         polls(&mut found, &polling, &polled);
         let crowd = room.min(CROWD);
         let calm = Scenario::parse(&format!("--clients {crowd} --rate 0.2 --warmup 1s --duration 4s"))?;
-        progress.label("a calm socket");
+        progress.begin("a calm socket", None);
         let calm = run(Transport::Ws, &calm).await?;
         socket(&mut found, &calm);
         let stolen =
@@ -107,7 +107,7 @@ impl Selftest {
                     _ => format!("--rate {per_client}"),
                 };
                 let scenario = Scenario::parse(&format!("--clients 500 --warmup 1s --duration 3s {load}"))?;
-                progress.label(&format!("{rate} {what}"));
+                progress.begin(&format!("{rate} {what}"), None);
                 let verdict = Verdict::of(&run(mode, &scenario).await?);
                 if verdict.kind != Kind::Valid {
                     progress.say(&format!("     {rate} {what} are too many: {}", why(&verdict)));

@@ -112,7 +112,7 @@ fn arrive(signal: Received, first: First) {
         None if first == First::EndsTheRun => {
             let name = signal.name;
             console::say(&format!(
-                "loadgen: {name}: the run ends, what was measured is kept; a second one quits at once"
+                "loadgen: {name}: the run ends, what was measured is kept; after a second one nothing is waited for"
             ));
             RECEIVED.send_replace(Some(signal));
         }

@@ -16,9 +16,11 @@ use reqwest::redirect::Policy;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::client::Transport;
+use crate::console;
 use crate::cores;
 use crate::foreign::plain;
 use crate::measure::reading::pss;
@@ -36,6 +38,10 @@ const ADDRESS: u64 = 100;
 const LEAVE: Duration = Duration::from_secs(12);
 /// A wait for it that is longer than this is said.
 const SLOW: Duration = Duration::from_secs(1);
+/// A server that has ended has said all by then.
+const LAST_LINES: Duration = Duration::from_secs(1);
+/// What it says at once: more is cut into lines of so many bytes.
+const LINE: u64 = 4096;
 /// Between two looks whether it has left.
 const LOOK: Duration = Duration::from_millis(10);
 /// Connections the server may have beyond clients and publishers: who reconnects, before the old one is noticed gone.
@@ -53,6 +59,21 @@ pub struct Sut {
     /// Its process, if it is known to be on this machine.
     pub pid: Option<i32>,
     process: Option<Process>,
+    /// Ends when all that it said on standard error has been passed on.
+    said: Option<JoinHandle<()>>,
+}
+
+/// The flags of a server for this load, and then these.
+fn flags_for(scenario: &Scenario, mode: Transport, flags: &[String]) -> Vec<String> {
+    let connections = scenario.clients + scenario.publishers + SPARE_CONNECTIONS;
+    let mut all = format!(
+        "--port 0 --print-addr --exit-with-stdin --max-rooms {} --max-connections {connections}",
+        scenario.rooms().max(1000)
+    );
+    if mode == Transport::WsStock {
+        all += " --stock";
+    }
+    all.split(' ').map(String::from).chain(flags.iter().cloned()).collect()
 }
 
 impl Sut {
@@ -60,19 +81,13 @@ impl Sut {
     pub async fn start(server_cores: &[usize], scenario: &Scenario, mode: Transport, flags: &[String]) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
         let mut command = Command::new(program);
-        command.args(["serve", "--port", "0", "--print-addr", "--exit-with-stdin"]);
-        command.arg("--max-rooms").arg(scenario.rooms().max(1000).to_string());
-        command.arg("--max-connections").arg((scenario.clients + scenario.publishers + SPARE_CONNECTIONS).to_string());
-        if mode == Transport::WsStock {
-            command.arg("--stock");
-        }
-        command.args(flags);
+        command.arg("serve").args(flags_for(scenario, mode, flags));
         Self::spawn(command, server_cores, START).await
     }
 
     /// Starts this server, which prints its address within the time.
     async fn spawn(mut command: Command, server_cores: &[usize], time: Duration) -> Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: Ctrl-C is for loadgen, which then ends its server in good order.
         command.process_group(0);
         let own_cores = cores::available();
@@ -80,10 +95,11 @@ impl Sut {
         let child = command.spawn();
         cores::pin(&own_cores);
         let mut child = child.context("cannot start the server")?;
-        let (stdout, pid) = (child.stdout.take(), i32::try_from(child.id()).ok());
+        let (stdout, stderr, pid) = (child.stdout.take(), child.stderr.take(), i32::try_from(child.id()).ok());
         let process = Process::new(child);
-        let stdout = stdout.context("the server has no standard output")?;
+        let (stdout, stderr) = stdout.zip(stderr).context("the server has no standard output")?;
         let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
+        let stderr = BufReader::new(pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))?);
         let (mut line, mut stdout) = (Vec::new(), BufReader::new(stdout.take(ADDRESS)));
         let reading = async { Ok(timeout(time, stdout.read_until(b'\n', &mut line)).await) };
         match signals::or_interrupted(reading).await? {
@@ -92,8 +108,15 @@ impl Sut {
         };
         let line = String::from_utf8_lossy(&line);
         match line.trim().parse() {
-            Ok(addr) => Ok(Self { addr, pid, process: Some(process) }),
-            Err(_) => bail!("the server did not start: it said {line:?} and ended with {}", process.kill()?),
+            Ok(addr) => {
+                let said = Some(tokio::spawn(pass_on(stderr)));
+                Ok(Self { addr, pid, process: Some(process), said })
+            }
+            Err(_) => {
+                let status = process.kill()?;
+                let reason = first_line(stderr).await.unwrap_or_else(|| format!("it said {line:?}"));
+                bail!("the server did not start: {reason} (it ended with {status})")
+            }
         }
     }
 
@@ -117,7 +140,7 @@ impl Sut {
                 .and_then(|process| process.stat())
                 .is_ok_and(|stat| ["server", "loadgen"].contains(&stat.comm.as_str()))
         });
-        Ok(Self { addr, pid, process: None })
+        Ok(Self { addr, pid, process: None, said: None })
     }
 
     /// The memory of a server that was started for this trial alone, in bytes; of another it would say nothing.
@@ -138,6 +161,9 @@ impl Sut {
         let (asked, mut is_slow) = (Instant::now(), false);
         while asked.elapsed() < LEAVE {
             if let Some(status) = process.status()? {
+                if let Some(said) = self.said.take() {
+                    let _ = timeout(LAST_LINES, said).await;
+                }
                 ensure!(status.success(), "the server ended with {status}");
                 return Ok(());
             }
@@ -153,6 +179,25 @@ impl Sut {
         process.kill()?;
         bail!("the server did not leave within {} s and was killed", LEAVE.as_secs())
     }
+}
+
+/// Says what a server says, line by line.
+async fn pass_on(mut stderr: BufReader<pipe::Receiver>) {
+    while let Some(line) = next_line(&mut stderr).await {
+        console::say(&line);
+    }
+}
+
+/// Why a server that has ended did not start, in its own words.
+async fn first_line(mut stderr: BufReader<pipe::Receiver>) -> Option<String> {
+    let line = timeout(LAST_LINES, next_line(&mut stderr)).await.ok()??;
+    Some(line.trim_start_matches("error: ").trim_start_matches("server: ").into())
+}
+
+async fn next_line(stderr: &mut BufReader<pipe::Receiver>) -> Option<String> {
+    let mut line = Vec::new();
+    let size = stderr.take(LINE).read_until(b'\n', &mut line).await.ok()?;
+    (size > 0).then(|| String::from_utf8_lossy(&line).trim_end().into())
 }
 
 /// The servers that were started.
@@ -207,6 +252,8 @@ struct Stats {
 }
 
 async fn resolve(url: &str, allow_remote: bool) -> Result<SocketAddr> {
+    // A password is never told again, and the command that a report keeps has none.
+    ensure!(!url.contains('@'), "--url: only http://HOST:PORT is accepted; no name or password is sent to a server");
     let parsed = Url::parse(url)
         .map_err(|error| anyhow!("--url {url}: {error}; expected something like http://127.0.0.1:3000"))?;
     if parsed.scheme() != "http" || parsed.path() != "/" || parsed.query().is_some() {
@@ -263,10 +310,13 @@ mod tests {
     async fn a_server_that_does_not_say_where_it_listens_is_killed_and_said_to_be_so() {
         for (script, says) in [
             ("read line", "did not say within 0.2 s where it listens"),
-            ("exec cat /dev/zero", "\\0\" and ended with signal: 9"),
-            ("echo here; exit 3", "it said \"here\\n\" and ended with"),
-            ("exit 2", "it said \"\" and ended with exit status: 2"),
-            ("exec >&-; read line", "it said \"\" and ended with signal: 9"),
+            ("exec cat /dev/zero", "\\0\" (it ended with signal: 9"),
+            ("echo here; exit 3", "it said \"here\\n\" (it ended with"),
+            (
+                "echo 'error: what is --bogus\nUsage' >&2; exit 2",
+                "did not start: what is --bogus (it ended with exit status: 2)",
+            ),
+            ("exec >&-; read line", "it said \"\" (it ended with signal: 9"),
         ] {
             let mut command = Command::new("sh");
             command.args(["-c", script]);

@@ -101,7 +101,7 @@ impl<S: AsyncWrite + Abandon + Unpin> Conn<S> {
     /// Writes what hyper has to say in other bytes, of the same number.
     ///
     /// The head of a stream of events says HTTP/1.1. To hyper it is HTTP/1.0, or the stream would be chunked: and of a
-    /// chunked body, haproxy holds back each piece for 200 ms, lest more of it come (measured, as it is by default).
+    /// chunked body, haproxy holds back each piece for 200 ms, in case more of it comes (measured, as it is by default).
     /// Without a length and without chunks the body ends with the connection (RFC 9112 section 6.3, rule 8).
     fn write_other(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
         let peer = self.peer.as_mut().filter(|peer| peer.ahead || peer.stage.begins())?;

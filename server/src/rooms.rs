@@ -140,7 +140,7 @@ impl Rooms {
         if !name.is_lobby() && state.beside_lobby() >= self.max && !state.evict(now) {
             let most = self.max;
             let reason = format!(
-                "there are {most} rooms and no more are allowed (--max-rooms); use one of them, or come back when one has rested"
+                "there are {most} rooms already, as many as there may be (--max-rooms); use one of them, or try again when one has not been used for 10 minutes"
             );
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }

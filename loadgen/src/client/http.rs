@@ -25,7 +25,7 @@ use crate::clock::{Nanos, nanos, now};
 
 /// A connection that has rested for less is not closed for being idle: who cuts it cuts a client.
 const IDLE: Duration = Duration::from_millis(100);
-/// A close that comes later after a request did not cross it: the server had the request and cut its client.
+/// A close that comes more than this after a request did not cross it: the server had the request and cut its client.
 const CROSSING: Duration = Duration::from_secs(1);
 /// So much of a refusal is read: its reason.
 const REASON: usize = 4096;

@@ -65,7 +65,7 @@ impl Figure {
         }
     }
 
-    /// Whether a difference in it is given a word: for two figures fixed beforehand, lest one be found by looking long
+    /// Whether a difference in it is given a word: for two figures fixed beforehand, or one would be found by looking long
     /// enough.
     pub fn is_judged(self) -> bool {
         matches!(self, Self::P50 | Self::Cpu)
@@ -118,9 +118,9 @@ impl Ratio {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Difference {
-    /// Lower than the baseline: faster, or cheaper.
+    /// Lower than the baseline: faster, or less CPU.
     Lower,
-    /// Higher: slower, or dearer.
+    /// Higher: slower, or more CPU.
     Higher,
     /// The interval has 1 in it. In older files also whatever else has no word of its own.
     NotShown,
@@ -148,7 +148,7 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// The word for it: "faster", "dearer", "no difference shown"; empty where nothing may be said.
+    /// The word for it: "faster", "more CPU", "no difference shown"; empty where nothing may be said.
     pub fn word(&self) -> &'static str {
         match (self.difference, self.figure) {
             (None, _) => "",
@@ -156,8 +156,8 @@ impl Effect {
             (Some(Difference::Slight), _) => "differs, perhaps by less than 5 %",
             (Some(Difference::Noise), _) => "within the noise",
             (Some(Difference::Loopback), _) => "differs, not attributable over loopback",
-            (Some(Difference::Lower), Figure::Cpu) => "cheaper",
-            (Some(Difference::Higher), Figure::Cpu) => "dearer",
+            (Some(Difference::Lower), Figure::Cpu) => "less CPU",
+            (Some(Difference::Higher), Figure::Cpu) => "more CPU",
             (Some(Difference::Lower), _) => "faster",
             (Some(Difference::Higher), _) => "slower",
         }

@@ -119,11 +119,11 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     const BOOKS: &str = "this is a fault of loadgen; please report it with the JSON";
     const PHASE: &str = "polls and publishes follow each other; use --arrivals poisson and a longer --duration";
     const LONGER: &str = "let it warm up longer (--warmup), or measure longer (--duration)";
-    let Outcome { publishing, latency, lateness, ledger, connections, dwell, .. } = outcome;
+    let Outcome { publishing, latency, lateness, ledger, connections, connects, dwell, .. } = outcome;
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
     let nothing = f64::from(u8::from(publishing.acked == 0));
     // Whom the server turned away or cut is its outcome; the rest is loadgen's or its machine's.
-    let absent = connections.wanted.saturating_sub(connections.connected + connections.refused) as f64;
+    let absent = (connections.wanted as u64).saturating_sub(connects.count() + connections.refused as u64) as f64;
     let lost = connections.lost.saturating_sub(connections.cut) as f64;
     let longest = ms(lateness, 1.0);
     let unpaced = publishing.scheduled.saturating_sub(publishing.paced);

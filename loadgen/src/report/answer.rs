@@ -4,7 +4,7 @@ use super::summary::Summary;
 use crate::comparison::Comparison;
 use crate::judge::statistics::Figure;
 use crate::judge::verdict::Kind;
-use crate::outcome::End;
+use crate::outcome::{End, Outcome};
 use crate::words::number;
 
 /// The three lines; fewer where nothing was measured.
@@ -31,16 +31,21 @@ fn arrived(comparison: &Comparison, summaries: &[Summary]) -> String {
         })
         .collect();
     let trials = &comparison.trials;
-    let reasons = trials.iter().filter_map(|trial| match &trial.outcome.end {
-        End::Broken(reason) => Some(format!("FAILED, {}: {reason}", trial.name())),
-        _ => None,
-    });
-    let faulty = trials.iter().any(|trial| trial.outcome.failure().is_some());
-    let delivered = match reasons.into_iter().next() {
-        Some(reason) => reason,
-        None if !incomplete.is_empty() => format!("INCOMPLETE: {}", incomplete.join(", ")),
-        None if faulty => "FAILED: every message came, but not as it should (below)".into(),
-        None => "Every message reached every subscriber".into(),
+    let ended = |is: fn(&End) -> bool| trials.iter().find(|trial| is(&trial.outcome.end));
+    let broken = ended(|end| matches!(end, End::Broken(_)));
+    let failed = broken.or(trials.iter().find(|trial| trial.outcome.failure().is_some()));
+    let failed = failed.and_then(|trial| Some(format!("FAILED, {}: {}", trial.name(), trial.outcome.failure()?)));
+    let count = |figure: fn(&Outcome) -> u64| trials.iter().map(|trial| figure(&trial.outcome)).sum::<u64>();
+    let (owed, delivered) = (count(|outcome| outcome.owed), count(|outcome| outcome.delivered));
+    let delivered = match failed {
+        Some(failed) if broken.is_some() || incomplete.is_empty() => failed,
+        _ if !incomplete.is_empty() => format!("INCOMPLETE: {}", incomplete.join(", ")),
+        // What was under way is neither missing nor there.
+        _ if ended(|end| *end == End::Interrupted).is_some() => {
+            format!("ENDED EARLY: {delivered} of {owed} deliveries had come by then")
+        }
+        _ if owed == 0 => "No message was owed to anybody".into(),
+        _ => "Every message reached every subscriber".into(),
     };
     let valid = trials.iter().filter(|trial| trial.verdict.kind == Kind::Valid).count();
     match (trials.as_slice(), valid) {

@@ -62,7 +62,7 @@ fn foot(comparison: &Comparison, tail: bool) -> String {
     let has_interval = comparison.effects.iter().any(|effect| effect.ratio.interval.is_some());
     let mut foot = if has_interval {
         "The median of the blocks' ratios, and where it lies with 95 % confidence or more. Only latency p50 and server CPU \
-            have a word, as was decided beforehand: slower, faster, dearer or cheaper where all of the interval is beyond 5 % \
+            have a word, as was decided beforehand: slower, faster, more CPU or less CPU where all of the interval is beyond 5 % \
             and apart from that of the A/A control. Otherwise: no difference shown (1 is in the interval); within the noise \
             (the control's interval overlaps it); differs, perhaps by less than 5 %; or differs, not attributable over \
             loopback (CPU of polls against streams, within a factor of 1.5: as much may be the clients' part)."

@@ -18,7 +18,7 @@ fn window(comparison: &Comparison, trial: &Trial) -> f64 {
 }
 
 fn tag(trial: &Trial) -> String {
-    format!("{}{}-{}", trial.outcome.lane, if trial.twin { "-twin" } else { "" }, trial.block)
+    format!("{}{}-{}", trial.outcome.lane, if trial.twin { "-control" } else { "" }, trial.block)
 }
 
 /// Every second's latencies in microseconds, tagged `ROW-BLOCK`; the base time is when the comparison began.
@@ -47,7 +47,8 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
 
 /// A line for each second of each trial.
 pub fn csv(comparison: &Comparison) -> String {
-    let mut out = "trial,row,block,twin,verdict,second,length_s,arrived,due,p50_us,p90_us,p99_us,max_us\n".to_owned();
+    let mut out =
+        "trial,row,block,control,verdict,second,length_s,arrived,due,p50_us,p90_us,p99_us,max_us\n".to_owned();
     for (number, trial) in (1..).zip(&comparison.trials) {
         let Trial { block, twin, outcome, verdict, .. } = trial;
         for (second, arrived) in outcome.series.iter().enumerate() {

@@ -55,7 +55,7 @@ impl Missing {
 }
 
 impl Summary {
-    /// The rows of a comparison; a twin is not part of its transport's.
+    /// The rows of a comparison; a control is not part of its transport's.
     pub fn of(comparison: &Comparison) -> Vec<Self> {
         comparison.lanes.iter().filter_map(|&lane| Self::merge(lane, &comparison.trials)).collect()
     }

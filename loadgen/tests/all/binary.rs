@@ -179,6 +179,8 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
         ("--mode ws --url http://127.0.0.1:1", "nothing answers there"),
         ("--mode ws --url ftp://127.0.0.1", "only http://HOST:PORT"),
         ("--mode ws --url http://192.0.2.1:3000", "--allow-remote"),
+        ("--mode ws --url http://me:secret@127.0.0.1:1", "no name or password is sent"),
+        ("--mode ws --server-flags '--host \"127.0.0.1'", "'--server-flags <FLAGS>': a quote, or a backslash"),
         ("--mode ws --clients 100000", "--clients 100000: this process may open"),
         ("compare --name ../up", "only letters"),
         ("report /nowhere", "cannot read"),
@@ -193,6 +195,26 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
         assert!(message.contains(says), "{arguments}: {message}");
         assert!(!message.contains("panicked") && !message.contains("stack backtrace"), "{arguments}: {message}");
+        assert!(!message.contains("secret"), "a password is not told: {message}");
+    }
+}
+
+#[test]
+fn what_a_run_cannot_tell_is_said_before_it() {
+    let _turn = beside();
+    for (arguments, one_core, says) in [
+        ("--mode sse", true, "Caution: there is one core for both sides"),
+        ("--mode sse --no-keep-alive", false, "Caution: --no-keep-alive is about polls"),
+        ("--mode short-poll --no-keep-alive", false, ""),
+    ] {
+        let all = loadgen::cores::available();
+        let cores: Vec<String> = all.iter().take(if one_core { 1 } else { 2 }).map(usize::to_string).collect();
+        let script = format!(r#"exec taskset --cpu-list {} "$0" "$@""#, cores.join(","));
+        let output = loadgen_by(&script, &format!("{arguments} {TINY}")).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(said.contains("Caution"), !says.is_empty(), "{arguments}: {said}");
+        let (before, _) = said.split_once("connecting").expect("it runs");
+        assert!(before.contains(says), "{arguments}: {said}");
     }
 }
 

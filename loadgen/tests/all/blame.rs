@@ -30,7 +30,8 @@ fn a_panic_in_any_part_of_loadgen_breaks_the_trial_as_loadgens() {
         move || {
             let begun = Instant::now();
             let arguments = format!("--mode ws {LOAD} --duration 1m --panic-in {part} --json");
-            (part, loadgen(&arguments).output().unwrap(), begun.elapsed())
+            let output = loadgen(&arguments).env_remove("RUST_BACKTRACE").output().unwrap();
+            (part, output, begun.elapsed())
         }
     };
     let runs = ["client", "publisher", "pacer", "ticker"].map(|part| std::thread::spawn(run(part)));
@@ -42,8 +43,12 @@ fn a_panic_in_any_part_of_loadgen_breaks_the_trial_as_loadgens() {
         assert_eq!((output.status.code(), &trial["verdict"]["kind"]), (Some(1), &"broken".into()), "{part}");
         assert_eq!(trial["outcome"]["audit"]["lost"], 0, "{part}: nothing of it is the server's");
         assert!(time < Duration::from_secs(30), "{part}: at once, and not after a minute: {time:?}");
-        assert!(!said.contains("RUST_BACKTRACE"), "{part}: {said}");
+        assert!(!said.contains("RUST_BACKTRACE") && !said.contains("provoke\n"), "{part}: {said}");
     }
+    let mut command = loadgen(&format!("--mode ws {LOAD} --duration 1m --panic-in client --json"));
+    let output = command.env("RUST_BACKTRACE", "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("provoke\n"), "who asks for a backtrace gets it: {said}");
 }
 
 /// A proxy before a server, that cuts its clients when it is told to, and goes on to another server.

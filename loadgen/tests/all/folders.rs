@@ -250,7 +250,8 @@ fn a_start_that_fails_leaves_no_folder_behind() {
         let arguments = format!("{command} {TINY} --server-flags --bogus --out");
         let output = with_path(&arguments, result.0.join("of/its/own")).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{command}: {}", said(&output));
-        assert!(said(&output).contains("the server did not start"), "{command}: {}", said(&output));
+        let quoted = "the server did not start: unexpected argument '--bogus' found (it ended with exit status: 2)";
+        assert!(said(&output).contains(quoted), "{command}: {}", said(&output));
         assert!(!said(&output).contains("The report is in"), "{command}: {}", said(&output));
         assert!(names(&result.0).is_empty(), "{command}: {:?}", names(&result.0));
     }

@@ -71,7 +71,7 @@ async fn pump(
             // Copied: a single byte under way would hold a whole buffer.
             let chunk = Bytes::copy_from_slice(&buffer[..size]);
             departing.iter_mut().for_each(|frames| frames.pass(&chunk));
-            // The head of the answer has the way down behind it, and what follows it at once is beside it: only what is
+            // The head of the answer has made its way down already, and what follows it at once arrives with it. What is
             // said later has the whole way before it.
             let way = if up { tap.one_way() } else { tap.one_way().min(begun.elapsed()) };
             departure.send(size, chunk, way).await;

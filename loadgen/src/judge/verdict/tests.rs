@@ -10,10 +10,18 @@ fn times(ms: u64) -> Times {
     times
 }
 
+/// So many connected.
+fn connects(clients: usize) -> Times {
+    let mut connects = Times::default();
+    (0..clients).for_each(|_| connects.record(MS));
+    connects
+}
+
 fn healthy() -> Outcome {
     let publishing = Publishing { scheduled: 1000, paced: 1000, sent: 1000, acked: 1000, ..Publishing::default() };
     let mut outcome = crate::outcome::tests::empty(Transport::Ws);
     outcome.connections = Connections { wanted: 10, connected: 10, ..Connections::default() };
+    outcome.connects = connects(10);
     outcome.publishing = Publishing { lag: times(0), own_lag: times(0), acks: times(1), ..publishing };
     (outcome.owed, outcome.delivered) = (10_000, 10_000);
     (outcome.latency, outcome.lateness, outcome.dwell) = (times(1), times(1), times(0));
@@ -32,9 +40,11 @@ fn verdict(change: impl FnOnce(&mut Outcome)) -> Verdict {
 
 #[test]
 fn what_the_server_does_badly_leaves_the_verdict_valid() {
-    let changes: [fn(&mut Outcome); 8] = [
+    let changes: [fn(&mut Outcome); 9] = [
         |_| {},
-        |o| (o.connections.connected, o.connections.refused) = (7, 3),
+        |o| (o.connects, o.connections.connected, o.connections.refused) = (connects(7), 7, 3),
+        // All connected, and some of them were cut before the last one had.
+        |o| (o.connections.connected, o.connections.lost, o.connections.cut) = (7, 3, 3),
         |o| (o.connections.lost, o.connections.cut) = (5, 5),
         |o| o.restarts = 1,
         |o| (o.ledger.life.reconnects, o.ledger.life.retries, o.publishing.retries) = (9, 9, 9),
@@ -64,7 +74,7 @@ fn whom_the_server_cut_turned_away_or_forgot_is_its_outcome_and_what_loadgen_los
     assert!(both.starts_with("the audit of the whole trial found 2 lost; the server"), "{both}");
     let partly = verdict(|o| (o.connections.lost, o.connections.cut) = (5, 4));
     assert_eq!((partly.kind, partly.failed().unwrap().measured), (Kind::GeneratorLimited, 1.0));
-    let absent = verdict(|o| (o.connections.connected, o.connections.refused) = (6, 3));
+    let absent = verdict(|o| (o.connects, o.connections.refused) = (connects(6), 3));
     assert_eq!((absent.kind, absent.failed().unwrap().measured), (Kind::GeneratorLimited, 1.0));
 }
 
@@ -74,7 +84,7 @@ fn each_gate_is_tripped_by_its_own_cause_and_by_no_other() {
     type Change = fn(&mut Outcome);
     let causes: &[(&str, Kind, Change)] = &[
         ("windows without a message", Kind::NothingMeasured, |o| (o.publishing.acked, o.wait_ks) = (0, None)),
-        ("clients not connected", Kind::GeneratorLimited, |o| o.connections.connected = 9),
+        ("clients not connected", Kind::GeneratorLimited, |o| o.connects = connects(9)),
         ("connections lost by loadgen", Kind::GeneratorLimited, |o| o.connections.lost = 1),
         ("time stolen from this machine", Kind::Noisy, |o| o.ledger.steal_ns = 30 * MS),
         ("loadgen's CPU", Kind::GeneratorLimited, |o| o.ledger.loadgen_cpu_ns = Some(900 * MS)),

@@ -57,7 +57,7 @@ fn who_misses_messages_is_said_at_its_head_first_of_all_and_in_no_plain_ink() {
     assert_eq!(row(&text, "verdict"), ["valid, 10 of 10", "(valid, 10 of 10; messages missing)"]);
     assert_eq!(row(&text, "server CPU per delivery, µs"), ["20.0", "(20.0)"]);
     assert!(row(&text, "server CPU per delivery ")[0].starts_with('('), "{text}");
-    let words = ["no difference", "within the noise", "faster", "slower", "cheaper", "dearer"];
+    let words = ["no difference", "within the noise", "faster", "slower", "less CPU", "more CPU"];
     let against = text
         .lines()
         .filter(|line| line.starts_with("| latency p50 ") || line.starts_with("| server CPU per delivery "));
@@ -159,6 +159,36 @@ fn a_trial_that_did_not_start_prints_no_table_and_no_figures() {
         comparison.trials.clear();
         assert!(!notes(&comparison).join("").contains("ended early"));
     }
+}
+
+#[test]
+fn the_first_line_says_that_all_came_only_if_it_did() {
+    let first = |change: fn(&mut Outcome)| {
+        let comparison = blocks(1, &[Ws], |outcome, _, _| change(outcome));
+        terminal(&comparison).lines().next().unwrap().to_owned()
+    };
+    for (change, expected) in [
+        (|_| (), "Every message reached every subscriber; "),
+        (|o| o.end = End::Interrupted, "ENDED EARLY: 1000 of 1000 deliveries had come by then; "),
+        (|o| (o.owed, o.delivered) = (0, 0), "No message was owed to anybody; "),
+        (|o| o.connections.refused = 3, "FAILED, ws: the server turned away 3 of 0 clients; "),
+        (|o| o.audit.doubled = 2, "FAILED, ws: the audit of the whole trial found 2 doubled; "),
+        (|o| o.delivered = 999, "INCOMPLETE: ws misses 1 of 1000 deliveries; "),
+        (|o| (o.delivered, o.restarts) = (999, 1), "INCOMPLETE: ws misses 1 of 1000 deliveries; "),
+    ] as [(fn(&mut Outcome), &str); 7]
+    {
+        let line = first(change);
+        assert!(line.starts_with(expected), "{line}");
+    }
+}
+
+#[test]
+fn a_comparison_that_misses_a_message_has_failed_and_one_that_was_ended_early_has_not() {
+    let has_failed = |change: fn(&mut Outcome)| blocks(1, &[Ws], |outcome, _, _| change(outcome)).has_failed();
+    assert!(!has_failed(|_| ()));
+    assert!(has_failed(|outcome| outcome.delivered = 999));
+    assert!(!has_failed(|outcome| (outcome.delivered, outcome.end) = (999, End::Interrupted)));
+    assert!(has_failed(|outcome| outcome.connections.cut = 1));
 }
 
 #[test]
