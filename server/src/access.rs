@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri, Version, http};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_service::Service;
@@ -29,7 +29,6 @@ use crate::distance;
 use crate::error::{ApiError, Invalid};
 use crate::pages;
 use crate::problems::Problem;
-use crate::query::single;
 
 /// From how far away a request comes, as the browser has it (Fetch Metadata). Pages cannot set it.
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -79,7 +78,7 @@ pub(crate) fn answer(
 }
 
 /// Whether a request may be answered; a refused one leaves nothing behind.
-fn check(app: &Arc<App>, request: &Request<Incoming>) -> Result<(), ApiError> {
+fn check<B>(app: &Arc<App>, request: &Request<B>) -> Result<(), ApiError> {
     let uri = request.uri();
     check_target(uri)?;
     let own = authority(request)?;
@@ -105,7 +104,7 @@ fn check(app: &Arc<App>, request: &Request<Incoming>) -> Result<(), ApiError> {
 }
 
 /// Whether the page that a request comes from may use the server; otherwise why not.
-fn check_page(app: &App, request: &Request<Incoming>, own: Option<Authority<'_>>) -> Result<(), String> {
+fn check_page<B>(app: &App, request: &Request<B>, own: Option<Authority<'_>>) -> Result<(), String> {
     let headers = request.headers();
     let mut named = false;
     for from in headers.get_all(header::ORIGIN) {
@@ -156,18 +155,6 @@ pub(crate) fn cors(named: &[HeaderValue]) -> CorsLayer {
         .expose_headers([header::ETAG, header::RETRY_AFTER])
 }
 
-/// A body that says what it is says that it is JSON: a foreign page can send other kinds without asking first.
-pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(kind) = single(headers, "Content-Type")? else { return Ok(()) };
-    let kind = String::from_utf8_lossy(kind.as_bytes());
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let invalid = Invalid::not("Content-Type", "application/json", essence);
-    Err(ApiError::unsupported(invalid, header::ACCEPT, "application/json"))
-}
-
 /// A path, and one of a sensible length; longer than a whole head may be, and hyper has answered 431.
 fn check_target(uri: &Uri) -> Result<(), ApiError> {
     let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -184,7 +171,7 @@ fn check_target(uri: &Uri) -> Result<(), ApiError> {
 
 /// Whom a request is for, and how it said so: the authority of its target, or else of its one `Host` (RFC 9112 section
 /// 3.2: none or two are refused); HTTP/1.0 may go without.
-fn authority(request: &Request<Incoming>) -> Result<Option<(Authority<'_>, &str)>, Invalid> {
+fn authority<B>(request: &Request<B>) -> Result<Option<(Authority<'_>, &str)>, Invalid> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => Some(host.to_str().unwrap_or_default()),
@@ -198,3 +185,6 @@ fn authority(request: &Request<Incoming>) -> Result<Option<(Authority<'_>, &str)
     let parsed = Authority::parse(text).ok_or_else(|| Invalid::not("Host", "a host or host:port", text))?;
     Ok(Some((parsed, text)))
 }
+
+#[cfg(test)]
+mod tests;

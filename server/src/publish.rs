@@ -9,13 +9,12 @@ use http_body_util::BodyExt;
 use hyper::{HeaderMap, StatusCode, Uri, header};
 
 use crate::App;
-use crate::access::check_json;
 use crate::deadline::within;
 use crate::error::{ApiError, Invalid, JSON};
 use crate::log::Published;
 use crate::memory::{Memory, UNCOUNTED};
 use crate::message::{Draft, MAX_DRAFT, MAX_TEXT};
-use crate::query::Query;
+use crate::query::{Query, single};
 use crate::rooms::RoomName;
 
 /// What a publisher is told whose key stands for another message already.
@@ -71,6 +70,18 @@ fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// A body that says what it is says that it is JSON: a foreign page can send other kinds without asking first.
+fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(kind) = single(headers, "Content-Type")? else { return Ok(()) };
+    let kind = String::from_utf8_lossy(kind.as_bytes());
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let invalid = Invalid::not("Content-Type", "application/json", essence);
+    Err(ApiError::unsupported(invalid, header::ACCEPT, "application/json"))
 }
 
 /// `OPTIONS /messages`: 204 for whoever may use the server; a page that may not was refused before.

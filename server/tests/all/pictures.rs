@@ -1,5 +1,5 @@
 //! Pictures of the demo pages: `cargo test -p server --test all -- --ignored pictures` writes them to
-//! `results/pages/`, at 1440 and 390 pixels, light and dark, and the two of the README to `results/reference/`.
+//! `results/pages/`, at 1440, 768 and 390 pixels, light and dark, and the two of the README to `results/reference/`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,9 +36,10 @@ async fn pictures() {
     let folder = results.join("pages");
     std::fs::create_dir_all(&folder).expect("a folder for the pictures");
     let browser = Browser::start().await;
-    for (width, height, scheme) in [(1440, 900, "light"), (1440, 900, "dark"), (390, 844, "light")] {
+    let sizes = [(1440, 900), (768, 1024), (390, 844)];
+    for (width, height, scheme) in sizes.into_iter().flat_map(|(w, h)| [(w, h, "light"), (w, h, "dark")]) {
         for (page, script, seconds) in SCENES {
-            let server = TestServer::start("");
+            let server = TestServer::start("--heartbeat 20s");
             let query = "?name=ann&open=knobs-panel,tally,wire&interval=3000&hold=7000&distance=200";
             let tab = browser.open("about:blank").await;
             let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
