@@ -114,7 +114,7 @@ export class Link {
   /** What goes on while messages arrive: of polls nothing is open. */
   activity() {
     const now = performance.now();
-    if (this.#sign) return `heard from ${seconds(now - this.#sign.at)} ago; a sign of life is due every ${time(this.#sign.period)}`;
+    if (this.#sign) return `heard from ${seconds(now - this.#sign.at)} ago; a sign of life comes every ${this.#sign.period / 1000} s, the first one sooner`;
     if (!this.#poll) return "";
     const { asked, hold, next } = this.#poll;
     const then = next ? `asks again in ${seconds(Math.max(0, next - now))}` : hold ? `the server may hold it for ${time(hold)}` : "no answer yet";

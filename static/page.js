@@ -62,7 +62,7 @@ async function watch() {
 
 tap.watch({ reborn: () => link.reconnect() });
 const beats = document.querySelectorAll("[data-beat]");
-link.watch({ beat: (period) => beats.forEach((beat) => (beat.textContent = `${period / 1000} s`)) });
+link.watch({ beat: (period) => beats.forEach((beat) => (beat.textContent = `${(period * beat.dataset.beat) / 1000} s`)) });
 $("name").onchange = keep;
 $("join").onsubmit = (event) => {
   event.preventDefault();

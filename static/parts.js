@@ -40,7 +40,8 @@ const WIRE = `
     <p id="shows" class="soft"></p>
   </div>
   <section id="details" aria-label="What went over" hidden><h3 id="what"></h3><p id="about" class="soft"></p><ol id="entries" role="list"></ol></section>
-  <p class="soft">As the server's tap saw it, below its HTTP library: the bytes themselves. Choose a row to read them.</p>`;
+  <p class="soft">As the server's tap saw it, below its HTTP library: the bytes themselves, and when they left this page or reached
+    it. Choose a row to read them.</p>`;
 
 const TALLY = `
   <dl class="figures">${[

@@ -121,8 +121,8 @@ export class Outage extends Row {
   readable = false;
 
   constructor(at, why) {
-    super({ text: "no connection", at }, 0);
-    [this.what, this.why, this.closed] = ["no connection", why, false];
+    super({ text: "nothing comes", at }, 0);
+    [this.what, this.why, this.closed] = ["nothing comes", why, false];
   }
 
   copy() {

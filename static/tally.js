@@ -74,10 +74,19 @@ export class Tally {
 
   /** A minute's worth, from the readings there are. */
   #perMinute(what, show) {
-    const [first, last] = [this.#readings[0], this.#readings.at(-1)];
-    const span = last ? last.at - first.at : 0;
-    if (span < SHORT || performance.now() - last.at > FRESH) return "–";
+    const [begin, end] = [this.#readings[0], this.#readings.at(-1)];
+    if (!end || end.at - begin.at < SHORT || performance.now() - end.at > FRESH) return "–";
+    const [first, last] = this.#rounds() ?? [begin, end];
+    const span = last.at - first.at;
     return `${show(Math.round(((last[what] - first[what]) / span) * MINUTE))} (of ${Math.round(span / 1000)} s)`;
+  }
+
+  /** From a question to a later one, if they still go on: of a few long rounds, a part of one more would be a third. */
+  #rounds() {
+    const asked = this.#readings.filter(({ requests }, n, all) => n > 0 && requests > all[n - 1].requests);
+    const [first, last] = [asked[0], asked.at(-1)];
+    const round = (last?.at - first?.at) / (asked.length - 1);
+    return asked.length > 2 && this.#tap.heard - last.at < 1.5 * round ? [first, last] : undefined;
   }
 
   show() {

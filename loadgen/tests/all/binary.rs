@@ -84,7 +84,12 @@ fn a_tenth_of_a_standard_comparison_has_twins_and_says_nothing_it_cannot_say() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let table = text(&output.stdout);
     assert!(table.contains("ws, A/A control") && table.contains("ws-native"), "{table}");
-    assert!(text(&output.stderr).contains("18 trials, about"), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains("18 trials, about"), "{said}");
+    let told: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("trial ") && line.contains("measuring")).collect();
+    assert!((1..=18).all(|n| told.iter().any(|line| line.starts_with(&format!("trial {n} of 18, ws")))), "{said}");
+    assert!(told.iter().any(|line| line.contains(", ws, A/A control (0:") && line.contains(" left): ")), "{said}");
     let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
     let comparison = Comparison::load(&result).unwrap();
     let twins = |block| comparison.trials.iter().filter(|trial| trial.twin && trial.block == block).count();

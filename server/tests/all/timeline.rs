@@ -95,6 +95,38 @@ async fn what_a_quiet_hold_does_and_the_gaps_between_polls_are_told() {
 }
 
 #[tokio::test]
+async fn a_rate_is_that_of_whole_rounds() {
+    let (server, browser) = (TestServer::start(""), Browser::start().await);
+    let tab = browser.open(&server.url("/long-poll.html")).await;
+    tab.is("open").await;
+    // 23 s in which four questions were seen, 7.36 s apart, the first of them soon after the beginning.
+    tab.run(
+        "import('/tally.js').then(({ Tally }) => {
+            const tap = { lanes: { '': { requests: 0, up: 0, down: 0 } }, watch: (watcher) => (tap.watcher = watcher) };
+            new Tally({ watch() {} }, tap);
+            const end = performance.now();
+            for (let at = 0; at <= 23_000; at += 250) {
+                tap.heard = end - 23_000 + at;
+                tap.lanes[''].requests = Math.floor((at + 7110) / 7360);
+                tap.lanes[''].up = tap.lanes[''].requests * 900;
+                tap.watcher.entries();
+            }
+            window.rates = ['requests-rate', 'bytes-rate'].map((id) => document.getElementById(id).textContent);
+        });",
+    )
+    .await;
+    for _ in 0..100 {
+        let rates = tab.run("return window.rates ?? null").await;
+        if !rates.is_null() {
+            assert_eq!(rates, serde_json::json!(["8 (of 22 s)", "7,281 B (of 22 s)"]));
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("no rates");
+}
+
+#[tokio::test]
 async fn posts_do_not_wait_for_one_another_and_a_long_poll_answers_with_several_messages() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     for page in ["sse", "long-poll"] {

@@ -307,7 +307,9 @@ async fn a_drain_delivers_what_is_there_and_closes_with_1012() {
 #[tokio::test]
 async fn a_handshake_that_is_none_is_refused_with_what_would_be_right() {
     let server = TestServer::start("--max-rooms 1");
+    // The lobby takes no place.
     server.publish("the lobby is there").await;
+    assert_eq!(server.get("/short-poll?room=the-only-one").await.status, 200);
     for (query, name, value, status, says) in [
         ("", "sec-websocket-version", "8", 426, "sec-websocket-version: 13\r\n"),
         ("", "sec-websocket-version", "", 426, "sec-websocket-version: 13\r\n"),
