@@ -103,7 +103,7 @@ async fn a_page_is_the_servers_own_or_its_origin_is_named() {
 #[tokio::test]
 async fn a_browser_is_told_that_a_page_of_a_named_origin_may_read() {
     let named = HeaderValue::from_static("https://app.example");
-    let mut routes: Router = Router::new().route(POLL, get(async || "")).layer(cors(&[named.clone()]));
+    let mut routes: Router = Router::new().route(POLL, get(async || "")).layer(cors(std::slice::from_ref(&named)));
     for (origin, told) in [("Origin: https://app.example", Some(&named)), ("Origin: http://evil.example", None)] {
         let answer = routes.call(request(POLL, &[HOST, origin])).await.expect("an answer");
         assert_eq!(answer.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN), told, "{origin}");
