@@ -135,7 +135,7 @@ async fn a_message_that_is_not_whole_by_the_idle_deadline_ends_the_connection_wh
 #[tokio::test]
 async fn readers_that_have_missed_messages_share_what_they_read_like_others() {
     const EACH: u64 = 150;
-    let server = Program::start("--write-deadline 1m --log off").await;
+    let server = Program::start("--write-deadline 1m --unsent 4KiB --log off").await;
     for _ in 0..17 {
         server.publish(&"x".repeat(LARGE)).await;
     }
