@@ -69,7 +69,8 @@ async fn only_what_is_held_is_called_held_and_an_outage_has_a_row() {
     assert!(!notes.iter().any(|note| note.starts_with("POST /messages held")), "{notes:?}");
     tab.click("#pull").await;
     tab.until("#rows .outage", |rows| rows.len() == 1).await;
-    tab.until("#rows .note", |notes| notes.iter().any(|note| note.starts_with("the plug is pulled · "))).await;
+    let under_way = |note: &String| note.starts_with("the plug is pulled · ") && note.ends_with('…');
+    tab.until("#rows .note", |notes| notes.iter().any(under_way)).await;
     tab.is("open").await;
     let over =
         |notes: &[String]| notes.iter().any(|note| note.starts_with("the plug is pulled") && !note.ends_with('…'));
