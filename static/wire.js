@@ -111,6 +111,7 @@ export class Wire {
     this.#ruler();
     this.#sync();
     this.#describe();
+    this.#place();
     if (!frozen && this.#selected) this.#show();
   }
 
@@ -188,13 +189,16 @@ export class Wire {
     if ($("shows").textContent !== text) $("shows").textContent = text;
   }
 
+  #place() {
+    if (!$("wire").open) return;
+    const [now, span] = [this.#frozen ?? performance.now(), Number($("span").value) * 1000];
+    this.#scale = $("axis").clientWidth / span;
+    this.#left = now - span;
+    for (const [key, row] of this.#shown) this.#lines.get(key).place(row, now, this.#left, this.#scale);
+  }
+
   #move() {
-    if ($("wire").open) {
-      const [now, span] = [this.#frozen ?? performance.now(), Number($("span").value) * 1000];
-      this.#scale = $("axis").clientWidth / span;
-      this.#left = now - span;
-      for (const [key, row] of this.#shown) this.#lines.get(key).place(row, now, this.#left, this.#scale);
-    }
+    this.#place();
     if (still.matches) setTimeout(() => this.#move(), 1000);
     else requestAnimationFrame(() => this.#move());
   }
