@@ -18,7 +18,7 @@ const LOAD: &str = "-m ws -c 4 --room-size 4 --rate 20 --warmup 100ms -z 60s";
 /// Ends by itself, soon.
 const TINY: &str = "-m ws -c 2 --room-size 2 --rate 20 --warmup 100ms -z 500ms";
 /// "At once", beside a busy neighbour: every deadline that could end the wait otherwise is longer.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_millis(2500);
 
 /// The signals are as they are after a login, whatever the tests themselves were started with.
 const PLAIN: &str = r#"exec env --default-signal=INT,TERM,HUP "$0" "$@""#;

@@ -10,7 +10,7 @@ use crate::helper::TestServer;
 use crate::raw::{PATIENCE, Raw, RawAnswer};
 
 /// A round trip over loopback, on a machine that may pause.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(5);
 
 /// Sends a request and nothing more, ever.
 async fn ask(server: &TestServer, request: &str) -> Raw {

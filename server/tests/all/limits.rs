@@ -70,6 +70,9 @@ async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_p
             _ => raw.send(half).await,
         }
         idle.push(raw);
+        if i % 4 > 0 {
+            continue;
+        }
         let mut ws = RawWs::open(server.addr, &format!("?room={i}")).await;
         ws.hello().await;
         ws.send(TEXT & 0x7f, "{\"from\":\"ann\",").await;
