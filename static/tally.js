@@ -81,7 +81,7 @@ export class Tally {
     return `${show(Math.round(((last[what] - first[what]) / span) * MINUTE))} (of ${Math.round(span / 1000)} s)`;
   }
 
-  /** From a question to a later one, if they still go on: of a few long rounds, a part of one more would be a third. */
+  /** From a question to a later one, if they still go on: with few long rounds, a part of one more would distort the rate. */
   #rounds() {
     const asked = this.#readings.filter(({ requests }, n, all) => n > 0 && requests > all[n - 1].requests);
     const [first, last] = [asked[0], asked.at(-1)];

@@ -3,9 +3,9 @@
 //!     cargo run --release -p loadgen --example power -- record FILE [BLOCKS] [SECONDS]   (about 4 x (SECONDS + 5) s a block)
 //!     cargo run --release -p loadgen --example power -- resample FILE
 //!
-//! A block is four ws trials in random order: the server as it is, its twin, and two servers that burn CPU in each
+//! A block is four ws trials in random order: the server as it is, its A/A control, and two servers that burn CPU in each
 //! delivery, 20 % and 50 % of what a delivery costs (measured first); a trial that is not valid is run once more. A
-//! comparison of B blocks is B of the recorded blocks, drawn with replacement, and its twins are those of B others; its
+//! comparison of B blocks is B of the recorded blocks, drawn with replacement, and its controls are those of B others; its
 //! statement is the one that `compare` makes. Found is what is said to take more CPU.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -137,7 +137,7 @@ fn resample(file: &str) -> Result<()> {
                 Ratio::of((0..size).map(one).map(|block| block[row]).collect())
             };
             let judged = draw(row).map(|ratio| judge(ratio, draw(twin), 1.05));
-            // Any difference between twins is a false one; a server that takes more CPU must be said to.
+            // Any difference between the control and it is a false one; a server that takes more CPU must be said to.
             count += usize::from(
                 judged.is_some_and(|it| it == Difference::Higher || (row == twin && it == Difference::Lower)),
             );

@@ -143,13 +143,13 @@ pub enum End {
 pub struct Connections {
     /// As many as were to be.
     pub wanted: usize,
-    /// As many as were when the load began: who was cut before that is not among them.
+    /// As many as were when the load began: one that was cut before and had not come back is not among them.
     pub connected: usize,
     /// Those that the server turned away, or did not answer, when they first connected; what is missing beside them is
     /// loadgen's.
     #[serde(default)]
     pub refused: usize,
-    /// Connections lost after that.
+    /// Connections lost after they first stood, over the whole trial.
     pub lost: u64,
     /// Those of them that the server, or what stands between, ended.
     #[serde(default)]

@@ -40,7 +40,7 @@ const LEAVE: Duration = Duration::from_secs(12);
 const SLOW: Duration = Duration::from_secs(1);
 /// A server that has ended has said all by then.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// What it says at once: more is cut into lines of so many bytes.
+/// What it says at once: more is cut into lines of this many bytes.
 const LINE: u64 = 4096;
 /// Between two looks whether it has left.
 const LOOK: Duration = Duration::from_millis(10);

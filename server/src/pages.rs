@@ -19,10 +19,9 @@ struct Source;
 const POLICY: &str =
     "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 
-/// The committed comparison, as `loadgen` made it; its styles stand in it.
-const REPORT: &[u8] = include_bytes!("../../results/reference/comparison.html");
-/// What it is made of, which stands beside it.
-const DATA: [(&str, &[u8]); 4] = [
+/// The committed comparison, as `loadgen` made it, its styles in it; and beside it what it links to.
+const REPORT: [(&str, &[u8]); 5] = [
+    ("report.html", include_bytes!("../../results/reference/comparison.html")),
     ("comparison.md", include_bytes!("../../results/reference/comparison.md")),
     ("comparison.json", include_bytes!("../../results/reference/comparison.json")),
     ("latency.hlog", include_bytes!("../../results/reference/latency.hlog")),
@@ -70,10 +69,7 @@ fn find(path: &str) -> Option<(&'static str, Cow<'static, [u8]>)> {
     if !path.split('/').all(is_plain) {
         return None;
     }
-    if path == "report.html" {
-        return Some((REPORT_POLICY, REPORT.into()));
-    }
-    if let Some((_, file)) = DATA.iter().find(|(name, _)| *name == path) {
+    if let Some((_, file)) = REPORT.iter().find(|(name, _)| *name == path) {
         return Some((REPORT_POLICY, (*file).into()));
     }
     let file = path.strip_prefix("source/").map_or_else(|| Static::get(path), Source::get)?;

@@ -34,7 +34,7 @@ pub(crate) enum Problem {
     Full,
     /// Neither HTTP nor RFC 6455, or too big.
     Malformed,
-    /// More than `--memory`: looked for once a second, whatever it was refused to.
+    /// More than `--memory`: counted where it happens, told once a second.
     Memory,
 }
 

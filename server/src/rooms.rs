@@ -1,6 +1,7 @@
 //! Name -> log: a room is made by the first who publishes, polls or subscribes there, and goes when it has rested; when
 //! memory is short, what can be missed goes from all of them.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,12 @@ impl RoomName {
 
     fn is_lobby(&self) -> bool {
         &*self.0 == LOBBY
+    }
+}
+
+impl Borrow<str> for RoomName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -113,7 +120,10 @@ impl Rooms {
             self.shed();
         }
         let published = self.get(name)?.append(draft);
-        published.map_err(|why| if why == NotStored::Full { self.memory.refuse().into() } else { why.into() })
+        if published == Err(NotStored::Full) {
+            self.memory.refuse();
+        }
+        Ok(published?)
     }
 
     /// A batch as it goes over the wire; if there is no memory for it, once more after those are gone that are only kept
@@ -229,7 +239,7 @@ fn share(costs: &[usize], together: usize) -> usize {
 
 impl State {
     fn beside_lobby(&self) -> usize {
-        self.rooms.keys().filter(|name| !name.is_lobby()).count()
+        self.rooms.len() - usize::from(self.rooms.contains_key(LOBBY))
     }
 
     fn logs(&self) -> Vec<Arc<Log>> {

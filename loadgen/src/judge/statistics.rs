@@ -1,7 +1,7 @@
 //! From blocks to a statement: the median of the blocks' ratios, the interval it lies in, and what may be said of it.
 //!
 //! The unit of repetition is the trial, never the message. Order statistics assume nothing about distributions; the
-//! twins (the same transport twice in one block) show what differs although nothing differs.
+//! A/A controls (the same transport twice in one block) show what differs although nothing differs.
 
 use std::collections::BTreeMap;
 
@@ -65,8 +65,8 @@ impl Figure {
         }
     }
 
-    /// Whether a difference in it is given a word: for two figures fixed beforehand, or one would be found by looking long
-    /// enough.
+    /// Whether a difference in it is given a word: for two figures fixed beforehand, so that none is found just by looking
+    /// long enough.
     pub fn is_judged(self) -> bool {
         matches!(self, Self::P50 | Self::Cpu)
     }

@@ -116,7 +116,7 @@ impl Program {
         self.send_queues().iter().sum()
     }
 
-    /// Waits until so many of its peers take nothing more.
+    /// Waits until this many of its peers take nothing more.
     pub(crate) async fn until_stuck(&self, peers: usize) {
         let stuck = async {
             while self.send_queues().iter().filter(|&&bytes| bytes > 0).count() < peers {

@@ -116,15 +116,9 @@ async fn a_rate_is_that_of_whole_rounds() {
         });",
     )
     .await;
-    for _ in 0..100 {
-        let rates = tab.run("return window.rates ?? null").await;
-        if !rates.is_null() {
-            assert_eq!(rates, serde_json::json!(["8 (of 22 s)", "7,281 B (of 22 s)"]));
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("no rates");
+    let rates = "return window.rates ?? null";
+    tab.until_run(rates, |rates| !rates.is_null()).await;
+    assert_eq!(tab.run(rates).await, json!(["8 (of 22 s)", "7,281 B (of 22 s)"]));
 }
 
 #[tokio::test]

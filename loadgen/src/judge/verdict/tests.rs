@@ -4,17 +4,19 @@ use crate::outcome::{Connections, Publishing};
 
 const MS: u64 = 1_000_000;
 
-fn times(ms: u64) -> Times {
+fn samples(count: usize, ms: u64) -> Times {
     let mut times = Times::default();
-    (0..1000).for_each(|_| times.record(ms * MS));
+    (0..count).for_each(|_| times.record(ms * MS));
     times
 }
 
-/// So many connected.
+fn times(ms: u64) -> Times {
+    samples(1000, ms)
+}
+
+/// Of this many clients that connected.
 fn connects(clients: usize) -> Times {
-    let mut connects = Times::default();
-    (0..clients).for_each(|_| connects.record(MS));
-    connects
+    samples(clients, 1)
 }
 
 fn healthy() -> Outcome {
