@@ -119,7 +119,7 @@ struct Words(Vec<String>);
 
 impl Words {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        shlex::split(text).map(Self).ok_or("a quote, or a backslash at the end, has nothing that closes it")
+        shlex::split(text).map(Self).ok_or("a quotation mark is not closed, or the last character is a backslash")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first ends the run in order, a second one ends the program at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first ends the run in order, a second one ends the program without waiting.
 //!
 //! A thread of its own listens, so that a signal is answered whatever the rest of the program waits for.
 

@@ -92,6 +92,9 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
     }
     housekeeping.abort();
     app.problems.end();
+    if let Some(cost) = shortage(&app) {
+        tracing::warn!(detail = cost, "{}, in all", Problem::Memory);
+    }
 }
 
 /// What is done every second: lets go of what nobody comes for, says if memory was short, and returns memory to the
@@ -99,15 +102,13 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
 async fn keep_house(app: Arc<App>) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut told, mut most) = ((0, 0), 0);
+    let (mut told, mut most) = (None, 0);
     loop {
         ticks.tick().await;
-        let (shed, refused) = (app.rooms.tidy(), app.memory.refused());
-        if (shed, refused) != told {
-            let (gone, without) = (shed - told.0, refused - told.1);
-            let detail = format!("{gone} messages went early; {without} times there was no room at all");
-            app.problem(Problem::Memory, None, &detail);
-            told = (shed, refused);
+        let cost = shortage(&app);
+        if cost != told {
+            app.problem(Problem::Memory, None, cost.as_deref().unwrap_or_default());
+            told = cost;
         }
         let open = usize::try_from(app.stats.open.load(Relaxed)).unwrap_or(usize::MAX);
         let now = app.memory.used().saturating_add(open.saturating_mul(PER_CONNECTION));
@@ -118,6 +119,15 @@ async fn keep_house(app: Arc<App>) {
             let _ = tokio::task::spawn_blocking(memory::trim).await;
         }
     }
+}
+
+/// What a shortage of memory has cost since the start, if there was one.
+///
+/// The sum, and not what is new: of many lines some are kept back.
+fn shortage(app: &App) -> Option<String> {
+    let (gone, without) = (app.rooms.tidy(), app.memory.refused());
+    (gone + without > 0)
+        .then(|| format!("since the start {gone} messages went early; {without} times there was no room at all"))
 }
 
 async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {

@@ -16,6 +16,7 @@ use futures_util::stream::unfold;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
+use hyper::header::CONTENT_LENGTH;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower_service::Service as _;
@@ -49,7 +50,8 @@ pub(crate) fn between(tap: Arc<Tap>, mut routes: Router, request: Request<Incomi
         let (head, body) = routes.call(request).await?.into_parts();
         let due = Instant::now() + tap.one_way();
         // Something that is whole arrives whole; each piece of an endless answer has a way of its own.
-        let body = if body.size_hint().exact().is_some() { body } else { piece_by_piece(&tap, body) };
+        let whole = head.headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
+        let body = if whole { body } else { piece_by_piece(&tap, body) };
         sleep_until(due).await;
         Ok(Response::from_parts(head, body))
     })

@@ -194,16 +194,4 @@ impl Predicted {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_even_wait_on_a_constant_base_is_a_shifted_uniform() {
-        let predicted = Predicted { base: vec![5.0; 10], width: 100.0 };
-        assert!((predicted.mean() - 55.0).abs() < 1e-9 && (predicted.quantile(0.9) - 95.0).abs() < 1e-6);
-        assert!((predicted.spread() - 100.0 / 12_f64.sqrt()).abs() < 1e-9);
-        let mut measured = Times::default();
-        (0..10_000_u64).for_each(|i| measured.record(5_000_000 + i * 10_000));
-        assert!(predicted.ks(&measured) < 0.005, "{}", predicted.ks(&measured));
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The answer in three lines: what came, how late, and at what price. The rest of a report explains them.
 
-use super::summary::Summary;
+use super::summary::{Missing, Summary};
 use crate::comparison::Comparison;
 use crate::judge::statistics::Figure;
 use crate::judge::verdict::Kind;
@@ -19,18 +19,17 @@ pub fn lines(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
 
 /// What came of what was owed, and how many trials may be believed.
 fn arrived(comparison: &Comparison, summaries: &[Summary]) -> String {
-    let incomplete: Vec<String> = summaries
-        .iter()
-        .filter(|summary| !summary.is_whole())
-        .map(|summary| {
-            let (missing, lane) = (summary.missing, summary.lane);
-            match missing.undelivered {
-                0 => format!("{lane} lost {} outside the measuring window", missing.lost),
-                undelivered => format!("{lane} misses {undelivered} of {} deliveries", missing.owed),
-            }
+    let trials = &comparison.trials;
+    let control = Missing::of(trials.iter().filter(|trial| trial.twin));
+    let rows = summaries.iter().map(|summary| (summary.lane.to_string(), summary.missing));
+    let incomplete: Vec<String> = rows
+        .chain([("the A/A control".into(), control)])
+        .filter(|(_, missing)| missing.trials > 0)
+        .map(|(name, missing)| match missing.undelivered {
+            0 => format!("{name} lost {} outside the measuring window", missing.lost),
+            undelivered => format!("{name} misses {undelivered} of {} deliveries", missing.owed),
         })
         .collect();
-    let trials = &comparison.trials;
     let ended = |is: fn(&End) -> bool| trials.iter().find(|trial| is(&trial.outcome.end));
     let broken = ended(|end| matches!(end, End::Broken(_)));
     let failed = broken.or(trials.iter().find(|trial| trial.outcome.failure().is_some()));

@@ -43,14 +43,18 @@ pub struct Missing {
 }
 
 impl Missing {
-    fn of(trials: &[&Trial]) -> Self {
+    /// Sums it up over trials.
+    pub fn of<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Self {
         let mut sum = Self::default();
-        for outcome in trials.iter().map(|trial| &trial.outcome).filter(|outcome| outcome.misses()) {
-            sum.trials += 1;
-            sum.undelivered += outcome.owed.saturating_sub(outcome.delivered);
-            sum.lost += outcome.audit.lost;
+        for outcome in trials.into_iter().map(|trial| &trial.outcome) {
+            sum.owed += outcome.owed;
+            if outcome.misses() {
+                sum.trials += 1;
+                sum.undelivered += outcome.owed.saturating_sub(outcome.delivered);
+                sum.lost += outcome.audit.lost;
+            }
         }
-        Self { owed: trials.iter().map(|trial| trial.outcome.owed).sum(), ..sum }
+        sum
     }
 }
 
@@ -70,7 +74,7 @@ impl Summary {
         // What went wrong is never left out, whatever the measurement is worth.
         outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
         let kind = if valid.is_empty() { first.verdict.kind } else { Kind::Valid };
-        let missing = Missing::of(&trials);
+        let missing = Missing::of(trials.iter().copied());
         Some(Self { lane, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind, missing })
     }
 

@@ -254,3 +254,23 @@ fn a_range_is_merged_once_and_shared_by_everybody_who_reads_it() {
         assert_eq!(delivered.encoded(format).unwrap().as_ptr(), read.encoded(format).unwrap().as_ptr());
     }
 }
+
+#[test]
+fn while_memory_is_short_batches_are_so_small_that_they_are_merged_all_the_same() {
+    let memory = Memory::new(4 << 20);
+    let log = Log::new(WIDE, &memory);
+    (0..400).for_each(|_| drop(log.append(&draft(&"x".repeat(400), None)).unwrap()));
+    let bytes = |batch: &Batch| batch.messages().iter().map(|message| message.len()).sum::<usize>();
+    let plenty = log.read(After::Oldest);
+    assert!((100 << 10..=128 << 10).contains(&bytes(&plenty)), "{}", bytes(&plenty));
+    log.forget_ranges();
+    let others = memory.ranges.hold(memory.ranges.limit());
+    let little = log.read(After::Oldest);
+    // Half of what need not be counted is for what a format adds; and no more calls than it takes.
+    assert!((7 << 10..=8 << 10).contains(&bytes(&little)), "{}", bytes(&little));
+    for format in [Format::Json, Format::Ws] {
+        assert!(little.encoded(format).is_ok() && plenty.encoded(format).is_err());
+    }
+    drop(others);
+    assert!(plenty.encoded(Format::Ws).is_ok());
+}

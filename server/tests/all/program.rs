@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
@@ -145,6 +145,18 @@ impl Program {
 
     pub(crate) fn resume(&self) {
         signal(&self.child, Signal::CONT);
+    }
+
+    /// Waits for the next line on standard error. Byte by byte: what comes after it is not touched.
+    pub(crate) async fn line(&mut self) -> String {
+        let (mut line, stderr) = (Vec::new(), self.child.stderr.as_mut().unwrap());
+        let read = async {
+            while line.last() != Some(&b'\n') {
+                line.push(stderr.read_u8().await.expect("it runs"));
+            }
+        };
+        timeout(PATIENCE, read).await.expect("it says something");
+        String::from_utf8(line).expect("UTF-8")
     }
 
     /// Drains it; what it said on standard error.

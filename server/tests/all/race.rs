@@ -20,20 +20,22 @@ async fn runs(race: &Tab<'_>) {
 #[tokio::test]
 async fn every_lane_receives_every_message_and_far_away_the_long_poll_falls_behind() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let race = open_race(&browser, &server.url("/race.html?distance=200&interval=500")).await;
     let mut medians = Vec::new();
+    let url = server.url("/race.html?distance=200&interval=500");
+    let mut race = open_race(&browser, &url).await;
     for bursts in 1..=2 {
         race.click("#burst").await;
-        let all = (30 * bursts).to_string();
-        race.until(".lane [data-part=messages]", |counts| counts == [&all[..]; 4]).await;
-        assert_eq!(race.texts(".lane [data-part=last]").await, [&format!("message {all}")[..]; 4]);
+        race.until(".lane [data-part=messages]", |counts| counts == ["30"; 4]).await;
+        assert_eq!(race.texts(".lane [data-part=last]").await, ["message 30"; 4]);
         medians = race.texts(".lane [data-part=median]").await;
         let [_, long_poll, sse, ws] = &medians[..] else { panic!("four lanes: {medians:?}") };
         // A machine that is busy elsewhere may spoil one attempt.
         if age(long_poll) > 1.2 * age(ws).max(age(sse)) {
             break;
         }
+        println!("long polling is not behind: {medians:?}");
         assert_eq!(bursts, 1, "twice: {medians:?}");
+        race = open_race(&browser, &url).await;
     }
     assert!(medians.iter().all(|median| age(median) >= 200.0), "nothing is nearer than it is: {medians:?}");
     // Who sends is no lane: what thirty messages cost on their way up is nobody's.

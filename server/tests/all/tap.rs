@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::helper::{Api, TestServer};
 use crate::program::Program;
@@ -250,6 +251,27 @@ async fn a_distance_delays_what_names_it_and_nothing_else() {
         least = least.min(start.elapsed());
     }
     assert!(least < distance, "somebody else's is not delayed: {least:?}");
+}
+
+#[tokio::test]
+async fn an_answer_with_a_gap_is_whole_though_everything_that_is_endless_is_cut() {
+    let server = TestServer::start("");
+    server.publish("first").await;
+    server.get(&format!("/tap?id={ID}&distance=400")).await;
+    let mut far = Raw::connect(server.addr).await;
+    far.send(get(&format!("/short-poll?after=00000000-1&tap={ID}"))).await;
+    let cut = async {
+        loop {
+            server.get(&format!("/tap?id={ID}&cut=1")).await;
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answer = tokio::select! {
+        answer = far.answer() => answer.expect("an answer"),
+        () = cut => unreachable!(),
+    };
+    let body: Value = serde_json::from_str(&answer.body).expect("it is whole");
+    assert_eq!(body["gap"]["reason"], "epoch", "{body}");
 }
 
 /// How long twenty messages take there and back that are sent in a row.

@@ -180,6 +180,10 @@ fn the_first_line_says_that_all_came_only_if_it_did() {
         let line = first(change);
         assert!(line.starts_with(expected), "{line}");
     }
+    // The control is no row, and what it misses makes the exit code 1.
+    let control = blocks(10, &[Ws, Sse], |outcome, _, twin| outcome.delivered -= u64::from(twin));
+    let text = terminal(&control);
+    assert!(text.starts_with("INCOMPLETE: the A/A control misses 10 of 10000 deliveries; "), "{text}");
 }
 
 #[test]
