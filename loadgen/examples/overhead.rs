@@ -19,12 +19,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use loadgen::client::{Cadence, Headers, Target, Transport};
+use loadgen::client::{Cadence, Target};
 use loadgen::clock::{Window, now};
 use loadgen::console;
 use loadgen::cores::{available, pin};
 use loadgen::fleet::Fleet;
 use loadgen::payload::Stamp;
+use loadgen::result::variant::{Headers, Transport};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 

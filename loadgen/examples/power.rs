@@ -14,14 +14,17 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use loadgen::client::Transport;
 use loadgen::console;
-use loadgen::cores::{self, Cores};
-use loadgen::judge::statistics::{Difference, Figure, Ratio, judge};
-use loadgen::judge::verdict::{Kind, Verdict};
+use loadgen::cores;
+use loadgen::judge::statistics::{judge, ratio_of};
+use loadgen::judge::verdict;
 use loadgen::plan::against_own_server;
 use loadgen::progress::Progress;
-use loadgen::scenario::Scenario;
+use loadgen::result::effect::{Difference, Figure};
+use loadgen::result::environment::Cores;
+use loadgen::result::scenario::Scenario;
+use loadgen::result::variant::Transport;
+use loadgen::result::verdict::Kind;
 use loadgen::trial::Setting;
 
 use clap::Parser;
@@ -72,19 +75,19 @@ async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<
     let flags = ["--burn".to_owned(), format!("{:.0}ns", burn_us * 1e3)];
     let setting = Setting { scenario, cores, progress: &progress };
     let outcome = against_own_server(Transport::Ws.into(), &setting, &flags).await?;
-    let valid = Verdict::of(&outcome).kind == Kind::Valid;
+    let valid = verdict::of(&outcome).kind == Kind::Valid;
     Ok(Figure::Cpu.of(&outcome).filter(|_| valid))
 }
 
 async fn record(file: &str, blocks: usize, seconds: u64) -> Result<()> {
     let scenario = Scenario::parse(&format!("--warmup 2s --duration {seconds}s"))?;
-    let cores = Cores::split();
+    let cores = cores::split();
     cores::pin(&cores.loadgen);
     let mut costs = Vec::new();
     for _ in 0..3 {
         costs.extend(cpu(&scenario, &cores, 0.0).await?);
     }
-    let cost = Ratio::of(costs).context("no valid trial of three: calm the machine")?.median;
+    let cost = ratio_of(costs).context("no valid trial of three: calm the machine")?.median;
     console::say(&format!("a delivery costs {cost:.2} us"));
     let mut lines = String::from("block,row,server_cpu_us\n");
     for block in 1..=blocks {
@@ -124,7 +127,7 @@ fn resample(file: &str) -> Result<()> {
     }
     console::print(&format!("{} whole blocks of valid trials\n", blocks.len()))?;
     for (row, name) in ROWS.iter().enumerate().skip(1) {
-        let all = Ratio::of(blocks.iter().map(|block| block[row]).collect()).context("no blocks")?;
+        let all = ratio_of(blocks.iter().map(|block| block[row]).collect()).context("no blocks")?;
         console::print(&format!("{name}: CPU x {:.3}, {:?}\n", all.median, all.interval))?;
     }
     let mut random = fastrand::Rng::with_seed(1);
@@ -134,7 +137,7 @@ fn resample(file: &str) -> Result<()> {
             // Twins of other blocks than those that are judged, as if they had been run beside them.
             let mut draw = |row: usize| {
                 let one = |_| blocks[random.usize(..blocks.len())];
-                Ratio::of((0..size).map(one).map(|block| block[row]).collect())
+                ratio_of((0..size).map(one).map(|block| block[row]).collect())
             };
             let judged = draw(row).map(|ratio| judge(ratio, draw(twin), 1.05));
             // Any difference between the control and it is a false one; a server that takes more CPU must be said to.

@@ -6,16 +6,18 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use clap::Args;
 
-use crate::bounds::{self, BLOCKS, Room};
-use crate::client::{Lane, Publish, Transport};
-use crate::comparison::{Comparison, data_file};
+use crate::capacity::{self, Capacity};
+use crate::comparison::{begin, data_file, load};
 use crate::console;
 use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report;
 use crate::report::markdown::{self, Shown};
-use crate::scenario::Scenario;
+use crate::result::bounds::BLOCKS;
+use crate::result::comparison::Comparison;
+use crate::result::scenario::Scenario;
+use crate::result::variant::{Lane, Publish, Transport};
 use crate::sut::Sut;
 use crate::{shell, signals};
 
@@ -163,7 +165,7 @@ impl Run {
     /// Runs it. An error is one of usage.
     pub async fn run(self) -> Result<Exit> {
         let lanes = self.mode.into_iter().map(|mode| Lane { mode, publish: self.publish }).collect();
-        let comparison = Comparison::new(lanes, 1, self.scenario, command());
+        let comparison = begin(lanes, 1, self.scenario, command());
         let claim = |trials| self.out.as_deref().map(|out| Folder::claim(out, trials)).transpose();
         execute(comparison, &self.target, &self.output, claim).await
     }
@@ -197,7 +199,7 @@ impl Compare {
             }
         }
         let scenario = Scenario { duration, warmup, ..self.scenario };
-        let comparison = Comparison::new(lanes, blocks, scenario, command());
+        let comparison = begin(lanes, blocks, scenario, command());
         let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
         execute(comparison, &self.target, &self.output, claim).await
     }
@@ -207,7 +209,7 @@ impl Report {
     /// Renders again.
     pub fn run(&self) -> Result<Exit> {
         let data = data_file(&self.result)?;
-        let comparison = Comparison::load(&data)?;
+        let comparison = load(&data)?;
         let path = data.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut folder = Folder::of_result(path)?;
         let written = report::render(&comparison).and_then(|files| folder.write(&files));
@@ -231,7 +233,7 @@ async fn execute(
     output: &Output,
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
 ) -> Result<Exit> {
-    bounds::check(&comparison.scenario, Room::here())?;
+    capacity::check(&comparison.scenario, Capacity::here())?;
     let server = match &target.url {
         Some(url) => Some(signals::or_interrupted(Sut::at(url, target.allow_remote)).await?),
         None => None,

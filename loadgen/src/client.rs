@@ -1,4 +1,4 @@
-//! What a simulated client is: [`Client`] for what differs between transports, [`Transport`] for which there are.
+//! What a simulated client is: [`Client`] for what differs between transports.
 
 mod headers;
 mod http;
@@ -15,71 +15,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use derive_more::Display;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use self::headers::Headers;
 pub use self::http::{Http, Repeat};
 pub use self::long_poll::LongPoll;
 pub use self::protocol::{After, Cursor, Gap, GapReason};
 pub use self::short_poll::ShortPoll;
 pub use self::sse::Sse;
-pub use self::tcp_info::Tcp;
-pub use self::wire::{Meter, Totals};
+pub use self::wire::Meter;
 pub use self::ws::{Ws, WsStock};
 use crate::clock::Nanos;
 use crate::foreign::plain;
 pub use crate::pacer::Cadence;
 use crate::payload::Stamp;
+use crate::result::variant::Headers;
 
 /// No answer, event or frame of the protocol is longer: a message takes at most 388 KiB, a batch 128 KiB and a message.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// The transports there are: the flag, the row and the dispatch come from this one list.
-#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[serde(rename_all = "kebab-case")]
-#[display(rename_all = "kebab-case")]
-pub enum Transport {
-    /// The client asks again and again.
-    #[value(aliases = ["polling", "shortpoll", "short-polling"])]
-    ShortPoll,
-    /// The question waits at the server.
-    #[value(aliases = ["longpoll", "long-polling"])]
-    LongPoll,
-    /// One answer that never ends.
-    #[value(aliases = ["eventsource", "event-source"])]
-    Sse,
-    /// Frames both ways on one socket.
-    #[value(alias = "websocket")]
-    Ws,
-    /// The same by an ordinary server: a library's defaults and a broadcast channel, to compare `ws` with.
-    WsStock,
-}
-
-impl Transport {
-    /// Those of the workbench, in the order of the reports; what is only there to compare with is not among them.
-    pub const ALL: &[Self] = &[Self::ShortPoll, Self::LongPoll, Self::Sse, Self::Ws];
-
-    /// Whether one request is enough for all messages; otherwise each answer has to be asked for.
-    pub fn streams(self) -> bool {
-        matches!(self, Self::Sse | Self::Ws | Self::WsStock)
-    }
-
-    /// Whether its handshake is a WebSocket's.
-    pub fn is_socket(self) -> bool {
-        matches!(self, Self::Ws | Self::WsStock)
-    }
-
-    /// Whether a client can publish over the connection it subscribes with.
-    pub fn is_duplex(self) -> bool {
-        self == Self::Ws
-    }
-}
-
-/// Names the [`Client`] of a [`Transport`] in an expression: the one place that dispatches.
+/// Names the [`Client`] of a [`Transport`](crate::result::variant::Transport) in an expression: the one place that dispatches.
 #[macro_export]
 macro_rules! with_client {
     ($transport:expr, $client:ident => $expression:expr) => {
@@ -87,7 +42,7 @@ macro_rules! with_client {
     };
     ($transport:expr, $client:ident => $expression:expr, for $($name:ident),*) => {
         match $transport {
-            $($crate::client::Transport::$name => {
+            $($crate::result::variant::Transport::$name => {
                 type $client = $crate::client::$name;
                 $expression
             })*
@@ -130,34 +85,6 @@ async fn greeted<C: Client>(mut client: C, events: &mut Vec<Event>) -> Result<C,
 
 /// Where it is told what became of a publish: where the message stands, and when that was known.
 pub type Answer = oneshot::Sender<Result<(Cursor, Nanos), Failure>>;
-
-/// Which way messages go up.
-#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-#[serde(rename_all = "lowercase")]
-pub enum Publish {
-    /// Over connections of publishers' own, lean and the same for every transport.
-    #[default]
-    Post,
-    /// As a client of the transport would: over its open socket, or with a browser's POST for each message.
-    Native,
-}
-
-/// A row of a comparison: a transport, and which way messages go up.
-#[derive(Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[display("{mode}{}", if *publish == Publish::Native { "-native" } else { "" })]
-pub struct Lane {
-    /// The transport.
-    pub mode: Transport,
-    /// Which way messages go up.
-    #[serde(default)]
-    pub publish: Publish,
-}
-
-impl From<Transport> for Lane {
-    fn from(mode: Transport) -> Self {
-        Self { mode, publish: Publish::Post }
-    }
-}
 
 /// Where a client goes and how it behaves there.
 #[derive(Debug, Clone)]

@@ -1,210 +1,52 @@
-//! Several trials of one workload, as they are kept: `comparison.json` is all that a report needs.
+//! Comparisons begin here, and are read from their files.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
-use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
-use crate::client::{Lane, Transport};
-use crate::cores::Cores;
-use crate::environment::Environment;
-use crate::fleet::CONNECTS_PER_SECOND;
-use crate::judge::statistics::{Effect, Figure};
-use crate::judge::verdict::Verdict;
-use crate::outcome::Outcome;
-use crate::report::DATA;
-use crate::scenario::Scenario;
-use crate::shell;
+use crate::result::comparison::{Comparison, SCHEMA};
+use crate::result::files::DATA;
+use crate::result::scenario::Scenario;
+use crate::result::variant::Lane;
+use crate::{cores, environment, shell};
 
 mod saved;
 
-/// The version of the JSON.
-pub const SCHEMA: u32 = 3;
 /// Fewer blocks carry no interval, so a control in each of them would be of no use.
 const TWINS_FROM: usize = 6;
-/// What a trial takes beside connects, warm-up and window: server, drain.
-const AROUND: Duration = Duration::from_secs(3);
 
-/// A comparison, or a single run.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Comparison {
-    /// [`SCHEMA`] at the time of writing.
-    pub schema: u32,
-    /// When it began, in UTC (RFC 3339).
-    pub started: String,
-    /// The command that repeats it.
-    pub command: String,
-    /// On what.
-    pub environment: Environment,
-    /// The running server it was measured against; without one, each trial started its own.
-    pub target: Option<String>,
-    /// The rows: transports, and which way their messages went up.
-    pub lanes: Vec<Lane>,
-    /// How often each of them ran.
-    pub blocks: usize,
-    /// Whether the baseline ran twice in each block.
-    pub twins: bool,
-    /// With which load.
-    pub scenario: Scenario,
-    /// What came out, in the order in which the trials ran: random in each block, from the scenario's seed.
-    pub trials: Vec<Trial>,
-    /// Every row against the baseline, over the blocks.
-    pub effects: Vec<Effect>,
-}
-
-/// One trial in a comparison.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Trial {
-    /// The round it ran in, from 1.
-    pub block: usize,
-    /// Whether it is the second trial of the baseline in its block.
-    pub twin: bool,
-    /// When it began, in UTC (RFC 3339).
-    pub started: String,
-    /// How the server did.
-    pub outcome: Outcome,
-    /// Whether the measurement may be believed.
-    pub verdict: Verdict,
-}
-
-impl Trial {
-    /// What it is a trial of: the row, or the control beside it.
-    pub fn name(&self) -> String {
-        row_name(self.outcome.lane, self.twin)
+/// One that begins now, of trials that each start their own server, on this machine; none has run yet.
+pub fn begin(lanes: Vec<Lane>, blocks: usize, mut scenario: Scenario, command: String) -> Comparison {
+    // What the defaults were is kept, not that they were taken.
+    (scenario.warmup, scenario.duration) = (Some(scenario.warmup()), Some(scenario.duration()));
+    Comparison {
+        schema: SCHEMA,
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        command,
+        environment: environment::here(cores::split()),
+        target: None,
+        lanes,
+        blocks,
+        twins: blocks >= TWINS_FROM,
+        scenario,
+        trials: Vec::new(),
+        effects: Vec::new(),
+        resolutions: Vec::new(),
+        known_answers: Vec::new(),
     }
 }
 
-/// A row as people are told of it, or its A/A control.
-pub fn row_name(lane: Lane, twin: bool) -> String {
-    format!("{lane}{}", if twin { ", A/A control" } else { "" })
+/// Reads the JSON of a folder, or this JSON.
+pub fn load(path: &Path) -> Result<Comparison> {
+    let path = data_file(path)?;
+    let json = fs::read(&path).with_context(|| expected(&path))?;
+    parse(&json).with_context(|| shell::path(&path))
 }
-
-impl Comparison {
-    /// One that begins now, of trials that each start their own server, on this machine; none has run yet.
-    pub fn new(lanes: Vec<Lane>, blocks: usize, mut scenario: Scenario, command: String) -> Self {
-        // What the defaults were is kept, not that they were taken.
-        (scenario.warmup, scenario.duration) = (Some(scenario.warmup()), Some(scenario.duration()));
-        Self {
-            schema: SCHEMA,
-            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            command,
-            environment: Environment::here(Cores::split()),
-            target: None,
-            lanes,
-            blocks,
-            twins: blocks >= TWINS_FROM,
-            scenario,
-            trials: Vec::new(),
-            effects: Vec::new(),
-        }
-    }
-
-    /// How many trials there are to be.
-    pub fn planned(&self) -> usize {
-        self.blocks * (self.lanes.len() + usize::from(self.twins))
-    }
-
-    /// How a row, or the control, compares with the baseline in a figure.
-    pub fn effect(&self, lane: Lane, twin: bool, figure: Figure) -> Option<&Effect> {
-        self.effects.iter().find(|effect| effect.lane == lane && effect.twin == twin && effect.figure == figure)
-    }
-
-    /// The day on which it began.
-    pub fn day(&self) -> &str {
-        self.started.split('T').next().unwrap_or_default()
-    }
-
-    /// The workload in a sentence.
-    pub fn workload(&self) -> String {
-        let modes: Vec<Transport> = self.lanes.iter().map(|lane| lane.mode).collect();
-        self.scenario.sentence(&modes)
-    }
-
-    /// How long one trial takes, about.
-    pub fn length_of_trial(&self) -> Duration {
-        let ramp = Duration::from_secs_f64(self.scenario.clients as f64 / CONNECTS_PER_SECOND as f64);
-        self.scenario.warmup() + self.scenario.duration() + ramp + AROUND
-    }
-
-    /// What will run and how long it takes, in a sentence.
-    pub fn forecast(&self) -> String {
-        let trials = self.planned();
-        let total = self.length_of_trial().as_secs_f64() * trials as f64;
-        let length = if total < 120.0 { format!("{total:.0} s") } else { format!("{:.0} minutes", total / 60.0) };
-        let warmup = self.scenario.warmup().as_secs_f64();
-        match trials {
-            1 => format!("One trial of about {length}, the warm-up of {warmup:.0} s included."),
-            _ => format!("{trials} trials, about {length} in all, the warm-up of {warmup:.0} s each included."),
-        }
-    }
-
-    /// What one should know before it runs.
-    pub fn cautions(&self) -> Vec<&'static str> {
-        let Cores { server, loadgen } = &self.environment.pinned;
-        let polls = self.lanes.iter().any(|lane| !lane.mode.streams());
-        let cautions = [
-            (server == loadgen).then_some(
-                "Caution: there is one core for both sides; loadgen and the server take time from each other, and the figures \
-                 are those of both. Give it two cores or more.",
-            ),
-            (!self.scenario.keep_alive && !polls).then_some(
-                "Caution: --no-keep-alive is about polls, and changes nothing here: a stream keeps its connection.",
-            ),
-        ];
-        cautions.into_iter().flatten().collect()
-    }
-
-    /// Whether one of its trials has failed, or misses a message.
-    pub fn has_failed(&self) -> bool {
-        self.trials.iter().any(|trial| trial.outcome.failure().is_some() || trial.outcome.misses())
-    }
-
-    /// How the trials were laid out, and how far that carries, in a sentence or two.
-    pub fn design(&self) -> String {
-        let server = match &self.target {
-            Some(target) => format!("against the running server at {target}"),
-            None => "each time against a fresh server".into(),
-        };
-        let Self { blocks, scenario, .. } = self;
-        if *blocks == 1 {
-            return format!("One trial each, {server}: it says what happened in this run, no more.");
-        }
-        let per_block = self.planned() / blocks;
-        let mut trials = BTreeMap::new();
-        self.trials.iter().for_each(|trial| *trials.entry(trial.block).or_insert(0) += 1);
-        let complete = trials.values().filter(|&&trials| trials == per_block).count();
-        let (twin, claim) = match self.twins {
-            true => (", and the baseline once more as the A/A control", ""),
-            false => ("", " No claim beyond this run."),
-        };
-        format!(
-            "In this run: {complete} of {blocks} blocks, each row once in each block{twin}, in random order (seed {}), \
-             {server}; quantiles are of all valid trials together.{claim}",
-            scenario.seed
-        )
-    }
-
-    /// The JSON Schema of the JSON, with the documentation of every field.
-    pub fn json_schema() -> serde_json::Value {
-        let mut schema = schemars::schema_for!(Self);
-        schema.insert("$id".into(), format!("comparison-{SCHEMA}.json").into());
-        schema.to_value()
-    }
-
-    /// Reads the JSON of a folder, or this JSON.
-    pub fn load(path: &Path) -> Result<Self> {
-        let path = data_file(path)?;
-        let json = fs::read(&path).with_context(|| expected(&path))?;
-        parse(&json).with_context(|| shell::path(&path))
-    }
-}
-
 fn expected(path: &Path) -> String {
     format!("cannot read {}; expected a folder that loadgen has written, or its {DATA}", shell::path(path))
 }

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
 
-use crate::cores::{self, Cores};
+use crate::cores;
 
 /// Lines that wait for a slow reader; of more the oldest are lost.
 const WAITING: usize = 100;
@@ -30,7 +30,7 @@ const ERASE: &str = "\r\x1b[K";
 static CONSOLE: LazyLock<Console> = LazyLock::new(|| {
     // Where no thread can be started, nothing is said.
     let _ = std::thread::Builder::new().name("console".into()).spawn(|| {
-        cores::pin(&Cores::split().loadgen);
+        cores::pin(&cores::split().loadgen);
         CONSOLE.write();
     });
     Console::default()

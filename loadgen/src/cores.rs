@@ -1,33 +1,21 @@
 //! Which cores are whose: the server's are not loadgen's, where there are two.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-/// How the cores this process may use are shared out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Cores {
-    /// The server's.
-    pub server: Vec<usize>,
-    /// loadgen's.
-    pub loadgen: Vec<usize>,
+use crate::result::environment::Cores;
+
+/// The first half for the server, the rest for loadgen; a single core is shared.
+pub fn split() -> Cores {
+    divide(&available())
 }
 
-impl Cores {
-    /// The first half for the server, the rest for loadgen; a single core is shared.
-    pub fn split() -> Self {
-        Self::of(&available())
+fn divide(cores: &[usize]) -> Cores {
+    if let [only] = cores {
+        return Cores { server: vec![*only], loadgen: vec![*only] };
     }
-
-    fn of(cores: &[usize]) -> Self {
-        if let [only] = cores {
-            return Self { server: vec![*only], loadgen: vec![*only] };
-        }
-        let (server, loadgen) = cores.split_at(cores.len() / 2);
-        Self { server: server.to_vec(), loadgen: loadgen.to_vec() }
-    }
+    let (server, loadgen) = cores.split_at(cores.len() / 2);
+    Cores { server: server.to_vec(), loadgen: loadgen.to_vec() }
 }
-
 /// The cores this process may use.
 pub fn available() -> Vec<usize> {
     let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
@@ -50,10 +38,10 @@ mod tests {
     #[test]
     fn no_core_is_given_twice_unless_there_is_one() {
         for n in 2..9 {
-            let Cores { server, loadgen } = Cores::of(&(0..n).collect::<Vec<_>>());
+            let Cores { server, loadgen } = divide(&(0..n).collect::<Vec<_>>());
             assert!(!server.is_empty() && server.iter().all(|core| !loadgen.contains(core)));
             assert_eq!(server.len() + loadgen.len(), n);
         }
-        assert_eq!(Cores::of(&[3]), Cores { server: vec![3], loadgen: vec![3] });
+        assert_eq!(divide(&[3]), Cores { server: vec![3], loadgen: vec![3] });
     }
 }

@@ -1,98 +1,32 @@
-//! On what a result was measured: without it a figure means nothing.
-
-use std::fmt;
+//! Looks at the machine and the build.
 
 use procfs::{CpuInfo, Current, Meminfo};
 use rustix::process::{Resource, getrlimit};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::cores::{self, Cores};
-use crate::words::count;
+use crate::cores;
+use crate::result::environment::{Cores, Environment};
 
-/// The machine and the build.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Environment {
-    /// The processor's name.
-    pub cpu: String,
-    /// How many cores this process may use.
-    pub cores: usize,
-    /// Which cores were whose.
-    pub pinned: Cores,
-    /// Memory, in bytes.
-    pub memory: u64,
-    /// The kernel.
-    pub kernel: String,
-    /// What the kernel takes the time from.
-    pub clock: String,
-    /// Ports that connections may come from.
-    pub ports: String,
-    /// Files this process may open.
-    pub descriptors: u64,
-    /// loadgen's version.
-    pub version: String,
-    /// The commit it was built from, with `-dirty` if the sources were not as it has them; none if they were no checkout.
-    pub commit: Option<String>,
-    /// The compiler it was built with.
-    #[serde(default)]
-    pub rustc: String,
-    /// The profile it was built with.
-    #[serde(default)]
-    pub profile: String,
-    /// What it was built for.
-    #[serde(default)]
-    pub target: String,
-    /// Whether loadgen was built with optimisation; without it no figure means anything.
-    pub optimised: bool,
-}
-
-impl Environment {
-    /// Looks around.
-    pub fn here(pinned: Cores) -> Self {
-        let uname = rustix::system::uname();
-        Self {
-            cpu: CpuInfo::current()
-                .ok()
-                .and_then(|cpus| cpus.model_name(0).map(Into::into))
-                .unwrap_or_else(|| "unknown".into()),
-            cores: cores::available().len(),
-            pinned,
-            memory: Meminfo::current().map_or(0, |memory| memory.mem_total),
-            kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
-            clock: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-            ports: read("/proc/sys/net/ipv4/ip_local_port_range").replace('\t', " to "),
-            descriptors: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-            version: env!("CARGO_PKG_VERSION").into(),
-            commit: Some(env!("LOADGEN_COMMIT")).filter(|commit| *commit != "unknown").map(String::from),
-            rustc: env!("LOADGEN_RUSTC").into(),
-            profile: env!("LOADGEN_PROFILE").into(),
-            target: env!("LOADGEN_TARGET").into(),
-            optimised: !cfg!(debug_assertions),
-        }
-    }
-
-    /// The machine in a few words.
-    pub fn machine(&self) -> String {
-        format!("{} of {}", count(self.cores as u64, "core"), self.cpu)
-    }
-}
-
-impl fmt::Display for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pinned, memory, kernel, clock, version, commit, optimised, .. } = self;
-        let (memory, commit) = (*memory as f64 / f64::from(1 << 30), commit.as_deref().unwrap_or("unknown commit"));
-        // Nothing is said of it in older files.
-        let build = [&self.profile, &self.rustc, &self.target].map(String::as_str).into_iter();
-        let build: Vec<&str> = [commit].into_iter().chain(build.filter(|fact| !fact.is_empty())).collect();
-        let build = build.join(", ");
-        write!(f, "On {}, {memory:.0} GiB, {kernel}, clock {clock}; loadgen {version} ({build}); ", self.machine())?;
-        let Cores { server, loadgen } = pinned;
-        match server.as_slice() {
-            [] => write!(f, "loadgen on cores {loadgen:?}, the server where it was.")?,
-            _ if server == loadgen => f.write_str("server and loadgen shared a core and took time from each other.")?,
-            _ => write!(f, "server on cores {server:?}, loadgen on {loadgen:?}.")?,
-        }
-        f.write_str(if *optimised { "" } else { " Built without optimisation: no figure means anything." })
+/// Looks around.
+pub fn here(pinned: Cores) -> Environment {
+    let uname = rustix::system::uname();
+    Environment {
+        cpu: CpuInfo::current()
+            .ok()
+            .and_then(|cpus| cpus.model_name(0).map(Into::into))
+            .unwrap_or_else(|| "unknown".into()),
+        cores: cores::available().len(),
+        pinned,
+        memory: Meminfo::current().map_or(0, |memory| memory.mem_total),
+        kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+        clock: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        ports: read("/proc/sys/net/ipv4/ip_local_port_range").replace('\t', " to "),
+        descriptors: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+        version: env!("CARGO_PKG_VERSION").into(),
+        commit: Some(env!("LOADGEN_COMMIT")).filter(|commit| *commit != "unknown").map(String::from),
+        rustc: env!("LOADGEN_RUSTC").into(),
+        profile: env!("LOADGEN_PROFILE").into(),
+        target: env!("LOADGEN_TARGET").into(),
+        optimised: !cfg!(debug_assertions),
     }
 }
 

@@ -5,26 +5,13 @@ use std::panic::PanicHookInfo;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use clap::ValueEnum;
 use parking_lot::Mutex;
 
 use crate::console;
+use crate::result::scenario::Part;
 
 /// The first fault; what follows is often its consequence.
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
-
-/// A part of loadgen that a test can make panic.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// A simulated client, in its measuring window or before.
-    Client,
-    /// A connection that publishes.
-    Publisher,
-    /// The thread that keeps the schedule.
-    Pacer,
-    /// A worker's ticker, a task that nobody waits for.
-    Ticker,
-}
 
 /// Which part is to panic, if any, and whether one is at all.
 static PROVOKED: Mutex<Option<Part>> = Mutex::new(None);

@@ -13,11 +13,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{After, Answer, Client, Event, Failure, Meter, Target, Tcp, Totals, Transport};
+use crate::client::{After, Answer, Client, Event, Failure, Meter, Target};
 use crate::clock::{Nanos, Window, now, sleep_until, tick};
-use crate::fault::{self, Part};
-use crate::measure::histogram::Times;
+use crate::fault;
 use crate::measure::recorder::Book;
+use crate::result::histogram::Times;
+use crate::result::ledger::{Tcp, Totals};
+use crate::result::scenario::Part;
+use crate::result::variant::Transport;
 use crate::with_client;
 
 /// New connections per second over all workers: a ramp that no backlog of 4096 overflows.

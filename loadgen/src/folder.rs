@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use crate::report::{self, FILES};
+use crate::result::files::{DATA, FILES};
 use crate::shell;
 
 /// What a result takes on the disk, and each of its trials: about twice what the reference's 60 trials take.
@@ -77,7 +77,7 @@ impl Folder {
     pub fn of_result(path: &Path) -> Result<Self> {
         let lock = lock(path)?;
         let mut own = BTreeSet::new();
-        for file in FILES.iter().filter(|file| file.name != report::DATA) {
+        for file in FILES.iter().filter(|file| file.name != DATA) {
             let path = path.join(file.name);
             if fs::symlink_metadata(&path).is_ok() {
                 let is_ours = is_marked(&path, file.mark).unwrap_or(false);
@@ -126,7 +126,7 @@ impl Folder {
             assert!(FILES.iter().any(|file| file.name == *name), "{name} is not among the files of a result");
             let failed = || format!("cannot write {}", shell::path(&self.path.join(name)));
             let file = draft(&self.draft(name), text).with_context(failed)?;
-            if *name == report::DATA {
+            if *name == DATA {
                 // On some file systems only this tells that there is no room; it takes too long for what can be
                 // rendered again.
                 file.sync_all().with_context(failed)?;

@@ -1,6 +1,21 @@
-//! Judging an outcome: may the measurement be believed (`verdict`), what do several say together (`statistics`), does
-//! it agree with theory (`theory`).
+//! Judging what came out: may the measurement be believed (`verdict`), what do several say together (`statistics`),
+//! does it agree with theory (`theory`). Reads saved data and nothing else.
 
 pub mod statistics;
 pub mod theory;
 pub mod verdict;
+
+use crate::result::comparison::Comparison;
+use crate::result::known::KnownAnswers;
+use crate::result::summary::Summary;
+
+/// Computes anew what follows from the trials of a comparison together.
+pub fn compare(comparison: &mut Comparison) {
+    comparison.effects = statistics::effects(comparison);
+    comparison.resolutions = statistics::resolutions(comparison);
+    let answers = |summary: &Summary| KnownAnswers {
+        lane: summary.lane,
+        checks: theory::checks(&summary.outcome, &comparison.scenario),
+    };
+    comparison.known_answers = Summary::of(comparison).iter().map(answers).collect();
+}

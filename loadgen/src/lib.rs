@@ -1,8 +1,12 @@
 //! Plays thousands of chat clients and measures what each transport costs.
 //!
-//! A load flows one way: [`scenario`] (what goes in) -> [`plan`] (which trials, in which order) -> [`trial`] (connect,
-//! warm up, measure, drain) -> [`client`] -> the server ([`sut`]) -> [`measure`] -> [`settle`] -> [`outcome`] (what
-//! came out) -> [`judge`] -> [`report`].
+//! A load flows one way: scenario (what goes in) -> [`plan`] (which trials, in which order) -> [`trial`] (connect,
+//! warm up, measure, drain) -> [`client`] -> the server ([`sut`]) -> [`measure`] -> [`settle`] -> outcome (what came
+//! out) -> [`judge`] -> [`report`].
+//!
+//! All that is saved of it is in [`result`], below everything: it knows no other module, and [`judge`] and [`report`]
+//! know nothing else. [`comparison`] begins one and reads one from its file. No two modules know each other in a circle
+//! (`tests/all/structure.rs`).
 //!
 //! A trial has two sides that know nothing of each other. [`press`] publishes: [`pacer`] says which message is due
 //! when, from the seed alone, a thread keeps that time, and each text carries its due time and a checksum
@@ -10,8 +14,8 @@
 //! [`client::Client`] for what differs between transports and one file for each of them.
 //!
 //! What is measured: `measure/recorder` (how late: received minus due), `measure/audit` (how complete: what every
-//! subscriber was owed), `measure/ledger` (at what price). [`settle`] brings the two sides together into an
-//! [`outcome::Outcome`], the only thing that [`judge`] and [`report`] read.
+//! subscriber was owed), `measure/reading` (at what price). [`settle`] brings the two sides together into a
+//! [`result::outcome::Outcome`].
 //!
 //! [`selftest`] says in a minute what the machine may be trusted with. `examples/overhead.rs` and `examples/power.rs`
 //! measure loadgen itself: what its books cost, and which differences its comparisons find.
@@ -23,7 +27,8 @@
 // People are told things by `console` alone: these would panic where nobody reads.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod bounds;
+pub mod capacity;
+mod children;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -37,14 +42,13 @@ pub mod folder;
 pub mod foreign;
 pub mod judge;
 pub mod measure;
-pub mod outcome;
 pub mod pacer;
 pub mod payload;
 pub mod plan;
 pub mod press;
 pub mod progress;
 pub mod report;
-pub mod scenario;
+pub mod result;
 pub mod selftest;
 pub mod settle;
 pub mod shell;
@@ -52,7 +56,6 @@ pub mod signals;
 pub mod sut;
 pub mod trial;
 pub mod usage;
-pub mod words;
 
 /// Runs a command on a runtime of its own, with as many descriptors as this process may have.
 pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

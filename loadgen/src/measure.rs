@@ -1,7 +1,5 @@
-//! Measuring: how late (`recorder`), how complete (`audit`), at what price (`ledger`).
+//! Measuring: how late (`recorder`), how complete (`audit`), at what price (`reading`).
 
 pub mod audit;
-pub mod histogram;
-pub mod ledger;
 pub mod reading;
 pub mod recorder;

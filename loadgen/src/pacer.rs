@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Nanos, nanos};
 use crate::payload::Stamp;
-use crate::scenario::{Arrivals, Scenario};
-
-/// Of its multiples, what follows the point fills the space from 0 to 1 evenly, however many they are.
-pub(crate) const GOLDEN: f64 = 0.618_033_988_749_894_9;
+use crate::result::scenario::{Arrivals, GOLDEN, Scenario};
 
 /// An endless schedule: due times come from the clock alone, whatever happens to earlier publishes (open loop).
 pub struct Pacer {
@@ -69,6 +66,11 @@ impl Cadence {
         Self { interval, phase: interval.mul_f64((n as f64 * GOLDEN).fract()) }
     }
 
+    /// When a client of a scenario polls.
+    pub fn of(scenario: &Scenario, client: usize) -> Self {
+        Self::nth(if scenario.in_phase { 0 } else { client }, scenario.interval)
+    }
+
     /// The first tick after a point in time.
     pub fn tick_after(self, time: Nanos) -> Nanos {
         let (interval, phase) = (nanos(self.interval), nanos(self.phase));
@@ -80,7 +82,7 @@ impl Cadence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::tests::scenario;
+    use crate::result::scenario::tests::scenario;
 
     const MS: Nanos = 1_000_000;
 

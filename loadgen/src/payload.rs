@@ -5,12 +5,12 @@
 use std::fmt::Write;
 
 use crate::clock::Nanos;
+use crate::result::bounds::PAYLOAD;
 
 const CHECKED: usize = 32;
 /// The shortest text that holds a stamp.
 pub const MIN: usize = CHECKED + 8;
-/// The longest text the protocol allows.
-pub const MAX: usize = 64 * 1024;
+const _: () = assert!(MIN == PAYLOAD.from, "the range of --payload begins here");
 const PADDING: &str = "the quick brown fox jumps over the lazy dog; ";
 
 /// What a message says of itself.

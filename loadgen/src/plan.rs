@@ -5,17 +5,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
-use crate::client::Lane;
-use crate::comparison::{Comparison, Trial, row_name};
 use crate::console;
-use crate::cores::{self, Cores};
+use crate::cores;
 use crate::folder::Folder;
-use crate::judge::statistics;
-use crate::judge::verdict::Verdict;
-use crate::outcome::{End, Outcome};
+use crate::judge::{self, verdict};
 use crate::progress::Progress;
 use crate::report;
-use crate::scenario::Scenario;
+use crate::result::comparison::{Comparison, Trial, row_name};
+use crate::result::files::DATA;
+use crate::result::outcome::{End, Outcome};
+use crate::result::scenario::Scenario;
+use crate::result::variant::Lane;
 use crate::signals::{self, Interrupted};
 use crate::sut::Sut;
 use crate::trial::{self, Setting};
@@ -39,7 +39,7 @@ impl Plan {
     /// cannot run. An error is of a trial that could not run, or of the last time that something was written.
     pub async fn run(&mut self, progress: &Progress) -> Result<()> {
         let Self { comparison, server, server_flags, folder, report } = self;
-        let cores = &Cores::split();
+        let cores = &cores::split();
         cores::pin(&cores.loadgen);
         let (order, began, mut written) = (order(comparison), Instant::now(), Ok(()));
         for (n, &(block, lane, twin)) in (1..).zip(&order) {
@@ -61,12 +61,12 @@ impl Plan {
                 Err(error) if error.is::<Interrupted>() => break,
                 other => other?,
             };
-            let verdict = Verdict::of(&outcome);
+            let verdict = verdict::of(&outcome);
             let goes_on = outcome.end == End::Completed && n < order.len();
             comparison.trials.push(Trial { block, twin, started, outcome, verdict });
-            comparison.effects = statistics::effects(comparison);
+            judge::compare(comparison);
             if let Some(folder) = folder {
-                written = report::write(comparison, folder);
+                written = write(comparison, folder);
                 *report = written.is_ok().then(|| folder.path().join("comparison.html"));
                 // A disk that is full may have room again later, and measuring goes on: the table needs no disk.
                 if let (Err(error), true) = (&written, goes_on) {
@@ -79,6 +79,12 @@ impl Plan {
         }
         written
     }
+}
+
+/// Writes the data, and then every kind of report: where there is room for the data alone, they are kept.
+fn write(comparison: &Comparison, folder: &mut Folder) -> Result<()> {
+    folder.write(&[(DATA, serde_json::to_string_pretty(comparison)?)])?;
+    folder.write(&report::render(comparison)?)
 }
 
 /// Which trial it is, of how many.
@@ -98,7 +104,7 @@ fn order(comparison: &Comparison) -> Vec<(usize, Lane, bool)> {
     let mut random = fastrand::Rng::with_seed(scenario.seed);
     let mut order = Vec::new();
     for block in 1..=*blocks {
-        let twin = statistics::baseline(lanes).filter(|_| *twins).map(|lane| (block, lane, true));
+        let twin = comparison.baseline().filter(|_| *twins).map(|lane| (block, lane, true));
         let mut trials: Vec<_> = lanes.iter().map(|&lane| (block, lane, false)).chain(twin).collect();
         random.shuffle(&mut trials);
         order.extend(trials);
@@ -121,13 +127,14 @@ pub async fn against_own_server(lane: Lane, setting: &Setting<'_>, flags: &[Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Transport;
-    use crate::scenario::tests::scenario;
+    use crate::comparison::begin;
+    use crate::result::scenario::tests::scenario;
+    use crate::result::variant::Transport;
 
     /// The rows of 6 blocks, and whether they are the twin.
     fn blocks(seed: u64) -> Vec<Vec<(Lane, bool)>> {
         let lanes = Transport::ALL.iter().map(|&mode| mode.into()).collect();
-        let order = order(&Comparison::new(lanes, 6, scenario(&format!("--seed {seed}")), String::new()));
+        let order = order(&begin(lanes, 6, scenario(&format!("--seed {seed}")), String::new()));
         assert!(order.is_sorted_by_key(|(block, ..)| *block), "one block after the other");
         let of = |n| order.iter().filter(move |(block, ..)| *block == n).map(|&(_, lane, twin)| (lane, twin)).collect();
         (1..=6).map(of).collect()

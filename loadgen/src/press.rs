@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 
 use crate::client::{Cursor, Failure, Http, Repeat, Target};
 use crate::clock::{Nanos, Window, is_under_way, now, tick};
-use crate::fault::{self, Part};
+use crate::fault;
 use crate::fleet::Order;
-use crate::measure::histogram::Times;
 use crate::payload::Stamp;
-use crate::scenario::room_name;
+use crate::result::histogram::Times;
+use crate::result::scenario::Part;
+use crate::result::scenario::room_name;
 
 /// Who sleeps looks up so often whether it is to stop.
 const NAP: Duration = Duration::from_millis(50);

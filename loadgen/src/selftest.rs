@@ -6,22 +6,24 @@ use anyhow::Result;
 use clap::Args;
 use rustix::process::{Resource, getrlimit};
 
-use crate::bounds::SPARE_DESCRIPTORS;
+use crate::capacity::SPARE_DESCRIPTORS;
 use crate::cli::Exit;
-use crate::client::{Cursor, Delivery, Event, Said, Transport};
+use crate::client::{Cursor, Delivery, Event, Said};
 use crate::clock::{Nanos, Window, now, sleep_until};
 use crate::console;
-use crate::cores::{self, Cores};
-use crate::judge::theory;
-use crate::judge::verdict::{Kind, Verdict};
-use crate::measure::audit::Audit;
-use crate::measure::histogram::Times;
+use crate::cores;
+use crate::judge::{theory, verdict};
 use crate::measure::recorder::Book;
-use crate::outcome::Outcome;
 use crate::payload::Stamp;
 use crate::plan::against_own_server;
 use crate::progress::Progress;
-use crate::scenario::Scenario;
+use crate::result::audit::Audit;
+use crate::result::environment::Cores;
+use crate::result::histogram::Times;
+use crate::result::outcome::Outcome;
+use crate::result::scenario::Scenario;
+use crate::result::variant::Transport;
+use crate::result::verdict::{Kind, Verdict};
 use crate::trial::Setting;
 
 /// Timers are tried for so long, each kind.
@@ -67,7 +69,7 @@ impl Findings {
 impl Selftest {
     /// Runs it; exit code 1 if something is not as it has to be.
     pub async fn run(self) -> Result<Exit> {
-        let cores = Cores::split();
+        let cores = cores::split();
         cores::pin(&cores.loadgen);
         let progress = Progress::new(self.quiet);
         let mut found = Findings { sound: true, unprinted: false };
@@ -108,7 +110,7 @@ impl Selftest {
                 };
                 let scenario = Scenario::parse(&format!("--clients 500 --warmup 1s --duration 3s {load}"))?;
                 progress.begin(&format!("{rate} {what}"), None);
-                let verdict = Verdict::of(&run(mode, &scenario).await?);
+                let verdict = verdict::of(&run(mode, &scenario).await?);
                 if verdict.kind != Kind::Valid {
                     progress.say(&format!("     {rate} {what} are too many: {}", why(&verdict)));
                     break;
@@ -228,7 +230,7 @@ fn polls(found: &mut Findings, scenario: &Scenario, outcome: &Outcome) {
     let wrong = checks.iter().find(|check| check.holds() == Some(false));
     let text = match (wrong, trouble(outcome)) {
         (Some(check), trouble) => {
-            let (what, measured, predicted) = (check.what, check.measured, check.predicted);
+            let (what, measured, predicted) = (&check.what, check.measured, check.predicted);
             let trouble = trouble.map_or(String::new(), |trouble| format!("; {trouble}"));
             return found.tell(
                 false,
@@ -259,6 +261,6 @@ fn socket(found: &mut Findings, outcome: &Outcome) {
 
 /// Why a trial is not to be believed, or what went wrong in it.
 fn trouble(outcome: &Outcome) -> Option<String> {
-    let verdict = Verdict::of(outcome);
+    let verdict = verdict::of(outcome);
     if verdict.kind == Kind::Valid { outcome.failure() } else { Some(why(&verdict)) }
 }

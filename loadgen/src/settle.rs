@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::client::{Cursor, Failure, Lane};
+use crate::client::{Cursor, Failure};
 use crate::clock::{Nanos, nanos};
-use crate::measure::audit::{Audit, UNSEEN};
-use crate::measure::histogram::Times;
-use crate::measure::ledger::Ledger;
+use crate::measure::audit::UNSEEN;
 use crate::measure::recorder::{Book, slices_per_second};
-use crate::outcome::{Connections, End, Failures, Outcome, Publishing, tally};
 use crate::pacer::Pacer;
 use crate::payload::Stamp;
 use crate::press::{Pressed, Publication};
-use crate::scenario::Scenario;
+use crate::result::audit::Audit;
+use crate::result::histogram::Times;
+use crate::result::ledger::Ledger;
+use crate::result::outcome::{Connections, End, Failures, Outcome, Publishing, tally};
+use crate::result::scenario::Scenario;
+use crate::result::variant::Lane;
 
 /// Beyond its interval, a poll may take so long before what it should have brought is missing.
 const GRACE: Duration = Duration::from_secs(1);

@@ -11,8 +11,7 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cores::{self, Cores};
-use crate::{console, folder, sut};
+use crate::{children, console, cores, folder};
 
 /// The signals, as they are called.
 const SIGNALS: [(&str, i32); 3] = [("SIGINT", libc::SIGINT), ("SIGTERM", libc::SIGTERM), ("SIGHUP", libc::SIGHUP)];
@@ -98,7 +97,7 @@ pub fn listen(first: First) -> Result<()> {
     drop(context);
     let thread = std::thread::Builder::new().name("signals".into());
     thread.spawn(move || {
-        cores::pin(&Cores::split().loadgen);
+        cores::pin(&cores::split().loadgen);
         runtime.block_on(std::future::pending::<()>());
     })?;
     Ok(())
@@ -131,7 +130,7 @@ impl Received {
 /// Ends the program, with everything that it has started.
 fn quit(signal: Received) -> ! {
     console::say(&format!("loadgen: {}: quits", signal.name));
-    sut::kill_all();
+    children::kill_all();
     folder::leave();
     console::flush();
     std::process::exit(signal.exit_code().into())

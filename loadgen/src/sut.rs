@@ -1,15 +1,12 @@
 //! The system under test: a server of our own as a child process, or one that already runs.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Weak};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use parking_lot::Mutex;
 use reqwest::Url;
 use reqwest::header::{HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
@@ -19,13 +16,14 @@ use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::client::Transport;
+use crate::children::Process;
 use crate::console;
 use crate::cores;
 use crate::foreign::plain;
 use crate::measure::reading::pss;
 use crate::progress::Progress;
-use crate::scenario::Scenario;
+use crate::result::scenario::Scenario;
+use crate::result::variant::Transport;
 use crate::signals;
 
 /// The protocol that loadgen speaks.
@@ -157,7 +155,7 @@ impl Sut {
     /// Asks a server of our own to drain and leave, and waits for it; a signal ends the wait, and the server.
     pub async fn stop(mut self, progress: &Progress) -> Result<()> {
         let Some(process) = self.process.take() else { return Ok(()) };
-        drop(process.0.lock().stdin.take());
+        process.end_input();
         let (asked, mut is_slow) = (Instant::now(), false);
         while asked.elapsed() < LEAVE {
             if let Some(status) = process.status()? {
@@ -198,46 +196,6 @@ async fn next_line(stderr: &mut BufReader<pipe::Receiver>) -> Option<String> {
     let mut line = Vec::new();
     let size = stderr.take(LINE).read_until(b'\n', &mut line).await.ok()?;
     (size > 0).then(|| String::from_utf8_lossy(&line).trim_end().into())
-}
-
-/// The servers that were started.
-static PROCESSES: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
-
-/// A server of our own, which does not outlive this.
-#[derive(Debug)]
-struct Process(Arc<Mutex<Child>>);
-
-impl Process {
-    fn new(child: Child) -> Self {
-        let child = Arc::new(Mutex::new(child));
-        let mut all = PROCESSES.lock();
-        all.retain(|other| other.strong_count() > 0);
-        all.push(Arc::downgrade(&child));
-        Self(child)
-    }
-
-    fn status(&self) -> io::Result<Option<ExitStatus>> {
-        self.0.lock().try_wait()
-    }
-
-    fn kill(&self) -> io::Result<ExitStatus> {
-        let mut child = self.0.lock();
-        child.kill()?;
-        child.wait()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.kill();
-    }
-}
-
-/// Ends every server that was started, before the process ends in the midst of something.
-pub(crate) fn kill_all() {
-    for child in PROCESSES.lock().iter().filter_map(Weak::upgrade) {
-        let _ = Process(child).kill();
-    }
 }
 
 #[derive(Deserialize)]

@@ -6,19 +6,20 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
-use crate::client::{Headers, Lane, Publish, Target, Transport};
+use crate::client::Target;
 use crate::clock::{Nanos, Window, nanos, now, sleep_until};
-use crate::cores::Cores;
 use crate::fault;
 use crate::fleet::{Fleet, Returned};
-use crate::measure::ledger::{Ledger, Memory};
-use crate::measure::reading::{Reading, peak};
+use crate::measure::reading::{self, Reading, peak};
 use crate::measure::recorder::Book;
-use crate::outcome::{End, Outcome};
-use crate::pacer::Pacer;
+use crate::pacer::{Cadence, Pacer};
 use crate::press::{Assignment, Press};
 use crate::progress::Progress;
-use crate::scenario::{Scenario, room_name};
+use crate::result::environment::Cores;
+use crate::result::ledger::Ledger;
+use crate::result::outcome::{End, Outcome};
+use crate::result::scenario::{Scenario, room_name};
+use crate::result::variant::{Headers, Lane, Publish, Transport};
 use crate::settle::{Evidence, settle};
 use crate::signals;
 use crate::sut::Sut;
@@ -151,7 +152,7 @@ impl<'a> Trial<'a> {
             let rested = now() + nanos(REST);
             self.wait("connecting", |_| now() >= rested).await?;
             let connected = self.fleet.sum(|book| book.connected);
-            self.ledger.memory.push(Memory::read(connected, self.sut.memory()));
+            self.ledger.memory.push(reading::memory(connected, self.sut.memory()));
             if step > 0 && connected == 0 {
                 let has_been = self.fleet.sum(|book| book.connects.count()) > 0;
                 let what = if has_been { "keeps its connection" } else { "could connect" };
@@ -182,7 +183,8 @@ impl<'a> Trial<'a> {
 
     fn book(&mut self) {
         if let Some(begun) = self.begun.take() {
-            self.ledger.book(&begun, &self.reading(), self.setting.cores);
+            let now = self.reading();
+            reading::book(&mut self.ledger, &begun, &now, self.setting.cores);
         }
     }
 
@@ -289,7 +291,7 @@ fn is_stamped(n: usize, clients: usize) -> bool {
 
 fn target(scenario: &Scenario, sut: &Sut, room: String, n: usize) -> Target {
     let Scenario { hold, headers, keep_alive, .. } = *scenario;
-    let (addr, cadence) = (sut.addr, scenario.cadence(n));
+    let (addr, cadence) = (sut.addr, Cadence::of(scenario, n));
     Target { addr, room, cadence, hold, headers, keep_alive, stamped: false, meter: Arc::default() }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::client::Transport;
+use crate::result::variant::Transport;
 
 /// What would be right, if that can be guessed from the arguments and from what was said to be wrong with them.
 pub fn hint(arguments: &[String], wrong: &str) -> Option<String> {

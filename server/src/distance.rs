@@ -1,6 +1,6 @@
 //! A simulated distance: what a tapped page asks and is answered is under way for as long as it has chosen.
 //!
-//! Requests and answers are delayed here, the frames of a WebSocket in `tap/relay`. No packets are lost and the set-up
+//! Requests and answers are delayed here, the frames of a WebSocket in `relay`. No packets are lost and the set-up
 //! of connections costs nothing: it is round-trip time and nothing else.
 
 use std::convert::Infallible;
@@ -21,24 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower_service::Service as _;
 
-use crate::error::Invalid;
-use crate::tap::Tap;
+use crate::tap::{Tap, UNDER_WAY};
 
-/// The longest round trip a page may ask for, in milliseconds: halfway round the world by satellite.
-const LONGEST: u64 = 600;
-/// What may be under way in one direction of a connection, in bytes. At the longest distance that is 200 kB a second.
-pub(crate) const UNDER_WAY: usize = 64 * 1024;
-/// The same for all connections of one tap together: what four of them hold whose peers do not read.
-pub(crate) const OF_ONE_TAP: usize = 4 * UNDER_WAY;
 /// What a piece costs beside its bytes: many small ones are not to be free.
 const PIECE: usize = 128;
-
-/// `distance=200`, in milliseconds.
-pub(crate) fn parse(text: &str) -> Result<u64, Invalid> {
-    let distance = text.parse().ok().filter(|&distance| distance <= LONGEST);
-    let right = format_args!("a whole number of milliseconds up to {LONGEST}");
-    distance.ok_or_else(|| Invalid::not("distance", right, text))
-}
 
 /// An answer on its way, boxed: only a tapped request pays for it.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
@@ -135,7 +121,7 @@ mod tests {
     use hyper::body::Frame;
 
     use super::*;
-    use crate::tap::Taps;
+    use crate::tap::{OF_ONE_TAP, Taps};
 
     /// An answer without end in pieces of this size, and how many of them were taken.
     fn endless(size: usize) -> (Body, Arc<AtomicUsize>) {

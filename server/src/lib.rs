@@ -23,7 +23,7 @@
 //!
 //! `memory` is the one bound on what all clients together may make the server hold.
 //!
-//! Around it: `stream` (a socket, or the end of a tap's relay), `access` (which hosts it answers for, which pages may),
+//! Around it: `stream` (a socket, or the end of a tap's `relay`), `access` (which hosts it answers for, which pages may),
 //! `answer` (a batch as the answer to a poll), `query` and `error` (what is accepted and how a refusal reads), `stats`
 //! and `metrics` (what was done), `problems` (what is logged) and `output` (how it is printed), `pages` (the demo pages
 //! in `static/`), `tap` and `distance` (what such a page sees of its own connections, and how far away it pretends to
@@ -50,6 +50,7 @@ mod pages;
 mod problems;
 mod publish;
 mod query;
+mod relay;
 mod rooms;
 mod run;
 mod stats;

@@ -6,7 +6,6 @@
 
 mod exchange;
 mod frames;
-mod relay;
 mod secrets;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,9 +24,8 @@ use tokio::time::Instant;
 
 pub(crate) use self::exchange::{Exchange, read};
 use self::frames::FrameHead;
-pub(crate) use self::relay::between;
+pub(crate) use self::frames::Frames;
 use crate::App;
-use crate::distance;
 use crate::error::{ApiError, Invalid, JSON};
 use crate::query::Query;
 
@@ -37,11 +35,17 @@ const ENTRIES: usize = 200;
 const OPENERS: usize = 64;
 /// How much of one read, write or frame it shows, in bytes before and after decoding; all of it is counted.
 const SHOWN: usize = 2048;
+/// The longest round trip a page may ask for, in milliseconds: halfway round the world by satellite.
+const LONGEST: u64 = 600;
+/// What may be under way in one direction of a connection, in bytes. At the longest distance that is 200 kB a second.
+pub(crate) const UNDER_WAY: usize = 64 * 1024;
+/// The same for all connections of one tap together: what four of them hold whose peers do not read.
+pub(crate) const OF_ONE_TAP: usize = 4 * UNDER_WAY;
 /// As many taps as a class has pages: at most 28 MiB with everything above, of which 25 are what is shown; and 16 that
-/// are under way (`distance::OF_ONE_TAP`).
+/// are under way (`OF_ONE_TAP`).
 pub(crate) const TAPS: usize = 64;
 /// What one takes at most, in bytes.
-pub(crate) const TAP: usize = ENTRIES * (SHOWN + 256) + distance::OF_ONE_TAP;
+pub(crate) const TAP: usize = ENTRIES * (SHOWN + 256) + OF_ONE_TAP;
 /// Ways of one page that are counted apart: the lanes of the race.
 const LANES: usize = 8;
 /// A tap that nobody has read for so long goes. Browsers wake a hidden page once a minute.
@@ -151,7 +155,7 @@ impl Taps {
         let tap = Arc::new(Tap {
             born: now,
             distance: AtomicU64::new(0),
-            under_way: Arc::new(Semaphore::new(distance::OF_ONE_TAP)),
+            under_way: Arc::new(Semaphore::new(OF_ONE_TAP)),
             cut: Notify::new(),
             notes: Mutex::new(Notes::new(now)),
         });
@@ -229,6 +233,13 @@ impl Tap {
     }
 }
 
+/// `distance=200`, in milliseconds.
+fn distance(text: &str) -> Result<u64, Invalid> {
+    let distance = text.parse().ok().filter(|&distance| distance <= LONGEST);
+    let right = format_args!("a whole number of milliseconds up to {LONGEST}");
+    distance.ok_or_else(|| Invalid::not("distance", right, text))
+}
+
 /// `GET /tap?id=ID&after=N&distance=MS`: what was noted from entry N on, and the totals of each lane; with `cut=1` its
 /// answers without end are ended.
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
@@ -239,7 +250,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     }
     let after = query.get("after").map_or(Ok(0), |text| text.parse::<u64>());
     let after = after.map_err(|_| Invalid::new("after", "after must be the next of the answer before"))?;
-    let distance = query.get("distance").map(|text| distance::parse(&text)).transpose()?;
+    let distance = query.get("distance").map(|text| distance(&text)).transpose()?;
     let cut = query.flag("cut")?;
     let tap = app.taps.open(&id)?;
     if let Some(distance) = distance {

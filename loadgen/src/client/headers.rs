@@ -1,19 +1,8 @@
 //! What a simulated client's requests carry, as a browser's do or as few as there can be.
 
-use clap::ValueEnum;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-/// What a client's requests carry.
-#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Headers {
-    /// What Chromium sends, and a 200-byte cookie.
-    Browser,
-    /// Only what the protocol needs.
-    Lean,
-}
+use crate::result::variant::Headers;
 
 /// What Chromium 156 sends with every request of a page's script, beside what each kind of request adds.
 ///

@@ -9,19 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
-use derive_more::{Add, Sub, Sum};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use parking_lot::Mutex;
 use rustix::time::ClockId;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Target;
-use super::tcp_info::Tcp;
+use super::tcp_info;
 use crate::clock::{Nanos, Window, now, time_of};
+use crate::result::ledger::{Tcp, Totals};
 
 /// What a segment of a real link carries: 1500 bytes less the headers and a timestamp option.
 const SEGMENT: u64 = 1448;
@@ -51,45 +49,6 @@ pub struct Meter {
     /// How long what was read had been in the kernel, within the window, where stamps are taken.
     dwells: Mutex<Vec<Nanos>>,
     window: Window,
-}
-
-/// A meter's counts at one moment, or between two.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sub, Sum, Serialize, Deserialize, JsonSchema)]
-pub struct Totals {
-    /// Bytes from the server to the clients.
-    pub bytes_in: u64,
-    /// Bytes from the clients to the server.
-    pub bytes_out: u64,
-    /// Reads that brought something.
-    pub reads: u64,
-    /// Writes.
-    pub writes: u64,
-    /// Segments of 1448 bytes that the reads would have been on a real link.
-    pub segments_in: u64,
-    /// The same for the writes.
-    pub segments_out: u64,
-    /// HTTP requests.
-    pub requests: u64,
-    /// Keep-alive connections that were gone before the next request, and made again.
-    pub reconnects: u64,
-    /// Requests that met the server's close of an idle connection, and were sent again on a new one; each counts as one
-    /// request.
-    #[serde(default)]
-    pub retries: u64,
-    /// Polls answered without a message.
-    pub empties: u64,
-    /// Bytes of the heads of the polls' answers with messages.
-    pub heads_full: u64,
-    /// The same of those without.
-    pub heads_empty: u64,
-}
-
-impl Totals {
-    /// Answers of polls that brought something. Never below zero: of an answer at the edge of a reading, the question
-    /// may lie before it.
-    pub fn answers(&self) -> u64 {
-        self.requests.saturating_sub(self.empties)
-    }
 }
 
 impl Meter {
@@ -200,7 +159,7 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         let mut closed = self.meter.closed.lock();
-        *closed = *closed + Tcp::of(&self.stream);
+        *closed = *closed + tcp_info::ask(&self.stream);
     }
 }
 

@@ -4,11 +4,10 @@
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-use super::Comparison;
-use crate::bounds::{self, BLOCKS};
 use crate::foreign::{plain, spelled};
-use crate::judge::statistics;
-use crate::judge::verdict::Verdict;
+use crate::judge;
+use crate::result::bounds::BLOCKS;
+use crate::result::comparison::Comparison;
 
 /// What all trials together may add up to, so that no sum of several counters overflows.
 const LARGEST_SUM: u64 = 1 << 58;
@@ -31,8 +30,8 @@ pub(super) fn parse(json: &[u8]) -> Result<Comparison> {
 /// What follows from the trials is computed from them, not believed: no report may say one thing in its figures and
 /// another in its words.
 fn judge_again(comparison: &mut Comparison) {
-    comparison.trials.iter_mut().for_each(|trial| trial.verdict = Verdict::of(&trial.outcome));
-    comparison.effects = statistics::effects(comparison);
+    comparison.trials.iter_mut().for_each(|trial| trial.verdict = judge::verdict::of(&trial.outcome));
+    judge::compare(comparison);
 }
 
 /// Makes every text plain; refuses a number that is below zero or so large that it could not be added up.
@@ -70,7 +69,7 @@ fn check(comparison: &Comparison) -> Result<()> {
     let range = usize::from(BLOCKS.from)..=usize::from(BLOCKS.to);
     ensure!(range.contains(blocks), "blocks is {blocks}; it must be from {BLOCKS}");
     ensure!((1..=MOST_LANES).contains(&lanes.len()), "lanes are {}; there must be 1 to {MOST_LANES}", lanes.len());
-    bounds::check_saved(scenario)?;
+    scenario.check()?;
     let planned = comparison.planned();
     ensure!(trials.len() <= planned, "trials are {}; {blocks} blocks have at most {planned}", trials.len());
     let seconds = scenario.duration().as_secs_f64().ceil() as usize;
@@ -91,17 +90,18 @@ fn check(comparison: &Comparison) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Transport;
-    use crate::comparison::Trial;
-    use crate::judge::verdict::Kind;
-    use crate::scenario::tests::scenario;
+    use crate::result::comparison::Trial;
+    use crate::result::effect::Figure;
+    use crate::result::scenario::tests::scenario;
+    use crate::result::variant::Transport;
+    use crate::result::verdict::Kind;
 
     fn comparison() -> Value {
         let lanes = vec![Transport::Ws.into(), Transport::Sse.into()];
-        let mut comparison = Comparison::new(lanes, 3, scenario("--duration 2s"), "loadgen compare".into());
+        let mut comparison = crate::comparison::begin(lanes, 3, scenario("--duration 2s"), "loadgen compare".into());
         for (block, mode) in [(1, Transport::Ws), (1, Transport::Sse), (2, Transport::Ws)] {
-            let outcome = crate::outcome::tests::empty(mode);
-            let verdict = Verdict::of(&outcome);
+            let outcome = crate::result::outcome::tests::empty(mode);
+            let verdict = judge::verdict::of(&outcome);
             comparison.trials.push(Trial { block, twin: false, started: String::new(), outcome, verdict });
         }
         serde_json::to_value(comparison).unwrap()
@@ -125,14 +125,14 @@ mod tests {
         for (trial, mode, ns) in [(0, "ws", 1_000_000), (1, "sse", 3_000_000)] {
             let outcome = &mut value["trials"][trial]["outcome"];
             assert_eq!(outcome["mode"], mode);
-            let mut times = crate::measure::histogram::Times::default();
+            let mut times = crate::result::histogram::Times::default();
             times.record(ns);
             outcome["latency"] = serde_json::to_value(times).unwrap();
             outcome["publishing"]["acked"] = 1.into();
         }
         let before = read(&value).unwrap();
         let ratio = |comparison: &Comparison| {
-            comparison.effects.iter().find(|effect| effect.figure == statistics::Figure::P50).unwrap().ratio.median
+            comparison.effects.iter().find(|effect| effect.figure == Figure::P50).unwrap().ratio.median
         };
         assert!((ratio(&before) - 3.0).abs() < 0.01 && before.trials[0].verdict.kind == Kind::Valid);
         // As stored, with the two rows' outcomes in each other's place, and a verdict that its gates do not have.

@@ -3,39 +3,19 @@
 //! Symbols as in the literature of polling: T interval, N subscribers of a room, L messages per second that one of them
 //! gets, W hold, c cost of one send, m bytes of a message.
 
-use crate::client::{Publish, Transport};
-use crate::measure::histogram::Times;
-use crate::outcome::Outcome;
-use crate::pacer::GOLDEN;
-use crate::scenario::{Scenario, room_name};
+use crate::result::histogram::Times;
+use crate::result::known::Check;
+use crate::result::outcome::Outcome;
+use crate::result::scenario::{GOLDEN, Scenario, room_name};
+use crate::result::variant::{Publish, Transport};
 
 /// A distribution is stood for by so many of its quantiles.
 const POINTS: usize = 500;
 
-/// A prediction beside what was measured.
-#[derive(Debug, Clone)]
-pub struct Check {
-    /// Of what, with its unit.
-    pub what: &'static str,
-    /// By theory.
-    pub predicted: f64,
-    /// In the trials.
-    pub measured: f64,
-    /// By how much both may differ where theory is near-exact; elsewhere it is only shown.
-    pub tolerance: Option<f64>,
-}
-
-impl Check {
-    /// Whether both agree, where they must.
-    pub fn holds(&self) -> Option<bool> {
-        self.tolerance.map(|tolerance| (self.predicted - self.measured).abs() <= tolerance)
-    }
-}
-
 /// What theory says of a transport's trials.
 pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
-    let shown = |what, predicted, measured| Check { what, predicted, measured, tolerance: None };
-    let exact = |what, predicted: f64, measured, share: f64| Check {
+    let shown = |what: &str, predicted, measured| Check { what: what.into(), predicted, measured, tolerance: None };
+    let exact = |what: &str, predicted: f64, measured, share: f64| Check {
         tolerance: Some(predicted * share),
         ..shown(what, predicted, measured)
     };

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use super::audit::{Account, Audit, Seen, SeenLog};
-use super::histogram::Times;
+use super::audit::{Account, Seen, SeenLog};
 use crate::client::{Cursor, Delivery, Event, Failure, Gap, Said};
 use crate::clock::{Nanos, Window, is_under_way};
-use crate::outcome::{Failures, tally};
+use crate::result::audit::Audit;
+use crate::result::histogram::Times;
+use crate::result::outcome::{Failures, tally};
 
 const SECOND: Nanos = 1_000_000_000;
 /// How many waits of short polls one worker keeps: enough for any distribution, 24 bytes each.

@@ -1,11 +1,11 @@
 //! The answer in three lines: what came, how late, and at what price. The rest of a report explains them.
 
-use super::summary::{Missing, Summary};
-use crate::comparison::Comparison;
-use crate::judge::statistics::Figure;
-use crate::judge::verdict::Kind;
-use crate::outcome::{End, Outcome};
-use crate::words::number;
+use crate::result::comparison::Comparison;
+use crate::result::effect::Figure;
+use crate::result::outcome::{End, Outcome};
+use crate::result::summary::{Missing, Summary};
+use crate::result::verdict::Kind;
+use crate::result::words::number;
 
 /// The three lines; fewer where nothing was measured.
 pub fn lines(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {

@@ -1,11 +1,11 @@
 //! Charts as SVG: each stands alone as a file, in light and dark, and in the report.
 
-use super::summary::Summary;
 use super::table::{mark_missing, messages_needed};
-use crate::client::{Lane, Publish};
-use crate::comparison::{Comparison, row_name};
-use crate::judge::statistics::{self, Effect, Figure, baseline};
-use crate::words::number;
+use crate::result::comparison::{Comparison, row_name};
+use crate::result::effect::{Effect, Figure};
+use crate::result::summary::Summary;
+use crate::result::variant::{Lane, Publish};
+use crate::result::words::number;
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 310.0;
@@ -258,11 +258,10 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
 /// Every row against the baseline: a dot for each block, a bar for the interval of their median, and the word for it; on
 /// a logarithmic axis; an arrow for what lies beyond it. Nothing where there are too few blocks for an interval.
 fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String> {
-    let base = baseline(&comparison.lanes)?;
+    let base = comparison.baseline()?;
     let effects = comparison.effects.iter().filter(|effect| effect.figure == figure && effect.ratio.interval.is_some());
-    let rows: Vec<(&Effect, Vec<f64>)> = effects
-        .map(|effect| (effect, statistics::ratios(comparison, base, effect.lane, effect.twin, figure)))
-        .collect();
+    let rows: Vec<(&Effect, Vec<f64>)> =
+        effects.map(|effect| (effect, comparison.ratios(effect.lane, effect.twin, figure))).collect();
     let all = rows.iter().flat_map(|(_, ratios)| ratios).map(|ratio| ratio.log2());
     let (low, high) = all.fold((-0.4_f64, 0.4_f64), |(low, high), log| (low.min(log), high.max(log)));
     let marks = [(-2.0, "1/4"), (-1.0, "1/2"), (0.0, "1"), (1.0, "2"), (2.0, "4")].map(|(at, text)| (at, text.into()));

@@ -1,13 +1,13 @@
 //! The tables behind the figures: rows against the baseline, theory beside measurement, every gate, every trial.
 
-use super::summary::Summary;
 use super::table::{Cell, NONE, Row, Table, heads, mark_missing, messages_needed};
-use crate::client::Lane;
-use crate::comparison::{Comparison, Trial, row_name};
-use crate::judge::statistics::{Effect, Figure, Ratio, baseline, resolution};
-use crate::judge::theory::{self, Check};
-use crate::judge::verdict::{Gate, Kind};
-use crate::words::number;
+use crate::result::comparison::{Comparison, Trial, row_name};
+use crate::result::effect::{Effect, Figure, Ratio, Resolution};
+use crate::result::known::Check;
+use crate::result::summary::Summary;
+use crate::result::variant::Lane;
+use crate::result::verdict::{Gate, Kind};
+use crate::result::words::number;
 
 /// All of them that have something to show.
 pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
@@ -22,7 +22,7 @@ pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
 
 /// The ratios of the blocks, and what may be said of them; nothing where no block has any.
 pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
-    let base = baseline(&comparison.lanes);
+    let base = comparison.baseline();
     let rows = comparison.lanes.iter().filter(|lane| Some(**lane) != base).map(|&lane| (lane, false));
     let control = base.filter(|_| comparison.twins).map(|lane| (lane, true));
     let has_figures =
@@ -57,8 +57,8 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
 
 /// What the words beside the ratios mean, and what they could have shown.
 fn foot(comparison: &Comparison, tail: bool) -> String {
-    let seen = |figure| Some(format!("{:.0} % in {figure}", 100.0 * (resolution(comparison, figure)? - 1.0)));
-    let seen: Vec<String> = [Figure::P50, Figure::Cpu].into_iter().filter_map(seen).collect();
+    let seen = |seen: &Resolution| format!("{:.0} % in {}", 100.0 * (seen.ratio - 1.0), seen.figure);
+    let seen: Vec<String> = comparison.resolutions.iter().map(seen).collect();
     let has_interval = comparison.effects.iter().any(|effect| effect.ratio.interval.is_some());
     let mut foot = if has_interval {
         "The median of the blocks' ratios, and where it lies with 95 % confidence or more. Only latency p50 and server CPU \
@@ -107,15 +107,18 @@ fn has_tail(trial: &Trial) -> bool {
 }
 
 fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
-    let all: Vec<Vec<Check>> = summaries.iter().map(|s| theory::checks(&s.outcome, &comparison.scenario)).collect();
+    let of = |summary: &Summary| -> &[Check] {
+        let known = comparison.known_answers.iter().find(|known| known.lane == summary.lane);
+        known.map_or(&[], |known| &known.checks)
+    };
+    let all: Vec<&[Check]> = summaries.iter().map(of).collect();
     let mut names: Vec<&str> = Vec::new();
-    for check in all.iter().flatten() {
-        if !names.contains(&check.what) {
-            names.push(check.what);
+    for check in all.iter().copied().flatten() {
+        if !names.contains(&check.what.as_str()) {
+            names.push(&check.what);
         }
     }
-    let cell = |checks: &Vec<Check>, summary: &Summary, name: &str| match checks.iter().find(|check| check.what == name)
-    {
+    let cell = |checks: &[Check], summary: &Summary, name: &str| match checks.iter().find(|check| check.what == name) {
         Some(check) => Cell {
             text: format!(
                 "{}; {}{}",

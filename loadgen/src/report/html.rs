@@ -2,10 +2,11 @@
 
 use askama::Template;
 
-use super::summary::Summary;
 use super::table::{self, Table};
-use super::{DATA, answer, chart, evidence, notes};
-use crate::comparison::Comparison;
+use super::{answer, chart, evidence, notes};
+use crate::result::comparison::Comparison;
+use crate::result::files::DATA;
+use crate::result::summary::Summary;
 
 /// Longer cells are broken over lines.
 const LONG: usize = 18;

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::summary::Summary;
 use super::table::{self, Cell, Row, Table};
 use super::{answer, evidence, notes};
-use crate::comparison::Comparison;
+use crate::result::comparison::Comparison;
+use crate::result::summary::Summary;
 
 /// Said below a table that has such figures.
 const DOUBT: &str = "In brackets: not to be relied on, because no trial is valid, messages are missing or too few stand \

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::summary::{Missing, Summary};
-use crate::comparison::{Comparison, Trial};
-use crate::judge::verdict::{Gate, Kind};
-use crate::outcome::{End, Failures, Outcome};
-use crate::words::{count, number};
+use crate::result::comparison::{Comparison, Trial};
+use crate::result::outcome::{End, Failures, Outcome};
+use crate::result::summary::{Missing, Summary};
+use crate::result::verdict::{Gate, Kind};
+use crate::result::words::{count, number};
 
 /// A median wait for a free publisher that is worth a word.
 const CROWDED: Duration = Duration::from_millis(3);

@@ -7,8 +7,8 @@ use anyhow::Result;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use super::summary::length_of_second;
-use crate::comparison::{Comparison, Trial};
+use crate::result::comparison::{Comparison, Trial};
+use crate::result::summary::length_of_second;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,12 +1,12 @@
 //! The table of a comparison: a column per transport, a row per figure, the same in every kind of report.
 
-use super::summary::Summary;
-use crate::client::{Lane, Publish};
-use crate::judge::statistics::LOOPBACK;
-use crate::measure::audit::Audit;
-use crate::measure::ledger::Ledger;
-use crate::outcome::Outcome;
-use crate::words::number;
+use crate::result::audit::Audit;
+use crate::result::effect::LOOPBACK;
+use crate::result::ledger::Ledger;
+use crate::result::outcome::Outcome;
+use crate::result::summary::Summary;
+use crate::result::variant::{Lane, Publish};
+use crate::result::words::number;
 
 /// A table: its columns, and a row for each figure.
 pub struct Table {

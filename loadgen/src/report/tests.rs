@@ -2,15 +2,18 @@ use std::collections::BTreeMap;
 
 use super::markdown::Shown;
 use super::*;
-use crate::client::{Lane, Publish, Totals, Transport};
-use crate::comparison::Trial;
-use crate::judge::statistics::effects;
+use crate::comparison::begin;
 use crate::judge::theory;
-use crate::judge::verdict::{Kind, Verdict};
-use crate::measure::histogram::Times;
-use crate::measure::ledger::{Memory, Ticks};
-use crate::outcome::{End, Failures, Followed, Outcome};
-use crate::scenario::Scenario;
+use crate::judge::{self, verdict};
+use crate::result::comparison::Trial;
+use crate::result::histogram::Times;
+use crate::result::ledger::Totals;
+use crate::result::ledger::{Memory, Ticks};
+use crate::result::outcome::{End, Failures, Followed, Outcome};
+use crate::result::scenario::Scenario;
+use crate::result::summary::Summary;
+use crate::result::variant::{Lane, Publish, Transport};
+use crate::result::verdict::{Kind, Verdict};
 
 mod told;
 
@@ -65,7 +68,7 @@ impl Draw {
     }
 
     fn outcome(&mut self, lane: Lane) -> Outcome {
-        let mut outcome = Outcome { lane, ..crate::outcome::tests::empty(lane.mode) };
+        let mut outcome = Outcome { lane, ..crate::result::outcome::tests::empty(lane.mode) };
         let ends = [End::Completed, End::Completed, End::Interrupted, End::Broken("gone".into())];
         outcome.end = self.0.choice(ends).unwrap();
         outcome.began = self.0.choice(["", "2026-11-26T00:36:44.986Z"]).unwrap().into();
@@ -124,17 +127,17 @@ impl Draw {
         lanes.push(Lane { mode: Transport::Ws, publish: Publish::Native });
         let flags = self.0.choice(["--duration 2500ms", "--duration 1ms --interval 10m --rate 0.001"]).unwrap();
         let blocks = self.0.choice([1, 1, 2, 6]).unwrap();
-        let mut comparison = Comparison::new(lanes.clone(), blocks, Scenario::parse(flags).unwrap(), String::new());
+        let mut comparison = begin(lanes.clone(), blocks, Scenario::parse(flags).unwrap(), String::new());
         for block in 1..=blocks {
             for lane in lanes.iter().filter(|_| self.0.u8(..4) > 0).copied().collect::<Vec<_>>() {
                 let outcome = self.outcome(lane);
-                let mut verdict = Verdict::of(&outcome);
+                let mut verdict = verdict::of(&outcome);
                 verdict.kind = if self.0.bool() { Kind::Valid } else { verdict.kind };
                 let started = String::new();
                 comparison.trials.push(Trial { block, twin: self.0.u8(..4) == 0, started, outcome, verdict });
             }
         }
-        comparison.effects = effects(&comparison);
+        judge::compare(&mut comparison);
         comparison
     }
 }
@@ -143,20 +146,20 @@ impl Draw {
 fn what_went_wrong_counts_also_in_trials_that_are_not_valid() {
     let lane = Lane::from(Transport::Ws);
     let scenario = Scenario::parse("--duration 1s").unwrap();
-    let mut comparison = Comparison::new(vec![lane], 2, scenario, String::new());
+    let mut comparison = begin(vec![lane], 2, scenario, String::new());
     for (block, kind, lost) in [(1, Kind::Valid, 1), (2, Kind::Noisy, 3)] {
         let mut outcome = Draw(fastrand::Rng::with_seed(block)).outcome(lane);
         outcome.audit.lost = lost;
-        let verdict = Verdict { kind, ..Verdict::of(&outcome) };
+        let verdict = Verdict { kind, ..verdict::of(&outcome) };
         let block = block as usize;
         comparison.trials.push(Trial { block, twin: false, started: String::new(), outcome, verdict });
     }
-    let [summary] = &summary::Summary::of(&comparison)[..] else { panic!("one row") };
+    let [summary] = &Summary::of(&comparison)[..] else { panic!("one row") };
     assert_eq!((summary.merged, summary.outcome.audit.lost), (1, 4));
 }
 
 fn tables(comparison: &Comparison) -> Vec<table::Table> {
-    let summaries = summary::Summary::of(comparison);
+    let summaries = Summary::of(comparison);
     let figures = table::figures(&summaries, comparison.twins);
     evidence::tables(comparison, &summaries).into_iter().chain([figures]).collect()
 }
@@ -200,15 +203,15 @@ fn whatever_was_counted_every_report_renders_and_no_figure_is_nonsense() {
 /// A comparison of one trial, as a window of this length was measured in it.
 fn windowed(planned: &str, measured: Option<f64>, seconds: usize) -> Comparison {
     let scenario = Scenario::parse(&format!("--duration {planned}")).unwrap();
-    let mut comparison = Comparison::new(vec![Transport::Ws.into()], 1, scenario, String::new());
+    let mut comparison = begin(vec![Transport::Ws.into()], 1, scenario, String::new());
     comparison.started = "2026-11-26T00:36:33Z".into();
-    let mut outcome = crate::outcome::tests::empty(Transport::Ws);
+    let mut outcome = crate::result::outcome::tests::empty(Transport::Ws);
     outcome.began = "2026-11-26T00:36:44.500Z".into();
     outcome.window_seconds = measured;
     let mut times = Times::default();
     times.record(1_000_000);
     (outcome.intervals, outcome.series) = (vec![times; seconds], vec![1; seconds]);
-    let verdict = Verdict::of(&outcome);
+    let verdict = verdict::of(&outcome);
     comparison.trials.push(Trial { block: 1, twin: false, started: String::new(), outcome, verdict });
     comparison
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use super::{Charged, Evidence, RoomBooks};
-use crate::client::{Lane, Transport};
 use crate::clock::{Nanos, nanos};
-use crate::measure::histogram::Times;
 use crate::measure::recorder::{Book, Subscriber};
-use crate::outcome::{Followed, Realised};
+use crate::pacer::Cadence;
 use crate::press::Publication;
-use crate::scenario::Scenario;
+use crate::result::histogram::Times;
+use crate::result::outcome::{Followed, Realised};
+use crate::result::scenario::Scenario;
+use crate::result::variant::{Lane, Transport};
 
 /// From due to the last subscriber, of every message acked and due within the window.
 pub(super) fn last(books: &[Book], evidence: &Evidence, charged: &Charged) -> Times {
@@ -91,7 +92,7 @@ pub(super) fn realised(
         }
     }
     for client in 0..scenario.clients {
-        let (cadence, room) = (scenario.cadence(client), &rooms[scenario.room_of(client) as usize]);
+        let (cadence, room) = (Cadence::of(scenario, client), &rooms[scenario.room_of(client) as usize]);
         let ticks = |time: Nanos| cadence.tick_after(time) / nanos(scenario.interval);
         let (first, last) = (ticks(window.start.saturating_sub(1)), ticks(window.end.saturating_sub(1)));
         let due = last.saturating_sub(first);

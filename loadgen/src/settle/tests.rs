@@ -1,8 +1,9 @@
 use super::figures::drift;
 use super::*;
-use crate::client::{Delivery, Event, Said, Transport};
+use crate::client::{Delivery, Event, Said};
 use crate::clock::Window;
-use crate::scenario::tests::scenario;
+use crate::result::scenario::tests::scenario;
+use crate::result::variant::Transport;
 
 const SECOND: Nanos = 1_000_000_000;
 const EPOCH: &str = "abcdefgh";

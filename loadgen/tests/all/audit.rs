@@ -1,7 +1,7 @@
 //! The audit at its word: a server that drops, doubles, swaps and corrupts exactly so many deliveries.
 
-use loadgen::client::Transport;
-use loadgen::comparison::Comparison;
+use loadgen::result::comparison::Comparison;
+use loadgen::result::variant::Transport;
 
 use crate::helper::{beside, faulty};
 

@@ -1,9 +1,10 @@
 //! The binary from end to end, tiny: what it prints, what it writes, how it exits.
 
+use loadgen::comparison::load;
 use std::process::{Command, Output, Stdio};
 
-use loadgen::comparison::Comparison;
-use loadgen::judge::statistics::Figure;
+use loadgen::result::comparison::{self, Comparison};
+use loadgen::result::effect::Figure;
 
 use crate::helper::{Folder, alone, beside, loadgen, loadgen_by, program};
 
@@ -71,7 +72,7 @@ fn the_schema_that_is_documented_is_the_schema_of_this_version() {
     let [now, documented] =
         [printed.as_str(), SCHEMA].map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
     assert!(now == documented, "write it anew: loadgen schema > loadgen/schema.json");
-    assert!(printed.contains(&format!("comparison-{}.json", loadgen::comparison::SCHEMA)));
+    assert!(printed.contains(&format!("comparison-{}.json", comparison::SCHEMA)));
     assert!(Comparison::json_schema()["properties"]["trials"]["description"].is_string(), "every field is explained");
 }
 
@@ -91,7 +92,7 @@ fn a_tenth_of_a_standard_comparison_has_twins_and_says_nothing_it_cannot_say() {
     assert!((1..=18).all(|n| told.iter().any(|line| line.starts_with(&format!("trial {n} of 18, ws")))), "{said}");
     assert!(told.iter().any(|line| line.contains(", ws, A/A control (0:") && line.contains(" left): ")), "{said}");
     let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
-    let comparison = Comparison::load(&result).unwrap();
+    let comparison = load(&result).unwrap();
     let twins = |block| comparison.trials.iter().filter(|trial| trial.twin && trial.block == block).count();
     assert!((1..=6).all(|block| twins(block) == 1), "one in each block");
     for effect in &comparison.effects {

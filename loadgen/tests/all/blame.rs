@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use loadgen::client::{Cadence, Failure, Headers, Http, Repeat, Target};
+use loadgen::client::{Cadence, Failure, Http, Repeat, Target};
+use loadgen::result::variant::Headers;
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::sync::watch;

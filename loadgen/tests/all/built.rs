@@ -83,7 +83,7 @@ fn git_is_not_asked_when_measuring() {
     let output = loadgen("--mode ws --url http://127.0.0.1:1").env("PATH", path).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(!mark.exists(), "it has asked git");
-    let built = loadgen::environment::Environment::here(loadgen::cores::Cores::split());
+    let built = loadgen::environment::here(loadgen::cores::split());
     assert!(
         built.rustc.starts_with("rustc 1.") && !built.profile.is_empty() && built.target.contains('-'),
         "{built:?}"

@@ -1,9 +1,9 @@
 //! Known answers: a delay put into the server comes out of the measurement, and polling is as theory has it.
 
-use loadgen::client::Transport;
-use loadgen::comparison::Comparison;
 use loadgen::judge::theory::checks;
-use loadgen::outcome::Outcome;
+use loadgen::result::comparison::Comparison;
+use loadgen::result::outcome::Outcome;
+use loadgen::result::variant::Transport;
 
 use crate::helper::{alone, faulty};
 use crate::others::Others;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::{
-    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Headers, Http, Repeat, Said, Target,
-    Transport,
+    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said, Target,
 };
+use loadgen::result::variant::{Headers, Transport};
 use loadgen::with_client;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

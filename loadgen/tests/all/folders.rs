@@ -1,5 +1,6 @@
 //! Where results go: never into another's folder, never over what is there, and never said to be where they are not.
 
+use loadgen::comparison::load;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Barrier;
 use std::time::Duration;
 
-use loadgen::comparison::Comparison;
+use loadgen::result::comparison::Comparison;
 
 use crate::helper::{Folder, Watched, beside, loadgen, program, within};
 
@@ -78,7 +79,7 @@ fn comparisons_that_begin_together_have_a_folder_each() {
     assert_eq!(folders.len(), 4, "{folders:?}");
     let seed = |folder: &String| {
         let folder = result.0.join(folder);
-        let comparison = Comparison::load(&folder).unwrap();
+        let comparison = load(&folder).unwrap();
         let markdown = fs::read_to_string(folder.join("comparison.md")).unwrap();
         assert!(markdown.contains(&comparison.command), "one comparison's JSON and Markdown: {markdown}");
         let told =
@@ -110,7 +111,7 @@ fn of_runs_that_begin_together_in_one_folder_all_but_one_are_refused() {
             assert!(said(output).contains("--out") && output.stdout.is_empty(), "{name}: {}", said(output));
             assert!(!said(output).contains("connecting"), "before the load: {}", said(output));
         }
-        Comparison::load(&out).unwrap();
+        load(&out).unwrap();
     }
 }
 
@@ -152,7 +153,7 @@ fn what_comes_into_being_during_the_run_is_not_overwritten_either() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("seconds.csv") && !said.contains("The report is in"), "{said}");
     assert_eq!(fs::read_to_string(out.join("seconds.csv")).unwrap(), "mine");
-    Comparison::load(&out).expect("the data are kept");
+    load(&out).expect("the data are kept");
     assert!(names(&out).iter().all(|name| FILES.contains(&name.as_str())), "{:?}", names(&out));
 }
 
@@ -273,7 +274,7 @@ fn a_path_of_any_bytes_works_and_the_command_in_the_report_repeats_it() {
         let output = with_path(&format!("{TINY} --out"), &out).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{bytes:?}: {}", said(&output));
         assert!(!said(&output).contains('\u{1b}'), "{}", said(&output));
-        let comparison = Comparison::load(&out).unwrap();
+        let comparison = load(&out).unwrap();
         // A shell takes the command apart again.
         let script = format!("loadgen() {{ printf '%s\\0' \"$@\"; }}; {}", comparison.command);
         let words = Command::new("bash").args(["-c", &script]).output().unwrap().stdout;

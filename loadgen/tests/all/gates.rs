@@ -1,11 +1,12 @@
 //! Negative controls: what spoils a measurement trips the gate that is meant for it and no other.
 
+use loadgen::cores;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use loadgen::cores::{Cores, pin};
+use loadgen::cores::pin;
 use serde_json::Value;
 
 use crate::helper::{Running, alone, failing, stop_for};
@@ -97,7 +98,7 @@ struct Hogs {
 impl Hogs {
     fn start() -> Self {
         let over = Arc::new(AtomicBool::new(false));
-        let hogs = Cores::split().loadgen.into_iter().map(|core| {
+        let hogs = cores::split().loadgen.into_iter().map(|core| {
             let over = Arc::clone(&over);
             std::thread::spawn(move || {
                 pin(&[core]);
@@ -140,7 +141,7 @@ fn a_server_that_stops_or_is_slow_is_no_fault_of_the_measurement() {
     trips_nothing(|| {
         let load = "--mode sse --clients 40 --rate 20 --warmup 1s --duration 5s";
         let trial = Running::start_faulty(load, "--burn 300us").end().1;
-        let (p50, cores) = (trial["outcome"]["latency"]["p50_us"].as_u64().unwrap(), Cores::split().server.len());
+        let (p50, cores) = (trial["outcome"]["latency"]["p50_us"].as_u64().unwrap(), cores::split().server.len());
         assert!(p50 > 2_000 / cores as u64, "20 subscribers of 0.3 ms each, on {cores} cores: {p50} us");
         trial
     });

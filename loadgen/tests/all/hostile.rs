@@ -1,6 +1,7 @@
 //! loadgen against a server that means harm: everything it takes in is bounded, in bytes, in time and in what it may do
 //! to a terminal.
 
+use loadgen::comparison::load;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use loadgen::comparison::Comparison;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::helper::{Folder, beside, program};
@@ -398,7 +398,7 @@ fn a_redirect_of_healthz_is_not_followed() {
 fn a_file_that_speaks_of_more_blocks_than_there_can_be_is_refused_at_once() {
     let folder = Folder::new("blocks");
     let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/reference");
-    assert!(Comparison::load(reference.as_ref()).is_ok());
+    assert!(load(reference.as_ref()).is_ok());
     let text = std::fs::read_to_string(format!("{reference}/comparison.json")).unwrap();
     for (from, to, says) in [
         ("\"blocks\": 10,", "\"blocks\": 1000000000000000,", "blocks is 1000000000000000; it must be from 1 to 1000"),

@@ -1,10 +1,11 @@
 //! The comparison that is committed: its reports are those of its data, and the README quotes it.
 
+use loadgen::comparison::load;
 use std::fs;
 use std::path::Path;
 
-use loadgen::comparison::Comparison;
-use loadgen::report::{self, FILES};
+use loadgen::report;
+use loadgen::result::files::{DATA, FILES};
 
 use crate::helper::beside;
 
@@ -17,14 +18,14 @@ fn the_reports_of_the_reference_are_those_of_its_json_and_the_readme_has_its_fig
     let _turn = beside();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let reference = root.join("results/reference");
-    let comparison = Comparison::load(&reference).expect("measure it anew: loadgen compare --standard");
+    let comparison = load(&reference).expect("measure it anew: loadgen compare --standard");
     let rendered = report::render(&comparison).unwrap();
     for (name, now) in &rendered {
         let committed = fs::read_to_string(reference.join(name)).unwrap_or_default();
         assert!(*now == committed, "{name}: render it anew: loadgen report results/reference");
     }
     // With its twins it has every kind of file that there is.
-    assert!([report::DATA].into_iter().chain(rendered.iter().map(|(name, _)| *name)).eq(FILES.map(|file| file.name)));
+    assert!([DATA].into_iter().chain(rendered.iter().map(|(name, _)| *name)).eq(FILES.map(|file| file.name)));
     for file in FILES {
         let text = fs::read_to_string(reference.join(file.name)).unwrap();
         assert!(text.get(..1000).unwrap().contains(file.mark), "{}: its mark tells that it is loadgen's", file.name);

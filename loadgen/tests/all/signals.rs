@@ -1,5 +1,6 @@
 //! What signals do: the run ends in order with what it has, a second one ends it at once, and no server is left behind.
 
+use loadgen::comparison::load;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -7,8 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use loadgen::comparison::Comparison;
-use loadgen::outcome::End;
+use loadgen::result::outcome::End;
 use rustix::process::{Pid, Signal};
 
 use crate::helper::{Folder, Watched, beside, faulty_by, is_alive, loadgen_by, program, within};
@@ -47,12 +47,12 @@ fn each_signal_ends_a_run_with_what_it_has_measured() {
     let runs = [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM"), (Signal::HUP, 129, "SIGHUP")];
     let runs = runs.map(|(signal, code, name)| {
         let folder = result.0.join(name);
-        let load = match signal {
+        let run = match signal {
             Signal::INT => format!("{LOAD} --out {}", folder.display()),
             _ => format!("compare {LOAD} --blocks 2 --out {}", folder.display()),
         };
         std::thread::spawn(move || {
-            let mut running = measuring(&load);
+            let mut running = measuring(&run);
             let server = running.server();
             let asked = Instant::now();
             running.signal(signal);
@@ -64,7 +64,7 @@ fn each_signal_ends_a_run_with_what_it_has_measured() {
             assert!(!is_alive(server), "no server is left behind");
             let folder = if folder.join("comparison.json").exists() { folder } else { only(&folder) };
             assert!(running.said().contains("The report is in"), "{}", running.said());
-            let comparison = Comparison::load(&folder).unwrap();
+            let comparison = load(&folder).unwrap();
             let outcome = &comparison.trials[0].outcome;
             assert_eq!((comparison.trials.len(), &outcome.end), (1, &End::Interrupted));
             assert!(outcome.delivered > 0 && outcome.audit.is_clean(), "{outcome:?}");
@@ -113,7 +113,7 @@ fn a_terminal_that_is_closed_ends_a_run_with_what_it_has_measured() {
     std::thread::sleep(Duration::from_secs(1));
     running.signal(Signal::KILL);
     within(Duration::from_secs(60), "the report", || out.join("memory.svg").exists().then_some(()));
-    let comparison = Comparison::load(&out).unwrap();
+    let comparison = load(&out).unwrap();
     let outcome = &comparison.trials[0].outcome;
     assert!(outcome.end == End::Interrupted && outcome.delivered > 0, "{outcome:?}");
 }
@@ -191,7 +191,7 @@ fn while_a_server_does_not_stop_a_signal_ends_the_wait_and_what_was_measured_is_
     assert_eq!(running.end().0, Some(130), "{}", running.said());
     assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
     has_ended(server);
-    assert_eq!(Comparison::load(&out).unwrap().trials[0].outcome.end, End::Completed);
+    assert_eq!(load(&out).unwrap().trials[0].outcome.end, End::Completed);
 }
 
 #[test]

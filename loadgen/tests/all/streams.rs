@@ -1,12 +1,12 @@
 //! What a program may meet on the streams it writes to: a reader that goes, one that does not read, a full device, a
 //! closed descriptor, every kind of terminal. None of it ends or delays a measurement.
 
+use loadgen::comparison::load;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use loadgen::comparison::Comparison;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 
@@ -88,7 +88,7 @@ fn standard_error_that_cannot_be_written_neither_ends_nor_delays_a_measurement()
         let ((code, table), folder) = running.join().unwrap_or_else(|_| panic!("{name}: no end"));
         assert_eq!(code, Some(0), "{name}: {table}");
         assert!(table.contains("delivered of owed"), "{name}: {table}");
-        assert_eq!(Comparison::load(&folder).unwrap().trials.len(), 1, "{name}");
+        assert_eq!(load(&folder).unwrap().trials.len(), 1, "{name}");
     }
 }
 
@@ -138,7 +138,7 @@ fn whatever_is_printed_is_said_to_be_lost_where_the_device_is_full() {
         assert!(said.contains("standard output: No space left on device"), "{name}: {said}");
         assert!(!said.contains("panicked"), "{name}: {said}");
     }
-    Comparison::load(&out).expect("the files are kept");
+    load(&out).expect("the files are kept");
 
     let mut selftest = loadgen("selftest");
     selftest.stdout(full_device());

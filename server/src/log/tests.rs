@@ -259,8 +259,10 @@ fn a_range_is_merged_once_and_shared_by_everybody_who_reads_it() {
 fn while_memory_is_short_batches_are_so_small_that_they_are_merged_all_the_same() {
     let memory = Memory::new(4 << 20);
     let log = Log::new(WIDE, &memory);
-    (0..400).for_each(|_| drop(log.append(&draft(&"x".repeat(400), None)).unwrap()));
-    let bytes = |batch: &Batch| batch.messages().iter().map(|message| message.len()).sum::<usize>();
+    for _ in 0..400 {
+        log.append(&draft(&"x".repeat(400), None)).unwrap();
+    }
+    let bytes = |batch: &Batch| batch.messages().iter().map(bytes::Bytes::len).sum::<usize>();
     let plenty = log.read(After::Oldest);
     assert!((100 << 10..=128 << 10).contains(&bytes(&plenty)), "{}", bytes(&plenty));
     log.forget_ranges();

@@ -10,7 +10,7 @@ use super::{Entry, SHOWN, Tap, Taps};
 /// One exchange that is being noted: from its request on, until the connection reads the next one.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    pub(super) tap: Arc<Tap>,
+    pub(crate) tap: Arc<Tap>,
     number: u64,
     lane: usize,
     answering: bool,

@@ -19,7 +19,7 @@ pub(super) struct FrameHead {
 }
 
 /// One direction of a WebSocket.
-pub(super) struct Frames {
+pub(crate) struct Frames {
     exchange: Arc<Exchange>,
     up: bool,
     /// A header that has not arrived whole.
@@ -30,12 +30,12 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub(super) fn new(exchange: Arc<Exchange>, up: bool) -> Self {
+    pub(crate) fn new(exchange: Arc<Exchange>, up: bool) -> Self {
         Self { exchange, up, partial: Vec::new(), current: None, size: 0 }
     }
 
     /// Counts these bytes, and notes every frame that is whole after them.
-    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
         self.exchange.count(self.up, bytes.len());
         loop {
             match self.current.take() {

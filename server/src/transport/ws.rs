@@ -40,10 +40,10 @@ use crate::message::{self, Draft, Format, MAX_DRAFT};
 use crate::problems::Problem;
 use crate::publish::{DIFFERS, publish};
 use crate::query::Query;
+use crate::relay;
 use crate::rooms::RoomName;
 use crate::stats::{Streaming, Transport};
 use crate::stream::Stream;
-use crate::tap;
 
 /// Built for `tests/autobahn.sh`: what comes in goes back, and nothing else is said. Never in what is shipped.
 const ECHO: bool = cfg!(feature = "echo");
@@ -74,7 +74,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let parts = upgraded.downcast::<TokioIo<Conn<Stream>>>().expect("the accept loop serves nothing else");
-        let (conn, early) = tap::between(parts.io.into_inner().upgraded(), parts.read_buf);
+        let (conn, early) = relay::between(parts.io.into_inner().upgraded(), parts.read_buf);
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
         let mut session = Session { signs, ..Session::new(app, room, subscription, conn, &early) };
         tokio::spawn(async move { session.run().await });

@@ -1,12 +1,16 @@
 use super::*;
+use crate::comparison::begin;
+use crate::judge::verdict;
+use crate::result::comparison::Trial;
+use crate::result::variant::Transport;
 
 #[test]
 fn the_interval_of_ten_is_from_the_second_to_the_ninth_and_of_thirty_from_the_tenth_to_the_twenty_first() {
     assert_eq!([5, 6, 10, 30].map(rank), [None, Some(1), Some(2), Some(10)]);
-    let ratio = Ratio::of((1..=10).rev().map(f64::from).collect()).unwrap();
+    let ratio = ratio_of((1..=10).rev().map(f64::from).collect()).unwrap();
     assert_eq!((ratio.median, ratio.interval), (5.5, Some((2.0, 9.0))));
     let few = Ratio { blocks: 3, higher: 2, median: 2.0, interval: None };
-    assert_eq!(Ratio::of(vec![1.0, 2.0, 4.0]).unwrap(), few);
+    assert_eq!(ratio_of(vec![1.0, 2.0, 4.0]).unwrap(), few);
 }
 
 #[test]
@@ -33,17 +37,16 @@ fn a_difference_needs_an_interval_beyond_a_trifle_and_apart_from_the_control_and
 
 /// Six blocks of ws, its control and sse, whose latency is as many milliseconds.
 fn six(ws: u64, sse: u64) -> Comparison {
-    use crate::judge::verdict::Verdict;
     let lanes = vec![Transport::Ws.into(), Transport::Sse.into()];
-    let scenario = crate::scenario::tests::scenario("--duration 2s");
-    let mut comparison = Comparison::new(lanes, 6, scenario, String::new());
+    let scenario = crate::result::scenario::tests::scenario("--duration 2s");
+    let mut comparison = begin(lanes, 6, scenario, String::new());
     for block in 1..=6 {
         for (mode, twin, ms) in [(Transport::Ws, false, ws), (Transport::Ws, true, ws), (Transport::Sse, false, sse)] {
-            let mut outcome = crate::outcome::tests::empty(mode);
+            let mut outcome = crate::result::outcome::tests::empty(mode);
             (outcome.owed, outcome.delivered) = (100, 100);
             outcome.publishing.acked = 100;
             outcome.latency.record(ms * 1_000_000);
-            let verdict = Verdict::of(&outcome);
+            let verdict = verdict::of(&outcome);
             comparison.trials.push(Trial { block, twin, started: String::new(), outcome, verdict });
         }
     }
@@ -65,7 +68,7 @@ fn who_misses_a_message_is_left_out_of_every_word_and_a_baseline_that_does_takes
         assert_eq!(words(&lossy), [], "{what}: lost in the warm-up");
         let mut ended = six(1, 3);
         ended.trials[trial].outcome.delivered = 99;
-        ended.trials[trial].outcome.end = crate::outcome::End::Interrupted;
+        ended.trials[trial].outcome.end = crate::result::outcome::End::Interrupted;
         assert_eq!(words(&ended), [Difference::Higher], "{what}: what was under way when a signal came is not missing");
     }
 }
@@ -79,7 +82,7 @@ fn what_is_called_detectable_is_found_in_four_of_five_comparisons_and_twins_are_
     for blocks in [10, 30] {
         let mut found = |ratio: f64| {
             let mut draw =
-                |ratio: f64| Ratio::of((0..blocks).map(|_| ratio * (0.1 * normal()).exp()).collect()).unwrap();
+                |ratio: f64| ratio_of((0..blocks).map(|_| ratio * (0.1 * normal()).exp()).collect()).unwrap();
             (0..400).filter(|_| judge(draw(ratio), Some(draw(1.0)), TRIFLE) == Difference::Higher).count()
         };
         let size = detectable(&twins, blocks).unwrap();

@@ -1,6 +1,7 @@
 use super::*;
-use crate::client::{Lane, Totals};
-use crate::scenario::tests::scenario;
+use crate::result::ledger::Totals;
+use crate::result::scenario::tests::scenario;
+use crate::result::variant::Lane;
 
 /// With a seq of three digits and 40 bytes of text.
 const MESSAGE: &str =
@@ -17,7 +18,7 @@ fn times(count: usize, us: u64) -> Times {
 /// In ten seconds 100 messages to four subscribers each, of which every one came 1.5 ms after it was due, 1 ms after it
 /// was acked; the server spent 100 us on each delivery.
 fn outcome(lane: Lane) -> Outcome {
-    let mut outcome = Outcome { lane, ..crate::outcome::tests::empty(lane.mode) };
+    let mut outcome = Outcome { lane, ..crate::result::outcome::tests::empty(lane.mode) };
     outcome.latency = times(400, 1500);
     outcome.publishing.acks = times(100, 1000);
     (outcome.publishing.acked, outcome.realised.seq_digits) = (100, 300);
@@ -48,7 +49,7 @@ fn assert_close(what: &str, found: f64, expected: f64) {
 fn assert_checks(outcome: &Outcome, scenario: &Scenario, expected: &[(&str, f64, f64, Option<f64>)]) {
     let found = checks(outcome, scenario);
     assert_eq!(
-        found.iter().map(|check| check.what).collect::<Vec<_>>(),
+        found.iter().map(|check| check.what.as_str()).collect::<Vec<_>>(),
         expected.iter().map(|row| row.0).collect::<Vec<_>>()
     );
     for (check, (what, predicted, measured, tolerance)) in found.iter().zip(expected) {
@@ -84,7 +85,7 @@ fn a_wait_on_an_uneven_base_spreads_by_both() {
 
 #[test]
 fn a_check_holds_up_to_its_tolerance_and_what_has_none_is_only_shown() {
-    let check = |measured, tolerance| Check { what: "", predicted: 10.0, measured, tolerance }.holds();
+    let check = |measured, tolerance| Check { what: String::new(), predicted: 10.0, measured, tolerance }.holds();
     assert_eq!(check(10.5, Some(0.5)), Some(true));
     assert_eq!(check(9.5, Some(0.5)), Some(true));
     assert_eq!(check(10.6, Some(0.5)), Some(false));
@@ -211,7 +212,7 @@ fn who_waits_for_a_long_poll_is_spread_over_all_that_is_published() {
 #[test]
 fn nothing_is_predicted_of_what_was_not_measured() {
     let scenario = scenario("");
-    assert!(checks(&crate::outcome::tests::empty(Transport::Ws), &scenario).is_empty());
+    assert!(checks(&crate::result::outcome::tests::empty(Transport::Ws), &scenario).is_empty());
     let mut outcome = outcome(Transport::Ws.into());
     outcome.ledger.server_cpu_ns = None;
     assert!(checks(&outcome, &scenario).is_empty(), "a server of somebody else's has no cost that is known");

@@ -1,6 +1,6 @@
 use super::*;
-use crate::client::Transport;
-use crate::outcome::{Connections, Publishing};
+use crate::result::outcome::{Connections, Publishing};
+use crate::result::variant::Transport;
 
 const MS: u64 = 1_000_000;
 
@@ -21,7 +21,7 @@ fn connects(clients: usize) -> Times {
 
 fn healthy() -> Outcome {
     let publishing = Publishing { scheduled: 1000, paced: 1000, sent: 1000, acked: 1000, ..Publishing::default() };
-    let mut outcome = crate::outcome::tests::empty(Transport::Ws);
+    let mut outcome = crate::result::outcome::tests::empty(Transport::Ws);
     outcome.connections = Connections { wanted: 10, connected: 10, ..Connections::default() };
     outcome.connects = connects(10);
     outcome.publishing = Publishing { lag: times(0), own_lag: times(0), acks: times(1), ..publishing };
@@ -37,7 +37,7 @@ fn healthy() -> Outcome {
 fn verdict(change: impl FnOnce(&mut Outcome)) -> Verdict {
     let mut outcome = healthy();
     change(&mut outcome);
-    Verdict::of(&outcome)
+    of(&outcome)
 }
 
 #[test]

@@ -1,28 +1,29 @@
 //! What reports say in words, of comparisons that are made up for it.
 
 use super::*;
-use crate::client::Transport::{LongPoll, ShortPoll, Sse, Ws, WsStock};
+use crate::result::files::DATA;
+use crate::result::variant::Transport::{LongPoll, ShortPoll, Sse, Ws, WsStock};
 
 /// This many blocks of these transports, from 6 on with the control, in which everything goes well but for what `change`
 /// does to an outcome: it is told the block, and whether the trial is the control's.
 fn blocks(n: usize, modes: &[Transport], change: impl Fn(&mut Outcome, usize, bool)) -> Comparison {
     let lanes = modes.iter().map(|&mode| Lane::from(mode)).collect();
-    let mut comparison = Comparison::new(lanes, n, Scenario::parse("--duration 2s").unwrap(), "loadgen compare".into());
+    let mut comparison = begin(lanes, n, Scenario::parse("--duration 2s").unwrap(), "loadgen compare".into());
     comparison.started = "2026-11-26T00:36:33Z".into();
     for block in 1..=n {
         let control = comparison.twins.then_some((Ws, true));
         for (mode, twin) in modes.iter().map(|&mode| (mode, false)).chain(control) {
-            let mut outcome = crate::outcome::tests::empty(mode);
+            let mut outcome = crate::result::outcome::tests::empty(mode);
             (outcome.owed, outcome.delivered, outcome.audit.owed, outcome.audit.received) = (1000, 1000, 1500, 1500);
             (outcome.publishing.scheduled, outcome.publishing.paced, outcome.publishing.acked) = (1000, 1000, 1000);
             (0..1000_u64).for_each(|i| outcome.latency.record(1_000_000 + i * 1000));
             (outcome.ledger.deliveries, outcome.ledger.server_cpu_ns) = (1000, Some(20_000_000));
             change(&mut outcome, block, twin);
-            let verdict = Verdict::of(&outcome);
+            let verdict = verdict::of(&outcome);
             comparison.trials.push(Trial { block, twin, started: String::new(), outcome, verdict });
         }
     }
-    comparison.effects = effects(&comparison);
+    judge::compare(&mut comparison);
     comparison
 }
 
@@ -31,7 +32,7 @@ fn terminal(comparison: &Comparison) -> String {
 }
 
 fn notes(comparison: &Comparison) -> Vec<String> {
-    notes::of(comparison, &summary::Summary::of(comparison))
+    notes::of(comparison, &Summary::of(comparison))
 }
 
 /// The cells of a row of a Markdown table.
@@ -146,11 +147,11 @@ fn what_happened_in_many_trials_is_said_once_with_its_sum_and_its_share() {
 fn a_trial_that_did_not_start_prints_no_table_and_no_figures() {
     for n in [1, 3] {
         let mut comparison = blocks(n, &[Ws, Sse], |_, _, _| ());
-        let mut outcome = crate::outcome::tests::empty(Ws);
+        let mut outcome = crate::result::outcome::tests::empty(Ws);
         outcome.end = End::Broken("no client could connect (connection: refused)".into());
-        let verdict = Verdict::of(&outcome);
+        let verdict = verdict::of(&outcome);
         comparison.trials = vec![Trial { block: 1, twin: false, started: String::new(), outcome, verdict }];
-        comparison.effects = effects(&comparison);
+        judge::compare(&mut comparison);
         let text = terminal(&comparison);
         let first = "FAILED, ws: no client could connect (connection: refused); the measurement is broken.";
         assert_eq!(text.lines().next(), Some(first));
@@ -313,7 +314,7 @@ fn no_label_of_a_picture_is_cut_off_however_large_the_figure_and_however_many_th
         }
         let lanes: Vec<Lane> = comparison.lanes.iter().map(|lane| Lane { publish: Publish::Native, ..*lane }).collect();
         comparison.lanes.extend(lanes);
-        comparison.effects = effects(&comparison);
+        judge::compare(&mut comparison);
         for (name, svg) in chart::all(&comparison) {
             for (text, from, to) in labels(&svg) {
                 assert!(from >= 0.0 && to <= 460.0, "{name}, {ms} ms: {text:?} from {from:.0} to {to:.0} of 460");

@@ -1,8 +1,11 @@
+use crate::result::scenario::RoomSize;
 use clap::{Args, Command};
+use std::time::Duration;
 
 use super::*;
 use crate::cli::Compare;
-use crate::scenario::tests::scenario;
+use crate::result::bounds::*;
+use crate::result::scenario::tests::scenario;
 
 /// Every flag that takes a number, with its range.
 fn ranges() -> Vec<(&'static str, String)> {
@@ -92,17 +95,17 @@ fn both_ends_of_a_range_are_in_it_and_what_lies_next_to_them_is_not() {
     }
 }
 
-const LARGE: Room = Room { files: 1_048_576, memory: 1 << 34 };
+const LARGE: Capacity = Capacity { files: 1_048_576, memory: 1 << 34 };
 
 #[test]
 fn a_load_that_there_is_no_room_for_is_blamed_on_the_flag_that_is_at_fault() {
     let refused = |flags: &str, room| check(&scenario(flags), room).unwrap_err().to_string();
-    let small = Room { files: 4096, ..LARGE };
+    let small = Capacity { files: 4096, ..LARGE };
     for (flags, room, starts, says) in [
         ("--clients 2 --publishers 9000", small, "--publishers 9000:", "enough for 3995 publishers"),
         ("--clients 3981", small, "--clients 3981:", "enough for 3980 clients"),
         ("--clients 5000 --publishers 9000", small, "--publishers", "4096 files"),
-        ("--clients 2 --publishers 2", Room { files: 50, ..LARGE }, "--publishers", "enough for 0"),
+        ("--clients 2 --publishers 2", Capacity { files: 50, ..LARGE }, "--publishers", "enough for 0"),
         ("--rate 20001", LARGE, "--rate 20001:", "1000050 messages/s over 50 rooms; at most 1000000"),
         ("--rate 1e6 --room-size all --duration 1day", LARGE, "--rate", "at most 4294967295 can be told apart"),
         ("--duration 1day", LARGE, "--duration", "are free; lower --duration"),
@@ -113,13 +116,13 @@ fn a_load_that_there_is_no_room_for_is_blamed_on_the_flag_that_is_at_fault() {
         assert!(error.starts_with(starts) && error.contains(says), "{flags}: {error}");
     }
     for flags in ["", "--clients 3980", "--rate 20000 --warmup 0s --duration 1s", "--interval 10m", "--duration 10m"] {
-        assert!(check(&scenario(flags), Room { files: 4096, ..LARGE }).is_ok(), "{flags}");
+        assert!(check(&scenario(flags), Capacity { files: 4096, ..LARGE }).is_ok(), "{flags}");
     }
 }
 
 #[test]
 fn a_saved_scenario_has_the_same_ranges() {
-    assert!(check_saved(&scenario("")).is_ok());
+    assert!(scenario("").check().is_ok());
     type Change = fn(&mut Scenario);
     let changes: [(&str, Change); 9] = [
         ("clients is 0", |s| s.clients = 0),
@@ -135,7 +138,7 @@ fn a_saved_scenario_has_the_same_ranges() {
     for (says, change) in changes {
         let mut changed = scenario("");
         change(&mut changed);
-        let error = check_saved(&changed).unwrap_err().to_string();
+        let error = changed.check().unwrap_err().to_string();
         assert!(error.starts_with(says) && error.contains("must be"), "{says}: {error}");
     }
 }

@@ -6,11 +6,11 @@ use derive_more::Add;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::Lane;
-use crate::measure::audit::Audit;
-use crate::measure::histogram::Times;
-use crate::measure::ledger::Ledger;
-use crate::words::count;
+use super::audit::Audit;
+use super::histogram::Times;
+use super::ledger::Ledger;
+use super::variant::Lane;
+use super::words::count;
 
 /// One trial's result.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -276,7 +276,7 @@ impl Publishing {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::client::Transport;
+    use crate::result::variant::Transport;
 
     /// An outcome in which nothing has happened.
     pub(crate) fn empty(mode: Transport) -> Outcome {

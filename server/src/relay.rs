@@ -11,11 +11,10 @@ use futures_util::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex, split};
 use tokio::time::{Instant, timeout};
 
-use super::Exchange;
-use super::frames::Frames;
 use crate::conn::Conn;
 use crate::distance;
 use crate::stream::Stream;
+use crate::tap::{Exchange, Frames};
 
 /// What the session may write ahead of the relay, and the relay ahead of the session, in bytes.
 const PIPE: usize = 16 * 1024;
@@ -90,7 +89,7 @@ async fn pump(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::distance::UNDER_WAY;
+    use crate::tap::UNDER_WAY;
     use crate::tap::{Taps, read};
 
     /// How many bytes a session can write, so many at once, to a browser that reads none.

@@ -12,8 +12,6 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Nanos;
-
 /// The longest time told apart from longer ones, in microseconds: one hour.
 const HIGHEST_US: u64 = 3_600_000_000;
 /// Three significant digits.
@@ -31,11 +29,11 @@ impl Default for Times {
 }
 
 impl Times {
-    /// The longest time told apart from longer ones.
-    pub const HIGHEST: Nanos = HIGHEST_US * 1000;
+    /// The longest time told apart from longer ones, in nanoseconds.
+    pub const HIGHEST: u64 = HIGHEST_US * 1000;
 
-    /// Records a time.
-    pub fn record(&mut self, time: Nanos) {
+    /// Records a time, in nanoseconds.
+    pub fn record(&mut self, time: u64) {
         self.0.saturating_record(time / 1000);
     }
 

@@ -1,9 +1,9 @@
 //! The trials of each transport brought together over the blocks: what every kind of report shows.
 
-use crate::client::Lane;
-use crate::comparison::{Comparison, Trial};
-use crate::judge::verdict::Kind;
-use crate::outcome::Outcome;
+use super::comparison::{Comparison, Trial};
+use super::outcome::Outcome;
+use super::variant::Lane;
+use super::verdict::Kind;
 
 /// How long the i-th second of a window is, in seconds: the last may be a part of one. Nothing beyond the window.
 pub fn length_of_second(i: usize, window: f64) -> Option<f64> {

@@ -3,15 +3,19 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounds::{CLIENTS, DURATION, HOLD, INTERVAL, PAYLOAD, PUBLISHERS, RATE, ROOM_SIZE, SEED, WARMUP};
-use crate::client::{Headers, Transport};
-use crate::fault::Part;
-use crate::pacer::Cadence;
-use crate::words::{count, number};
+use super::bounds::{CLIENTS, DURATION, HOLD, INTERVAL, PAYLOAD, PUBLISHERS, RATE, ROOM_SIZE, SEED, WARMUP};
+use super::variant::{Headers, Transport};
+use super::words::{count, number};
+
+/// Of its multiples, what follows the point fills the space from 0 to 1 evenly, however many they are.
+pub(crate) const GOLDEN: f64 = 0.618_033_988_749_894_9;
+/// Connects begun each second.
+pub const CONNECTS_PER_SECOND: u64 = 2000;
 
 /// The parser of a flag whose values have these bounds.
 macro_rules! within {
@@ -87,6 +91,22 @@ impl Scenario {
         Self::from_arg_matches(&command.try_get_matches_from(flags.split_whitespace())?)
     }
 
+    /// Checks a scenario that did not come from flags.
+    pub fn check(&self) -> Result<()> {
+        let Self { clients, room_size, rate, payload, interval, hold, publishers, warmup, duration, .. } = self;
+        CLIENTS.check(*clients)?;
+        if let RoomSize::Of(n) = room_size {
+            ROOM_SIZE.check(*n)?;
+        }
+        RATE.check(*rate)?;
+        PAYLOAD.check(*payload)?;
+        INTERVAL.check(*interval)?;
+        HOLD.check(*hold)?;
+        PUBLISHERS.check(*publishers)?;
+        warmup.map_or(Ok(()), |warmup| WARMUP.check(warmup))?;
+        duration.map_or(Ok(()), |duration| DURATION.check(duration))
+    }
+
     /// Clients in a full room.
     pub fn room_size(&self) -> usize {
         match self.room_size {
@@ -103,11 +123,6 @@ impl Scenario {
     /// The room of a client.
     pub fn room_of(&self, client: usize) -> u32 {
         u32::try_from(client / self.room_size()).expect("clients are fewer than descriptors")
-    }
-
-    /// When a client polls.
-    pub fn cadence(&self, client: usize) -> Cadence {
-        Cadence::nth(if self.in_phase { 0 } else { client }, self.interval)
     }
 
     /// How many clients share a room.
@@ -204,6 +219,19 @@ impl FromStr for RoomSize {
             ROOM_SIZE.parse(text).map(Self::Of).map_err(|error| error + ", or all")
         }
     }
+}
+
+/// A part of loadgen that a test can make panic.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A simulated client, in its measuring window or before.
+    Client,
+    /// A connection that publishes.
+    Publisher,
+    /// The thread that keeps the schedule.
+    Pacer,
+    /// A worker's ticker, a task that nobody waits for.
+    Ticker,
 }
 
 /// How publishes are spread in time.

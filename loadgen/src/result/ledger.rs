@@ -1,12 +1,8 @@
-//! At what price: CPU, memory, bytes and requests, from `/proc` and the clients' sockets, on Linux without root.
+//! At what price: CPU, memory, bytes and requests.
 
-use derive_more::Add;
+use derive_more::{Add, Sub, Sum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::reading::Reading;
-use crate::client::{Tcp, Totals};
-use crate::cores::Cores;
 
 /// Headers of a segment on a real link: IPv4, TCP and its timestamp option.
 const HEADERS: f64 = 52.0;
@@ -46,7 +42,7 @@ pub struct Ticks {
 
 impl Ticks {
     /// The part of a CPU time in user mode, where there are enough ticks to tell.
-    fn user_of(self, cpu: u64) -> Option<u64> {
+    pub(crate) fn user_of(self, cpu: u64) -> Option<u64> {
         let all = self.user.saturating_add(self.system);
         let enough = all >= ENOUGH_TICKS && self.user >= ENOUGH_USER_TICKS;
         enough.then(|| (cpu as f64 * (self.user as f64 / all as f64)) as u64)
@@ -105,41 +101,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Books what lies between two readings.
-    pub fn book(&mut self, from: &Reading, to: &Reading, cores: &Cores) {
-        let wall = to.at.saturating_sub(from.at);
-        let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
-        self.seconds = wall as f64 / 1e9;
-        self.deliveries = to.deliveries.saturating_sub(from.deliveries);
-        if let (Some(from), Some(to)) = (from.server, to.server) {
-            let cpu = to.cpu.saturating_sub(from.cpu);
-            let ticks = Ticks {
-                user: to.ticks.user.saturating_sub(from.ticks.user),
-                system: to.ticks.system.saturating_sub(from.ticks.system),
-            };
-            self.server_cpu_ns = Some(cpu);
-            self.server_ticks = Some(ticks);
-            self.server_user_ns = ticks.user_of(cpu);
-            self.server_switches = Some(to.switches.saturating_sub(from.switches));
-            self.in_ticks = to.in_ticks;
-        }
-        self.loadgen_cpu_ns = between(from.loadgen_cpu, to.loadgen_cpu);
-        let both =
-            to.queued.iter().filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)));
-        (self.loadgen_queued_ns, self.loadgen_threads) = both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
-        self.cores = to.cores;
-        self.loadgen_cores = cores.loadgen.len() as u64;
-        let shared = self.server_cpu_ns.filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
-        let busy =
-            between(from.own_idle, to.own_idle).map_or(0, |idle| (wall * self.loadgen_cores).saturating_sub(idle));
-        self.others_ns = busy.saturating_sub(self.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
-        // Not the busy columns: they read 15 to 45 % low.
-        let idle = between(from.machine_idle, to.machine_idle);
-        self.machine_busy_ns = idle.map(|idle| (wall * self.cores).saturating_sub(idle));
-        self.steal_ns = between(from.steal, to.steal).unwrap_or(0);
-        self.traffic = to.traffic - from.traffic;
-    }
-
     /// Adds another trial's.
     pub fn add(&mut self, other: &Self) {
         let sum = |a: &mut Option<u64>, b: Option<u64>| *a = a.zip(b).map(|(a, b)| a + b);
@@ -244,6 +205,62 @@ fn slope(points: impl Iterator<Item = (usize, u64)>) -> Option<f64> {
     let residuals: f64 = steps.iter().map(|(n, bytes)| (bytes - slope * *n as f64).powi(2)).sum();
     let error = (residuals / (steps.len() - 1) as f64 / squares).sqrt();
     (slope > 0.0 && error <= LARGEST_ERROR * slope).then_some(slope)
+}
+
+/// A meter's counts at one moment, or between two.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sub, Sum, Serialize, Deserialize, JsonSchema)]
+pub struct Totals {
+    /// Bytes from the server to the clients.
+    pub bytes_in: u64,
+    /// Bytes from the clients to the server.
+    pub bytes_out: u64,
+    /// Reads that brought something.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Segments of 1448 bytes that the reads would have been on a real link.
+    pub segments_in: u64,
+    /// The same for the writes.
+    pub segments_out: u64,
+    /// HTTP requests.
+    pub requests: u64,
+    /// Keep-alive connections that were gone before the next request, and made again.
+    pub reconnects: u64,
+    /// Requests that met the server's close of an idle connection, and were sent again on a new one; each counts as one
+    /// request.
+    #[serde(default)]
+    pub retries: u64,
+    /// Polls answered without a message.
+    pub empties: u64,
+    /// Bytes of the heads of the polls' answers with messages.
+    pub heads_full: u64,
+    /// The same of those without.
+    pub heads_empty: u64,
+}
+
+impl Totals {
+    /// Answers of polls that brought something. Never below zero: of an answer at the edge of a reading, the question
+    /// may lie before it.
+    pub fn answers(&self) -> u64 {
+        self.requests.saturating_sub(self.empties)
+    }
+}
+
+/// The kernel's counts, summed over connections, each over its whole life.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize, JsonSchema)]
+pub struct Tcp {
+    /// Connections that were asked.
+    pub connections: u64,
+    /// Bytes the server has acknowledged.
+    pub bytes_acked: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Segments sent without data: mostly acknowledgements.
+    pub bare_segments_out: u64,
+    /// Segments received without data.
+    pub bare_segments_in: u64,
+    /// Segments sent again: over loopback there must be none.
+    pub retransmissions: u64,
 }
 
 #[cfg(test)]

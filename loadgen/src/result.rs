@@ -1,0 +1,18 @@
+//! Everything that is saved, and what follows from it alone. It knows no other module: whoever reads a result needs
+//! neither a server nor a client.
+
+pub mod audit;
+pub mod bounds;
+pub mod comparison;
+pub mod effect;
+pub mod environment;
+pub mod files;
+pub mod histogram;
+pub mod known;
+pub mod ledger;
+pub mod outcome;
+pub mod scenario;
+pub mod summary;
+pub mod variant;
+pub mod verdict;
+pub mod words;

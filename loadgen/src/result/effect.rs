@@ -1,0 +1,160 @@
+//! What is said of a row beside the baseline: how large the difference is, and whether it is one.
+
+use derive_more::Display;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::outcome::Outcome;
+use super::variant::Lane;
+
+/// A smaller difference is none, whatever the interval says.
+pub const TRIFLE: f64 = 1.05;
+/// A server that pushes is billed for part of its clients' work: its CPU and a polled server's are told apart only
+/// beyond this ratio.
+pub const LOOPBACK: f64 = 1.5;
+
+/// What is compared.
+#[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figure {
+    /// Median latency.
+    #[display("latency p50")]
+    P50,
+    /// 99th percentile of latency.
+    #[display("latency p99")]
+    P99,
+    /// Server CPU per delivery.
+    #[display("server CPU per delivery")]
+    Cpu,
+    /// Busy time of the machine per delivery.
+    #[display("machine busy per delivery")]
+    Machine,
+    /// Server memory per connection.
+    #[display("server memory per connection")]
+    Memory,
+    /// Bytes both ways per delivery.
+    #[display("bytes per delivery, both ways")]
+    Bytes,
+}
+
+impl Figure {
+    /// All of them, in the order of the reports.
+    pub const ALL: [Self; 6] = [Self::P50, Self::P99, Self::Cpu, Self::Machine, Self::Memory, Self::Bytes];
+
+    /// Its value in one trial.
+    pub fn of(self, outcome: &Outcome) -> Option<f64> {
+        let (ledger, latency) = (&outcome.ledger, &outcome.latency);
+        match self {
+            Self::P50 => latency.ms(0.5),
+            Self::P99 => latency.ms(0.99),
+            Self::Cpu => ledger.us(ledger.server_cpu_ns),
+            Self::Machine => ledger.us(ledger.machine_busy_ns),
+            Self::Memory => ledger.memory_kib(),
+            Self::Bytes => ledger.per_delivery(ledger.traffic.bytes_in + ledger.traffic.bytes_out),
+        }
+    }
+
+    /// Whether a difference in it is given a word: for two figures fixed beforehand, so that none is found just by looking
+    /// long enough.
+    pub fn is_judged(self) -> bool {
+        matches!(self, Self::P50 | Self::Cpu)
+    }
+}
+
+/// A ratio over several blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Ratio {
+    /// How many blocks have both trials, valid.
+    pub blocks: usize,
+    /// In how many of them it is above 1.
+    pub higher: usize,
+    /// The median of their ratios.
+    pub median: f64,
+    /// From and to, with at least 95 % confidence; fewer than 6 blocks have no such interval.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Ratio {
+    /// Below or above another by more than this factor, all of it.
+    pub fn is_beyond(self, factor: f64) -> Option<Difference> {
+        match self.interval? {
+            (_, high) if high < 1.0 / factor => Some(Difference::Lower),
+            (low, _) if low > factor => Some(Difference::Higher),
+            _ => None,
+        }
+    }
+
+    /// Whether the intervals have something in common, as far as there are any.
+    pub fn overlaps(self, other: Self) -> bool {
+        let apart = |(a, b), (c, d)| b < c || d < a;
+        !self.interval.zip(other.interval).is_some_and(|(own, others)| apart(own, others))
+    }
+}
+
+/// What may be said of a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Difference {
+    /// Lower than the baseline: faster, or less CPU.
+    Lower,
+    /// Higher: slower, or more CPU.
+    Higher,
+    /// The interval has 1 in it. In older files also whatever else has no word of its own.
+    NotShown,
+    /// The interval excludes 1, but not everything within 5 % of it.
+    Slight,
+    /// The interval excludes 1, and overlaps that of the A/A control: as much may be noise.
+    Noise,
+    /// Beyond noise, but not beyond what loopback moves from the clients' bill to the server's.
+    Loopback,
+}
+
+/// One figure of one row against the baseline.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Effect {
+    /// The row.
+    pub lane: Lane,
+    /// Whether it is the baseline's own twin: what differs here is noise.
+    pub twin: bool,
+    /// What is compared.
+    pub figure: Figure,
+    /// The row's value over the baseline's.
+    pub ratio: Ratio,
+    /// What may be said; nothing of a figure that is only shown, without enough blocks, or where messages are missing.
+    pub difference: Option<Difference>,
+}
+
+impl Effect {
+    /// The word for it: "faster", "more CPU", "no difference shown"; empty where nothing may be said.
+    pub fn word(&self) -> &'static str {
+        match (self.difference, self.figure) {
+            (None, _) => "",
+            (Some(Difference::NotShown), _) => "no difference shown",
+            (Some(Difference::Slight), _) => "differs, perhaps by less than 5 %",
+            (Some(Difference::Noise), _) => "within the noise",
+            (Some(Difference::Loopback), _) => "differs, not attributable over loopback",
+            (Some(Difference::Lower), Figure::Cpu) => "less CPU",
+            (Some(Difference::Higher), Figure::Cpu) => "more CPU",
+            (Some(Difference::Lower), _) => "faster",
+            (Some(Difference::Higher), _) => "slower",
+        }
+    }
+
+    /// The same in at most 20 characters, for a picture.
+    pub fn short_word(&self) -> &'static str {
+        match self.difference {
+            Some(Difference::Slight) => "differs slightly",
+            Some(Difference::Loopback) => "not attributable",
+            _ => self.word(),
+        }
+    }
+}
+
+/// How fine a comparison could see.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Resolution {
+    /// In what.
+    pub figure: Figure,
+    /// The smallest ratio above 1 that would have been shown in four of five such comparisons, by the A/A control.
+    pub ratio: f64,
+}

@@ -1,0 +1,35 @@
+//! Known answers: what theory predicts of a row, beside what was measured.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::variant::Lane;
+
+/// What theory says of a row.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct KnownAnswers {
+    /// The row.
+    pub lane: Lane,
+    /// Each prediction beside what its merged trials have measured.
+    pub checks: Vec<Check>,
+}
+
+/// A prediction beside what was measured.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// Of what, with its unit.
+    pub what: String,
+    /// By theory.
+    pub predicted: f64,
+    /// In the trials.
+    pub measured: f64,
+    /// By how much both may differ where theory is near-exact; elsewhere it is only shown.
+    pub tolerance: Option<f64>,
+}
+
+impl Check {
+    /// Whether both agree, where they must.
+    pub fn holds(&self) -> Option<bool> {
+        self.tolerance.map(|tolerance| (self.predicted - self.measured).abs() <= tolerance)
+    }
+}

@@ -1,0 +1,85 @@
+//! What is compared: a transport, and what goes with it.
+
+use clap::ValueEnum;
+use derive_more::Display;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The transports there are: the flag, the row and the dispatch come from this one list.
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "kebab-case")]
+#[display(rename_all = "kebab-case")]
+pub enum Transport {
+    /// The client asks again and again.
+    #[value(aliases = ["polling", "shortpoll", "short-polling"])]
+    ShortPoll,
+    /// The question waits at the server.
+    #[value(aliases = ["longpoll", "long-polling"])]
+    LongPoll,
+    /// One answer that never ends.
+    #[value(aliases = ["eventsource", "event-source"])]
+    Sse,
+    /// Frames both ways on one socket.
+    #[value(alias = "websocket")]
+    Ws,
+    /// The same by an ordinary server: a library's defaults and a broadcast channel, to compare `ws` with.
+    WsStock,
+}
+
+impl Transport {
+    /// Those of the workbench, in the order of the reports; what is only there to compare with is not among them.
+    pub const ALL: &[Self] = &[Self::ShortPoll, Self::LongPoll, Self::Sse, Self::Ws];
+
+    /// Whether one request is enough for all messages; otherwise each answer has to be asked for.
+    pub fn streams(self) -> bool {
+        matches!(self, Self::Sse | Self::Ws | Self::WsStock)
+    }
+
+    /// Whether its handshake is a WebSocket's.
+    pub fn is_socket(self) -> bool {
+        matches!(self, Self::Ws | Self::WsStock)
+    }
+
+    /// Whether a client can publish over the connection it subscribes with.
+    pub fn is_duplex(self) -> bool {
+        self == Self::Ws
+    }
+}
+
+/// Which way messages go up.
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Publish {
+    /// Over connections of publishers' own, lean and the same for every transport.
+    #[default]
+    Post,
+    /// As a client of the transport would: over its open socket, or with a browser's POST for each message.
+    Native,
+}
+
+/// A row of a comparison: a transport, and which way messages go up.
+#[derive(Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[display("{mode}{}", if *publish == Publish::Native { "-native" } else { "" })]
+pub struct Lane {
+    /// The transport.
+    pub mode: Transport,
+    /// Which way messages go up.
+    #[serde(default)]
+    pub publish: Publish,
+}
+
+impl From<Transport> for Lane {
+    fn from(mode: Transport) -> Self {
+        Self { mode, publish: Publish::Post }
+    }
+}
+
+/// What a client's requests carry.
+#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Headers {
+    /// What Chromium sends, and a 200-byte cookie.
+    Browser,
+    /// Only what the protocol needs.
+    Lean,
+}
