@@ -21,9 +21,15 @@ mod saved;
 const TWINS_FROM: usize = 6;
 
 /// One that begins now, of trials that each start their own server, on this machine; none has run yet.
-pub fn begin(lanes: Vec<Lane>, blocks: usize, mut scenario: Scenario, command: String) -> Comparison {
+pub fn begin(lanes: Vec<Lane>, blocks: usize, mut scenario: Scenario, mut command: String) -> Comparison {
     // What the defaults were is kept, not that they were taken.
     (scenario.warmup, scenario.duration) = (Some(scenario.warmup()), Some(scenario.duration()));
+    if scenario.seed.is_none() {
+        // Short enough to be typed.
+        let seed = fastrand::u64(..1_000_000);
+        scenario.seed = Some(seed);
+        command += &format!(" --seed {seed}");
+    }
     Comparison {
         schema: SCHEMA,
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -47,6 +53,7 @@ pub fn load(path: &Path) -> Result<Comparison> {
     let json = fs::read(&path).with_context(|| expected(&path))?;
     parse(&json).with_context(|| shell::path(&path))
 }
+
 fn expected(path: &Path) -> String {
     format!("cannot read {}; expected a folder that loadgen has written, or its {DATA}", shell::path(path))
 }

@@ -22,7 +22,7 @@ pub struct Pacer {
 impl Pacer {
     /// The schedule of a scenario that begins at `start`.
     pub fn new(scenario: &Scenario, start: Nanos) -> Self {
-        let random = fastrand::Rng::with_seed(scenario.seed);
+        let random = fastrand::Rng::with_seed(scenario.seed());
         let rooms = u32::try_from(scenario.rooms()).expect("rooms are fewer than clients");
         let gap = 1e9 / scenario.publish_rate();
         Self { random, arrivals: scenario.arrivals, rooms, start, gap, number: 0, offset: 0.0 }

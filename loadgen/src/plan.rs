@@ -1,10 +1,13 @@
 //! Which trials run in which order, each against a fresh server, and what is written when.
 
+pub mod order;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
+use self::order::{Blocks, What};
 use crate::console;
 use crate::cores;
 use crate::folder::Folder;
@@ -41,16 +44,18 @@ impl Plan {
         let Self { comparison, server, server_flags, folder, report } = self;
         let cores = &cores::split();
         cores::pin(&cores.loadgen);
-        let (order, began, mut written) = (order(comparison), Instant::now(), Ok(()));
-        for (n, &(block, lane, twin)) in (1..).zip(&order) {
+        let (order, began, mut written) = (Blocks::of(comparison), Instant::now(), Ok(()));
+        let planned = order.planned();
+        while let Some(What { block, lane, twin }) = order.next(&comparison.trials) {
             if signals::received().is_some() {
                 break;
             }
-            let left = left(n - 1, order.len(), began.elapsed(), comparison.length_of_trial());
-            progress.begin(&label(n, order.len(), &row_name(lane, twin)), Some(left));
+            let done = comparison.trials.len();
+            let left = left(done, planned, began.elapsed(), comparison.length_of_trial());
+            progress.begin(&label(done + 1, planned, &row_name(lane, twin)), Some(left));
             // Another schedule in each block, the same for all its transports.
-            let seed = comparison.scenario.seed.wrapping_add(block as u64 - 1);
-            let scenario = &Scenario { seed, ..comparison.scenario.clone() };
+            let seed = comparison.scenario.seed().wrapping_add(block as u64 - 1);
+            let scenario = &Scenario { seed: Some(seed), ..comparison.scenario.clone() };
             let setting = Setting { scenario, cores, progress };
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
             let outcome = match server {
@@ -62,8 +67,8 @@ impl Plan {
                 other => other?,
             };
             let verdict = verdict::of(&outcome);
-            let goes_on = outcome.end == End::Completed && n < order.len();
-            comparison.trials.push(Trial { block, twin, started, outcome, verdict });
+            let goes_on = outcome.end == End::Completed && done + 1 < planned;
+            comparison.trials.push(Trial::new(block, twin, started, outcome, verdict));
             judge::compare(comparison);
             if let Some(folder) = folder {
                 written = write(comparison, folder);
@@ -98,20 +103,6 @@ fn left(done: usize, trials: usize, elapsed: Duration, expected: Duration) -> Du
     each.mul_f64((trials - done) as f64)
 }
 
-/// Every row once in each block, and the control, in random order: what changes on the machine meanwhile meets them all.
-fn order(comparison: &Comparison) -> Vec<(usize, Lane, bool)> {
-    let Comparison { lanes, blocks, twins, scenario, .. } = comparison;
-    let mut random = fastrand::Rng::with_seed(scenario.seed);
-    let mut order = Vec::new();
-    for block in 1..=*blocks {
-        let twin = comparison.baseline().filter(|_| *twins).map(|lane| (block, lane, true));
-        let mut trials: Vec<_> = lanes.iter().map(|&lane| (block, lane, false)).chain(twin).collect();
-        random.shuffle(&mut trials);
-        order.extend(trials);
-    }
-    order
-}
-
 /// One trial against a server that is started for it and stopped after it.
 pub async fn against_own_server(lane: Lane, setting: &Setting<'_>, flags: &[String]) -> Result<Outcome> {
     let mut sut = Sut::start(&setting.cores.server, setting.scenario, lane.mode, flags).await?;
@@ -127,18 +118,6 @@ pub async fn against_own_server(lane: Lane, setting: &Setting<'_>, flags: &[Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comparison::begin;
-    use crate::result::scenario::tests::scenario;
-    use crate::result::variant::Transport;
-
-    /// The rows of 6 blocks, and whether they are the twin.
-    fn blocks(seed: u64) -> Vec<Vec<(Lane, bool)>> {
-        let lanes = Transport::ALL.iter().map(|&mode| mode.into()).collect();
-        let order = order(&begin(lanes, 6, scenario(&format!("--seed {seed}")), String::new()));
-        assert!(order.is_sorted_by_key(|(block, ..)| *block), "one block after the other");
-        let of = |n| order.iter().filter(move |(block, ..)| *block == n).map(|&(_, lane, twin)| (lane, twin)).collect();
-        (1..=6).map(of).collect()
-    }
 
     #[test]
     fn a_trial_is_told_by_its_number_and_what_is_left_by_what_the_others_took() {
@@ -147,19 +126,5 @@ mod tests {
         assert_eq!(label(3, 12, "ws, A/A control"), "trial 3 of 12, ws, A/A control");
         assert_eq!(left(0, 12, second, 9 * second), 108 * second, "nothing is known yet");
         assert_eq!(left(2, 12, 20 * second, 9 * second), 100 * second);
-    }
-
-    #[test]
-    fn each_row_and_the_twin_run_once_in_each_block_in_an_order_that_the_seed_draws() {
-        let (drawn, again, other) = (blocks(7), blocks(7), blocks(8));
-        assert_eq!(drawn, again);
-        assert_ne!(drawn, other);
-        assert!(drawn.iter().any(|block| *block != drawn[0]), "another order in another block");
-        let rows = Transport::ALL.iter().map(|&mode| (mode.into(), false));
-        for row in rows.chain([(Transport::Ws.into(), true)]) {
-            let count = |block: &Vec<_>| block.iter().filter(|found| **found == row).count();
-            assert_eq!(drawn.iter().map(count).collect::<Vec<_>>(), [1; 6], "{row:?}");
-        }
-        assert!(drawn.iter().all(|block| block.len() == Transport::ALL.len() + 1), "and nothing else");
     }
 }

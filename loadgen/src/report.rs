@@ -19,7 +19,8 @@ pub fn render(comparison: &Comparison) -> Result<Vec<(&'static str, String)>> {
         ("comparison.md", markdown::render(comparison)),
         ("comparison.html", html::render(comparison)?),
         ("latency.hlog", raw::hlog(comparison)?),
-        ("seconds.csv", raw::csv(comparison)),
+        ("comparison.csv", raw::trials(comparison)),
+        ("seconds.csv", raw::seconds(comparison)),
     ];
     files.extend(chart::all(comparison));
     Ok(files)

@@ -10,6 +10,7 @@ pub mod files;
 pub mod histogram;
 pub mod known;
 pub mod ledger;
+pub mod metric;
 pub mod outcome;
 pub mod scenario;
 pub mod summary;

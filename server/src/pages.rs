@@ -20,11 +20,12 @@ const POLICY: &str =
     "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 
 /// The committed comparison, as `loadgen` made it, its styles in it; and beside it what it links to.
-const REPORT: [(&str, &[u8]); 5] = [
+const REPORT: [(&str, &[u8]); 6] = [
     ("report.html", include_bytes!("../../results/reference/comparison.html")),
     ("comparison.md", include_bytes!("../../results/reference/comparison.md")),
     ("comparison.json", include_bytes!("../../results/reference/comparison.json")),
     ("latency.hlog", include_bytes!("../../results/reference/latency.hlog")),
+    ("comparison.csv", include_bytes!("../../results/reference/comparison.csv")),
     ("seconds.csv", include_bytes!("../../results/reference/seconds.csv")),
 ];
 const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";

@@ -1,4 +1,4 @@
-//! What a connection reads from and writes to: a socket, or the near end of a tap's relay (`tap/relay`).
+//! What a connection reads from and writes to: a socket, or the near end of a tap's relay (`relay`).
 
 use std::io;
 use std::net::SocketAddr;

@@ -8,6 +8,7 @@ use crate::foreign::{plain, spelled};
 use crate::judge;
 use crate::result::bounds::BLOCKS;
 use crate::result::comparison::Comparison;
+use crate::result::metric;
 
 /// What all trials together may add up to, so that no sum of several counters overflows.
 const LARGEST_SUM: u64 = 1 << 58;
@@ -30,7 +31,10 @@ pub(super) fn parse(json: &[u8]) -> Result<Comparison> {
 /// What follows from the trials is computed from them, not believed: no report may say one thing in its figures and
 /// another in its words.
 fn judge_again(comparison: &mut Comparison) {
-    comparison.trials.iter_mut().for_each(|trial| trial.verdict = judge::verdict::of(&trial.outcome));
+    for trial in &mut comparison.trials {
+        trial.verdict = judge::verdict::of(&trial.outcome);
+        trial.metrics = metric::values(&trial.outcome);
+    }
     judge::compare(comparison);
 }
 
@@ -102,7 +106,7 @@ mod tests {
         for (block, mode) in [(1, Transport::Ws), (1, Transport::Sse), (2, Transport::Ws)] {
             let outcome = crate::result::outcome::tests::empty(mode);
             let verdict = judge::verdict::of(&outcome);
-            comparison.trials.push(Trial { block, twin: false, started: String::new(), outcome, verdict });
+            comparison.trials.push(Trial::new(block, false, String::new(), outcome, verdict));
         }
         serde_json::to_value(comparison).unwrap()
     }
@@ -116,7 +120,7 @@ mod tests {
         assert_eq!(read(&comparison()).unwrap().trials.len(), 3);
         let mut most = comparison();
         (most["scenario"]["seed"], most["environment"]["descriptors"]) = (u64::MAX.into(), u64::MAX.into());
-        assert_eq!(read(&most).unwrap().scenario.seed, u64::MAX);
+        assert_eq!(read(&most).unwrap().scenario.seed, Some(u64::MAX));
     }
 
     #[test]

@@ -14,10 +14,16 @@ const POINTS: usize = 500;
 
 /// What theory says of a transport's trials.
 pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
-    let shown = |what: &str, predicted, measured| Check { what: what.into(), predicted, measured, tolerance: None };
-    let exact = |what: &str, predicted: f64, measured, share: f64| Check {
+    let shown = |id: &str, what: &str, predicted, measured| Check {
+        id: id.into(),
+        what: what.into(),
+        predicted,
+        measured,
+        tolerance: None,
+    };
+    let exact = |id: &str, what: &str, predicted: f64, measured, share: f64| Check {
         tolerance: Some(predicted * share),
-        ..shown(what, predicted, measured)
+        ..shown(id, what, predicted, measured)
     };
     let Outcome { latency, realised, ledger, .. } = outcome;
     let (mean, spread) = latency.moments();
@@ -26,32 +32,51 @@ pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
     let (Some(predicted), Some(median)) = (predicted(outcome, scenario, &gap), latency.points(1).pop()) else {
         return checks;
     };
-    checks.push(shown("latency mean, ms", predicted.mean(), mean));
-    checks.push(shown("latency standard deviation, ms", predicted.spread(), spread));
-    checks.push(shown("latency p50, ms", predicted.quantile(0.5), median));
+    checks.push(shown("latency_mean_ms", "latency mean, ms", predicted.mean(), mean));
+    checks.push(shown("latency_sd_ms", "latency standard deviation, ms", predicted.spread(), spread));
+    checks.push(shown("latency_p50_ms", "latency p50, ms", predicted.quantile(0.5), median));
     let bound = if outcome.lane.mode == Transport::ShortPoll { Some(0.05) } else { None };
-    let ks = Check { tolerance: bound, ..shown("distance of the two distributions, KS", 0.0, predicted.ks(latency)) };
+    let ks = Check {
+        tolerance: bound,
+        ..shown("latency_ks", "distance of the two distributions, KS", 0.0, predicted.ks(latency))
+    };
     checks.push(ks);
     let requests = ledger.traffic.requests as f64;
     let (per_second, empty) = (requests / ledger.seconds, 100.0 * ledger.traffic.empties as f64 / requests.max(1.0));
     match outcome.lane.mode {
         Transport::ShortPoll => {
             let polls = scenario.clients as f64 / scenario.interval.as_secs_f64();
-            checks.push(exact("requests per second, N/T", polls, per_second, 0.01));
+            checks.push(exact("requests_per_second", "requests per second, N/T", polls, per_second, 0.01));
             let expected = 100.0 * realised.empties as f64 / realised.polls.max(1) as f64;
-            checks.push(Check { tolerance: Some(0.5), ..shown("empty answers, %", expected, empty) });
+            checks.push(Check {
+                tolerance: Some(0.5),
+                ..shown("empty_answers_percent", "empty answers, %", expected, empty)
+            });
         }
         Transport::LongPoll => {
             let timeouts = (-scenario.rate * (gap.length + scenario.hold.as_secs_f64())).exp();
-            checks.push(shown("timeouts, % of answers", 100.0 * timeouts, empty));
-            checks.push(shown("messages per answer", scenario.rate * gap.cycle, ledger.deliveries as f64 / requests));
+            checks.push(shown("timeouts_percent", "timeouts, % of answers", 100.0 * timeouts, empty));
+            checks.push(shown(
+                "messages_per_answer",
+                "messages per answer",
+                scenario.rate * gap.cycle,
+                ledger.deliveries as f64 / requests,
+            ));
         }
         Transport::Sse | Transport::Ws | Transport::WsStock => {}
     }
     let per_delivery = |bytes| ledger.per_delivery(bytes).unwrap_or_default();
     let (down, up) = bytes(outcome, scenario);
-    checks.push(exact("bytes to clients per delivery", down, per_delivery(ledger.traffic.bytes_in), 0.01));
-    let up = up.map(|up| exact("bytes from clients per delivery", up, per_delivery(ledger.traffic.bytes_out), 0.01));
+    checks.push(exact(
+        "bytes_down",
+        "bytes to clients per delivery",
+        down,
+        per_delivery(ledger.traffic.bytes_in),
+        0.01,
+    ));
+    let up = up.map(|up| {
+        exact("bytes_up", "bytes from clients per delivery", up, per_delivery(ledger.traffic.bytes_out), 0.01)
+    });
     checks.extend(up);
     // Of nothing there is no mean, and no share of it.
     checks.retain(|check| check.predicted.is_finite() && check.measured.is_finite());

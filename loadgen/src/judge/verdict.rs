@@ -54,7 +54,9 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     let others = ledger.percent(ledger.others_ns, ledger.loadgen_cores);
     let own = ledger.percent(ledger.loadgen_cpu_ns.unwrap_or(0), ledger.loadgen_cores);
     let queued = ledger.percent(ledger.loadgen_queued_ns, ledger.loadgen_threads);
-    let gate = |(name, measured, limit, unit, kind, advice): (&str, f64, f64, &str, Kind, &str)| Gate {
+    type Row<'a> = (&'a str, &'a str, f64, f64, &'a str, Kind, &'a str);
+    let gate = |(id, name, measured, limit, unit, kind, advice): Row<'_>| Gate {
+        id: id.into(),
         name: name.into(),
         measured,
         limit,
@@ -63,25 +65,66 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
         advice: advice.into(),
     };
     let rows = [
-        ("windows without a message", nothing, 0.0, "windows", NothingMeasured, MORE),
-        ("clients not connected", absent, 0.0, "clients", GeneratorLimited, PORTS),
-        ("connections lost by loadgen", lost, 0.0, "connections", GeneratorLimited, PORTS),
-        ("time stolen from this machine", ledger.percent(ledger.steal_ns, ledger.cores), 1.0, "%", Noisy, ELSEWHERE),
+        ("nothing_measured", "windows without a message", nothing, 0.0, "windows", NothingMeasured, MORE),
+        ("clients_absent", "clients not connected", absent, 0.0, "clients", GeneratorLimited, PORTS),
+        ("connections_lost", "connections lost by loadgen", lost, 0.0, "connections", GeneratorLimited, PORTS),
+        (
+            "cpu_steal",
+            "time stolen from this machine",
+            ledger.percent(ledger.steal_ns, ledger.cores),
+            1.0,
+            "%",
+            Noisy,
+            ELSEWHERE,
+        ),
         // 80 %: k6's guide to running large tests.
-        ("loadgen's CPU", own, 80.0, "%", GeneratorLimited, CORE),
-        ("others on loadgen's cores", others, 20.0, "%", Noisy, HOG),
-        ("loadgen's wait for a core", queued, 5.0, "%", Noisy, HOG),
-        ("loadgen's lateness max", longest, 100.0, "ms", GeneratorLimited, HELD),
-        ("loadgen's lateness p99", ms(lateness, 0.99), (0.1 * p99).max(5.0), "ms", GeneratorLimited, SLOW),
+        ("loadgen_cpu", "loadgen's CPU", own, 80.0, "%", GeneratorLimited, CORE),
+        ("others_cpu", "others on loadgen's cores", others, 20.0, "%", Noisy, HOG),
+        ("loadgen_wait", "loadgen's wait for a core", queued, 5.0, "%", Noisy, HOG),
+        ("lateness_max", "loadgen's lateness max", longest, 100.0, "ms", GeneratorLimited, HELD),
+        (
+            "lateness_p99",
+            "loadgen's lateness p99",
+            ms(lateness, 0.99),
+            (0.1 * p99).max(5.0),
+            "ms",
+            GeneratorLimited,
+            SLOW,
+        ),
         // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
-        ("publish lag p99", lag, (0.05 * p50).max(3.0), "ms", GeneratorLimited, SLOW),
-        ("messages the pacer missed", unpaced, 1.0, "%", GeneratorLimited, SLOW),
-        ("arrived but not yet read p99", ms(dwell, 0.99), (0.1 * p99).max(1.0), "ms", GeneratorLimited, SLOW),
-        ("samples below zero or above an hour", impossible, 0.0, "samples", GeneratorLimited, CLOCK),
-        ("deliveries the audit cannot account for", unbalanced, 0.0, "deliveries", GeneratorLimited, BOOKS),
+        ("publish_lag_p99", "publish lag p99", lag, (0.05 * p50).max(3.0), "ms", GeneratorLimited, SLOW),
+        ("messages_unpaced", "messages the pacer missed", unpaced, 1.0, "%", GeneratorLimited, SLOW),
+        (
+            "unread_p99",
+            "arrived but not yet read p99",
+            ms(dwell, 0.99),
+            (0.1 * p99).max(1.0),
+            "ms",
+            GeneratorLimited,
+            SLOW,
+        ),
+        (
+            "samples_impossible",
+            "samples below zero or above an hour",
+            impossible,
+            0.0,
+            "samples",
+            GeneratorLimited,
+            CLOCK,
+        ),
+        (
+            "audit_unbalanced",
+            "deliveries the audit cannot account for",
+            unbalanced,
+            0.0,
+            "deliveries",
+            GeneratorLimited,
+            BOOKS,
+        ),
     ];
-    let known = ks.map(|ks| ("poll waits from U(0, interval)", ks, uneven, "KS", ScheduleOff, PHASE));
-    let steady = outcome.drift_percent.map(|drift| ("p50 from half to half", drift, 25.0, "%", NotSteady, LONGER));
+    let known = ks.map(|ks| ("poll_waits", "poll waits from U(0, interval)", ks, uneven, "KS", ScheduleOff, PHASE));
+    let steady =
+        outcome.drift_percent.map(|drift| ("drift", "p50 from half to half", drift, 25.0, "%", NotSteady, LONGER));
     rows.into_iter().chain(known).chain(steady).map(gate).collect()
 }
 

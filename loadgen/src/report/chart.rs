@@ -1,8 +1,9 @@
 //! Charts as SVG: each stands alone as a file, in light and dark, and in the report.
 
-use super::table::{mark_missing, messages_needed};
+use super::table::mark_missing;
 use crate::result::comparison::{Comparison, row_name};
 use crate::result::effect::{Effect, Figure};
+use crate::result::metric::{Metric, messages_needed};
 use crate::result::summary::Summary;
 use crate::result::variant::{Lane, Publish};
 use crate::result::words::number;
@@ -23,12 +24,14 @@ const LEGEND: [f64; 2] = [40.0, 17.0];
 /// All pictures of a comparison: the name of the file, and the SVG.
 pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let summaries = &Summary::of(comparison);
-    let ledger = |figure: &dyn Fn(&Summary) -> Option<f64>| -> Vec<(&Summary, Vec<f64>)> {
-        summaries.iter().filter_map(|s| Some((s, vec![figure(s)?]))).collect()
+    // One bar for each row of several parts.
+    let parts = |ids: &[&str]| -> Vec<(&Summary, Vec<f64>)> {
+        let read = |s: &Summary| ids.iter().map(|id| (Metric::of(id).read)(&s.outcome)).collect::<Option<_>>();
+        summaries.iter().filter_map(|s| Some((s, read(s)?))).collect()
     };
-    let cpu = ledger(&|s| s.outcome.ledger.us(s.outcome.ledger.server_cpu_ns));
-    let memory = ledger(&|s| s.outcome.ledger.memory_kib());
-    let bytes = summaries.iter().filter_map(|s| Some((s, bytes(s)?.to_vec()))).collect::<Vec<_>>();
+    let cpu = parts(&["server_cpu_us"]);
+    let memory = parts(&["server_memory_kib"]);
+    let bytes = parts(&["bytes_down", "bytes_up"]);
     let mut charts = vec![
         ("latency.svg", latency(summaries)),
         ("deliveries.svg", deliveries(summaries, comparison.scenario.duration().as_secs_f64())),
@@ -49,11 +52,6 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
 fn class(lane: Lane) -> String {
     let Lane { mode, publish } = lane;
     format!("c-{mode}{}", if publish == Publish::Native { " c-native" } else { "" })
-}
-
-fn bytes(summary: &Summary) -> Option<[f64; 2]> {
-    let ledger = &summary.outcome.ledger;
-    Some([ledger.per_delivery(ledger.traffic.bytes_in)?, ledger.per_delivery(ledger.traffic.bytes_out)?])
 }
 
 /// An axis: its label, its marks, and the values at its ends.

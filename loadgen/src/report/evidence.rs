@@ -1,9 +1,10 @@
 //! The tables behind the figures: rows against the baseline, theory beside measurement, every gate, every trial.
 
-use super::table::{Cell, NONE, Row, Table, heads, mark_missing, messages_needed};
+use super::table::{Cell, NONE, Row, Table, heads, mark_missing};
 use crate::result::comparison::{Comparison, Trial, row_name};
 use crate::result::effect::{Effect, Figure, Ratio, Resolution};
 use crate::result::known::Check;
+use crate::result::metric::messages_needed;
 use crate::result::summary::Summary;
 use crate::result::variant::Lane;
 use crate::result::verdict::{Gate, Kind};
@@ -98,7 +99,7 @@ fn ratio(effect: &Effect, blocks: usize) -> Cell {
         None if median > 1.0 => format!("higher in {higher} of {n}"),
         None => format!("lower in {} of {n}", n.saturating_sub(higher)),
     };
-    format!("{} ({spread}){word}", number(median)).into()
+    Cell { value: Some(median), ..format!("{} ({spread}){word}", number(median)).into() }
 }
 
 /// Whether there are enough messages in a trial for its own p99.
@@ -112,14 +113,15 @@ fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
         known.map_or(&[], |known| &known.checks)
     };
     let all: Vec<&[Check]> = summaries.iter().map(of).collect();
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: Vec<(&str, &str)> = Vec::new();
     for check in all.iter().copied().flatten() {
-        if !names.contains(&check.what.as_str()) {
-            names.push(&check.what);
+        if !names.iter().any(|(id, _)| *id == check.id) {
+            names.push((&check.id, &check.what));
         }
     }
-    let cell = |checks: &[Check], summary: &Summary, name: &str| match checks.iter().find(|check| check.what == name) {
+    let cell = |checks: &[Check], summary: &Summary, id: &str| match checks.iter().find(|check| check.id == id) {
         Some(check) => Cell {
+            value: Some(check.measured),
             text: format!(
                 "{}; {}{}",
                 number(check.measured),
@@ -135,8 +137,8 @@ fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
         },
         None => NONE.to_owned().into(),
     };
-    let row = |name: &&str| {
-        Row::new(*name, all.iter().zip(summaries).map(|(checks, summary)| cell(checks, summary, name)).collect())
+    let row = |(id, name): &(&str, &str)| {
+        Row::new(*name, all.iter().zip(summaries).map(|(checks, summary)| cell(checks, summary, id)).collect())
     };
     let foot = "Each cell: measured; predicted. Where theory is near-exact, it says whether both agree: \
         requests/s and bytes within 1 %, empty answers within half a point, KS of short polls within 0.05. A short poll's \
@@ -160,22 +162,23 @@ fn gates(comparison: &Comparison, summaries: &[Summary]) -> Table {
         trials.flat_map(|trial| &trial.verdict.gates).collect()
     };
     let all: Vec<Vec<&Gate>> = summaries.iter().map(of).collect();
-    let mut names: Vec<(&str, &str)> = Vec::new();
+    let mut kinds: Vec<&Gate> = Vec::new();
     for gate in all.iter().flatten() {
-        if !names.contains(&(&gate.name, &gate.unit)) {
-            names.push((&gate.name, &gate.unit));
+        if !kinds.iter().any(|kind| kind.id == gate.id) {
+            kinds.push(gate);
         }
     }
     let over = |gate: &&&Gate| gate.measured - gate.limit;
-    let cell = |gates: &Vec<&Gate>, name: &str| {
-        let worst = gates.iter().filter(|gate| gate.name == name).max_by(|a, b| over(a).total_cmp(&over(b)));
+    let cell = |gates: &Vec<&Gate>, id: &str| {
+        let worst = gates.iter().filter(|gate| gate.id == id).max_by(|a, b| over(a).total_cmp(&over(b)));
         worst.map_or(NONE.to_owned().into(), |gate| {
             let exceeds = if gate.holds() { "" } else { ", EXCEEDED" };
-            Cell::from(format!("{} of {}{exceeds}", number(gate.measured), number(gate.limit)))
+            let text = format!("{} of {}{exceeds}", number(gate.measured), number(gate.limit));
+            Cell { value: Some(gate.measured), ..text.into() }
         })
     };
-    let row = |(name, unit): &(&str, &str)| {
-        Row::new(format!("{name}, {unit}"), all.iter().map(|gates| cell(gates, name)).collect())
+    let row = |Gate { id, name, unit, .. }: &&Gate| {
+        Row::new(format!("{name}, {unit}"), all.iter().map(|gates| cell(gates, id)).collect())
     };
     let foot = "The worst trial of each row, of what is the most it may be. \"Arrived but not yet read\" is loadgen's own \
         part of the latency, from the kernel's stamp on the last segment of a read to that read, at 64 subscribers: up to \
@@ -185,7 +188,7 @@ fn gates(comparison: &Comparison, summaries: &[Summary]) -> Table {
     Table {
         title: "May it be believed? Every gate".into(),
         head: heads(summaries),
-        rows: names.iter().map(row).collect(),
+        rows: kinds.iter().map(row).collect(),
         foot: foot.into(),
     }
 }
@@ -196,6 +199,7 @@ fn trials(comparison: &Comparison) -> Table {
         let Trial { block, outcome, verdict, .. } = trial;
         let is_sound = verdict.kind == Kind::Valid && !outcome.misses();
         let figure = |figure: Figure, mark: &str| Cell {
+            value: figure.of(outcome),
             text: figure.of(outcome).map_or(NONE.into(), |value| number(value) + mark),
             believable: is_sound && (figure != Figure::P99 || has_tail(trial)),
             best: false,

@@ -111,9 +111,9 @@ fn verdicts(comparison: &Comparison) -> Vec<String> {
     for trials in rows(comparison) {
         let gates: Vec<&Gate> = trials.iter().filter(failed).filter_map(|trial| trial.verdict.failed()).collect();
         for &gate in &gates {
-            let same = || gates.iter().filter(|other| other.name == gate.name);
+            let same = || gates.iter().filter(|other| other.id == gate.id);
             let name = format!("{}{}", trials[0].name(), share_of_trials(same().count(), trials.len()));
-            match decided.iter_mut().find(|(other, _)| other.name == gate.name) {
+            match decided.iter_mut().find(|(other, _)| other.id == gate.id) {
                 None => decided.push((gate, vec![name])),
                 Some((worst, names)) => {
                     *worst = if gate.measured > worst.measured { gate } else { worst };

@@ -8,6 +8,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use crate::result::comparison::{Comparison, Trial};
+use crate::result::metric::{METRICS, Metric};
 use crate::result::summary::length_of_second;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,8 +46,22 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
     Ok(String::from_utf8(out)?)
 }
 
+/// A line for each trial, a column for each figure.
+pub fn trials(comparison: &Comparison) -> String {
+    let ids = METRICS.iter().map(|metric| metric.id).collect::<Vec<_>>().join(",");
+    let mut out = format!("trial,row,block,control,started,verdict,messages_missing,{ids}\n");
+    for (number, trial) in (1..).zip(&comparison.trials) {
+        let Trial { block, twin, started, outcome, verdict, metrics } = trial;
+        let value = |metric: &Metric| metrics.get(metric.id).map_or(String::new(), f64::to_string);
+        let values = METRICS.iter().map(value).collect::<Vec<_>>().join(",");
+        let (row, kind, misses) = (outcome.lane, verdict.kind, outcome.misses());
+        let _ = writeln!(out, "{number},{row},{block},{twin},{started},{kind},{misses},{values}");
+    }
+    out
+}
+
 /// A line for each second of each trial.
-pub fn csv(comparison: &Comparison) -> String {
+pub fn seconds(comparison: &Comparison) -> String {
     let mut out =
         "trial,row,block,control,verdict,second,length_s,arrived,due,p50_us,p90_us,p99_us,max_us\n".to_owned();
     for (number, trial) in (1..).zip(&comparison.trials) {

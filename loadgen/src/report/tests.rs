@@ -134,7 +134,7 @@ impl Draw {
                 let mut verdict = verdict::of(&outcome);
                 verdict.kind = if self.0.bool() { Kind::Valid } else { verdict.kind };
                 let started = String::new();
-                comparison.trials.push(Trial { block, twin: self.0.u8(..4) == 0, started, outcome, verdict });
+                comparison.trials.push(Trial::new(block, self.0.u8(..4) == 0, started, outcome, verdict));
             }
         }
         judge::compare(&mut comparison);
@@ -152,7 +152,7 @@ fn what_went_wrong_counts_also_in_trials_that_are_not_valid() {
         outcome.audit.lost = lost;
         let verdict = Verdict { kind, ..verdict::of(&outcome) };
         let block = block as usize;
-        comparison.trials.push(Trial { block, twin: false, started: String::new(), outcome, verdict });
+        comparison.trials.push(Trial::new(block, false, String::new(), outcome, verdict));
     }
     let [summary] = &Summary::of(&comparison)[..] else { panic!("one row") };
     assert_eq!((summary.merged, summary.outcome.audit.lost), (1, 4));
@@ -190,7 +190,7 @@ fn whatever_was_counted_every_report_renders_and_no_figure_is_nonsense() {
             markdown::terminal(&comparison, Shown::default()),
             markdown::render(&comparison),
             html::render(&comparison).unwrap(),
-            raw::csv(&comparison),
+            raw::seconds(&comparison),
         ];
         let charts = chart::all(&comparison).into_iter().map(|(_, svg)| svg);
         for text in texts.into_iter().chain([raw::hlog(&comparison).unwrap()]).chain(charts) {
@@ -212,7 +212,7 @@ fn windowed(planned: &str, measured: Option<f64>, seconds: usize) -> Comparison 
     times.record(1_000_000);
     (outcome.intervals, outcome.series) = (vec![times; seconds], vec![1; seconds]);
     let verdict = verdict::of(&outcome);
-    comparison.trials.push(Trial { block: 1, twin: false, started: String::new(), outcome, verdict });
+    comparison.trials.push(Trial::new(1, false, String::new(), outcome, verdict));
     comparison
 }
 
@@ -236,7 +236,7 @@ fn the_last_second_of_a_window_is_as_long_as_it_was() {
         let expected: Vec<(String, String)> =
             lengths.iter().enumerate().map(|(i, length)| (format!("{}.500", 11 + i), (*length).to_owned())).collect();
         assert_eq!(found, expected, "{planned} {measured:?}: {hlog}");
-        let csv = raw::csv(&comparison);
+        let csv = raw::seconds(&comparison);
         let column = csv.lines().next().unwrap().split(',').position(|name| name == "length_s").unwrap();
         let csv: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').nth(column)).collect();
         assert_eq!(csv, lengths);

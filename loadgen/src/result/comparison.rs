@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::effect::{Effect, Figure, Resolution};
 use super::environment::{Cores, Environment};
 use super::known::KnownAnswers;
+use super::metric;
 use super::outcome::Outcome;
 use super::scenario::{CONNECTS_PER_SECOND, Scenario};
 use super::variant::{Lane, Transport};
@@ -40,7 +41,7 @@ pub struct Comparison {
     pub twins: bool,
     /// With which load.
     pub scenario: Scenario,
-    /// What came out, in the order in which the trials ran: random in each block, from the scenario's seed.
+    /// What came out, in the order in which the trials ran: drawn from the scenario's seed, and balanced over the blocks.
     pub trials: Vec<Trial>,
     /// Every row against the baseline, over the blocks.
     pub effects: Vec<Effect>,
@@ -65,9 +66,18 @@ pub struct Trial {
     pub outcome: Outcome,
     /// Whether the measurement may be believed.
     pub verdict: Verdict,
+    /// Every figure that it has, by its id: computed from the outcome.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
 }
 
 impl Trial {
+    /// A trial with what came out of it.
+    pub fn new(block: usize, twin: bool, started: String, outcome: Outcome, verdict: Verdict) -> Self {
+        let metrics = metric::values(&outcome);
+        Self { block, twin, started, outcome, verdict, metrics }
+    }
+
     /// What it is a trial of: the row, or the control beside it.
     pub fn name(&self) -> String {
         row_name(self.outcome.lane, self.twin)
@@ -184,7 +194,7 @@ impl Comparison {
         format!(
             "In this run: {complete} of {blocks} blocks, each row once in each block{twin}, in random order (seed {}), \
              {server}; quantiles are of all valid trials together.{claim}",
-            scenario.seed
+            scenario.seed()
         )
     }
 

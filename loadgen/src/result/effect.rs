@@ -4,6 +4,7 @@ use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::metric::Metric;
 use super::outcome::Outcome;
 use super::variant::Lane;
 
@@ -16,24 +17,19 @@ pub const LOOPBACK: f64 = 1.5;
 /// What is compared.
 #[derive(Debug, Display, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[display("{}", self.metric().label)]
 pub enum Figure {
     /// Median latency.
-    #[display("latency p50")]
     P50,
     /// 99th percentile of latency.
-    #[display("latency p99")]
     P99,
     /// Server CPU per delivery.
-    #[display("server CPU per delivery")]
     Cpu,
     /// Busy time of the machine per delivery.
-    #[display("machine busy per delivery")]
     Machine,
     /// Server memory per connection.
-    #[display("server memory per connection")]
     Memory,
     /// Bytes both ways per delivery.
-    #[display("bytes per delivery, both ways")]
     Bytes,
 }
 
@@ -41,17 +37,21 @@ impl Figure {
     /// All of them, in the order of the reports.
     pub const ALL: [Self; 6] = [Self::P50, Self::P99, Self::Cpu, Self::Machine, Self::Memory, Self::Bytes];
 
+    /// What it is a comparison of.
+    pub fn metric(self) -> &'static Metric {
+        Metric::of(match self {
+            Self::P50 => "latency_p50_ms",
+            Self::P99 => "latency_p99_ms",
+            Self::Cpu => "server_cpu_us",
+            Self::Machine => "machine_busy_us",
+            Self::Memory => "server_memory_kib",
+            Self::Bytes => "bytes_both",
+        })
+    }
+
     /// Its value in one trial.
     pub fn of(self, outcome: &Outcome) -> Option<f64> {
-        let (ledger, latency) = (&outcome.ledger, &outcome.latency);
-        match self {
-            Self::P50 => latency.ms(0.5),
-            Self::P99 => latency.ms(0.99),
-            Self::Cpu => ledger.us(ledger.server_cpu_ns),
-            Self::Machine => ledger.us(ledger.machine_busy_ns),
-            Self::Memory => ledger.memory_kib(),
-            Self::Bytes => ledger.per_delivery(ledger.traffic.bytes_in + ledger.traffic.bytes_out),
-        }
+        (self.metric().read)(outcome)
     }
 
     /// Whether a difference in it is given a word: for two figures fixed beforehand, so that none is found just by looking

@@ -13,11 +13,12 @@ pub struct ResultFile {
 }
 
 /// Every file that a result's folder may have: none other is written.
-pub const FILES: [ResultFile; 12] = [
+pub const FILES: [ResultFile; 13] = [
     ResultFile { name: DATA, mark: "\"schema\":" },
     ResultFile { name: "comparison.md", mark: "# Transports compared" },
     ResultFile { name: "comparison.html", mark: "<title>Transports compared</title>" },
     ResultFile { name: "latency.hlog", mark: "#latency in microseconds" },
+    ResultFile { name: "comparison.csv", mark: "trial,row,block," },
     ResultFile { name: "seconds.csv", mark: "trial,row,block," },
     chart("latency.svg"),
     chart("deliveries.svg"),

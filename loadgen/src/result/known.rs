@@ -17,6 +17,8 @@ pub struct KnownAnswers {
 /// A prediction beside what was measured.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
+    /// Its name in the JSON: it stays.
+    pub id: String,
     /// Of what, with its unit.
     pub what: String,
     /// By theory.

@@ -79,9 +79,10 @@ pub struct Scenario {
     #[serde(rename = "duration_seconds", with = "optional_seconds")]
     #[schemars(with = "Option<f64>")]
     pub duration: Option<Duration>,
-    /// Seed of the publishing schedule, 0 to 18446744073709551615: the same seed publishes the same messages at the same times.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within!(SEED), allow_hyphen_values = true)]
-    pub seed: u64,
+    /// Seed of the schedule and of the order of trials, 0 to 18446744073709551615: the same seed publishes the same
+    /// messages at the same times [default: drawn, and recorded].
+    #[arg(long, value_name = "N", value_parser = within!(SEED), allow_hyphen_values = true)]
+    pub seed: Option<u64>,
 }
 
 impl Scenario {
@@ -128,6 +129,11 @@ impl Scenario {
     /// How many clients share a room.
     pub fn population(&self, room: u32) -> usize {
         self.room_size().min(self.clients - room as usize * self.room_size())
+    }
+
+    /// The seed: a fixed one where none was drawn.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(1)
     }
 
     /// Load before the window.

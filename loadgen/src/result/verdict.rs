@@ -41,6 +41,9 @@ pub enum Kind {
 /// One condition that a believable measurement fulfils.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
+    /// Its name in the JSON: it stays.
+    #[serde(default)]
+    pub id: String,
     /// What was measured.
     pub name: String,
     /// The figure.
@@ -71,7 +74,7 @@ impl Verdict {
 
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, measured, limit, unit, advice, kind } = self;
+        let Self { id: _, name, measured, limit, unit, advice, kind } = self;
         if *kind == Kind::NothingMeasured {
             return write!(f, "no message was accepted in the window: {advice}");
         }

@@ -85,7 +85,7 @@ fn comparisons_that_begin_together_have_a_folder_each() {
         let told =
             outputs.iter().filter(|output| said(output).contains(folder.join("comparison.html").to_str().unwrap()));
         assert_eq!(told.count(), 1, "each says which folder is its own");
-        comparison.scenario.seed
+        comparison.scenario.seed()
     };
     let mut seeds: Vec<u64> = folders.iter().map(seed).collect();
     seeds.sort_unstable();

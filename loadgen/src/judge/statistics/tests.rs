@@ -47,7 +47,7 @@ fn six(ws: u64, sse: u64) -> Comparison {
             outcome.publishing.acked = 100;
             outcome.latency.record(ms * 1_000_000);
             let verdict = verdict::of(&outcome);
-            comparison.trials.push(Trial { block, twin, started: String::new(), outcome, verdict });
+            comparison.trials.push(Trial::new(block, twin, String::new(), outcome, verdict));
         }
     }
     comparison

@@ -85,7 +85,10 @@ fn a_wait_on_an_uneven_base_spreads_by_both() {
 
 #[test]
 fn a_check_holds_up_to_its_tolerance_and_what_has_none_is_only_shown() {
-    let check = |measured, tolerance| Check { what: String::new(), predicted: 10.0, measured, tolerance }.holds();
+    let check = |measured, tolerance| {
+        let (id, what) = (String::new(), String::new());
+        Check { id, what, predicted: 10.0, measured, tolerance }.holds()
+    };
     assert_eq!(check(10.5, Some(0.5)), Some(true));
     assert_eq!(check(9.5, Some(0.5)), Some(true));
     assert_eq!(check(10.6, Some(0.5)), Some(false));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::result::files::DATA;
+use crate::result::metric::METRICS;
 use crate::result::variant::Transport::{LongPoll, ShortPoll, Sse, Ws, WsStock};
 
 /// This many blocks of these transports, from 6 on with the control, in which everything goes well but for what `change`
@@ -20,7 +21,7 @@ fn blocks(n: usize, modes: &[Transport], change: impl Fn(&mut Outcome, usize, bo
             (outcome.ledger.deliveries, outcome.ledger.server_cpu_ns) = (1000, Some(20_000_000));
             change(&mut outcome, block, twin);
             let verdict = verdict::of(&outcome);
-            comparison.trials.push(Trial { block, twin, started: String::new(), outcome, verdict });
+            comparison.trials.push(Trial::new(block, twin, String::new(), outcome, verdict));
         }
     }
     judge::compare(&mut comparison);
@@ -150,7 +151,7 @@ fn a_trial_that_did_not_start_prints_no_table_and_no_figures() {
         let mut outcome = crate::result::outcome::tests::empty(Ws);
         outcome.end = End::Broken("no client could connect (connection: refused)".into());
         let verdict = verdict::of(&outcome);
-        comparison.trials = vec![Trial { block: 1, twin: false, started: String::new(), outcome, verdict }];
+        comparison.trials = vec![Trial::new(1, false, String::new(), outcome, verdict)];
         judge::compare(&mut comparison);
         let text = terminal(&comparison);
         let first = "FAILED, ws: no client could connect (connection: refused); the measurement is broken.";
@@ -327,8 +328,28 @@ fn no_label_of_a_picture_is_cut_off_however_large_the_figure_and_however_many_th
 fn the_page_says_where_it_was_measured_and_where_the_data_are() {
     let page = html::render(&blocks(1, &[Ws], |_, _, _| ())).unwrap();
     assert!(page.contains("Measured on 2026-11-26 on ") && page.contains("the server that shows this page"));
-    for file in [DATA, "latency.hlog", "seconds.csv"] {
+    for file in [DATA, "latency.hlog", "comparison.csv", "seconds.csv"] {
         assert!(page.contains(&format!("<a href=\"{file}\">")), "{file}");
     }
     assert!(page.contains("@media print"));
+}
+
+#[test]
+fn every_figure_of_every_trial_is_in_the_table_for_other_programs_and_in_the_data_by_its_id() {
+    let comparison = blocks(2, &[Ws, Sse], |outcome, _, _| {
+        outcome.ledger.server_cpu_ns = outcome.ledger.server_cpu_ns.filter(|_| outcome.lane.mode == Ws);
+    });
+    let csv = raw::trials(&comparison);
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    let column = |id: &str| rows[0].iter().position(|name| *name == id).unwrap_or_else(|| panic!("{id}: {csv}"));
+    let json = serde_json::to_value(&comparison).unwrap();
+    assert_eq!(rows.len(), 1 + comparison.trials.len());
+    for (row, trial) in rows[1..].iter().zip(json["trials"].as_array().unwrap()) {
+        assert_eq!((row.len(), row[column("row")]), (rows[0].len(), trial["outcome"]["mode"].as_str().unwrap()));
+        for metric in METRICS {
+            let value = row[column(metric.id)];
+            assert_eq!(value.parse().ok(), trial["metrics"][metric.id].as_f64(), "{}: {value}", metric.id);
+        }
+        assert_eq!(row[column("server_cpu_us")], if row[column("row")] == "ws" { "20" } else { "" });
+    }
 }

@@ -1,0 +1,175 @@
+//! Which trial comes next. An order is a value: it is asked after each trial, and sees all that have been.
+
+use crate::result::comparison::{Comparison, Trial};
+use crate::result::variant::Lane;
+
+/// What a trial tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct What {
+    /// The round it runs in, from 1.
+    pub block: usize,
+    /// The row.
+    pub lane: Lane,
+    /// Whether it is the A/A control: the baseline once more.
+    pub twin: bool,
+}
+
+/// Every row once in each block, and the control, in a balanced order that the seed draws: what changes on the machine
+/// meanwhile meets them all, and what one leaves behind for the next.
+///
+/// Every second block runs the one before it backwards, so that of any two rows each is as often before the other as
+/// after it. Over a whole square (as many pairs as half the rows of an even number, all of an odd one) each also stands
+/// as often at each place, and follows each other as often (E. J. Williams, 1949).
+#[derive(Debug)]
+pub struct Blocks(Vec<What>);
+
+impl Blocks {
+    /// Those of a comparison.
+    pub fn of(comparison: &Comparison) -> Self {
+        let Comparison { lanes, blocks, twins, scenario, .. } = comparison;
+        let rows = lanes.iter().map(|&lane| (lane, false));
+        let control = comparison.baseline().filter(|_| *twins).map(|lane| (lane, true));
+        let rows: Vec<(Lane, bool)> = rows.chain(control).collect();
+        let orders = Orders::new(rows.len(), scenario.seed());
+        let block = |(block, order): (usize, Vec<usize>)| {
+            let rows = &rows;
+            order.into_iter().map(move |i| What { block, lane: rows[i].0, twin: rows[i].1 })
+        };
+        Self((1..=*blocks).zip(orders).flat_map(block).collect())
+    }
+
+    /// How many trials there are to be.
+    pub fn planned(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What to try after these; `None` when all has been tried.
+    pub fn next(&self, done: &[Trial]) -> Option<What> {
+        self.0.get(done.len()).copied()
+    }
+}
+
+/// Endless orders of `n` things: pairs of a row of a Williams square and the same backwards.
+struct Orders {
+    n: usize,
+    random: fastrand::Rng,
+    waiting: Vec<Vec<usize>>,
+}
+
+impl Orders {
+    fn new(n: usize, seed: u64) -> Self {
+        Self { n, random: fastrand::Rng::with_seed(seed), waiting: Vec::new() }
+    }
+
+    /// Draws a square: which thing has which number, which rows come when, and which of two first.
+    fn square(&mut self) -> Vec<Vec<usize>> {
+        let Self { n, random, .. } = self;
+        let n = *n;
+        let mut names: Vec<usize> = (0..n).collect();
+        random.shuffle(&mut names);
+        // 0, 1, n-1, 2, n-2 and so on: no two neighbours have the same distance. The other rows are this one, moved on.
+        // Of an even number, half of them are the other half backwards.
+        let zigzag = |i: usize| if i % 2 == 1 { i.div_ceil(2) } else { (n - i / 2) % n };
+        let pairs = if n % 2 == 0 { n / 2 } else { n };
+        let mut shifts: Vec<usize> = (0..pairs).collect();
+        random.shuffle(&mut shifts);
+        let mut rows = Vec::new();
+        for shift in shifts {
+            let forth: Vec<usize> = (0..n).map(|i| names[(zigzag(i) + shift) % n]).collect();
+            let back = forth.iter().rev().copied().collect();
+            rows.extend(if random.bool() { [forth, back] } else { [back, forth] });
+        }
+        rows
+    }
+}
+
+impl Iterator for Orders {
+    type Item = Vec<usize>;
+
+    fn next(&mut self) -> Option<Vec<usize>> {
+        if self.waiting.is_empty() {
+            self.waiting = self.square();
+            self.waiting.reverse();
+        }
+        self.waiting.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::comparison::begin;
+    use crate::result::scenario::tests::scenario;
+    use crate::result::variant::Transport;
+
+    /// How often each thing was found.
+    fn counts<T: Ord>(things: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
+        let mut counts = BTreeMap::new();
+        things.into_iter().for_each(|thing| *counts.entry(thing).or_default() += 1);
+        counts
+    }
+
+    #[test]
+    fn each_stands_at_each_place_and_follows_each_other_equally_often() {
+        for n in 1..9 {
+            let square = if n % 2 == 0 { n } else { 2 * n };
+            for seed in 0..20 {
+                let orders: Vec<Vec<usize>> = Orders::new(n, seed).take(3 * square).collect();
+                for square in orders.chunks(square) {
+                    let each = square.len() / n;
+                    let places = counts(square.iter().flat_map(|order| order.iter().copied().enumerate()));
+                    assert!(places.len() == n * n && places.values().all(|&count| count == each), "{square:?}");
+                    let follows = counts(square.iter().flat_map(|order| order.windows(2).map(|two| (two[0], two[1]))));
+                    assert!(follows.len() == n * (n - 1) && follows.values().all(|&count| count == each), "{square:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn after_every_second_block_each_was_as_often_before_the_other_as_after_it() {
+        for (n, seed) in [(2, 1), (5, 2), (6, 3)] {
+            let orders: Vec<Vec<usize>> = Orders::new(n, seed).take(10).collect();
+            for pair in orders.chunks(2) {
+                assert!(pair[0].iter().eq(pair[1].iter().rev()), "{pair:?}");
+            }
+        }
+        // And which of two is first in the first block is drawn.
+        let first = (0..200).filter(|&seed| Orders::new(2, seed).next().unwrap()[0] == 0).count();
+        assert!((70..130).contains(&first), "{first} of 200");
+    }
+
+    fn blocks(seed: &str) -> Blocks {
+        let lanes = Transport::ALL.iter().map(|&mode| mode.into()).collect();
+        Blocks::of(&begin(lanes, 6, scenario(seed), String::new()))
+    }
+
+    #[test]
+    fn each_row_and_the_control_run_once_in_each_block_in_an_order_that_the_seed_draws() {
+        let (drawn, again, other) = (blocks("--seed 7").0, blocks("--seed 7").0, blocks("--seed 8").0);
+        assert_eq!(drawn, again);
+        assert_ne!(drawn, other);
+        assert!(drawn.is_sorted_by_key(|what| what.block), "one block after the other");
+        let mut rows: Vec<(Lane, bool)> = Transport::ALL.iter().map(|&mode| (mode.into(), false)).collect();
+        rows.push((Transport::Ws.into(), true));
+        for block in 1..=6 {
+            let found: Vec<_> = drawn.iter().filter(|what| what.block == block).map(|w| (w.lane, w.twin)).collect();
+            assert!(found.len() == rows.len() && rows.iter().all(|row| found.contains(row)), "{found:?}");
+        }
+        assert_eq!(drawn.len(), 6 * rows.len());
+    }
+
+    #[test]
+    fn without_a_seed_one_is_drawn_and_kept_and_the_command_that_repeats_it_has_it() {
+        let draw = || begin(vec![Transport::Ws.into()], 1, scenario(""), "loadgen compare".into());
+        let drawn: Vec<Comparison> = (0..4).map(|_| draw()).collect();
+        for comparison in &drawn {
+            assert_eq!(comparison.command, format!("loadgen compare --seed {}", comparison.scenario.seed()));
+        }
+        assert!(drawn.iter().any(|one| one.scenario.seed != drawn[0].scenario.seed));
+        let told = begin(vec![Transport::Ws.into()], 1, scenario("--seed 5"), "loadgen compare --seed 5".into());
+        assert_eq!((told.scenario.seed(), told.command.as_str()), (5, "loadgen compare --seed 5"));
+    }
+}

@@ -1,0 +1,292 @@
+//! Every figure of a trial, defined once: what it is called, its unit, how it is read, how many messages it needs. The
+//! tables, charts, files and comparisons iterate over this list.
+
+use std::collections::BTreeMap;
+
+use super::outcome::Outcome;
+use super::variant::{Lane, Publish};
+
+/// A quantile q needs this many messages over 1 - q: with n of them the chance that not one lies beyond it is about
+/// e^-5.7, one in 300. Messages, not deliveries: those of one message are not independent.
+const MESSAGES: f64 = 5.7;
+
+/// One figure.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name in the JSON and in `comparison.csv`: it stays.
+    pub id: &'static str,
+    /// Its name for people.
+    pub label: &'static str,
+    /// Its unit; empty where the label says it.
+    pub unit: &'static str,
+    /// Which of several is the best.
+    pub better: Better,
+    /// How much of it is shown.
+    pub shown: Shown,
+    /// Its value in a trial, or in several merged.
+    pub read: fn(&Outcome) -> Option<f64>,
+    /// The quantile that it is, for which there have to be messages enough.
+    pub needs: Option<f64>,
+    /// The quantile of the deliveries that it is, which those that never came may decide.
+    pub deliveries: Option<f64>,
+}
+
+/// Which of several figures is the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// None is.
+    Neither,
+    /// The lowest.
+    Lower,
+    /// The lowest, but among streams and among polls: over loopback they cannot be told apart.
+    LowerOfItsKind,
+}
+
+/// How much of a figure is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// It is in every table.
+    First,
+    /// It is in the tables of the reports, and in a terminal's for who asks for all.
+    Table,
+    /// It is in the files alone.
+    Files,
+}
+
+impl Metric {
+    /// Its name with its unit.
+    pub fn name(&self) -> String {
+        if self.unit.is_empty() { self.label.into() } else { format!("{}, {}", self.label, self.unit) }
+    }
+
+    /// How many messages have to stand behind it.
+    pub fn messages_needed(&self) -> u64 {
+        self.needs.map_or(0, messages_needed)
+    }
+
+    /// The figure with this id.
+    ///
+    /// # Panics
+    ///
+    /// If there is none: ids stand in the program.
+    pub fn of(id: &str) -> &'static Self {
+        METRICS.iter().find(|metric| metric.id == id).expect("an id of the list")
+    }
+
+    const fn first(self) -> Self {
+        Self { shown: Shown::First, ..self }
+    }
+
+    const fn files_only(self) -> Self {
+        Self { shown: Shown::Files, ..self }
+    }
+
+    const fn lower(self) -> Self {
+        Self { better: Better::Lower, ..self }
+    }
+
+    const fn lower_of_its_kind(self) -> Self {
+        Self { better: Better::LowerOfItsKind, ..self }
+    }
+
+    const fn needing(self, share: f64) -> Self {
+        Self { needs: Some(share), ..self }
+    }
+
+    const fn of_deliveries(self, share: f64) -> Self {
+        Self { deliveries: Some(share), ..self }
+    }
+}
+
+const fn metric(
+    id: &'static str,
+    label: &'static str,
+    unit: &'static str,
+    read: fn(&Outcome) -> Option<f64>,
+) -> Metric {
+    Metric { id, label, unit, better: Better::Neither, shown: Shown::Table, read, needs: None, deliveries: None }
+}
+
+/// All of them, in the order of the reports.
+pub const METRICS: &[Metric] = &[
+    metric("latency_p50_ms", "latency p50", "ms", |o| o.latency.ms(0.5))
+        .lower()
+        .first()
+        .needing(0.5)
+        .of_deliveries(0.5),
+    metric("latency_p90_ms", "latency p90", "ms", |o| o.latency.ms(0.9)).lower().needing(0.9).of_deliveries(0.9),
+    metric("latency_p99_ms", "latency p99", "ms", |o| o.latency.ms(0.99))
+        .lower()
+        .first()
+        .needing(0.99)
+        .of_deliveries(0.99),
+    metric("latency_max_ms", "latency max", "ms", |o| o.latency.ms(1.0)).lower().needing(0.99).of_deliveries(1.0),
+    metric("unread_p99_ms", "  arrived but not yet read p99", "ms", |o| o.dwell.ms(0.99)).needing(0.99),
+    metric("last_of_room_p50_ms", "to the last of the room p50", "ms", |o| o.last.ms(0.5)).lower().needing(0.5),
+    metric("publish_to_ack_p50_ms", "publish to ack p50", "ms", |o| o.publishing.acks.ms(0.5)).lower().needing(0.5),
+    metric("poll_p99_ms", "poll, from its tick to the answer p99", "ms", |o| o.polls.ms(0.99)),
+    metric("connect_p50_ms", "connect p50", "ms", |o| o.connects.ms(0.5)),
+    metric("bytes_up_per_publish", "bytes up per publish", "", upward).lower(),
+    metric("server_cpu_us", "server CPU per delivery", "µs", |o| o.ledger.us(o.ledger.server_cpu_ns))
+        .lower_of_its_kind()
+        .first(),
+    metric("server_user_cpu_us", "  in user mode only", "µs", |o| o.ledger.us(o.ledger.user_ns())),
+    metric("loadgen_cpu_us", "loadgen's CPU per delivery", "µs", |o| o.ledger.us(o.ledger.loadgen_cpu_ns)),
+    metric("machine_busy_us", "machine busy per delivery", "µs", |o| o.ledger.us(o.ledger.machine_busy_ns)),
+    metric("server_switches", "server context switches per delivery", "", |o| {
+        o.ledger.per_delivery(o.ledger.server_switches?)
+    }),
+    metric("server_memory_kib", "server memory per connection", "KiB", |o| o.ledger.memory_kib()).lower().first(),
+    metric("kernel_memory_kib", "kernel memory per connection, both ends", "KiB", |o| o.ledger.kernel_kib()),
+    metric("server_peak_mib", "server memory at its peak", "MiB", |o| Some(o.ledger.server_peak? as f64 / 1048576.0)),
+    metric("bytes_down", "bytes to clients per delivery", "", |o| o.ledger.per_delivery(o.ledger.traffic.bytes_in))
+        .lower()
+        .first(),
+    metric("bytes_up", "bytes from clients per delivery, as sent", "", |o| {
+        o.ledger.per_delivery(o.ledger.traffic.bytes_out)
+    })
+    .files_only(),
+    metric("bytes_up_browser", "bytes from clients per delivery, browser's headers", "", |o| {
+        o.ledger.per_delivery(o.ledger.bytes_out()[0])
+    })
+    .lower()
+    .first(),
+    metric("bytes_up_lean", "bytes from clients per delivery, lean headers", "", |o| {
+        o.ledger.per_delivery(o.ledger.bytes_out()[1])
+    })
+    .lower(),
+    metric("bytes_both", "bytes per delivery, both ways", "", |o| {
+        o.ledger.per_delivery(o.ledger.traffic.bytes_in.saturating_add(o.ledger.traffic.bytes_out))
+    })
+    .files_only(),
+    metric("bytes_link", "bytes per delivery on a real link, both ways, modelled", "", |o| {
+        o.ledger.per_delivery(o.ledger.on_a_link().iter().sum::<f64>() as u64)
+    })
+    .lower(),
+    metric("requests", "requests per delivery", "", |o| o.ledger.per_delivery(o.ledger.traffic.requests)).lower(),
+    metric("empty_answers_percent", "empty answers", "% of requests", empties),
+    metric("batch", "messages per read or answer", "", batch),
+    metric("poll_wait_ks", "wait against U(0, interval)", "KS", |o| o.wait_ks),
+];
+
+/// Every figure of an outcome that it has, by id.
+pub fn values(outcome: &Outcome) -> BTreeMap<String, f64> {
+    let value = |metric: &Metric| {
+        let value = (metric.read)(outcome).filter(|value| value.is_finite())?;
+        Some((metric.id.to_owned(), value))
+    };
+    METRICS.iter().filter_map(value).collect()
+}
+
+/// How many messages the quantile needs that this share does not exceed.
+pub fn messages_needed(share: f64) -> u64 {
+    // Less a little, for 1 - 0.9 is not quite 0.1.
+    (MESSAGES / (1.0 - share) - 1e-9).ceil() as u64
+}
+
+fn empties(outcome: &Outcome) -> Option<f64> {
+    let traffic = outcome.ledger.traffic;
+    // Of an answer at the edge of the window, the question may lie before it.
+    (traffic.requests > 0).then(|| 100.0 * traffic.empties.min(traffic.requests) as f64 / traffic.requests as f64)
+}
+
+/// Bytes that one publish sends; over a subscriber's own socket, all that the subscribers send.
+fn upward(outcome: &Outcome) -> Option<f64> {
+    let Lane { mode, publish } = outcome.lane;
+    let is_own = publish == Publish::Native && mode.is_duplex();
+    let (bytes, n) = match is_own {
+        true => (outcome.ledger.traffic.bytes_out, outcome.publishing.acked),
+        false => (outcome.publishing.bytes_out, outcome.publishing.all),
+    };
+    (n > 0).then(|| bytes as f64 / n as f64)
+}
+
+/// Messages that came together: in one answer of a poll, or in one read of a stream.
+fn batch(outcome: &Outcome) -> Option<f64> {
+    let traffic = outcome.ledger.traffic;
+    let batches = if outcome.lane.mode.streams() { traffic.reads } else { traffic.answers() };
+    (batches > 0).then(|| outcome.ledger.deliveries as f64 / batches as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::result::effect::Figure;
+    use crate::result::variant::Transport;
+
+    #[test]
+    fn the_99th_percentile_needs_570_messages() {
+        assert_eq!([0.5, 0.9, 0.99].map(messages_needed), [12, 57, 570]);
+    }
+
+    #[test]
+    fn every_id_and_every_name_is_there_once_and_ids_are_fit_for_a_head_of_a_column() {
+        let ids: BTreeSet<&str> = METRICS.iter().map(|metric| metric.id).collect();
+        let names: BTreeSet<String> = METRICS.iter().map(Metric::name).collect();
+        assert_eq!((ids.len(), names.len()), (METRICS.len(), METRICS.len()));
+        assert!(ids.iter().all(|id| id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))));
+        assert!(Figure::ALL.iter().all(|figure| !figure.metric().label.is_empty()));
+    }
+
+    #[test]
+    fn each_is_read_from_its_place() {
+        let mut outcome = crate::result::outcome::tests::empty(Transport::LongPoll);
+        assert_eq!(values(&outcome), BTreeMap::new(), "nothing was measured");
+        let us = |us: u64| {
+            let mut times = crate::result::histogram::Times::default();
+            times.record(us * 1000);
+            times
+        };
+        (outcome.latency, outcome.dwell, outcome.last, outcome.polls) = (us(1000), us(1100), us(1200), us(1300));
+        (outcome.publishing.acks, outcome.connects, outcome.wait_ks) = (us(1400), us(1500), Some(0.25));
+        (outcome.publishing.bytes_out, outcome.publishing.all) = (600, 4);
+        let ledger = &mut outcome.ledger;
+        ledger.deliveries = 10;
+        (ledger.server_cpu_ns, ledger.loadgen_cpu_ns) = (Some(20_000), Some(30_000));
+        (ledger.server_user_ns, ledger.machine_busy_ns) = (Some(5_000), Some(70_000));
+        (ledger.server_switches, ledger.server_peak) = (Some(40), Some(3 << 20));
+        (ledger.traffic.bytes_in, ledger.traffic.bytes_out) = (800, 900);
+        (ledger.traffic.requests, ledger.traffic.empties, ledger.request_headers) = (8, 3, [50, 20]);
+        let memory = |connections: usize, kib: u64| crate::result::ledger::Memory {
+            connections,
+            server_pss: Some(kib << 10),
+            kernel: kib << 11,
+        };
+        ledger.memory = vec![memory(0, 0), memory(25, 75), memory(50, 150), memory(100, 300)];
+        let expected = [
+            ("latency_p50_ms", 1.0),
+            ("latency_p90_ms", 1.0),
+            ("latency_p99_ms", 1.0),
+            ("latency_max_ms", 1.0),
+            ("unread_p99_ms", 1.1),
+            ("last_of_room_p50_ms", 1.2),
+            ("poll_p99_ms", 1.3),
+            ("publish_to_ack_p50_ms", 1.4),
+            ("connect_p50_ms", 1.5),
+            ("bytes_up_per_publish", 150.0),
+            ("server_cpu_us", 2.0),
+            ("server_user_cpu_us", 0.5),
+            ("loadgen_cpu_us", 3.0),
+            ("machine_busy_us", 7.0),
+            ("server_switches", 4.0),
+            ("server_memory_kib", 3.0),
+            ("kernel_memory_kib", 6.0),
+            ("server_peak_mib", 3.0),
+            ("bytes_down", 80.0),
+            ("bytes_up", 90.0),
+            // Measured with a browser's headers; lean ones are 30 bytes less in each request.
+            ("bytes_up_browser", 90.0),
+            ("bytes_up_lean", 66.0),
+            ("bytes_both", 170.0),
+            ("bytes_link", 170.0),
+            ("requests", 0.8),
+            ("empty_answers_percent", 37.5),
+            ("batch", 2.0),
+            ("poll_wait_ks", 0.25),
+        ];
+        let expected: BTreeMap<String, f64> = expected.iter().map(|&(id, value)| (id.to_owned(), value)).collect();
+        assert_eq!(values(&outcome), expected);
+    }
+}
