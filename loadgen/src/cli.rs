@@ -59,7 +59,7 @@ pub struct Compare {
     /// With `native`, each transport once more with messages that go up as its clients send them.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
     publish: Publish,
-    /// Rounds over all transports, 1 to 1000, each in random order; from 6 on with an A/A control.
+    /// Rounds over all transports, 1 to 1000, each in an order drawn from the seed; from 6 on with an A/A control.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = |text: &str| BLOCKS.parse(text), allow_hyphen_values = true, help_heading = "Design")]
     blocks: u16,
     /// 10 blocks of 13 s with an A/A control: shows +50 % almost always.

@@ -130,7 +130,8 @@ pub enum Event {
 pub struct Delivery {
     /// Its position in the room's log.
     pub seq: u64,
-    /// When all of it had been read, before anything was parsed.
+    /// When the last of it was read from the socket: before whoever waits for it has its turn, and before anything is
+    /// parsed. The same place for every transport.
     pub received: Nanos,
     /// The tick of the poll that brought it, if one did.
     pub asked: Option<Nanos>,

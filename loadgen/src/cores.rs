@@ -16,6 +16,7 @@ fn divide(cores: &[usize]) -> Cores {
     let (server, loadgen) = cores.split_at(cores.len() / 2);
     Cores { server: server.to_vec(), loadgen: loadgen.to_vec() }
 }
+
 /// The cores this process may use.
 pub fn available() -> Vec<usize> {
     let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
-use self::order::{Blocks, What};
+use self::order::{Blocks, Planned};
 use crate::console;
 use crate::cores;
 use crate::folder::Folder;
@@ -46,7 +46,7 @@ impl Plan {
         cores::pin(&cores.loadgen);
         let (order, began, mut written) = (Blocks::of(comparison), Instant::now(), Ok(()));
         let planned = order.planned();
-        while let Some(What { block, lane, twin }) = order.next(&comparison.trials) {
+        while let Some(Planned { block, lane, twin }) = order.next(&comparison.trials) {
             if signals::received().is_some() {
                 break;
             }

@@ -19,8 +19,7 @@ use crate::fault;
 use crate::fleet::Order;
 use crate::payload::Stamp;
 use crate::result::histogram::Times;
-use crate::result::scenario::Part;
-use crate::result::scenario::room_name;
+use crate::result::scenario::{Part, room_name};
 
 /// Who sleeps looks up so often whether it is to stop.
 const NAP: Duration = Duration::from_millis(50);
@@ -248,7 +247,7 @@ impl Desk {
         let path = format!("/messages?room={}", room_name(&self.assignment.tag, stamp.room));
         // With its key, it is stored once.
         let cursor = http.publish(&path, self.draft(stamp), Repeat::Harmless).await?;
-        self.possible((cursor, now()))
+        self.possible((cursor, http.received()))
     }
 
     /// Refuses an ack for a position that no room of the trial can have.

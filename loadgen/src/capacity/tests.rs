@@ -1,10 +1,11 @@
-use crate::result::scenario::RoomSize;
-use clap::{Args, Command};
 use std::time::Duration;
+
+use clap::{Args, Command};
 
 use super::*;
 use crate::cli::Compare;
 use crate::result::bounds::*;
+use crate::result::scenario::RoomSize;
 use crate::result::scenario::tests::scenario;
 
 /// Every flag that takes a number, with its range.

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::headers::line;
 use super::protocol::{Position, parse};
-use super::wire::Wire;
+use super::wire::{LastRead, Wire};
 use super::{Cursor, Failure, MAX_ANSWER, Target};
 use crate::clock::{Nanos, nanos, now};
 
@@ -43,6 +43,7 @@ pub enum Repeat {
 /// One keep-alive connection.
 pub struct Http {
     sender: http1::SendRequest<Full<Bytes>>,
+    last_read: LastRead,
     headers: HeaderMap,
     target: Target,
     /// Whether the connection has served a request.
@@ -62,12 +63,17 @@ pub(crate) struct Reply {
 impl Http {
     /// Connects to a target; `page` is the page whose script is played.
     pub async fn connect(target: &Target, page: &str) -> Result<Self, Failure> {
-        let sender = open(target).await?;
+        let (sender, last_read) = open(target).await?;
         let mut headers = target.headers.fetch(&target.addr.to_string(), page);
         if !target.keep_alive {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(Self { sender, headers, target: target.clone(), used: false, idle_since: now() })
+        Ok(Self { sender, last_read, headers, target: target.clone(), used: false, idle_since: now() })
+    }
+
+    /// When its socket was last read from: after an answer, when the end of it was read.
+    pub fn received(&self) -> Nanos {
+        self.last_read.get()
     }
 
     /// `GET`, with a cursor to be confirmed if there is one.
@@ -160,7 +166,7 @@ impl Http {
 
     async fn renew(&mut self) -> Result<(), Failure> {
         self.used = false;
-        self.sender = open(&self.target).await?;
+        (self.sender, self.last_read) = open(&self.target).await?;
         Ok(())
     }
 }
@@ -202,12 +208,13 @@ pub(super) fn uri(path: &str) -> Result<Uri, Failure> {
     Uri::try_from(path).map_err(|error| Failure::Protocol(error.to_string()))
 }
 
-async fn open(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, Failure> {
+async fn open(target: &Target) -> Result<(http1::SendRequest<Full<Bytes>>, LastRead), Failure> {
     let wire = Wire::connect(target).await.map_err(|error| io(&error))?;
+    let last_read = wire.last_read().clone();
     let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(|error| io(&error))?;
     // It ends with the sender or the peer; what went wrong reaches the request under way.
     tokio::spawn(connection);
-    Ok(sender)
+    Ok((sender, last_read))
 }
 
 /// The root of an error's chain says what happened; hyper's own text only where.

@@ -8,7 +8,7 @@ use hyper::{StatusCode, Uri};
 use super::http::uri;
 use super::protocol::{Answer, parse};
 use super::{After, Cursor, Event, Failure, Http, Target};
-use crate::clock::{Nanos, now};
+use crate::clock::Nanos;
 
 /// A connection that asks one endpoint again and again.
 pub(super) struct Poller {
@@ -33,7 +33,7 @@ impl Poller {
         let mut http = Http::connect(target, &format!("{endpoint}.html")).await?;
         let first = uri(&format!("/{endpoint}{}", after.query(&target.room)))?;
         let reply = http.get(&first, None).await?;
-        let answered = now();
+        let answered = http.received();
         let answer: Answer<'_> = parse(&reply.body)?;
         events.push(Event::Hello(answer.start()?));
         let cursor = answer.read(answered, None, events);
@@ -44,7 +44,7 @@ impl Poller {
     /// Asks once; `tick` is when it was to ask, if that was planned. Returns when the answer had been read.
     pub(super) async fn ask(&mut self, tick: Option<Nanos>, events: &mut Vec<Event>) -> Result<(), Failure> {
         let reply = self.http.get(&self.question.0, Some(&self.question.1)).await?;
-        let answered = now();
+        let answered = self.http.received();
         events.extend(tick.map(|asked| Event::Polled { asked, answered }));
         let before = events.len();
         let head = reply.head as u64;

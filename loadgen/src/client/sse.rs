@@ -8,28 +8,28 @@ use hyper::body::Incoming;
 use super::http::io;
 use super::protocol::{Message, Position, parse};
 use super::{After, Client, Event, Failure, Gap, Http, MAX_ANSWER, Target, greeted};
-use crate::clock::{Nanos, now};
+use crate::clock::Nanos;
 
 /// A client that reads a stream of events.
 pub struct Sse {
     body: Incoming,
     /// What has come of an event that is not yet whole.
     rest: Vec<u8>,
-    // The connection lives as long as its sender.
-    _http: Http,
+    /// Its connection, which lives as long as its sender, and is asked when it was read from.
+    http: Http,
 }
 
 impl Client for Sse {
     async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
         let mut http = Http::connect(target, "sse.html").await?;
         let body = http.open(&format!("/sse{}", after.query(&target.room)), "text/event-stream").await?;
-        greeted(Self { body, rest: Vec::new(), _http: http }, events).await
+        greeted(Self { body, rest: Vec::new(), http }, events).await
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
         let mut frame = self.body.frame().await;
         loop {
-            let received = now();
+            let received = self.http.received();
             let whole = frame.ok_or_else(|| Failure::Io("the stream ended".into()))?.map_err(|error| io(&error))?;
             self.take(&whole.into_data().unwrap_or_default(), received, events)?;
             // What is already here belongs to the same wake-up.
@@ -91,7 +91,16 @@ fn read(text: &str, received: Nanos) -> Result<Option<Event>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::clock::now;
+    use crate::pacer::Cadence;
+    use crate::result::variant::Headers;
 
     #[test]
     fn comments_and_retry_are_no_events_and_a_wrong_id_is_noticed() {
@@ -101,5 +110,53 @@ mod tests {
         assert!(matches!(message("abcdefgh-3"), Ok(Some(Event::Message(delivery))) if delivery.received == 7));
         assert!(message("abcdefgh-13").is_err());
         assert!(message("abcdefgh-4").is_err());
+    }
+
+    #[tokio::test]
+    async fn an_event_is_received_when_its_socket_is_read_however_late_it_is_parsed() {
+        const MS: Nanos = 1_000_000;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let greets = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+            let hello = "event: hello\ndata: {\"cursor\":\"abcdefgh-0\"}\n\n";
+            stream.write_all(format!("{head}{hello}").as_bytes()).await.unwrap();
+            stream
+        });
+        let target = Target {
+            addr,
+            room: "lobby".into(),
+            cadence: Cadence::nth(0, Duration::from_secs(1)),
+            hold: Duration::from_secs(1),
+            headers: Headers::Lean,
+            keep_alive: true,
+            stamped: false,
+            meter: Arc::default(),
+        };
+        let mut events = Vec::new();
+        let mut client = Sse::connect(&target, &After::Latest, &mut events).await.unwrap();
+        let mut stream = greets.await.unwrap();
+        events.clear();
+        let event = |seq: u64| format!("id: abcdefgh-{seq}\ndata: {{\"seq\":{seq},\"text\":\"a\"}}\n\n");
+        // One in two parts, and one more.
+        let (first, second) = (event(1), event(2));
+        let (beginning, rest) = first.split_at(10);
+        for part in [beginning, rest, &second] {
+            let written = now();
+            stream.write_all(part.as_bytes()).await.unwrap();
+            // Its connection's task has its turn, and whoever waits for the event has not.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            std::thread::sleep(Duration::from_millis(50));
+            let asked = now();
+            let _ = client.next(&mut events).now_or_never();
+            if let Some(Event::Message(delivery)) = events.pop() {
+                assert!((written..asked - 50 * MS).contains(&delivery.received), "{part:?}");
+                events.clear();
+            } else {
+                assert_eq!(part, beginning);
+            }
+        }
     }
 }

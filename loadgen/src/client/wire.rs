@@ -109,12 +109,27 @@ impl Meter {
     }
 }
 
+/// When a socket was last read from. A delivery counts as received at this moment, over every transport: before whoever
+/// waits for it has its turn, and before anything is parsed.
+///
+/// Invariant: what is taken from a connection came with its last read. It holds because a worker's runtime has one thread,
+/// and hyper hands over what it has read before it reads again; a poll asks again only when it has the whole answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastRead(Arc<AtomicU64>);
+
+impl LastRead {
+    pub(super) fn get(&self) -> Nanos {
+        self.0.load(Relaxed)
+    }
+}
+
 /// A socket whose bytes are counted.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TcpStream,
     meter: Arc<Meter>,
     stamped: bool,
+    last_read: LastRead,
 }
 
 impl Wire {
@@ -125,7 +140,13 @@ impl Wire {
         if target.stamped {
             setsockopt(&stream, sockopt::ReceiveTimestampns, &true)?;
         }
-        Ok(Self { stream, meter: Arc::clone(&target.meter), stamped: target.stamped })
+        let (meter, last_read) = (Arc::clone(&target.meter), LastRead::default());
+        Ok(Self { stream, meter, stamped: target.stamped, last_read })
+    }
+
+    /// When it was last read from, also for who has given it away.
+    pub(super) fn last_read(&self) -> &LastRead {
+        &self.last_read
     }
 
     /// Reads together with the moment at which the last of it reached this machine's TCP.
@@ -173,7 +194,10 @@ impl AsyncRead for Wire {
         }
         match buf.filled().len() - before {
             0 => {}
-            bytes => self.meter.read(bytes as u64),
+            bytes => {
+                self.last_read.0.store(now(), Relaxed);
+                self.meter.read(bytes as u64);
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -17,7 +17,7 @@ use super::http::io;
 use super::protocol::{Gap, Message as Chat, Position, parse};
 use super::wire::Wire;
 use super::{After, Answer, Client, Event, Failure, MAX_ANSWER, Target, greeted};
-use crate::clock::{Nanos, now};
+use crate::clock::Nanos;
 
 /// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
 const READ_BUFFER: usize = 4096;
@@ -66,7 +66,7 @@ impl<const STOCK: bool> Client for Socket<STOCK> {
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
         let mut message = self.stream.next().await;
         loop {
-            let received = now();
+            let received = self.stream.get_ref().last_read().get();
             match message
                 .ok_or_else(|| Failure::Io("the server closed without a close frame".into()))?
                 .map_err(failure)?

@@ -92,11 +92,11 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
             SLOW,
         ),
         // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
-        ("publish_lag_p99", "publish lag p99", lag, (0.05 * p50).max(3.0), "ms", GeneratorLimited, SLOW),
+        ("send_delay_p99", "send delay p99", lag, (0.05 * p50).max(3.0), "ms", GeneratorLimited, SLOW),
         ("messages_unpaced", "messages the pacer missed", unpaced, 1.0, "%", GeneratorLimited, SLOW),
         (
-            "unread_p99",
-            "arrived but not yet read p99",
+            "receive_delay_p99",
+            "client receive delay p99",
             ms(dwell, 0.99),
             (0.1 * p99).max(1.0),
             "ms",

@@ -92,6 +92,7 @@ pub fn memory(connections: usize, server_pss: Option<u64>) -> Memory {
     let slab = Meminfo::current().map_or(0, |memory| memory.slab);
     Memory { connections, server_pss, kernel: pages * procfs::page_size() + slab }
 }
+
 /// Books what lies between two readings.
 pub fn book(ledger: &mut Ledger, from: &Reading, to: &Reading, cores: &Cores) {
     let wall = to.at.saturating_sub(from.at);

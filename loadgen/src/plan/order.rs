@@ -1,11 +1,11 @@
-//! Which trial comes next. An order is a value: it is asked after each trial, and sees all that have been.
+//! Which trial comes next. An order is a value that is asked after each trial, and is given all that have been.
 
 use crate::result::comparison::{Comparison, Trial};
 use crate::result::variant::Lane;
 
-/// What a trial tries.
+/// What a trial is to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct What {
+pub struct Planned {
     /// The round it runs in, from 1.
     pub block: usize,
     /// The row.
@@ -18,10 +18,11 @@ pub struct What {
 /// meanwhile meets them all, and what one leaves behind for the next.
 ///
 /// Every second block runs the one before it backwards, so that of any two rows each is as often before the other as
-/// after it. Over a whole square (as many pairs as half the rows of an even number, all of an odd one) each also stands
-/// as often at each place, and follows each other as often (E. J. Williams, 1949).
+/// after it, where the number of blocks is even. Over a whole square (as many pairs of blocks as half the rows if their
+/// number is even, as all of them if it is odd) each row also stands as often at each place, and within the blocks follows
+/// each other row as often (E. J. Williams, 1949). Between the two blocks of a pair the same row runs twice in succession.
 #[derive(Debug)]
-pub struct Blocks(Vec<What>);
+pub struct Blocks(Vec<Planned>);
 
 impl Blocks {
     /// Those of a comparison.
@@ -33,7 +34,7 @@ impl Blocks {
         let orders = Orders::new(rows.len(), scenario.seed());
         let block = |(block, order): (usize, Vec<usize>)| {
             let rows = &rows;
-            order.into_iter().map(move |i| What { block, lane: rows[i].0, twin: rows[i].1 })
+            order.into_iter().map(move |i| Planned { block, lane: rows[i].0, twin: rows[i].1 })
         };
         Self((1..=*blocks).zip(orders).flat_map(block).collect())
     }
@@ -44,7 +45,7 @@ impl Blocks {
     }
 
     /// What to try after these; `None` when all has been tried.
-    pub fn next(&self, done: &[Trial]) -> Option<What> {
+    pub fn next(&self, done: &[Trial]) -> Option<Planned> {
         self.0.get(done.len()).copied()
     }
 }
@@ -67,8 +68,9 @@ impl Orders {
         let n = *n;
         let mut names: Vec<usize> = (0..n).collect();
         random.shuffle(&mut names);
-        // 0, 1, n-1, 2, n-2 and so on: no two neighbours have the same distance. The other rows are this one, moved on.
-        // Of an even number, half of them are the other half backwards.
+        // 0, 1, n-1, 2, n-2 and so on; the other rows are this one, moved on. Of an even number no two steps are equal, and
+        // half of the rows are the other half backwards; of an odd number a row and its reverse together have each step
+        // twice.
         let zigzag = |i: usize| if i % 2 == 1 { i.div_ceil(2) } else { (n - i / 2) % n };
         let pairs = if n % 2 == 0 { n / 2 } else { n };
         let mut shifts: Vec<usize> = (0..pairs).collect();

@@ -180,7 +180,7 @@ fn gates(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let row = |Gate { id, name, unit, .. }: &&Gate| {
         Row::new(format!("{name}, {unit}"), all.iter().map(|gates| cell(gates, id)).collect())
     };
-    let foot = "The worst trial of each row, of what is the most it may be. \"Arrived but not yet read\" is loadgen's own \
+    let foot = "The worst trial of each row, of what is the most it may be. The client receive delay is loadgen's own \
         part of the latency, from the kernel's stamp on the last segment of a read to that read, at 64 subscribers: up to \
         10 % of the p99 or 1 ms, whichever is more, so beside a p99 of about 1 ms it stands in the first table too. \
         \"Lateness\" is that of a ticker of 10 ms on each of loadgen's threads: its timer counts whole milliseconds, so 2 ms \

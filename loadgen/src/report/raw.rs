@@ -10,6 +10,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use crate::result::comparison::{Comparison, Trial};
 use crate::result::metric::{METRICS, Metric};
 use crate::result::summary::length_of_second;
+use crate::result::words::digits;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -52,7 +53,7 @@ pub fn trials(comparison: &Comparison) -> String {
     let mut out = format!("trial,row,block,control,started,verdict,messages_missing,{ids}\n");
     for (number, trial) in (1..).zip(&comparison.trials) {
         let Trial { block, twin, started, outcome, verdict, metrics } = trial;
-        let value = |metric: &Metric| metrics.get(metric.id).map_or(String::new(), f64::to_string);
+        let value = |metric: &Metric| metrics.get(metric.id).map_or(String::new(), |value| digits(*value));
         let values = METRICS.iter().map(value).collect::<Vec<_>>().join(",");
         let (row, kind, misses) = (outcome.lane, verdict.kind, outcome.misses());
         let _ = writeln!(out, "{number},{row},{block},{twin},{started},{kind},{misses},{values}");

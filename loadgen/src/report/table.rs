@@ -5,7 +5,7 @@ use crate::result::effect::LOOPBACK;
 use crate::result::metric::{Better, METRICS, Metric, Shown};
 use crate::result::outcome::Outcome;
 use crate::result::summary::Summary;
-use crate::result::words::number;
+use crate::result::words::{digits, number};
 
 /// A table: its columns, and a row for each figure.
 pub struct Table {
@@ -48,6 +48,13 @@ pub struct Cell {
     pub best: bool,
 }
 
+impl Cell {
+    /// The figure for other programs, if it is a number.
+    pub fn number(&self) -> Option<String> {
+        self.value.map(digits)
+    }
+}
+
 impl From<String> for Cell {
     fn from(text: String) -> Self {
         Self { value: None, text, believable: true, best: false }
@@ -61,6 +68,7 @@ pub const NONE: &str = "-";
 const DELIVERED: &str = "delivered of owed, in the window";
 /// Of all trials, and of all that was sent in them.
 const LOST: &str = "lost / doubled / reordered, in whole trials";
+
 /// The figures of a comparison; the best of a row is marked unless `claims` are made elsewhere, of what has intervals.
 pub fn figures(summaries: &[Summary], claims: bool) -> Table {
     let text = |name: &str, believable: fn(&Summary) -> bool, figure: fn(&Summary) -> String| {
@@ -71,7 +79,7 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
     for metric in METRICS.iter().filter(|metric| metric.shown != Shown::Files) {
         rows.push(row(summaries, metric));
         match metric.id {
-            "unread_p99_ms" => {
+            "receive_delay_p99_ms" => {
                 rows.push(text("p50 of single subscribers, 5 to 95 % of them, ms", Summary::is_sound, single));
             }
             "bytes_up_per_publish" => {

@@ -192,7 +192,7 @@ impl Comparison {
             false => ("", " No claim beyond this run."),
         };
         format!(
-            "In this run: {complete} of {blocks} blocks, each row once in each block{twin}, in random order (seed {}), \
+            "In this run: {complete} of {blocks} blocks, each row once in each block{twin}, in an order drawn from the seed {}, \
              {server}; quantiles are of all valid trials together.{claim}",
             scenario.seed()
         )

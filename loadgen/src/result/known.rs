@@ -17,7 +17,7 @@ pub struct KnownAnswers {
 /// A prediction beside what was measured.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
-    /// Its name in the JSON: it stays.
+    /// Its name in the JSON, which does not change.
     pub id: String,
     /// Of what, with its unit.
     pub what: String,

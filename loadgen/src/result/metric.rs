@@ -1,5 +1,5 @@
-//! Every figure of a trial, defined once: what it is called, its unit, how it is read, how many messages it needs. The
-//! tables, charts, files and comparisons iterate over this list.
+//! Every figure of a trial, defined once: what it is called, its unit, how it is read, how many messages it needs.
+//! Tables, CSV and JSON iterate over this list; charts and comparisons look up what they show by its id.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const MESSAGES: f64 = 5.7;
 /// One figure.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its name in the JSON and in `comparison.csv`: it stays.
+    /// Its name in the JSON and in `comparison.csv`, which does not change.
     pub id: &'static str,
     /// Its name for people.
     pub label: &'static str,
@@ -38,7 +38,7 @@ pub enum Better {
     Neither,
     /// The lowest.
     Lower,
-    /// The lowest, but among streams and among polls: over loopback they cannot be told apart.
+    /// The lowest, where a stream and a poll differ only beyond what loopback moves from one side's bill to the other's.
     LowerOfItsKind,
 }
 
@@ -121,7 +121,9 @@ pub const METRICS: &[Metric] = &[
         .needing(0.99)
         .of_deliveries(0.99),
     metric("latency_max_ms", "latency max", "ms", |o| o.latency.ms(1.0)).lower().needing(0.99).of_deliveries(1.0),
-    metric("unread_p99_ms", "  arrived but not yet read p99", "ms", |o| o.dwell.ms(0.99)).needing(0.99),
+    metric("send_delay_p50_ms", "  of it send delay p50", "ms", |o| o.publishing.own_lag.ms(0.5)).needing(0.5),
+    metric("receive_delay_p50_ms", "  of it client receive delay p50", "ms", |o| o.dwell.ms(0.5)).needing(0.5),
+    metric("receive_delay_p99_ms", "  of it client receive delay p99", "ms", |o| o.dwell.ms(0.99)).needing(0.99),
     metric("last_of_room_p50_ms", "to the last of the room p50", "ms", |o| o.last.ms(0.5)).lower().needing(0.5),
     metric("publish_to_ack_p50_ms", "publish to ack p50", "ms", |o| o.publishing.acks.ms(0.5)).lower().needing(0.5),
     metric("poll_p99_ms", "poll, from its tick to the answer p99", "ms", |o| o.polls.ms(0.99)),
@@ -240,6 +242,7 @@ mod tests {
             times
         };
         (outcome.latency, outcome.dwell, outcome.last, outcome.polls) = (us(1000), us(1100), us(1200), us(1300));
+        outcome.publishing.own_lag = us(900);
         (outcome.publishing.acks, outcome.connects, outcome.wait_ks) = (us(1400), us(1500), Some(0.25));
         (outcome.publishing.bytes_out, outcome.publishing.all) = (600, 4);
         let ledger = &mut outcome.ledger;
@@ -260,7 +263,9 @@ mod tests {
             ("latency_p90_ms", 1.0),
             ("latency_p99_ms", 1.0),
             ("latency_max_ms", 1.0),
-            ("unread_p99_ms", 1.1),
+            ("send_delay_p50_ms", 0.9),
+            ("receive_delay_p50_ms", 1.1),
+            ("receive_delay_p99_ms", 1.1),
             ("last_of_room_p50_ms", 1.2),
             ("poll_p99_ms", 1.3),
             ("publish_to_ack_p50_ms", 1.4),

@@ -41,7 +41,7 @@ pub enum Kind {
 /// One condition that a believable measurement fulfils.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
-    /// Its name in the JSON: it stays.
+    /// Its name in the JSON, which does not change.
     #[serde(default)]
     pub id: String,
     /// What was measured.

@@ -21,6 +21,11 @@ pub fn number(figure: f64) -> String {
     }
 }
 
+/// A number for other programs, with nine digits: its last bits are not the same after it was written and read.
+pub fn digits(figure: f64) -> String {
+    format!("{figure:.8e}").parse::<f64>().unwrap_or(figure).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +35,13 @@ mod tests {
         let found: Vec<String> = [0, 1, 2].map(|n| count(n, "client")).into();
         assert_eq!(found, ["0 clients", "1 client", "2 clients"]);
         assert_eq!([count(1, "delivery"), count(2, "delivery")], ["1 delivery", "2 deliveries"]);
+    }
+
+    #[test]
+    fn nine_digits_are_the_same_whatever_the_last_bits_are() {
+        let found: Vec<String> =
+            [0.47300000000000003, 0.473, 188.05482866043613, 1e-9, 0.0, 128_540.0].map(digits).into();
+        assert_eq!(found, ["0.473", "0.473", "188.054829", "0.000000001", "0", "128540"]);
     }
 
     #[test]

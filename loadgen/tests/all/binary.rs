@@ -1,8 +1,8 @@
 //! The binary from end to end, tiny: what it prints, what it writes, how it exits.
 
-use loadgen::comparison::load;
 use std::process::{Command, Output, Stdio};
 
+use loadgen::comparison::load;
 use loadgen::result::comparison::{self, Comparison};
 use loadgen::result::effect::Figure;
 

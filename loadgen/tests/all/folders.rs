@@ -1,6 +1,5 @@
 //! Where results go: never into another's folder, never over what is there, and never said to be where they are not.
 
-use loadgen::comparison::load;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Barrier;
 use std::time::Duration;
 
+use loadgen::comparison::load;
 use loadgen::result::comparison::Comparison;
 
 use crate::helper::{Folder, Watched, beside, loadgen, program, within};

@@ -1,12 +1,11 @@
 //! Negative controls: what spoils a measurement trips the gate that is meant for it and no other.
 
-use loadgen::cores;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use loadgen::cores::pin;
+use loadgen::cores::{self, pin};
 use serde_json::Value;
 
 use crate::helper::{Running, alone, failing, stop_for};
@@ -19,9 +18,9 @@ const NOISE: [&str; 9] = [
     "loadgen's wait for a core",
     "loadgen's lateness p99",
     "loadgen's lateness max",
-    "publish lag p99",
+    "send delay p99",
     "messages the pacer missed",
-    "arrived but not yet read p99",
+    "client receive delay p99",
     "p50 from half to half",
 ];
 

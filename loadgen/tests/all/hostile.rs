@@ -1,7 +1,6 @@
 //! loadgen against a server that means harm: everything it takes in is bounded, in bytes, in time and in what it may do
 //! to a terminal.
 
-use loadgen::comparison::load;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use loadgen::comparison::load;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::helper::{Folder, beside, program};

@@ -1,9 +1,9 @@
 //! The comparison that is committed: its reports are those of its data, and the README quotes it.
 
-use loadgen::comparison::load;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use loadgen::comparison::load;
 use loadgen::report;
 use loadgen::result::files::{DATA, FILES};
 
@@ -43,4 +43,37 @@ fn the_reports_of_the_reference_are_those_of_its_json_and_the_readme_has_its_fig
     }
     let cpu = &comparison.environment.cpu;
     assert!(readme.contains(cpu.as_str()), "the README says on which CPU that was: {cpu}");
+}
+
+/// The documents that people read, by their paths from the root.
+fn documents(root: &Path) -> Vec<PathBuf> {
+    let is_text = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "md");
+    let of = |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    of("").chain(of("docs")).filter(is_text).collect()
+}
+
+#[test]
+fn every_document_leads_where_it_says_and_the_first_one_is_short() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let documents = documents(&root);
+    assert!(documents.len() > 6, "{documents:?}");
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let path = document.parent().unwrap().join(file);
+            let other = fs::read_to_string(&path).unwrap_or_default();
+            assert!(path.exists(), "{}: {link}", document.display());
+            let heads = other.lines().filter_map(|line| line.strip_prefix("## "));
+            let is_there = heads.map(|head| head.to_lowercase().replace(' ', "-")).any(|head| head == heading);
+            assert!(heading.is_empty() || is_there, "{}: {link}", document.display());
+        }
+    }
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let is_prose = |line: &&str| !["|", "    ", "!["].iter().any(|mark| line.starts_with(mark));
+    let words: usize = readme.lines().filter(is_prose).map(|line| line.split_whitespace().count()).sum();
+    assert!(words <= 600, "{words} words in the README");
+    let first = readme.lines().position(|line| line.starts_with("    cargo run")).unwrap();
+    assert!(first < 20, "the first command is in line {first}");
 }

@@ -1,6 +1,5 @@
 //! What signals do: the run ends in order with what it has, a second one ends it at once, and no server is left behind.
 
-use loadgen::comparison::load;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use loadgen::comparison::load;
 use loadgen::result::outcome::End;
 use rustix::process::{Pid, Signal};
 

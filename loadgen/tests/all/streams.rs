@@ -1,12 +1,12 @@
 //! What a program may meet on the streams it writes to: a reader that goes, one that does not read, a full device, a
 //! closed descriptor, every kind of terminal. None of it ends or delays a measurement.
 
-use loadgen::comparison::load;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use loadgen::comparison::load;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 
