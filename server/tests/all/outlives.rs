@@ -103,7 +103,9 @@ async fn a_closed_standard_error_or_output_changes_nothing() {
 
 async fn listens(api: &Api) {
     let listens = async {
-        while tokio::net::TcpStream::connect(api.addr).await.is_err() {
+        // Asked of the kernel: a connection made to see it would take the one place that there is.
+        let listening = format!(":{:04X} 00000000:0000 0A ", api.addr.port());
+        while !std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&listening) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -189,14 +191,18 @@ async fn a_terminal_of_any_kind_shows_the_lines_that_a_pipe_gets() {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let (mut child, line) = started(&mut command).await;
         assert_eq!(api(&line).get("/nowhere").await.status, 404);
-        // Ctrl-C, typed.
+        let line = " DEBUG a request was refused asked=\"GET /nowhere\" status=404\r\n";
+        let (mut said, shown) = (Vec::new(), child.stdout.as_mut().unwrap());
+        let is_shown = async {
+            while !String::from_utf8_lossy(&said).contains(line) {
+                assert!(shown.read_buf(&mut said).await.unwrap() > 0, "{term}: {said:?}");
+            }
+        };
+        timeout(PATIENCE, is_shown).await.expect("the terminal shows it");
+        // Ctrl-C, typed. Not before: `script` may end with its child, without what the child has said last.
         tokio::io::AsyncWriteExt::write_all(child.stdin.as_mut().unwrap(), b"\x03").await.unwrap();
-        let said = output(child).await;
-        let said = String::from_utf8(said.stdout).unwrap();
-        assert!(
-            said.contains(" DEBUG a request was refused asked=\"GET /nowhere\" status=404\r\n"),
-            "{term}: {said:?}"
-        );
+        said.extend(output(child).await.stdout);
+        let said = String::from_utf8(said).unwrap();
         assert_eq!(said.replace("^C", "").lines().count(), 1, "{term}: {said:?}");
     }
 }
