@@ -45,7 +45,7 @@ impl Plan {
         let cores = &cores::split();
         cores::pin(&cores.loadgen);
         let (order, began, mut written) = (Blocks::of(comparison), Instant::now(), Ok(()));
-        let planned = order.planned();
+        let planned = comparison.planned();
         while let Some(Planned { block, lane, twin }) = order.next(&comparison.trials) {
             if signals::received().is_some() {
                 break;

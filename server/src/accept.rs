@@ -92,7 +92,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
     }
     housekeeping.abort();
     app.problems.end();
-    if let Some(cost) = shortage(&app) {
+    if let Some(cost) = shortage(app.rooms.usage().shed, app.memory.refused()) {
         tracing::warn!(detail = cost, "{}, in all", Problem::Memory);
     }
 }
@@ -105,7 +105,7 @@ async fn keep_house(app: Arc<App>) {
     let (mut told, mut most) = (None, 0);
     loop {
         ticks.tick().await;
-        let cost = shortage(&app);
+        let cost = shortage(app.rooms.tidy(), app.memory.refused());
         if cost != told {
             app.problem(Problem::Memory, None, cost.as_deref().unwrap_or_default());
             told = cost;
@@ -121,11 +121,11 @@ async fn keep_house(app: Arc<App>) {
     }
 }
 
-/// What a shortage of memory has cost since the start, if there was one.
+/// What a shortage of memory has cost since the start, if there was one: messages that went early, and how often there was
+/// no room.
 ///
 /// The sum, and not what is new: of many lines some are kept back.
-fn shortage(app: &App) -> Option<String> {
-    let (gone, without) = (app.rooms.tidy(), app.memory.refused());
+fn shortage(gone: u64, without: u64) -> Option<String> {
     (gone + without > 0)
         .then(|| format!("since the start {gone} messages went early; {without} times there was no room at all"))
 }

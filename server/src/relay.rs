@@ -89,8 +89,7 @@ async fn pump(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tap::UNDER_WAY;
-    use crate::tap::{Taps, read};
+    use crate::tap::{Taps, UNDER_WAY, read};
 
     /// How many bytes a session can write, so many at once, to a browser that reads none.
     async fn written(at_once: usize) -> usize {

@@ -22,8 +22,21 @@ fn ms(times: &Times, share: f64) -> f64 {
     times.ms(share).unwrap_or(0.0)
 }
 
-/// The gates, causes before what follows from them; limits are our own defaults unless a source is named.
-fn gates(outcome: &Outcome) -> Vec<Gate> {
+/// What a gate is, whatever was measured.
+struct Rule {
+    id: &'static str,
+    name: &'static str,
+    unit: &'static str,
+    kind: Kind,
+    advice: &'static str,
+}
+
+const fn rule(id: &'static str, name: &'static str, unit: &'static str, kind: Kind, advice: &'static str) -> Rule {
+    Rule { id, name, unit, kind, advice }
+}
+
+/// All of them, causes before what follows from them.
+const RULES: [Rule; 16] = {
     use Kind::{GeneratorLimited, Noisy, NotSteady, NothingMeasured, ScheduleOff};
     const MORE: &str = "raise --rate or --duration";
     const PORTS: &str = "what failed is listed; fewer --clients, or more ports (net.ipv4.ip_local_port_range) or files \
@@ -37,95 +50,77 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
     const BOOKS: &str = "this is a fault of loadgen; please report it with the JSON";
     const PHASE: &str = "polls and publishes follow each other; use --arrivals poisson and a longer --duration";
     const LONGER: &str = "let it warm up longer (--warmup), or measure longer (--duration)";
+    [
+        rule("nothing_measured", "windows without a message", "windows", NothingMeasured, MORE),
+        rule("clients_absent", "clients not connected", "clients", GeneratorLimited, PORTS),
+        rule("connections_lost", "connections lost by loadgen", "connections", GeneratorLimited, PORTS),
+        rule("cpu_steal", "time stolen from this machine", "%", Noisy, ELSEWHERE),
+        rule("loadgen_cpu", "loadgen's CPU", "%", GeneratorLimited, CORE),
+        rule("others_cpu", "others on loadgen's cores", "%", Noisy, HOG),
+        rule("loadgen_wait", "loadgen's wait for a core", "%", Noisy, HOG),
+        rule("lateness_max", "loadgen's lateness max", "ms", GeneratorLimited, HELD),
+        rule("lateness_p99", "loadgen's lateness p99", "ms", GeneratorLimited, SLOW),
+        rule("send_delay_p99", "send delay p99", "ms", GeneratorLimited, SLOW),
+        rule("messages_unpaced", "messages the pacer missed", "%", GeneratorLimited, SLOW),
+        rule("receive_delay_p99", "client receive delay p99", "ms", GeneratorLimited, SLOW),
+        rule("samples_impossible", "samples below zero or above an hour", "samples", GeneratorLimited, CLOCK),
+        rule("audit_unbalanced", "deliveries the audit cannot account for", "deliveries", GeneratorLimited, BOOKS),
+        rule("poll_waits", "poll waits from U(0, interval)", "KS", ScheduleOff, PHASE),
+        rule("drift", "p50 from half to half", "%", NotSteady, LONGER),
+    ]
+};
+
+/// The gates, each with its figure and its limit, in the order of their rules.
+fn gates(outcome: &Outcome) -> Vec<Gate> {
+    let measured = measured(outcome);
+    let gate = |rule: &Rule| {
+        let &(_, measured, limit) = measured.iter().find(|(id, ..)| *id == rule.id)?;
+        Some(Gate {
+            id: rule.id.into(),
+            name: rule.name.into(),
+            measured,
+            limit,
+            unit: rule.unit.into(),
+            kind: rule.kind,
+            advice: rule.advice.into(),
+        })
+    };
+    RULES.iter().filter_map(gate).collect()
+}
+
+/// What the gates look at, and the most that it may be; limits are our own defaults unless a source is named.
+fn measured(outcome: &Outcome) -> Vec<(&'static str, f64, f64)> {
     let Outcome { publishing, latency, lateness, ledger, connections, connects, dwell, .. } = outcome;
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
-    let nothing = f64::from(u8::from(publishing.acked == 0));
     // Whom the server turned away or cut is its outcome; the rest is loadgen's or its machine's.
     let absent = (connections.wanted as u64).saturating_sub(connects.count() + connections.refused as u64) as f64;
     let lost = connections.lost.saturating_sub(connections.cut) as f64;
-    let longest = ms(lateness, 1.0);
     let unpaced = publishing.scheduled.saturating_sub(publishing.paced);
     let unpaced = 100.0 * unpaced as f64 / publishing.scheduled.max(1) as f64;
-    let lag = ms(&publishing.own_lag, 0.99);
     // With few messages even independent waits are uneven: 1.63 / sqrt(n) is the distance that 1 % of samples exceed.
     let uneven = (1.63 / (publishing.acked as f64).sqrt()).max(0.1);
     let ks = outcome.wait_ks.filter(|_| publishing.acked >= FEW_MESSAGES);
-    let (impossible, unbalanced) = (outcome.impossible as f64, outcome.unbalanced as f64);
-    let others = ledger.percent(ledger.others_ns, ledger.loadgen_cores);
-    let own = ledger.percent(ledger.loadgen_cpu_ns.unwrap_or(0), ledger.loadgen_cores);
-    let queued = ledger.percent(ledger.loadgen_queued_ns, ledger.loadgen_threads);
-    type Row<'a> = (&'a str, &'a str, f64, f64, &'a str, Kind, &'a str);
-    let gate = |(id, name, measured, limit, unit, kind, advice): Row<'_>| Gate {
-        id: id.into(),
-        name: name.into(),
-        measured,
-        limit,
-        unit: unit.into(),
-        kind,
-        advice: advice.into(),
-    };
     let rows = [
-        ("nothing_measured", "windows without a message", nothing, 0.0, "windows", NothingMeasured, MORE),
-        ("clients_absent", "clients not connected", absent, 0.0, "clients", GeneratorLimited, PORTS),
-        ("connections_lost", "connections lost by loadgen", lost, 0.0, "connections", GeneratorLimited, PORTS),
-        (
-            "cpu_steal",
-            "time stolen from this machine",
-            ledger.percent(ledger.steal_ns, ledger.cores),
-            1.0,
-            "%",
-            Noisy,
-            ELSEWHERE,
-        ),
+        ("nothing_measured", f64::from(u8::from(publishing.acked == 0)), 0.0),
+        ("clients_absent", absent, 0.0),
+        ("connections_lost", lost, 0.0),
+        ("cpu_steal", ledger.percent(ledger.steal_ns, ledger.cores), 1.0),
         // 80 %: k6's guide to running large tests.
-        ("loadgen_cpu", "loadgen's CPU", own, 80.0, "%", GeneratorLimited, CORE),
-        ("others_cpu", "others on loadgen's cores", others, 20.0, "%", Noisy, HOG),
-        ("loadgen_wait", "loadgen's wait for a core", queued, 5.0, "%", Noisy, HOG),
-        ("lateness_max", "loadgen's lateness max", longest, 100.0, "ms", GeneratorLimited, HELD),
-        (
-            "lateness_p99",
-            "loadgen's lateness p99",
-            ms(lateness, 0.99),
-            (0.1 * p99).max(5.0),
-            "ms",
-            GeneratorLimited,
-            SLOW,
-        ),
+        ("loadgen_cpu", ledger.percent(ledger.loadgen_cpu_ns.unwrap_or(0), ledger.loadgen_cores), 80.0),
+        ("others_cpu", ledger.percent(ledger.others_ns, ledger.loadgen_cores), 20.0),
+        ("loadgen_wait", ledger.percent(ledger.loadgen_queued_ns, ledger.loadgen_threads), 5.0),
+        ("lateness_max", ms(lateness, 1.0), 100.0),
+        ("lateness_p99", ms(lateness, 0.99), (0.1 * p99).max(5.0)),
         // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
-        ("send_delay_p99", "send delay p99", lag, (0.05 * p50).max(3.0), "ms", GeneratorLimited, SLOW),
-        ("messages_unpaced", "messages the pacer missed", unpaced, 1.0, "%", GeneratorLimited, SLOW),
-        (
-            "receive_delay_p99",
-            "client receive delay p99",
-            ms(dwell, 0.99),
-            (0.1 * p99).max(1.0),
-            "ms",
-            GeneratorLimited,
-            SLOW,
-        ),
-        (
-            "samples_impossible",
-            "samples below zero or above an hour",
-            impossible,
-            0.0,
-            "samples",
-            GeneratorLimited,
-            CLOCK,
-        ),
-        (
-            "audit_unbalanced",
-            "deliveries the audit cannot account for",
-            unbalanced,
-            0.0,
-            "deliveries",
-            GeneratorLimited,
-            BOOKS,
-        ),
+        ("send_delay_p99", ms(&publishing.own_lag, 0.99), (0.05 * p50).max(3.0)),
+        ("messages_unpaced", unpaced, 1.0),
+        ("receive_delay_p99", ms(dwell, 0.99), (0.1 * p99).max(1.0)),
+        ("samples_impossible", outcome.impossible as f64, 0.0),
+        ("audit_unbalanced", outcome.unbalanced as f64, 0.0),
     ];
-    let known = ks.map(|ks| ("poll_waits", "poll waits from U(0, interval)", ks, uneven, "KS", ScheduleOff, PHASE));
-    let steady =
-        outcome.drift_percent.map(|drift| ("drift", "p50 from half to half", drift, 25.0, "%", NotSteady, LONGER));
-    rows.into_iter().chain(known).chain(steady).map(gate).collect()
+    let known = ks.map(|ks| ("poll_waits", ks, uneven));
+    let steady = outcome.drift_percent.map(|drift| ("drift", drift, 25.0));
+    rows.into_iter().chain(known).chain(steady).collect()
 }
 
 #[cfg(test)]

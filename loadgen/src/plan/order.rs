@@ -39,11 +39,6 @@ impl Blocks {
         Self((1..=*blocks).zip(orders).flat_map(block).collect())
     }
 
-    /// How many trials there are to be.
-    pub fn planned(&self) -> usize {
-        self.0.len()
-    }
-
     /// What to try after these; `None` when all has been tried.
     pub fn next(&self, done: &[Trial]) -> Option<Planned> {
         self.0.get(done.len()).copied()

@@ -9,11 +9,10 @@ use crate::result::words::number;
 
 /// The three lines; fewer where nothing was measured.
 pub fn lines(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
-    let figures = [("Latency p50", Figure::P50, "ms"), ("Server CPU per delivery", Figure::Cpu, "µs")];
+    let figures = [("Latency p50", Figure::P50), ("Server CPU per delivery", Figure::Cpu)];
     let has_any = |figure: Figure| summaries.iter().any(|summary| figure.of(&summary.outcome).is_some());
-    let ranked = figures.into_iter().filter(|(_, figure, _)| has_any(*figure));
-    let ranked =
-        ranked.map(|(name, figure, unit)| format!("{name}: {}.", ranking(comparison, summaries, figure, unit)));
+    let ranked = figures.into_iter().filter(|(_, figure)| has_any(*figure));
+    let ranked = ranked.map(|(name, figure)| format!("{name}: {}.", ranking(comparison, summaries, figure)));
     [arrived(comparison, summaries)].into_iter().chain(ranked).collect()
 }
 
@@ -55,14 +54,14 @@ fn arrived(comparison: &Comparison, summaries: &[Summary]) -> String {
 }
 
 /// The rows from the lowest to the highest, each with its word; in brackets, and last, what is not to be relied on.
-fn ranking(comparison: &Comparison, summaries: &[Summary], figure: Figure, unit: &str) -> String {
+fn ranking(comparison: &Comparison, summaries: &[Summary], figure: Figure) -> String {
     let mut values: Vec<(&Summary, f64)> =
         summaries.iter().filter_map(|summary| Some((summary, figure.of(&summary.outcome)?))).collect();
     values.sort_by(|(a, x), (b, y)| b.is_sound().cmp(&a.is_sound()).then(x.total_cmp(y)));
     let said = |(summary, value): &(&Summary, f64)| {
         let word = comparison.effect(summary.lane, false, figure).filter(|effect| effect.difference.is_some());
         let word = word.map_or(String::new(), |effect| format!(" ({})", effect.word()));
-        let value = format!("{} {unit}", number(*value));
+        let value = format!("{} {}", number(*value), figure.metric().unit);
         let value = if summary.is_sound() { value } else { format!("({value})") };
         format!("{} {value}{word}", summary.lane)
     };

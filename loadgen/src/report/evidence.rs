@@ -198,11 +198,10 @@ fn trials(comparison: &Comparison) -> Table {
     let row = |(i, trial): (usize, &Trial)| {
         let Trial { block, outcome, verdict, .. } = trial;
         let is_sound = verdict.kind == Kind::Valid && !outcome.misses();
-        let figure = |figure: Figure, mark: &str| Cell {
-            value: figure.of(outcome),
-            text: figure.of(outcome).map_or(NONE.into(), |value| number(value) + mark),
-            believable: is_sound && (figure != Figure::P99 || has_tail(trial)),
-            best: false,
+        let figure = |figure: Figure, mark: &str| {
+            let value = figure.of(outcome);
+            let text = value.map_or(NONE.into(), |value| number(value) + mark);
+            Cell { value, text, believable: is_sound && (figure != Figure::P99 || has_tail(trial)), best: false }
         };
         let why = verdict.failed().filter(|_| verdict.kind != Kind::Valid).map(|gate| format!(" ({})", gate.name));
         let missing = if outcome.misses() { "; messages missing" } else { "" };

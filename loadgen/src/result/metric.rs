@@ -121,9 +121,9 @@ pub const METRICS: &[Metric] = &[
         .needing(0.99)
         .of_deliveries(0.99),
     metric("latency_max_ms", "latency max", "ms", |o| o.latency.ms(1.0)).lower().needing(0.99).of_deliveries(1.0),
-    metric("send_delay_p50_ms", "  of it send delay p50", "ms", |o| o.publishing.own_lag.ms(0.5)).needing(0.5),
-    metric("receive_delay_p50_ms", "  of it client receive delay p50", "ms", |o| o.dwell.ms(0.5)).needing(0.5),
-    metric("receive_delay_p99_ms", "  of it client receive delay p99", "ms", |o| o.dwell.ms(0.99)).needing(0.99),
+    metric("send_delay_p50_ms", "send delay p50", "ms", |o| o.publishing.own_lag.ms(0.5)).needing(0.5),
+    metric("receive_delay_p50_ms", "client receive delay p50", "ms", |o| o.dwell.ms(0.5)).needing(0.5),
+    metric("receive_delay_p99_ms", "client receive delay p99", "ms", |o| o.dwell.ms(0.99)).needing(0.99),
     metric("last_of_room_p50_ms", "to the last of the room p50", "ms", |o| o.last.ms(0.5)).lower().needing(0.5),
     metric("publish_to_ack_p50_ms", "publish to ack p50", "ms", |o| o.publishing.acks.ms(0.5)).lower().needing(0.5),
     metric("poll_p99_ms", "poll, from its tick to the answer p99", "ms", |o| o.polls.ms(0.99)),
