@@ -1,4 +1,4 @@
-//! What loadgen's books cost: deliveries and polls per second on one core, with audit, ledger and stamps, beside a bare
+//! What loadgen's books cost: deliveries and polls per second on one core, with audit, usage and timestamps, beside a bare
 //! client of the same kind (the same library, nothing kept) in the same run.
 //!
 //!     cargo run --release -p loadgen --example overhead          (about 80 s; needs two cores to itself)
@@ -19,12 +19,12 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use loadgen::client::{Cadence, Target};
+use loadgen::client::{Cadence, Setup};
 use loadgen::clock::{Window, now};
 use loadgen::console;
 use loadgen::cores::{available, pin};
-use loadgen::fleet::Fleet;
-use loadgen::payload::Stamp;
+use loadgen::load::subscribers::Subscribers;
+use loadgen::message_id::MessageId;
 use loadgen::result::variant::{Headers, Transport};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -65,32 +65,32 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn target(addr: SocketAddr) -> Target {
+fn setup(addr: SocketAddr) -> Setup {
     let cadence = Cadence { interval: Duration::from_millis(1), phase: Duration::ZERO };
     let (room, hold, meter) = ("overhead".into(), Duration::from_secs(25), Arc::default());
-    Target { addr, room, cadence, hold, headers: Headers::Browser, keep_alive: true, stamped: false, meter }
+    Setup { addr, room, cadence, hold, headers: Headers::Browser, keep_alive: true, timestamped: false, meter }
 }
 
-/// loadgen's own fleet, with everything that a trial keeps.
+/// loadgen's own subscribers, with everything that a trial keeps.
 fn with_books(transport: Transport, addr: SocketAddr) -> Result<f64> {
     let window = Window::default();
-    let clients = (0..CLIENTS).map(|n| (0, Target { stamped: n % 16 == 0, ..target(addr) })).collect();
-    let fleet = Fleet::start(transport, clients, 1, &window, u64::MAX, u64::MAX)?;
-    fleet.allow(CLIENTS);
-    while fleet.sum(|book| book.connected) < CLIENTS {
+    let clients = (0..CLIENTS).map(|n| (0, Setup { timestamped: n % 16 == 0, ..setup(addr) })).collect();
+    let subscribers = Subscribers::start(transport, clients, 1, &window, u64::MAX, u64::MAX)?;
+    subscribers.allow(CLIENTS);
+    while subscribers.sum(|book| book.connected) < CLIENTS {
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(Duration::from_secs(1));
     let begun = now();
     window.get_or_init(|| begun..begun + 60_000_000_000);
-    let done = |fleet: &Fleet| match transport {
-        Transport::ShortPoll => fleet.traffic().requests,
-        _ => fleet.sum(|book| book.deliveries),
+    let done = |subscribers: &Subscribers| match transport {
+        Transport::ShortPoll => subscribers.traffic().requests,
+        _ => subscribers.sum(|book| book.deliveries),
     };
-    let (from, since) = (done(&fleet), Instant::now());
+    let (from, since) = (done(&subscribers), Instant::now());
     std::thread::sleep(MEASURE);
-    let rate = (done(&fleet) - from) as f64 / since.elapsed().as_secs_f64();
-    let returned = fleet.finish();
+    let rate = (done(&subscribers) - from) as f64 / since.elapsed().as_secs_f64();
+    let returned = subscribers.finish();
     let faults: String = returned.books.iter().map(|book| book.audit.faults()).collect();
     anyhow::ensure!(faults.is_empty(), "the audit found {faults}");
     Ok(rate)
@@ -209,7 +209,7 @@ fn head(stream: &mut TcpStream) -> String {
 fn frames(first: u64, batch: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for seq in (first..).take(batch) {
-        let stamp = Stamp { number: seq as u32, room: 0, due: now() };
+        let stamp = MessageId { number: seq as u32, room: 0, due: now() };
         let text = stamp.to_text(128);
         frame(format!(r#"{{"seq":{seq},"from":"loadgen","text":"{text}","at":1763900000000}}"#).as_bytes(), &mut bytes);
     }

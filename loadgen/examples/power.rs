@@ -25,7 +25,7 @@ use loadgen::result::environment::Cores;
 use loadgen::result::scenario::Scenario;
 use loadgen::result::variant::Transport;
 use loadgen::result::verdict::Kind;
-use loadgen::trial::Setting;
+use loadgen::load::trial::Setting;
 
 use clap::Parser;
 
@@ -51,7 +51,7 @@ enum Command {
     },
 }
 
-const ROWS: [&str; 4] = ["as it is", "its twin", "20 % more CPU", "50 % more CPU"];
+const ROWS: [&str; 4] = ["as it is", "its control", "20 % more CPU", "50 % more CPU"];
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
@@ -131,18 +131,18 @@ fn resample(file: &str) -> Result<()> {
         console::print(&format!("{name}: CPU x {:.3}, {:?}\n", all.median, all.interval))?;
     }
     let mut random = fastrand::Rng::with_seed(1);
-    let mut found = |row: usize, twin: usize, size: usize, times: usize| {
+    let mut found = |row: usize, control: usize, size: usize, times: usize| {
         let mut count = 0;
         for _ in 0..times {
-            // Twins of other blocks than those that are judged, as if they had been run beside them.
+            // Controls of other blocks than those that are judged, as if they had been run beside them.
             let mut draw = |row: usize| {
                 let one = |_| blocks[random.usize(..blocks.len())];
                 ratio_of((0..size).map(one).map(|block| block[row]).collect())
             };
-            let judged = draw(row).map(|ratio| judge(ratio, draw(twin), 1.05));
+            let judged = draw(row).map(|ratio| judge(ratio, draw(control), 1.05));
             // Any difference between the control and it is a false one; a server that takes more CPU must be said to.
             count += usize::from(
-                judged.is_some_and(|it| it == Difference::Higher || (row == twin && it == Difference::Lower)),
+                judged.is_some_and(|it| it == Difference::Higher || (row == control && it == Difference::Lower)),
             );
         }
         count

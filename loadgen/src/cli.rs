@@ -17,8 +17,8 @@ use crate::report::markdown::{self, Shown};
 use crate::result::bounds::BLOCKS;
 use crate::result::comparison::Comparison;
 use crate::result::scenario::Scenario;
-use crate::result::variant::{Lane, Publish, Transport};
-use crate::sut::Sut;
+use crate::result::variant::{Publish, Transport, Variant};
+use crate::target::Target;
 use crate::{shell, signals};
 
 /// Characters of a comparison's name: with the time before it and a number after it, no file system finds it too long.
@@ -42,7 +42,7 @@ pub struct Run {
     #[command(flatten)]
     scenario: Scenario,
     #[command(flatten)]
-    target: Target,
+    target: TargetFlags,
     #[command(flatten)]
     output: Output,
     /// Write comparison.json and its reports into this folder.
@@ -71,7 +71,7 @@ pub struct Compare {
     #[command(flatten)]
     scenario: Scenario,
     #[command(flatten)]
-    target: Target,
+    target: TargetFlags,
     #[command(flatten)]
     output: Output,
     /// The folder in which each comparison gets a folder of its own.
@@ -95,7 +95,7 @@ pub struct Report {
 /// Which server.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Target")]
-struct Target {
+struct TargetFlags {
     /// A server that already runs, such as http://127.0.0.1:3000 [default: start one for each trial].
     #[arg(long)]
     url: Option<String>,
@@ -164,8 +164,8 @@ impl From<Exit> for std::process::ExitCode {
 impl Run {
     /// Runs it. An error is one of usage.
     pub async fn run(self) -> Result<Exit> {
-        let lanes = self.mode.into_iter().map(|mode| Lane { mode, publish: self.publish }).collect();
-        let comparison = begin(lanes, 1, self.scenario, command());
+        let variants = self.mode.into_iter().map(|mode| Variant { mode, publish: self.publish }).collect();
+        let comparison = begin(variants, 1, self.scenario, command());
         let claim = |trials| self.out.as_deref().map(|out| Folder::claim(out, trials)).transpose();
         execute(comparison, &self.target, &self.output, claim).await
     }
@@ -191,15 +191,15 @@ impl Compare {
             (_, true) => 30,
             _ => self.blocks.into(),
         };
-        let mut lanes: Vec<Lane> = Vec::new();
+        let mut variants: Vec<Variant> = Vec::new();
         let ways = [Publish::Post, Publish::Native].into_iter().take(1 + usize::from(self.publish == Publish::Native));
-        for lane in ways.flat_map(|publish| self.mode.iter().map(move |&mode| Lane { mode, publish })) {
-            if !lanes.contains(&lane) {
-                lanes.push(lane);
+        for variant in ways.flat_map(|publish| self.mode.iter().map(move |&mode| Variant { mode, publish })) {
+            if !variants.contains(&variant) {
+                variants.push(variant);
             }
         }
         let scenario = Scenario { duration, warmup, ..self.scenario };
-        let comparison = begin(lanes, blocks, scenario, command());
+        let comparison = begin(variants, blocks, scenario, command());
         let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
         execute(comparison, &self.target, &self.output, claim).await
     }
@@ -229,17 +229,17 @@ pub fn schema() -> Result<Exit> {
 
 async fn execute(
     mut comparison: Comparison,
-    target: &Target,
+    target: &TargetFlags,
     output: &Output,
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
 ) -> Result<Exit> {
     capacity::check(&comparison.scenario, Capacity::here())?;
     let server = match &target.url {
-        Some(url) => Some(signals::or_interrupted(Sut::at(url, target.allow_remote)).await?),
+        Some(url) => Some(signals::or_interrupted(Target::at(url, target.allow_remote)).await?),
         None => None,
     };
-    if let Some(sut) = &server {
-        comparison.target = Some(sut.addr.to_string());
+    if let Some(target) = &server {
+        comparison.target = Some(target.addr.to_string());
         comparison.environment.pinned.server.clear();
     }
     let folder = claim(comparison.planned())?;

@@ -27,8 +27,8 @@ pub use self::wire::Meter;
 pub use self::ws::{Ws, WsStock};
 use crate::clock::Nanos;
 use crate::foreign::plain;
+use crate::message_id::MessageId;
 pub use crate::pacer::Cadence;
-use crate::payload::Stamp;
 use crate::result::variant::Headers;
 
 /// No answer, event or frame of the protocol is longer: a message takes at most 388 KiB, a batch 128 KiB and a message.
@@ -54,7 +54,7 @@ macro_rules! with_client {
 pub trait Client: Sized + Send + 'static {
     /// Connects and learns where it stands: the first event is [`Event::Hello`].
     fn connect(
-        target: &Target,
+        setup: &Setup,
         after: &After,
         events: &mut Vec<Event>,
     ) -> impl Future<Output = Result<Self, Failure>> + Send;
@@ -88,7 +88,7 @@ pub type Answer = oneshot::Sender<Result<(Cursor, Nanos), Failure>>;
 
 /// Where a client goes and how it behaves there.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct Setup {
     /// The server.
     pub addr: SocketAddr,
     /// The room.
@@ -102,7 +102,7 @@ pub struct Target {
     /// Whether a connection serves more than one request.
     pub keep_alive: bool,
     /// Whether it reads with the kernel's arrival stamps.
-    pub stamped: bool,
+    pub timestamped: bool,
     /// Where its traffic is counted.
     pub meter: Arc<Meter>,
 }
@@ -143,14 +143,14 @@ pub struct Delivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     /// A stamp whose checksum holds: one of a load's messages, as it was sent.
-    Stamp(Stamp),
+    MessageId(MessageId),
     /// Anything else.
     Text(String),
 }
 
 impl From<&str> for Said {
     fn from(text: &str) -> Self {
-        Stamp::from_text(text).map_or_else(|| Self::Text(text.into()), Self::Stamp)
+        MessageId::from_text(text).map_or_else(|| Self::Text(text.into()), Self::MessageId)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::MissedTickBehavior;
 
-/// Between the ticks by which a runtime measures its own lateness.
+/// Between the ticks by which a runtime measures its own timer delay.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -42,7 +42,7 @@ pub async fn sleep_until(time: Nanos) {
     tokio::time::sleep(Duration::from_nanos(time.saturating_sub(now()))).await;
 }
 
-/// Ticks every 10 ms for as long as it is left alone, and tells how late each tick was: the runtime's own lateness.
+/// Ticks every 10 ms for as long as it is left alone, and tells how late each tick was: the runtime's own timer delay.
 pub async fn tick(mut tell: impl FnMut(Nanos)) {
     let mut ticks = tokio::time::interval(TICK);
     // One pause is one late tick, not one for each tick that it swallowed.

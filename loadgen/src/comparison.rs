@@ -12,16 +12,16 @@ use serde_json::error::Category;
 use crate::result::comparison::{Comparison, SCHEMA};
 use crate::result::files::DATA;
 use crate::result::scenario::Scenario;
-use crate::result::variant::Lane;
+use crate::result::variant::Variant;
 use crate::{cores, environment, shell};
 
 mod saved;
 
 /// Fewer blocks carry no interval, so a control in each of them would be of no use.
-const TWINS_FROM: usize = 6;
+const CONTROL_FROM: usize = 6;
 
 /// One that begins now, of trials that each start their own server, on this machine; none has run yet.
-pub fn begin(lanes: Vec<Lane>, blocks: usize, mut scenario: Scenario, mut command: String) -> Comparison {
+pub fn begin(variants: Vec<Variant>, blocks: usize, mut scenario: Scenario, mut command: String) -> Comparison {
     // What the defaults were is kept, not that they were taken.
     (scenario.warmup, scenario.duration) = (Some(scenario.warmup()), Some(scenario.duration()));
     if scenario.seed.is_none() {
@@ -36,9 +36,9 @@ pub fn begin(lanes: Vec<Lane>, blocks: usize, mut scenario: Scenario, mut comman
         command,
         environment: environment::here(cores::split()),
         target: None,
-        lanes,
+        variants,
         blocks,
-        twins: blocks >= TWINS_FROM,
+        control: blocks >= CONTROL_FROM,
         scenario,
         trials: Vec::new(),
         effects: Vec::new(),

@@ -14,8 +14,8 @@ pub fn compare(comparison: &mut Comparison) {
     comparison.effects = statistics::effects(comparison);
     comparison.resolutions = statistics::resolutions(comparison);
     let answers = |summary: &Summary| KnownAnswers {
-        lane: summary.lane,
-        checks: theory::checks(&summary.outcome, &comparison.scenario),
+        variant: summary.variant,
+        answers: theory::answers(&summary.outcome, &comparison.scenario),
     };
     comparison.known_answers = Summary::of(comparison).iter().map(answers).collect();
 }

@@ -1,20 +1,20 @@
 //! Plays thousands of chat clients and measures what each transport costs.
 //!
 //! A load flows one way: scenario (what goes in) -> [`plan`] (which trials, in which order) -> [`trial`] (connect,
-//! warm up, measure, drain) -> [`client`] -> the server ([`sut`]) -> [`measure`] -> [`settle`] -> outcome (what came
+//! warm up, measure, drain) -> [`client`] -> the server ([`target`]) -> [`measure`] -> [`settle`] -> outcome (what came
 //! out) -> [`judge`] -> [`report`].
 //!
 //! All that is saved of it is in [`result`], below everything: it knows no other module, and [`judge`] and [`report`]
 //! know nothing else. [`comparison`] begins one and reads one from its file. No two modules know each other in a circle
 //! (`tests/all/structure.rs`).
 //!
-//! A trial has two sides that know nothing of each other. [`press`] publishes: [`pacer`] says which message is due
+//! A trial has two sides that know nothing of each other. [`publishers`] publishes: [`pacer`] says which message is due
 //! when, from the seed alone, a thread keeps that time, and each text carries its due time and a checksum
-//! ([`payload`]). [`fleet`] subscribes: threads with a runtime and a book each, one connection per simulated client,
+//! ([`payload`]). [`subscribers`] subscribes: threads with a runtime and a book each, one connection per simulated client,
 //! [`client::Client`] for what differs between transports and one file for each of them.
 //!
 //! What is measured: `measure/recorder` (how late: received minus due), `measure/audit` (how complete: what every
-//! subscriber was owed), `measure/reading` (at what price). [`settle`] brings the two sides together into a
+//! subscriber should have got), `measure/reading` (at what price). [`settle`] brings the two sides together into a
 //! [`result::outcome::Outcome`].
 //!
 //! [`selftest`] says in a minute what the machine may be trusted with. `examples/overhead.rs` and `examples/power.rs`
@@ -37,25 +37,22 @@ pub mod console;
 pub mod cores;
 pub mod environment;
 pub mod fault;
-pub mod fleet;
 pub mod folder;
 pub mod foreign;
+pub mod hint;
 pub mod judge;
+pub mod load;
 pub mod measure;
+pub mod message_id;
 pub mod pacer;
-pub mod payload;
 pub mod plan;
-pub mod press;
 pub mod progress;
 pub mod report;
 pub mod result;
 pub mod selftest;
-pub mod settle;
 pub mod shell;
 pub mod signals;
-pub mod sut;
-pub mod trial;
-pub mod usage;
+pub mod target;
 
 /// Runs a command on a runtime of its own, with as many descriptors as this process may have.
 pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use loadgen::cli::{self, Compare, Exit, Report, Run};
 use loadgen::console;
+use loadgen::hint;
 use loadgen::selftest::Selftest;
 use loadgen::signals::{self, First, Interrupted};
-use loadgen::usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 /// What would be right, below what is wrong with the command line.
 fn say_what_was_meant(answer: &clap::Error) {
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into()).collect();
-    if let Some(hint) = usage::hint(&arguments, &answer.to_string()).filter(|_| answer.use_stderr()) {
+    if let Some(hint) = hint::hint(&arguments, &answer.to_string()).filter(|_| answer.use_stderr()) {
         console::say(&format!("loadgen: {hint}"));
         console::flush();
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::{Nanos, nanos};
-use crate::payload::Stamp;
+use crate::message_id::MessageId;
 use crate::result::scenario::{Arrivals, GOLDEN, Scenario};
 
 /// An endless schedule: due times come from the clock alone, whatever happens to earlier publishes (open loop).
@@ -30,9 +30,9 @@ impl Pacer {
 }
 
 impl Iterator for Pacer {
-    type Item = Stamp;
+    type Item = MessageId;
 
-    fn next(&mut self) -> Option<Stamp> {
+    fn next(&mut self) -> Option<MessageId> {
         let room = match self.arrivals {
             // Independent Poisson processes in R rooms are one of R times the rate with a room drawn for each message.
             Arrivals::Poisson => {
@@ -44,7 +44,7 @@ impl Iterator for Pacer {
                 self.number % self.rooms
             }
         };
-        let stamp = Stamp { number: self.number, room, due: self.start + self.offset as Nanos };
+        let stamp = MessageId { number: self.number, room, due: self.start + self.offset as Nanos };
         self.number = self.number.checked_add(1)?;
         Some(stamp)
     }
@@ -86,7 +86,7 @@ mod tests {
 
     const MS: Nanos = 1_000_000;
 
-    fn schedule(flags: &str, n: usize) -> Vec<Stamp> {
+    fn schedule(flags: &str, n: usize) -> Vec<MessageId> {
         Pacer::new(&scenario(flags), 0).take(n).collect()
     }
 

@@ -12,23 +12,23 @@ use crate::console;
 use crate::cores;
 use crate::folder::Folder;
 use crate::judge::{self, verdict};
+use crate::load::trial::{self, Setting};
 use crate::progress::Progress;
 use crate::report;
 use crate::result::comparison::{Comparison, Trial, row_name};
 use crate::result::files::DATA;
 use crate::result::outcome::{End, Outcome};
 use crate::result::scenario::Scenario;
-use crate::result::variant::Lane;
+use crate::result::variant::Variant;
 use crate::signals::{self, Interrupted};
-use crate::sut::Sut;
-use crate::trial::{self, Setting};
+use crate::target::Target;
 
 /// Trials to run.
 pub struct Plan {
     /// Which, and what has come of them so far.
     pub comparison: Comparison,
     /// A server that already runs; without one each trial starts its own.
-    pub server: Option<Sut>,
+    pub server: Option<Target>,
     /// More flags for the servers that are started.
     pub server_flags: Vec<String>,
     /// Where the results go, if anywhere.
@@ -46,21 +46,21 @@ impl Plan {
         cores::pin(&cores.loadgen);
         let (order, began, mut written) = (Blocks::of(comparison), Instant::now(), Ok(()));
         let planned = comparison.planned();
-        while let Some(Planned { block, lane, twin }) = order.next(&comparison.trials) {
+        while let Some(Planned { block, variant, control }) = order.next(&comparison.trials) {
             if signals::received().is_some() {
                 break;
             }
             let done = comparison.trials.len();
             let left = left(done, planned, began.elapsed(), comparison.length_of_trial());
-            progress.begin(&label(done + 1, planned, &row_name(lane, twin)), Some(left));
+            progress.begin(&label(done + 1, planned, &row_name(variant, control)), Some(left));
             // Another schedule in each block, the same for all its transports.
             let seed = comparison.scenario.seed().wrapping_add(block as u64 - 1);
             let scenario = &Scenario { seed: Some(seed), ..comparison.scenario.clone() };
             let setting = Setting { scenario, cores, progress };
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
             let outcome = match server {
-                Some(sut) => trial::run(lane, &setting, sut).await,
-                None => against_own_server(lane, &setting, server_flags).await,
+                Some(target) => trial::run(variant, &setting, target).await,
+                None => against_own_server(variant, &setting, server_flags).await,
             };
             let outcome = match outcome {
                 Err(error) if error.is::<Interrupted>() => break,
@@ -68,7 +68,7 @@ impl Plan {
             };
             let verdict = verdict::of(&outcome);
             let goes_on = outcome.end == End::Completed && done + 1 < planned;
-            comparison.trials.push(Trial::new(block, twin, started, outcome, verdict));
+            comparison.trials.push(Trial::new(block, control, started, outcome, verdict));
             judge::compare(comparison);
             if let Some(folder) = folder {
                 written = write(comparison, folder);
@@ -104,11 +104,11 @@ fn left(done: usize, trials: usize, elapsed: Duration, expected: Duration) -> Du
 }
 
 /// One trial against a server that is started for it and stopped after it.
-pub async fn against_own_server(lane: Lane, setting: &Setting<'_>, flags: &[String]) -> Result<Outcome> {
-    let mut sut = Sut::start(&setting.cores.server, setting.scenario, lane.mode, flags).await?;
-    let outcome = trial::run(lane, setting, &mut sut).await?;
+pub async fn against_own_server(variant: Variant, setting: &Setting<'_>, flags: &[String]) -> Result<Outcome> {
+    let mut target = Target::start(&setting.cores.server, setting.scenario, variant.mode, flags).await?;
+    let outcome = trial::run(variant, setting, &mut target).await?;
     if outcome.end == End::Completed
-        && let Err(error) = sut.stop(setting.progress).await
+        && let Err(error) = target.stop(setting.progress).await
     {
         return Ok(Outcome { end: End::Broken(format!("{error:#}")), ..outcome });
     }

@@ -13,8 +13,9 @@ use crate::clock::{Nanos, Window, now, sleep_until};
 use crate::console;
 use crate::cores;
 use crate::judge::{theory, verdict};
+use crate::load::trial::Setting;
 use crate::measure::recorder::Book;
-use crate::payload::Stamp;
+use crate::message_id::MessageId;
 use crate::plan::against_own_server;
 use crate::progress::Progress;
 use crate::result::audit::Audit;
@@ -24,7 +25,6 @@ use crate::result::outcome::Outcome;
 use crate::result::scenario::Scenario;
 use crate::result::variant::Transport;
 use crate::result::verdict::{Kind, Verdict};
-use crate::trial::Setting;
 
 /// Timers are tried for so long, each kind.
 const TIMERS: Duration = Duration::from_secs(2);
@@ -89,8 +89,7 @@ impl Selftest {
         progress.begin("a calm socket", None);
         let calm = run(Transport::Ws, &calm).await?;
         socket(&mut found, &calm);
-        let stolen =
-            [polled, calm].map(|outcome| outcome.ledger.percent(outcome.ledger.steal_ns, outcome.ledger.cores));
+        let stolen = [polled, calm].map(|outcome| outcome.usage.percent(outcome.usage.steal_ns, outcome.usage.cores));
         let stolen = stolen[0].max(stolen[1]);
         found.tell(
             stolen <= 1.0,
@@ -194,7 +193,7 @@ fn audit(found: &mut Findings) {
     let mut book = Book::new([(0, false)].into_iter(), Window::default(), Nanos::MAX, 1000);
     let mut events = vec![Event::Hello(Cursor { epoch: "selftest".into(), seq: 0 })];
     let mut message = |seq: u64, said| events.push(Event::Message(Delivery { seq, received: 1, asked: None, said }));
-    let stamp = |seq: u64, room| Said::Stamp(Stamp { number: seq as u32, room, due: 0 });
+    let stamp = |seq: u64, room| Said::MessageId(MessageId { number: seq as u32, room, due: 0 });
     for seq in 1..=1000 {
         match seq {
             100 | 200 | 300 => (0..2).for_each(|_| message(seq, stamp(seq, 0))),
@@ -221,12 +220,12 @@ fn audit(found: &mut Findings) {
 }
 
 fn why(verdict: &Verdict) -> String {
-    verdict.failed().map_or_else(|| verdict.kind.to_string(), |gate| format!("{}: {gate}", verdict.kind))
+    verdict.failed().map_or_else(|| verdict.kind.to_string(), |check| format!("{}: {check}", verdict.kind))
 }
 
 /// The known answer of polling.
 fn polls(found: &mut Findings, scenario: &Scenario, outcome: &Outcome) {
-    let checks = theory::checks(outcome, scenario);
+    let checks = theory::answers(outcome, scenario);
     let wrong = checks.iter().find(|check| check.holds() == Some(false));
     let text = match (wrong, trouble(outcome)) {
         (Some(check), trouble) => {
@@ -249,9 +248,9 @@ fn polls(found: &mut Findings, scenario: &Scenario, outcome: &Outcome) {
 
 fn socket(found: &mut Findings, outcome: &Outcome) {
     let ms = |share| outcome.latency.ms(share).unwrap_or(0.0);
-    let (crowd, owed) = (outcome.connections.connected, outcome.audit.owed);
+    let (crowd, expected) = (outcome.connections.connected, outcome.audit.expected);
     let text = format!(
-        "{crowd} calm sockets stay open: p50 {:.2} ms, p99 {:.2} ms, nothing lost of {owed}",
+        "{crowd} calm sockets stay open: p50 {:.2} ms, p99 {:.2} ms, nothing lost of {expected}",
         ms(0.5),
         ms(0.99)
     );

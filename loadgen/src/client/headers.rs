@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn nothing_is_offered_that_loadgen_cannot_read() {
-        for headers in [Headers::Browser, Headers::Lean] {
+        for headers in [Headers::Browser, Headers::Minimal] {
             for sent in [headers.fetch("host", "sse.html"), headers.handshake("host")] {
                 assert_eq!(sent.get(header::SEC_WEBSOCKET_EXTENSIONS), None);
                 let codings = sent.get(header::ACCEPT_ENCODING).map(HeaderValue::as_bytes);

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use super::headers::line;
 use super::protocol::{Position, parse};
 use super::wire::{LastRead, Wire};
-use super::{Cursor, Failure, MAX_ANSWER, Target};
+use super::{Cursor, Failure, MAX_ANSWER, Setup};
 use crate::clock::{Nanos, nanos, now};
 
 /// A connection that has rested for less is not closed for being idle: who cuts it cuts a client.
@@ -45,7 +45,7 @@ pub struct Http {
     sender: http1::SendRequest<Full<Bytes>>,
     last_read: LastRead,
     headers: HeaderMap,
-    target: Target,
+    setup: Setup,
     /// Whether the connection has served a request.
     used: bool,
     /// Since when it has had nothing to do.
@@ -61,14 +61,14 @@ pub(crate) struct Reply {
 }
 
 impl Http {
-    /// Connects to a target; `page` is the page whose script is played.
-    pub async fn connect(target: &Target, page: &str) -> Result<Self, Failure> {
-        let (sender, last_read) = open(target).await?;
-        let mut headers = target.headers.fetch(&target.addr.to_string(), page);
-        if !target.keep_alive {
+    /// Connects; `page` is the page whose script is played.
+    pub async fn connect(setup: &Setup, page: &str) -> Result<Self, Failure> {
+        let (sender, last_read) = open(setup).await?;
+        let mut headers = setup.headers.fetch(&setup.addr.to_string(), page);
+        if !setup.keep_alive {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(Self { sender, last_read, headers, target: target.clone(), used: false, idle_since: now() })
+        Ok(Self { sender, last_read, headers, setup: setup.clone(), used: false, idle_since: now() })
     }
 
     /// When its socket was last read from: after an answer, when the end of it was read.
@@ -140,12 +140,12 @@ impl Http {
     /// Sends a request; an answer that is no error is handed over unread.
     async fn begin(&mut self, ask: impl Fn(&Self) -> Asked, repeat: Repeat) -> Result<Response<Incoming>, Failure> {
         // A server closes what idles: nothing of this request was sent yet, so connecting again is safe.
-        let over = self.used && !self.target.keep_alive;
+        let over = self.used && !self.setup.keep_alive;
         if over || self.sender.ready().await.is_err() {
-            self.target.meter.reconnects.fetch_add(u64::from(!over), Relaxed);
+            self.setup.meter.reconnects.fetch_add(u64::from(!over), Relaxed);
             self.renew().await?;
         }
-        self.target.meter.requests.fetch_add(1, Relaxed);
+        self.setup.meter.requests.fetch_add(1, Relaxed);
         let had_served = std::mem::replace(&mut self.used, true);
         let begun = now();
         let mut sent = self.sender.try_send_request(ask(self)).await;
@@ -155,7 +155,7 @@ impl Http {
             let crossed = begun - self.idle_since >= nanos(IDLE) && now() - begun <= nanos(CROSSING);
             // On a connection that has served nothing the same would only come again.
             if had_served && may_repeat && crossed {
-                self.target.meter.retries.fetch_add(1, Relaxed);
+                self.setup.meter.retries.fetch_add(1, Relaxed);
                 self.renew().await?;
                 self.used = true;
                 sent = self.sender.try_send_request(ask(self)).await;
@@ -166,7 +166,7 @@ impl Http {
 
     async fn renew(&mut self) -> Result<(), Failure> {
         self.used = false;
-        (self.sender, self.last_read) = open(&self.target).await?;
+        (self.sender, self.last_read) = open(&self.setup).await?;
         Ok(())
     }
 }
@@ -208,8 +208,8 @@ pub(super) fn uri(path: &str) -> Result<Uri, Failure> {
     Uri::try_from(path).map_err(|error| Failure::Protocol(error.to_string()))
 }
 
-async fn open(target: &Target) -> Result<(http1::SendRequest<Full<Bytes>>, LastRead), Failure> {
-    let wire = Wire::connect(target).await.map_err(|error| io(&error))?;
+async fn open(setup: &Setup) -> Result<(http1::SendRequest<Full<Bytes>>, LastRead), Failure> {
+    let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
     let last_read = wire.last_read().clone();
     let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(|error| io(&error))?;
     // It ends with the sender or the peer; what went wrong reaches the request under way.

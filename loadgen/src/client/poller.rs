@@ -7,14 +7,14 @@ use hyper::{StatusCode, Uri};
 
 use super::http::uri;
 use super::protocol::{Answer, parse};
-use super::{After, Cursor, Event, Failure, Http, Target};
+use super::{After, Cursor, Event, Failure, Http, Setup};
 use crate::clock::Nanos;
 
 /// A connection that asks one endpoint again and again.
 pub(super) struct Poller {
     http: Http,
     endpoint: &'static str,
-    pub(super) target: Target,
+    pub(super) setup: Setup,
     cursor: Cursor,
     /// The question after the cursor, made anew only when it moves.
     question: (Uri, HeaderValue),
@@ -26,19 +26,19 @@ impl Poller {
     pub(super) async fn connect(
         endpoint: &'static str,
         more: String,
-        target: &Target,
+        setup: &Setup,
         after: &After,
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
-        let mut http = Http::connect(target, &format!("{endpoint}.html")).await?;
-        let first = uri(&format!("/{endpoint}{}", after.query(&target.room)))?;
+        let mut http = Http::connect(setup, &format!("{endpoint}.html")).await?;
+        let first = uri(&format!("/{endpoint}{}", after.query(&setup.room)))?;
         let reply = http.get(&first, None).await?;
         let answered = http.received();
         let answer: Answer<'_> = parse(&reply.body)?;
         events.push(Event::Hello(answer.start()?));
         let cursor = answer.read(answered, None, events);
-        let question = question(endpoint, &cursor, &target.room, &more)?;
-        Ok(Self { http, endpoint, target: target.clone(), cursor, question, more })
+        let question = question(endpoint, &cursor, &setup.room, &more)?;
+        Ok(Self { http, endpoint, setup: setup.clone(), cursor, question, more })
     }
 
     /// Asks once; `tick` is when it was to ask, if that was planned. Returns when the answer had been read.
@@ -50,9 +50,9 @@ impl Poller {
         let head = reply.head as u64;
         if reply.status != StatusCode::NOT_MODIFIED {
             self.cursor = parse::<Answer<'_>>(&reply.body)?.read(answered, tick, events);
-            self.question = question(self.endpoint, &self.cursor, &self.target.room, &self.more)?;
+            self.question = question(self.endpoint, &self.cursor, &self.setup.room, &self.more)?;
         }
-        let meter = &self.target.meter;
+        let meter = &self.setup.meter;
         let is_empty = events.len() == before;
         meter.empties.fetch_add(u64::from(is_empty), Relaxed);
         meter.heads[usize::from(is_empty)].fetch_add(head, Relaxed);

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 
 use super::http::io;
 use super::protocol::{Message, Position, parse};
-use super::{After, Client, Event, Failure, Gap, Http, MAX_ANSWER, Target, greeted};
+use super::{After, Client, Event, Failure, Gap, Http, MAX_ANSWER, Setup, greeted};
 use crate::clock::Nanos;
 
 /// A client that reads a stream of events.
@@ -20,9 +20,9 @@ pub struct Sse {
 }
 
 impl Client for Sse {
-    async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
-        let mut http = Http::connect(target, "sse.html").await?;
-        let body = http.open(&format!("/sse{}", after.query(&target.room)), "text/event-stream").await?;
+    async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
+        let mut http = Http::connect(setup, "sse.html").await?;
+        let body = http.open(&format!("/sse{}", after.query(&setup.room)), "text/event-stream").await?;
         greeted(Self { body, rest: Vec::new(), http }, events).await
     }
 
@@ -125,18 +125,18 @@ mod tests {
             stream.write_all(format!("{head}{hello}").as_bytes()).await.unwrap();
             stream
         });
-        let target = Target {
+        let setup = Setup {
             addr,
             room: "lobby".into(),
             cadence: Cadence::nth(0, Duration::from_secs(1)),
             hold: Duration::from_secs(1),
-            headers: Headers::Lean,
+            headers: Headers::Minimal,
             keep_alive: true,
-            stamped: false,
+            timestamped: false,
             meter: Arc::default(),
         };
         let mut events = Vec::new();
-        let mut client = Sse::connect(&target, &After::Latest, &mut events).await.unwrap();
+        let mut client = Sse::connect(&setup, &After::Latest, &mut events).await.unwrap();
         let mut stream = greets.await.unwrap();
         events.clear();
         let event = |seq: u64| format!("id: abcdefgh-{seq}\ndata: {{\"seq\":{seq},\"text\":\"a\"}}\n\n");

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use crate::result::ledger::Tcp;
+use crate::result::usage::Tcp;
 
 /// Asks about one connection; nothing where the kernel does not say.
 #[expect(unsafe_code, reason = "no crate offers TCP_INFO")]

@@ -16,15 +16,15 @@ use rustix::time::ClockId;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Target;
+use super::Setup;
 use super::tcp_info;
 use crate::clock::{Nanos, Window, now, time_of};
-use crate::result::ledger::{Tcp, Totals};
+use crate::result::usage::{Tcp, Totals};
 
 /// What a segment of a real link carries: 1500 bytes less the headers and a timestamp option.
 const SEGMENT: u64 = 1448;
-/// So many dwell times are kept of one worker.
-const MAX_DWELLS: usize = 1_000_000;
+/// At most this many receive delays are kept for one worker.
+const MAX_RECEIVE_DELAYS: usize = 1_000_000;
 
 /// Counts what all clients of one worker do on the wire.
 #[derive(Debug, Default)]
@@ -47,12 +47,12 @@ pub struct Meter {
     pub(super) heads: [AtomicU64; 2],
     closed: Mutex<Tcp>,
     /// How long what was read had been in the kernel, within the window, where stamps are taken.
-    dwells: Mutex<Vec<Nanos>>,
+    receive_delays: Mutex<Vec<Nanos>>,
     window: Window,
 }
 
 impl Meter {
-    /// One that notes dwell times within a window.
+    /// One that notes receive delays within a window.
     pub fn new(window: Window) -> Self {
         Self { window, ..Self::default() }
     }
@@ -80,9 +80,9 @@ impl Meter {
         *self.closed.lock()
     }
 
-    /// Hands over the dwell times.
-    pub fn take_dwells(&self) -> Vec<Nanos> {
-        std::mem::take(&mut *self.dwells.lock())
+    /// Hands over the receive delays.
+    pub fn take_receive_delays(&self) -> Vec<Nanos> {
+        std::mem::take(&mut *self.receive_delays.lock())
     }
 
     fn read(&self, bytes: u64) {
@@ -99,11 +99,11 @@ impl Meter {
 
     fn arrived(&self, stamp: TimeSpec) {
         let arrived = stamp.tv_sec() as Nanos * 1_000_000_000 + stamp.tv_nsec() as Nanos;
-        let dwell = time_of(ClockId::Realtime).saturating_sub(arrived);
+        let receive_delay = time_of(ClockId::Realtime).saturating_sub(arrived);
         if self.window.get().is_some_and(|window| window.contains(&now())) {
-            let mut dwells = self.dwells.lock();
-            if dwells.len() < MAX_DWELLS {
-                dwells.push(dwell);
+            let mut receive_delays = self.receive_delays.lock();
+            if receive_delays.len() < MAX_RECEIVE_DELAYS {
+                receive_delays.push(receive_delay);
             }
         }
     }
@@ -128,20 +128,20 @@ impl LastRead {
 pub(super) struct Wire {
     stream: TcpStream,
     meter: Arc<Meter>,
-    stamped: bool,
+    timestamped: bool,
     last_read: LastRead,
 }
 
 impl Wire {
-    pub(super) async fn connect(target: &Target) -> io::Result<Self> {
-        let addr: SocketAddr = target.addr;
+    pub(super) async fn connect(setup: &Setup) -> io::Result<Self> {
+        let addr: SocketAddr = setup.addr;
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        if target.stamped {
+        if setup.timestamped {
             setsockopt(&stream, sockopt::ReceiveTimestampns, &true)?;
         }
-        let (meter, last_read) = (Arc::clone(&target.meter), LastRead::default());
-        Ok(Self { stream, meter, stamped: target.stamped, last_read })
+        let (meter, last_read) = (Arc::clone(&setup.meter), LastRead::default());
+        Ok(Self { stream, meter, timestamped: setup.timestamped, last_read })
     }
 
     /// When it was last read from, also for who has given it away.
@@ -150,7 +150,7 @@ impl Wire {
     }
 
     /// Reads together with the moment at which the last of it reached this machine's TCP.
-    fn poll_stamped(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_timestamped(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             let read = self.stream.try_io(Interest::READABLE, || {
@@ -187,8 +187,8 @@ impl Drop for Wire {
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if self.stamped {
-            ready!(self.poll_stamped(cx, buf))?;
+        if self.timestamped {
+            ready!(self.poll_timestamped(cx, buf))?;
         } else {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         }

@@ -16,7 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::http::io;
 use super::protocol::{Gap, Message as Chat, Position, parse};
 use super::wire::Wire;
-use super::{After, Answer, Client, Event, Failure, MAX_ANSWER, Target, greeted};
+use super::{After, Answer, Client, Event, Failure, MAX_ANSWER, Setup, greeted};
 use crate::clock::Nanos;
 
 /// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
@@ -45,14 +45,14 @@ enum Control {
 }
 
 impl<const STOCK: bool> Client for Socket<STOCK> {
-    async fn connect(target: &Target, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
-        let wire = Wire::connect(target).await.map_err(|error| io(&error))?;
-        let host = target.addr.to_string();
+    async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
+        let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
+        let host = setup.addr.to_string();
         let endpoint = if STOCK { "ws-stock" } else { "ws" };
-        let url = format!("ws://{host}/{endpoint}{}", after.query(&target.room));
+        let url = format!("ws://{host}/{endpoint}{}", after.query(&setup.room));
         let mut request = url.into_client_request().map_err(failure)?;
-        request.headers_mut().extend(target.headers.handshake(&host));
-        target.meter.requests.fetch_add(1, Relaxed);
+        request.headers_mut().extend(setup.headers.handshake(&host));
+        setup.meter.requests.fetch_add(1, Relaxed);
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
         let config = config.max_message_size(Some(MAX_ANSWER)).max_frame_size(Some(MAX_ANSWER));
         let (stream, answer) = client_async_with_config(request, wire, Some(config)).await.map_err(failure)?;

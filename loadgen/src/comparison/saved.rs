@@ -12,8 +12,8 @@ use crate::result::metric;
 
 /// What all trials together may add up to, so that no sum of several counters overflows.
 const LARGEST_SUM: u64 = 1 << 58;
-/// Lanes: each transport, with each way up.
-const MOST_LANES: usize = 10;
+/// Variants: each transport, with each way up.
+const MOST_VARIANTS: usize = 10;
 /// Numbers that no sum is made of, and which may be as large as they can.
 const ANY_SIZE: [&str; 2] = ["seed", "descriptors"];
 
@@ -69,10 +69,14 @@ fn sound(value: &mut Value, name: &str, largest: f64) -> Result<()> {
 
 /// Refuses what is no result of a plan, whatever its single numbers are.
 fn check(comparison: &Comparison) -> Result<()> {
-    let Comparison { lanes, blocks, trials, scenario, .. } = comparison;
+    let Comparison { variants, blocks, trials, scenario, .. } = comparison;
     let range = usize::from(BLOCKS.from)..=usize::from(BLOCKS.to);
     ensure!(range.contains(blocks), "blocks is {blocks}; it must be from {BLOCKS}");
-    ensure!((1..=MOST_LANES).contains(&lanes.len()), "lanes are {}; there must be 1 to {MOST_LANES}", lanes.len());
+    ensure!(
+        (1..=MOST_VARIANTS).contains(&variants.len()),
+        "variants are {}; there must be 1 to {MOST_VARIANTS}",
+        variants.len()
+    );
     scenario.check()?;
     let planned = comparison.planned();
     ensure!(trials.len() <= planned, "trials are {}; {blocks} blocks have at most {planned}", trials.len());
@@ -80,7 +84,7 @@ fn check(comparison: &Comparison) -> Result<()> {
     for (number, trial) in (1..).zip(trials) {
         let outcome = &trial.outcome;
         ensure!((1..=*blocks).contains(&trial.block), "trial {number} has block {}, of {blocks}", trial.block);
-        ensure!(lanes.contains(&outcome.lane), "trial {number} is of {}, which is no lane", outcome.lane);
+        ensure!(variants.contains(&outcome.variant), "trial {number} is of {}, which is no variant", outcome.variant);
         for (what, length) in [("intervals", outcome.intervals.len()), ("series", outcome.series.len())] {
             ensure!(length <= seconds + 1, "trial {number} has {length} {what}, its window {seconds} s");
         }
@@ -101,8 +105,8 @@ mod tests {
     use crate::result::verdict::Kind;
 
     fn comparison() -> Value {
-        let lanes = vec![Transport::Ws.into(), Transport::Sse.into()];
-        let mut comparison = crate::comparison::begin(lanes, 3, scenario("--duration 2s"), "loadgen compare".into());
+        let variants = vec![Transport::Ws.into(), Transport::Sse.into()];
+        let mut comparison = crate::comparison::begin(variants, 3, scenario("--duration 2s"), "loadgen compare".into());
         for (block, mode) in [(1, Transport::Ws), (1, Transport::Sse), (2, Transport::Ws)] {
             let outcome = crate::result::outcome::tests::empty(mode);
             let verdict = judge::verdict::of(&outcome);
@@ -139,7 +143,7 @@ mod tests {
             comparison.effects.iter().find(|effect| effect.figure == Figure::P50).unwrap().ratio.median
         };
         assert!((ratio(&before) - 3.0).abs() < 0.01 && before.trials[0].verdict.kind == Kind::Valid);
-        // As stored, with the two rows' outcomes in each other's place, and a verdict that its gates do not have.
+        // As stored, with the two rows' outcomes in each other's place, and a verdict that its checks do not give.
         let mut swapped = serde_json::to_value(&before).unwrap();
         swapped["trials"][0]["outcome"]["mode"] = "sse".into();
         swapped["trials"][1]["outcome"]["mode"] = "ws".into();
@@ -156,14 +160,14 @@ mod tests {
             ("/blocks", 0.into(), "blocks is 0"),
             ("/blocks", u64::MAX.into(), "blocks is 18446744073709551615; it must be from 0"),
             ("/blocks", 1.into(), "trials are 3; 1 blocks have at most 2"),
-            ("/lanes", Value::Array(Vec::new()), "lanes are 0"),
+            ("/variants", Value::Array(Vec::new()), "variants are 0"),
             ("/scenario/clients", 0.into(), "clients is 0"),
             ("/scenario/interval_seconds", 0.into(), "interval is 0s"),
             ("/scenario/duration_seconds", 1e9.into(), "duration is"),
             ("/trials/1/block", 4.into(), "trial 2 has block 4, of 3"),
             ("/trials/2/outcome/mode", "long-poll".into(), "trial 3 is of long-poll"),
-            ("/trials/0/outcome/owed", u64::MAX.into(), "owed is 18446744073709551615"),
-            ("/trials/0/outcome/ledger/seconds", (-1.0).into(), "seconds is -1.0"),
+            ("/trials/0/outcome/expected", u64::MAX.into(), "expected is 18446744073709551615"),
+            ("/trials/0/outcome/usage/seconds", (-1.0).into(), "seconds is -1.0"),
             ("/trials/0/outcome/series", vec![1; 4].into(), "trial 1 has 4 series, its window 2 s"),
             ("/trials/0/outcome/window_seconds", 9.into(), "longer window than the 2 s"),
         ];

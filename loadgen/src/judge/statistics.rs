@@ -4,7 +4,7 @@
 //! A/A controls (the same transport twice in one block) show what differs although nothing differs.
 
 use crate::result::comparison::Comparison;
-use crate::result::effect::{Difference, Effect, Figure, LOOPBACK, Ratio, Resolution, TRIFLE};
+use crate::result::effect::{Difference, Effect, Figure, LOOPBACK, NEGLIGIBLE, Ratio, Resolution};
 
 /// The probability with which an interval covers the true median, at least.
 const LEVEL: f64 = 0.95;
@@ -27,22 +27,23 @@ pub fn ratio_of(mut ratios: Vec<f64>) -> Option<Ratio> {
 /// Every row against the baseline, in every figure.
 pub fn effects(comparison: &Comparison) -> Vec<Effect> {
     let Some(baseline) = comparison.baseline() else { return Vec::new() };
-    let rows = comparison.lanes.iter().filter(|lane| **lane != baseline).map(|&lane| (lane, false));
+    let rows = comparison.variants.iter().filter(|variant| **variant != baseline).map(|&variant| (variant, false));
     // Who drops messages has less to do, and whoever never got one has no latency.
-    let is_whole = |lane| comparison.trials.iter().all(|trial| trial.outcome.lane != lane || !trial.outcome.misses());
+    let is_whole =
+        |variant| comparison.trials.iter().all(|trial| trial.outcome.variant != variant || !trial.outcome.misses());
     let mut effects = Vec::new();
     for figure in Figure::ALL {
-        let ratio = |lane, twin| ratio_of(comparison.ratios(lane, twin, figure));
+        let ratio = |variant, control| ratio_of(comparison.ratios(variant, control, figure));
         let noise = ratio(baseline, true);
-        for (lane, twin) in rows.clone().chain([(baseline, true)]) {
-            let Some(found) = ratio(lane, twin) else { continue };
-            let is_cross = figure == Figure::Cpu && lane.mode.streams() != baseline.mode.streams();
+        for (variant, control) in rows.clone().chain([(baseline, true)]) {
+            let Some(found) = ratio(variant, control) else { continue };
+            let is_cross = figure == Figure::Cpu && variant.mode.streams() != baseline.mode.streams();
             let judged = figure.is_judged()
-                && !twin
+                && !control
                 && [found.interval, noise.and_then(|noise| noise.interval)].iter().all(Option::is_some)
-                && [lane, baseline].into_iter().all(is_whole);
-            let difference = judged.then(|| judge(found, noise, if is_cross { LOOPBACK } else { TRIFLE }));
-            effects.push(Effect { lane, twin, figure, ratio: found, difference });
+                && [variant, baseline].into_iter().all(is_whole);
+            let difference = judged.then(|| judge(found, noise, if is_cross { LOOPBACK } else { NEGLIGIBLE }));
+            effects.push(Effect { variant, control, figure, ratio: found, difference });
         }
     }
     effects
@@ -50,14 +51,14 @@ pub fn effects(comparison: &Comparison) -> Vec<Effect> {
 
 /// What may be said of a ratio beside the A/A control's: its interval is beyond `least`, and apart from the control's;
 /// or why it cannot be said.
-pub fn judge(found: Ratio, twins: Option<Ratio>, least: f64) -> Difference {
+pub fn judge(found: Ratio, control: Option<Ratio>, least: f64) -> Difference {
     if found.is_beyond(1.0).is_none() {
         Difference::NotShown
-    } else if twins.is_none_or(|twins| found.overlaps(twins)) {
+    } else if control.is_none_or(|control| found.overlaps(control)) {
         Difference::Noise
     } else if let Some(difference) = found.is_beyond(least) {
         difference
-    } else if found.is_beyond(TRIFLE).is_some() {
+    } else if found.is_beyond(NEGLIGIBLE).is_some() {
         Difference::Loopback
     } else {
         Difference::Slight
@@ -82,22 +83,22 @@ fn binomial_below(k: usize, n: usize, p: f64) -> f64 {
 }
 
 /// The smallest ratio above 1 that `blocks` blocks would have shown with a probability of 80 %, given the ratios of
-/// twins: comparisons are drawn from these (and from their inverses, for nobody can tell twins apart), and for each
-/// it is known how large a difference would have lifted its interval above a trifle and the twins' interval.
-pub fn detectable(twins: &[f64], blocks: usize) -> Option<f64> {
+/// control: comparisons are drawn from these (and from their inverses, for nobody can tell the two apart), and for each
+/// it is known how large a difference would have lifted its interval above a negligible difference and the control's interval.
+pub fn detectable(control: &[f64], blocks: usize) -> Option<f64> {
     const DRAWS: usize = 500;
-    let k = rank(blocks).filter(|_| !twins.is_empty())?;
+    let k = rank(blocks).filter(|_| !control.is_empty())?;
     let mut random = fastrand::Rng::with_seed(1);
     let mut interval = || {
         let draw = |_| {
-            let log = twins[random.usize(..twins.len())].ln();
+            let log = control[random.usize(..control.len())].ln();
             if random.bool() { log } else { -log }
         };
         let mut logs: Vec<f64> = (0..blocks).map(draw).collect();
         logs.sort_unstable_by(f64::total_cmp);
         (logs[k - 1], logs[blocks - k])
     };
-    let mut needed: Vec<f64> = (0..DRAWS).map(|_| interval().1.max(TRIFLE.ln()) - interval().0).collect();
+    let mut needed: Vec<f64> = (0..DRAWS).map(|_| interval().1.max(NEGLIGIBLE.ln()) - interval().0).collect();
     needed.sort_unstable_by(f64::total_cmp);
     Some(needed[(DRAWS as f64 * POWER) as usize].exp())
 }
@@ -106,8 +107,8 @@ pub fn detectable(twins: &[f64], blocks: usize) -> Option<f64> {
 pub fn resolutions(comparison: &Comparison) -> Vec<Resolution> {
     let Some(baseline) = comparison.baseline() else { return Vec::new() };
     let of = |figure: Figure| {
-        let twins = comparison.ratios(baseline, true, figure);
-        Some(Resolution { figure, ratio: detectable(&twins, twins.len())? })
+        let control = comparison.ratios(baseline, true, figure);
+        Some(Resolution { figure, ratio: detectable(&control, control.len())? })
     };
     Figure::ALL.into_iter().filter(|figure| figure.is_judged()).filter_map(of).collect()
 }

@@ -4,7 +4,7 @@
 //! gets, W hold, c cost of one send, m bytes of a message.
 
 use crate::result::histogram::Times;
-use crate::result::known::Check;
+use crate::result::known::KnownAnswer;
 use crate::result::outcome::Outcome;
 use crate::result::scenario::{GOLDEN, Scenario, room_name};
 use crate::result::variant::{Publish, Transport};
@@ -13,74 +13,74 @@ use crate::result::variant::{Publish, Transport};
 const POINTS: usize = 500;
 
 /// What theory says of a transport's trials.
-pub fn checks(outcome: &Outcome, scenario: &Scenario) -> Vec<Check> {
-    let shown = |id: &str, what: &str, predicted, measured| Check {
+pub fn answers(outcome: &Outcome, scenario: &Scenario) -> Vec<KnownAnswer> {
+    let shown = |id: &str, what: &str, predicted, measured| KnownAnswer {
         id: id.into(),
         what: what.into(),
         predicted,
         measured,
         tolerance: None,
     };
-    let exact = |id: &str, what: &str, predicted: f64, measured, share: f64| Check {
+    let exact = |id: &str, what: &str, predicted: f64, measured, share: f64| KnownAnswer {
         tolerance: Some(predicted * share),
         ..shown(id, what, predicted, measured)
     };
-    let Outcome { latency, realised, ledger, .. } = outcome;
+    let Outcome { latency, realised, usage, .. } = outcome;
     let (mean, spread) = latency.moments();
-    let mut checks = Vec::new();
+    let mut answers = Vec::new();
     let gap = Gap::of(outcome, scenario);
     let (Some(predicted), Some(median)) = (predicted(outcome, scenario, &gap), latency.points(1).pop()) else {
-        return checks;
+        return answers;
     };
-    checks.push(shown("latency_mean_ms", "latency mean, ms", predicted.mean(), mean));
-    checks.push(shown("latency_sd_ms", "latency standard deviation, ms", predicted.spread(), spread));
-    checks.push(shown("latency_p50_ms", "latency p50, ms", predicted.quantile(0.5), median));
-    let bound = if outcome.lane.mode == Transport::ShortPoll { Some(0.05) } else { None };
-    let ks = Check {
+    answers.push(shown("latency_mean_ms", "latency mean, ms", predicted.mean(), mean));
+    answers.push(shown("latency_sd_ms", "latency standard deviation, ms", predicted.spread(), spread));
+    answers.push(shown("latency_p50_ms", "latency p50, ms", predicted.quantile(0.5), median));
+    let bound = if outcome.variant.mode == Transport::ShortPoll { Some(0.05) } else { None };
+    let ks = KnownAnswer {
         tolerance: bound,
         ..shown("latency_ks", "distance of the two distributions, KS", 0.0, predicted.ks(latency))
     };
-    checks.push(ks);
-    let requests = ledger.traffic.requests as f64;
-    let (per_second, empty) = (requests / ledger.seconds, 100.0 * ledger.traffic.empties as f64 / requests.max(1.0));
-    match outcome.lane.mode {
+    answers.push(ks);
+    let requests = usage.traffic.requests as f64;
+    let (per_second, empty) = (requests / usage.seconds, 100.0 * usage.traffic.empties as f64 / requests.max(1.0));
+    match outcome.variant.mode {
         Transport::ShortPoll => {
             let polls = scenario.clients as f64 / scenario.interval.as_secs_f64();
-            checks.push(exact("requests_per_second", "requests per second, N/T", polls, per_second, 0.01));
+            answers.push(exact("requests_per_second", "requests per second, N/T", polls, per_second, 0.01));
             let expected = 100.0 * realised.empties as f64 / realised.polls.max(1) as f64;
-            checks.push(Check {
+            answers.push(KnownAnswer {
                 tolerance: Some(0.5),
                 ..shown("empty_answers_percent", "empty answers, %", expected, empty)
             });
         }
         Transport::LongPoll => {
             let timeouts = (-scenario.rate * (gap.length + scenario.hold.as_secs_f64())).exp();
-            checks.push(shown("timeouts_percent", "timeouts, % of answers", 100.0 * timeouts, empty));
-            checks.push(shown(
+            answers.push(shown("timeouts_percent", "timeouts, % of answers", 100.0 * timeouts, empty));
+            answers.push(shown(
                 "messages_per_answer",
                 "messages per answer",
                 scenario.rate * gap.cycle,
-                ledger.deliveries as f64 / requests,
+                usage.deliveries as f64 / requests,
             ));
         }
         Transport::Sse | Transport::Ws | Transport::WsStock => {}
     }
-    let per_delivery = |bytes| ledger.per_delivery(bytes).unwrap_or_default();
+    let per_delivery = |bytes| usage.per_delivery(bytes).unwrap_or_default();
     let (down, up) = bytes(outcome, scenario);
-    checks.push(exact(
+    answers.push(exact(
         "bytes_down",
         "bytes to clients per delivery",
         down,
-        per_delivery(ledger.traffic.bytes_in),
+        per_delivery(usage.traffic.bytes_in),
         0.01,
     ));
     let up = up.map(|up| {
-        exact("bytes_up", "bytes from clients per delivery", up, per_delivery(ledger.traffic.bytes_out), 0.01)
+        exact("bytes_up", "bytes from clients per delivery", up, per_delivery(usage.traffic.bytes_out), 0.01)
     });
-    checks.extend(up);
+    answers.extend(up);
     // Of nothing there is no mean, and no share of it.
-    checks.retain(|check| check.predicted.is_finite() && check.measured.is_finite());
-    checks
+    answers.retain(|answer| answer.predicted.is_finite() && answer.measured.is_finite());
+    answers
 }
 
 /// Between an answer and the next question of a long poll.
@@ -102,26 +102,26 @@ impl Gap {
 
 /// Bytes to a client for each message, and from it if it polls; from the formats, and the realised schedule of polls.
 fn bytes(outcome: &Outcome, scenario: &Scenario) -> (f64, Option<f64>) {
-    let Outcome { ledger, realised, publishing, lane, .. } = outcome;
+    let Outcome { usage, realised, publishing, variant, .. } = outcome;
     let digits = realised.seq_digits as f64 / publishing.acked.max(1) as f64;
     let cursor = "epochabc-".len() as f64 + digits;
     let fixed = r#"{"seq":,"from":"loadgen","text":"","at":1763900000000}"#.len() + scenario.payload;
     let message = fixed as f64 + digits;
-    let (traffic, deliveries) = (ledger.traffic, ledger.deliveries.max(1) as f64);
+    let (traffic, deliveries) = (usage.traffic, usage.deliveries.max(1) as f64);
     let frame = |bytes: f64| bytes + if bytes < 126.0 { 2.0 } else { 4.0 };
-    let question = match lane.mode {
+    let question = match variant.mode {
         Transport::ShortPoll => String::new(),
         Transport::LongPoll => format!("&wait={}ms", scenario.hold.as_millis()),
         // The id, the data, the empty line; no chunk around them, for our server sends none.
         Transport::Sse => return (message + "id: \ndata: \n\n".len() as f64 + cursor, None),
         Transport::Ws | Transport::WsStock => {
             let ack = frame(r#"{"ack":{"cursor":"","key":"00000000"}}"#.len() as f64 + cursor);
-            let acks = if lane.publish == Publish::Native { ack * publishing.acked as f64 } else { 0.0 };
+            let acks = if variant.publish == Publish::Native { ack * publishing.acked as f64 } else { 0.0 };
             return (frame(message) + acks / deliveries, None);
         }
     };
     let (found, empty) = (traffic.answers() as f64, traffic.empties as f64);
-    let (full, empties) = match lane.mode {
+    let (full, empties) = match variant.mode {
         Transport::ShortPoll => (realised.polls.saturating_sub(realised.empties) as f64, realised.empties as f64),
         _ => (found, empty),
     };
@@ -133,8 +133,8 @@ fn bytes(outcome: &Outcome, scenario: &Scenario) -> (f64, Option<f64>) {
     let rooms = scenario.rooms() as u32;
     let room = (0..rooms).map(|room| room_name("tagtag", room).len()).sum::<usize>() as f64 / f64::from(rooms);
     let fixed =
-        format!("GET /{}?room=&after={question} HTTP/1.1\r\nif-none-match: \"\"\r\n\r\n", lane.mode).len() as f64;
-    let request = fixed + room + 2.0 * cursor + ledger.request_headers[usize::from(ledger.lean)] as f64;
+        format!("GET /{}?room=&after={question} HTTP/1.1\r\nif-none-match: \"\"\r\n\r\n", variant.mode).len() as f64;
+    let request = fixed + room + 2.0 * cursor + usage.request_headers[usize::from(usage.minimal)] as f64;
     (down / deliveries, scenario.keep_alive.then_some((full + empties) * request / deliveries))
 }
 
@@ -148,15 +148,15 @@ struct Predicted {
 /// sends, the i-th of N subscribers waits i c on top of the publish path; and who asks again after each answer is with a
 /// probability of gap/cycle between two questions, and then waits U(0, gap) more.
 fn predicted(outcome: &Outcome, scenario: &Scenario, gap: &Gap) -> Option<Predicted> {
-    let (base, width) = match outcome.lane.mode {
+    let (base, width) = match outcome.variant.mode {
         Transport::ShortPoll => (&outcome.realised.base, scenario.interval.as_secs_f64() * 1e3),
         _ => {
-            let cost = outcome.ledger.us(outcome.ledger.server_cpu_ns)? / 1e3;
+            let cost = outcome.usage.us(outcome.usage.server_cpu_ns)? / 1e3;
             (&outcome.publishing.acks, scenario.room_size() as f64 * cost)
         }
     };
     let mut base = base.points(POINTS);
-    if outcome.lane.mode == Transport::LongPoll {
+    if outcome.variant.mode == Transport::LongPoll {
         let late = (base.len() as f64 * gap.length / gap.cycle) as usize;
         for i in 0..late {
             let at = i * base.len() / late;

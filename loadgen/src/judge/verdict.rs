@@ -2,27 +2,27 @@
 
 use crate::result::histogram::Times;
 use crate::result::outcome::{End, Outcome};
-use crate::result::verdict::{Gate, Kind, Verdict};
+use crate::result::verdict::{Check, Kind, Verdict};
 
 /// Waits of fewer messages are not compared with a distribution.
 const FEW_MESSAGES: u64 = 50;
 
 /// Judges a trial.
 pub fn of(outcome: &Outcome) -> Verdict {
-    let gates = gates(outcome);
+    let checks = checks(outcome);
     let kind = match &outcome.end {
         End::Interrupted => Kind::Interrupted,
         End::Broken(_) => Kind::Broken,
-        End::Completed => gates.iter().find(|gate| !gate.holds()).map_or(Kind::Valid, |gate| gate.kind),
+        End::Completed => checks.iter().find(|check| !check.holds()).map_or(Kind::Valid, |check| check.kind),
     };
-    Verdict { kind, gates }
+    Verdict { kind, checks }
 }
 
 fn ms(times: &Times, share: f64) -> f64 {
     times.ms(share).unwrap_or(0.0)
 }
 
-/// What a gate is, whatever was measured.
+/// What a check is, whatever was measured.
 struct Rule {
     id: &'static str,
     name: &'static str,
@@ -54,12 +54,12 @@ const RULES: [Rule; 16] = {
         rule("nothing_measured", "windows without a message", "windows", NothingMeasured, MORE),
         rule("clients_absent", "clients not connected", "clients", GeneratorLimited, PORTS),
         rule("connections_lost", "connections lost by loadgen", "connections", GeneratorLimited, PORTS),
-        rule("cpu_steal", "time stolen from this machine", "%", Noisy, ELSEWHERE),
+        rule("cpu_steal", "CPU steal", "%", Noisy, ELSEWHERE),
         rule("loadgen_cpu", "loadgen's CPU", "%", GeneratorLimited, CORE),
         rule("others_cpu", "others on loadgen's cores", "%", Noisy, HOG),
         rule("loadgen_wait", "loadgen's wait for a core", "%", Noisy, HOG),
-        rule("lateness_max", "loadgen's lateness max", "ms", GeneratorLimited, HELD),
-        rule("lateness_p99", "loadgen's lateness p99", "ms", GeneratorLimited, SLOW),
+        rule("timer_delay_max", "loadgen's timer delay max", "ms", GeneratorLimited, HELD),
+        rule("timer_delay_p99", "loadgen's timer delay p99", "ms", GeneratorLimited, SLOW),
         rule("send_delay_p99", "send delay p99", "ms", GeneratorLimited, SLOW),
         rule("messages_unpaced", "messages the pacer missed", "%", GeneratorLimited, SLOW),
         rule("receive_delay_p99", "client receive delay p99", "ms", GeneratorLimited, SLOW),
@@ -70,12 +70,12 @@ const RULES: [Rule; 16] = {
     ]
 };
 
-/// The gates, each with its figure and its limit, in the order of their rules.
-fn gates(outcome: &Outcome) -> Vec<Gate> {
+/// The checks, each with its figure and its limit, in the order of their rules.
+fn checks(outcome: &Outcome) -> Vec<Check> {
     let measured = measured(outcome);
-    let gate = |rule: &Rule| {
+    let check = |rule: &Rule| {
         let &(_, measured, limit) = measured.iter().find(|(id, ..)| *id == rule.id)?;
-        Some(Gate {
+        Some(Check {
             id: rule.id.into(),
             name: rule.name.into(),
             measured,
@@ -85,12 +85,12 @@ fn gates(outcome: &Outcome) -> Vec<Gate> {
             advice: rule.advice.into(),
         })
     };
-    RULES.iter().filter_map(gate).collect()
+    RULES.iter().filter_map(check).collect()
 }
 
-/// What the gates look at, and the most that it may be; limits are our own defaults unless a source is named.
+/// What the checks look at, and the most that it may be; limits are our own defaults unless a source is named.
 fn measured(outcome: &Outcome) -> Vec<(&'static str, f64, f64)> {
-    let Outcome { publishing, latency, lateness, ledger, connections, connects, dwell, .. } = outcome;
+    let Outcome { publishing, latency, timer_delay, usage, connections, connects, receive_delay, .. } = outcome;
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
     // Whom the server turned away or cut is its outcome; the rest is loadgen's or its machine's.
     let absent = (connections.wanted as u64).saturating_sub(connects.count() + connections.refused as u64) as f64;
@@ -104,17 +104,17 @@ fn measured(outcome: &Outcome) -> Vec<(&'static str, f64, f64)> {
         ("nothing_measured", f64::from(u8::from(publishing.acked == 0)), 0.0),
         ("clients_absent", absent, 0.0),
         ("connections_lost", lost, 0.0),
-        ("cpu_steal", ledger.percent(ledger.steal_ns, ledger.cores), 1.0),
+        ("cpu_steal", usage.percent(usage.steal_ns, usage.cores), 1.0),
         // 80 %: k6's guide to running large tests.
-        ("loadgen_cpu", ledger.percent(ledger.loadgen_cpu_ns.unwrap_or(0), ledger.loadgen_cores), 80.0),
-        ("others_cpu", ledger.percent(ledger.others_ns, ledger.loadgen_cores), 20.0),
-        ("loadgen_wait", ledger.percent(ledger.loadgen_queued_ns, ledger.loadgen_threads), 5.0),
-        ("lateness_max", ms(lateness, 1.0), 100.0),
-        ("lateness_p99", ms(lateness, 0.99), (0.1 * p99).max(5.0)),
+        ("loadgen_cpu", usage.percent(usage.loadgen_cpu_ns.unwrap_or(0), usage.loadgen_cores), 80.0),
+        ("others_cpu", usage.percent(usage.others_ns, usage.loadgen_cores), 20.0),
+        ("loadgen_wait", usage.percent(usage.loadgen_queued_ns, usage.loadgen_threads), 5.0),
+        ("timer_delay_max", ms(timer_delay, 1.0), 100.0),
+        ("timer_delay_p99", ms(timer_delay, 0.99), (0.1 * p99).max(5.0)),
         // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
-        ("send_delay_p99", ms(&publishing.own_lag, 0.99), (0.05 * p50).max(3.0)),
+        ("send_delay_p99", ms(&publishing.own_send_delay, 0.99), (0.05 * p50).max(3.0)),
         ("messages_unpaced", unpaced, 1.0),
-        ("receive_delay_p99", ms(dwell, 0.99), (0.1 * p99).max(1.0)),
+        ("receive_delay_p99", ms(receive_delay, 0.99), (0.1 * p99).max(1.0)),
         ("samples_impossible", outcome.impossible as f64, 0.0),
         ("audit_unbalanced", outcome.unbalanced as f64, 0.0),
     ];

@@ -1,4 +1,4 @@
-//! What every subscriber was owed against what it got, message by message.
+//! What every subscriber should have got against what it got, message by message.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,7 +16,7 @@ pub enum Seen {
     Doubled,
 }
 
-/// The account of one subscriber: owed is everything after its first cursor.
+/// The account of one subscriber: expected is everything after its first cursor.
 ///
 /// Invariant: what has come is exactly `first..next` less `holes` and less `told`; holes are sorted, not empty, apart.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +51,7 @@ impl Account {
         Seen::Reordered
     }
 
-    /// The server has said that everything up to `seq` is gone; returns how many that are, of those owed.
+    /// The server has said that everything up to `seq` is gone; returns how many of the expected ones that are.
     pub fn told_gap(&mut self, seq: u64) -> u64 {
         let told = self.next..self.next.max(seq + 1);
         self.next = told.end;
@@ -66,7 +66,7 @@ impl Account {
         self.told.iter().cloned()
     }
 
-    /// Everything owed up to `head` that never came and was not told as a gap, as ranges that are not empty.
+    /// Everything expected up to `head` that never came and was not told as a gap, as ranges that are not empty.
     pub fn missing(&self, head: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         let end = self.next..head + 1;
         self.holes.iter().cloned().chain((!end.is_empty()).then_some(end))
@@ -77,8 +77,8 @@ impl Account {
         (self.first..self.next).contains(&seq) && find(&self.holes, seq).is_none() && find(&self.told, seq).is_none()
     }
 
-    /// Whether a message is owed: it follows the first cursor.
-    pub fn is_owed(&self, seq: u64) -> bool {
+    /// Whether a message is expected: it follows the first cursor.
+    pub fn is_expected(&self, seq: u64) -> bool {
         seq >= self.first
     }
 

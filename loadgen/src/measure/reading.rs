@@ -9,7 +9,7 @@ use rustix::time::ClockId;
 
 use crate::clock::{Nanos, now, time_of};
 use crate::result::environment::Cores;
-use crate::result::ledger::{Ledger, Memory, Ticks, Totals};
+use crate::result::usage::{Memory, Ticks, Totals, Usage};
 
 /// What was read at one moment.
 #[derive(Debug, Clone)]
@@ -94,36 +94,36 @@ pub fn memory(connections: usize, server_pss: Option<u64>) -> Memory {
 }
 
 /// Books what lies between two readings.
-pub fn book(ledger: &mut Ledger, from: &Reading, to: &Reading, cores: &Cores) {
+pub fn book(usage: &mut Usage, from: &Reading, to: &Reading, cores: &Cores) {
     let wall = to.at.saturating_sub(from.at);
     let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
-    ledger.seconds = wall as f64 / 1e9;
-    ledger.deliveries = to.deliveries.saturating_sub(from.deliveries);
+    usage.seconds = wall as f64 / 1e9;
+    usage.deliveries = to.deliveries.saturating_sub(from.deliveries);
     if let (Some(from), Some(to)) = (from.server, to.server) {
         let cpu = to.cpu.saturating_sub(from.cpu);
         let ticks = Ticks {
             user: to.ticks.user.saturating_sub(from.ticks.user),
             system: to.ticks.system.saturating_sub(from.ticks.system),
         };
-        ledger.server_cpu_ns = Some(cpu);
-        ledger.server_ticks = Some(ticks);
-        ledger.server_user_ns = ticks.user_of(cpu);
-        ledger.server_switches = Some(to.switches.saturating_sub(from.switches));
-        ledger.in_ticks = to.in_ticks;
+        usage.server_cpu_ns = Some(cpu);
+        usage.server_ticks = Some(ticks);
+        usage.server_user_ns = ticks.user_of(cpu);
+        usage.server_switches = Some(to.switches.saturating_sub(from.switches));
+        usage.in_ticks = to.in_ticks;
     }
-    ledger.loadgen_cpu_ns = between(from.loadgen_cpu, to.loadgen_cpu);
+    usage.loadgen_cpu_ns = between(from.loadgen_cpu, to.loadgen_cpu);
     let both = to.queued.iter().filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)));
-    (ledger.loadgen_queued_ns, ledger.loadgen_threads) = both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
-    ledger.cores = to.cores;
-    ledger.loadgen_cores = cores.loadgen.len() as u64;
-    let shared = ledger.server_cpu_ns.filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
-    let busy = between(from.own_idle, to.own_idle).map_or(0, |idle| (wall * ledger.loadgen_cores).saturating_sub(idle));
-    ledger.others_ns = busy.saturating_sub(ledger.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
+    (usage.loadgen_queued_ns, usage.loadgen_threads) = both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
+    usage.cores = to.cores;
+    usage.loadgen_cores = cores.loadgen.len() as u64;
+    let shared = usage.server_cpu_ns.filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
+    let busy = between(from.own_idle, to.own_idle).map_or(0, |idle| (wall * usage.loadgen_cores).saturating_sub(idle));
+    usage.others_ns = busy.saturating_sub(usage.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
     // Not the busy columns: they read 15 to 45 % low.
     let idle = between(from.machine_idle, to.machine_idle);
-    ledger.machine_busy_ns = idle.map(|idle| (wall * ledger.cores).saturating_sub(idle));
-    ledger.steal_ns = between(from.steal, to.steal).unwrap_or(0);
-    ledger.traffic = to.traffic - from.traffic;
+    usage.machine_busy_ns = idle.map(|idle| (wall * usage.cores).saturating_sub(idle));
+    usage.steal_ns = between(from.steal, to.steal).unwrap_or(0);
+    usage.traffic = to.traffic - from.traffic;
 }
 
 /// How long each thread of this process has waited for a core.

@@ -45,7 +45,7 @@ pub struct Book {
     /// Connects, from the first packet to the confirmed cursor.
     pub connects: Times,
     /// How late the worker's own 10 ms ticker was.
-    pub lateness: Times,
+    pub timer_delay: Times,
     /// For messages that polls brought.
     pub waits: Vec<Wait>,
     /// All deliveries so far, warm-up included.
@@ -66,7 +66,7 @@ pub struct Book {
     pub disconnects: u64,
     /// Those of them that the other side ended.
     pub cut: u64,
-    /// Deliveries by kind; `owed` and `lost` are known only at the end.
+    /// Deliveries by kind; `expected` and `lost` are known only at the end.
     pub audit: Audit,
     /// What every client has got.
     pub subscribers: Vec<Subscriber>,
@@ -159,7 +159,7 @@ impl Book {
     /// Books how late the worker's ticker was.
     pub fn tick(&mut self, late: Nanos) {
         if is_under_way(&self.window) {
-            self.lateness.record(late);
+            self.timer_delay.record(late);
         }
     }
 
@@ -224,7 +224,7 @@ impl Book {
             Seen::Reordered => self.audit.reordered += 1,
             Seen::InOrder => {}
         }
-        let Said::Stamp(stamp) = &delivery.said else {
+        let Said::MessageId(stamp) = &delivery.said else {
             subscriber.spoiled.push(place);
             return self.audit.corrupt += 1;
         };

@@ -1,7 +1,7 @@
 //! Which trial comes next. An order is a value that is asked after each trial, and is given all that have been.
 
 use crate::result::comparison::{Comparison, Trial};
-use crate::result::variant::Lane;
+use crate::result::variant::Variant;
 
 /// What a trial is to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,9 +9,9 @@ pub struct Planned {
     /// The round it runs in, from 1.
     pub block: usize,
     /// The row.
-    pub lane: Lane,
+    pub variant: Variant,
     /// Whether it is the A/A control: the baseline once more.
-    pub twin: bool,
+    pub control: bool,
 }
 
 /// Every row once in each block, and the control, in a balanced order that the seed draws: what changes on the machine
@@ -27,14 +27,14 @@ pub struct Blocks(Vec<Planned>);
 impl Blocks {
     /// Those of a comparison.
     pub fn of(comparison: &Comparison) -> Self {
-        let Comparison { lanes, blocks, twins, scenario, .. } = comparison;
-        let rows = lanes.iter().map(|&lane| (lane, false));
-        let control = comparison.baseline().filter(|_| *twins).map(|lane| (lane, true));
-        let rows: Vec<(Lane, bool)> = rows.chain(control).collect();
+        let Comparison { variants, blocks, control, scenario, .. } = comparison;
+        let rows = variants.iter().map(|&variant| (variant, false));
+        let control = comparison.baseline().filter(|_| *control).map(|variant| (variant, true));
+        let rows: Vec<(Variant, bool)> = rows.chain(control).collect();
         let orders = Orders::new(rows.len(), scenario.seed());
         let block = |(block, order): (usize, Vec<usize>)| {
             let rows = &rows;
-            order.into_iter().map(move |i| Planned { block, lane: rows[i].0, twin: rows[i].1 })
+            order.into_iter().map(move |i| Planned { block, variant: rows[i].0, control: rows[i].1 })
         };
         Self((1..=*blocks).zip(orders).flat_map(block).collect())
     }
@@ -139,8 +139,8 @@ mod tests {
     }
 
     fn blocks(seed: &str) -> Blocks {
-        let lanes = Transport::ALL.iter().map(|&mode| mode.into()).collect();
-        Blocks::of(&begin(lanes, 6, scenario(seed), String::new()))
+        let variants = Transport::ALL.iter().map(|&mode| mode.into()).collect();
+        Blocks::of(&begin(variants, 6, scenario(seed), String::new()))
     }
 
     #[test]
@@ -149,10 +149,11 @@ mod tests {
         assert_eq!(drawn, again);
         assert_ne!(drawn, other);
         assert!(drawn.is_sorted_by_key(|what| what.block), "one block after the other");
-        let mut rows: Vec<(Lane, bool)> = Transport::ALL.iter().map(|&mode| (mode.into(), false)).collect();
+        let mut rows: Vec<(Variant, bool)> = Transport::ALL.iter().map(|&mode| (mode.into(), false)).collect();
         rows.push((Transport::Ws.into(), true));
         for block in 1..=6 {
-            let found: Vec<_> = drawn.iter().filter(|what| what.block == block).map(|w| (w.lane, w.twin)).collect();
+            let found: Vec<_> =
+                drawn.iter().filter(|what| what.block == block).map(|w| (w.variant, w.control)).collect();
             assert!(found.len() == rows.len() && rows.iter().all(|row| found.contains(row)), "{found:?}");
         }
         assert_eq!(drawn.len(), 6 * rows.len());

@@ -16,17 +16,17 @@ pub fn lines(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
     [arrived(comparison, summaries)].into_iter().chain(ranked).collect()
 }
 
-/// What came of what was owed, and how many trials may be believed.
+/// What came of what was expected, and how many trials may be believed.
 fn arrived(comparison: &Comparison, summaries: &[Summary]) -> String {
     let trials = &comparison.trials;
-    let control = Missing::of(trials.iter().filter(|trial| trial.twin));
-    let rows = summaries.iter().map(|summary| (summary.lane.to_string(), summary.missing));
+    let control = Missing::of(trials.iter().filter(|trial| trial.control));
+    let rows = summaries.iter().map(|summary| (summary.variant.to_string(), summary.missing));
     let incomplete: Vec<String> = rows
         .chain([("the A/A control".into(), control)])
         .filter(|(_, missing)| missing.trials > 0)
         .map(|(name, missing)| match missing.undelivered {
             0 => format!("{name} lost {} outside the measuring window", missing.lost),
-            undelivered => format!("{name} misses {undelivered} of {} deliveries", missing.owed),
+            undelivered => format!("{name} misses {undelivered} of {} deliveries", missing.expected),
         })
         .collect();
     let ended = |is: fn(&End) -> bool| trials.iter().find(|trial| is(&trial.outcome.end));
@@ -34,15 +34,15 @@ fn arrived(comparison: &Comparison, summaries: &[Summary]) -> String {
     let failed = broken.or(trials.iter().find(|trial| trial.outcome.failure().is_some()));
     let failed = failed.and_then(|trial| Some(format!("FAILED, {}: {}", trial.name(), trial.outcome.failure()?)));
     let count = |figure: fn(&Outcome) -> u64| trials.iter().map(|trial| figure(&trial.outcome)).sum::<u64>();
-    let (owed, delivered) = (count(|outcome| outcome.owed), count(|outcome| outcome.delivered));
+    let (expected, delivered) = (count(|outcome| outcome.expected), count(|outcome| outcome.delivered));
     let delivered = match failed {
         Some(failed) if broken.is_some() || incomplete.is_empty() => failed,
         _ if !incomplete.is_empty() => format!("INCOMPLETE: {}", incomplete.join(", ")),
         // What was under way is neither missing nor there.
         _ if ended(|end| *end == End::Interrupted).is_some() => {
-            format!("ENDED EARLY: {delivered} of {owed} deliveries had come by then")
+            format!("ENDED EARLY: {delivered} of {expected} deliveries had come by then")
         }
-        _ if owed == 0 => "No message was owed to anybody".into(),
+        _ if expected == 0 => "No message was expected by anybody".into(),
         _ => "Every message reached every subscriber".into(),
     };
     let valid = trials.iter().filter(|trial| trial.verdict.kind == Kind::Valid).count();
@@ -59,11 +59,11 @@ fn ranking(comparison: &Comparison, summaries: &[Summary], figure: Figure) -> St
         summaries.iter().filter_map(|summary| Some((summary, figure.of(&summary.outcome)?))).collect();
     values.sort_by(|(a, x), (b, y)| b.is_sound().cmp(&a.is_sound()).then(x.total_cmp(y)));
     let said = |(summary, value): &(&Summary, f64)| {
-        let word = comparison.effect(summary.lane, false, figure).filter(|effect| effect.difference.is_some());
+        let word = comparison.effect(summary.variant, false, figure).filter(|effect| effect.difference.is_some());
         let word = word.map_or(String::new(), |effect| format!(" ({})", effect.word()));
         let value = format!("{} {}", number(*value), figure.metric().unit);
         let value = if summary.is_sound() { value } else { format!("({value})") };
-        format!("{} {value}{word}", summary.lane)
+        format!("{} {value}{word}", summary.variant)
     };
     values.iter().map(said).collect::<Vec<_>>().join(", ")
 }

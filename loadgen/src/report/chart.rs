@@ -5,7 +5,7 @@ use crate::result::comparison::{Comparison, row_name};
 use crate::result::effect::{Effect, Figure};
 use crate::result::metric::{Metric, messages_needed};
 use crate::result::summary::Summary;
-use crate::result::variant::{Lane, Publish};
+use crate::result::variant::{Publish, Variant};
 use crate::result::words::number;
 
 const WIDTH: f64 = 460.0;
@@ -49,8 +49,8 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
 }
 
 /// The classes of a row's lines and bars: its transport's, and another pattern for another way up.
-fn class(lane: Lane) -> String {
-    let Lane { mode, publish } = lane;
+fn class(variant: Variant) -> String {
+    let Variant { mode, publish } = variant;
     format!("c-{mode}{}", if publish == Publish::Native { " c-native" } else { "" })
 }
 
@@ -86,7 +86,12 @@ fn latency(summaries: &[Summary]) -> String {
         let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
         let sure = steps.iter().take_while(|(_, share)| s.is_sound() && messages >= messages_needed(*share)).count();
         let point = |&(nines, share): &(f64, f64)| Some((nines, times.ms(share)?.max(1e-3).log10()));
-        Line { name: s.lane.to_string(), class: class(s.lane), points: steps.iter().filter_map(point).collect(), sure }
+        Line {
+            name: s.variant.to_string(),
+            class: class(s.variant),
+            points: steps.iter().filter_map(point).collect(),
+            sure,
+        }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
     let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
@@ -109,7 +114,7 @@ fn describe(summaries: &[Summary]) -> String {
     let ms = |s: &Summary, share| {
         s.outcome.latency.ms(share).map_or("-".into(), |ms| number(ms) + mark_missing(&s.outcome, share))
     };
-    let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.lane, ms(s, 0.5), ms(s, 0.99));
+    let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.variant, ms(s, 0.5), ms(s, 0.99));
     summaries.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
@@ -118,8 +123,8 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
         let points: Vec<(f64, f64)> =
             s.flow(seconds).enumerate().map(|(i, flow)| ((i as f64 + 0.5).min(seconds), flow)).collect();
         Line {
-            name: s.lane.to_string(),
-            class: class(s.lane),
+            name: s.variant.to_string(),
+            class: class(s.variant),
             sure: if s.is_sound() { points.len() } else { 0 },
             points,
         }
@@ -140,7 +145,7 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
         Axis { label: "deliveries/s", marks: marks(top, step).map(|y| (y, short(y))).collect(), from: 0.0, to: top };
     let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
     let text: Vec<String> =
-        summaries.iter().map(|s| format!("{}: {} per second on average.", s.lane, number(mean(s)))).collect();
+        summaries.iter().map(|s| format!("{}: {} per second on average.", s.variant, number(mean(s)))).collect();
     plot("Deliveries over time", &text.join(" "), &x, &y, &lines)
 }
 
@@ -232,15 +237,15 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
 fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
     let values = |parts: &[f64]| parts.iter().map(|&value| short(value)).collect::<Vec<_>>().join(" + ");
     let widest = |texts: &mut dyn Iterator<Item = String>| texts.map(|text| room(&text)).fold(0.0, f64::max);
-    let left = 16.0 + widest(&mut rows.iter().map(|(s, _)| s.lane.to_string()));
+    let left = 16.0 + widest(&mut rows.iter().map(|(s, _)| s.variant.to_string()));
     let right = WIDTH - 14.0 - widest(&mut rows.iter().map(|(_, parts)| values(parts)));
     let most = rows.iter().map(|(_, parts)| parts.iter().sum()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    let description: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.lane, values(parts))).collect();
+    let description: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.variant, values(parts))).collect();
     let mut out = open(title, &description.join(" "), 40.0 + rows.len() as f64 * BAR);
     for (i, (summary, parts)) in rows.iter().enumerate() {
-        let (top, own) = (36.0 + i as f64 * BAR, class(summary.lane));
+        let (top, own) = (36.0 + i as f64 * BAR, class(summary.variant));
         let doubt = if summary.is_sound() { "" } else { " c-doubt" };
-        out += &mark("c-mark c-end", left - 8.0, top + 16.0, &summary.lane.to_string());
+        out += &mark("c-mark c-end", left - 8.0, top + 16.0, &summary.variant.to_string());
         let mut x = left;
         for (value, class) in parts.iter().zip(["c-bar", "c-bar c-outline"]) {
             let width = value / most * (right - left);
@@ -259,13 +264,13 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
     let base = comparison.baseline()?;
     let effects = comparison.effects.iter().filter(|effect| effect.figure == figure && effect.ratio.interval.is_some());
     let rows: Vec<(&Effect, Vec<f64>)> =
-        effects.map(|effect| (effect, comparison.ratios(effect.lane, effect.twin, figure))).collect();
+        effects.map(|effect| (effect, comparison.ratios(effect.variant, effect.control, figure))).collect();
     let all = rows.iter().flat_map(|(_, ratios)| ratios).map(|ratio| ratio.log2());
     let (low, high) = all.fold((-0.4_f64, 0.4_f64), |(low, high), log| (low.min(log), high.max(log)));
     let marks = [(-2.0, "1/4"), (-1.0, "1/2"), (0.0, "1"), (1.0, "2"), (2.0, "4")].map(|(at, text)| (at, text.into()));
     // What is further away would push all others together.
     let axis = Axis { label: "", marks: marks.into(), from: low.max(-2.0), to: high.min(2.0) };
-    let name = |effect: &Effect| row_name(effect.lane, effect.twin);
+    let name = |effect: &Effect| row_name(effect.variant, effect.control);
     let said =
         |effect: &Effect| format!("{} {}", short(effect.ratio.median), effect.short_word()).trim_end().to_owned();
     let widest = |text: &dyn Fn(&Effect) -> String| rows.iter().map(|(e, _)| room(&text(e))).fold(0.0, f64::max);
@@ -281,7 +286,7 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
     }
     out += &mark("c-mark", ends[1] + 14.0, bottom + 13.0, &format!("times {base}"));
     for (i, (effect, ratios)) in rows.iter().enumerate() {
-        let (middle, own) = (47.0 + i as f64 * BAR, class(effect.lane));
+        let (middle, own) = (47.0 + i as f64 * BAR, class(effect.variant));
         let (from, to) = effect.ratio.interval.map(|(low, high)| (across(low), across(high)))?;
         out += &mark("c-mark c-end", ends[0] - 8.0, middle + 5.0, &name(effect));
         out += &format!(r#"<path class="c-line c-span {own}" d="M{from:.1} {middle}H{to:.1}"/>"#);

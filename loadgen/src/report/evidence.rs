@@ -1,13 +1,13 @@
-//! The tables behind the figures: rows against the baseline, theory beside measurement, every gate, every trial.
+//! The tables behind the figures: rows against the baseline, theory beside measurement, every check, every trial.
 
 use super::table::{Cell, NONE, Row, Table, heads, mark_missing};
 use crate::result::comparison::{Comparison, Trial, row_name};
 use crate::result::effect::{Effect, Figure, Ratio, Resolution};
-use crate::result::known::Check;
+use crate::result::known::KnownAnswer;
 use crate::result::metric::messages_needed;
 use crate::result::summary::Summary;
-use crate::result::variant::Lane;
-use crate::result::verdict::{Gate, Kind};
+use crate::result::variant::Variant;
+use crate::result::verdict::{Check, Kind};
 use crate::result::words::number;
 
 /// All of them that have something to show.
@@ -15,7 +15,7 @@ pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
     let all = [
         against(comparison, summaries),
         theory(comparison, summaries),
-        gates(comparison, summaries),
+        checks(comparison, summaries),
         trials(comparison),
     ];
     all.into_iter().filter(|table| !table.rows.is_empty()).collect()
@@ -24,17 +24,18 @@ pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
 /// The ratios of the blocks, and what may be said of them; nothing where no block has any.
 pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let base = comparison.baseline();
-    let rows = comparison.lanes.iter().filter(|lane| Some(**lane) != base).map(|&lane| (lane, false));
-    let control = base.filter(|_| comparison.twins).map(|lane| (lane, true));
-    let has_figures =
-        |(lane, twin): &(Lane, bool)| comparison.effects.iter().any(|e| e.lane == *lane && e.twin == *twin);
+    let rows = comparison.variants.iter().filter(|variant| Some(**variant) != base).map(|&variant| (variant, false));
+    let control = base.filter(|_| comparison.control).map(|variant| (variant, true));
+    let has_figures = |(variant, control): &(Variant, bool)| {
+        comparison.effects.iter().any(|e| e.variant == *variant && e.control == *control)
+    };
     let columns: Vec<_> = rows.chain(control).filter(has_figures).collect();
     let tail = comparison.trials.iter().filter(|trial| trial.verdict.kind == Kind::Valid).all(has_tail);
-    let summary = |lane| summaries.iter().find(|summary| summary.lane == lane);
-    let is_whole = |lane| summary(lane).is_none_or(Summary::is_whole);
-    let cell = |lane, twin, figure| {
-        comparison.effect(lane, twin, figure).map_or(NONE.to_owned().into(), |effect| Cell {
-            believable: (tail || figure != Figure::P99) && is_whole(lane) && base.is_none_or(is_whole),
+    let summary = |variant| summaries.iter().find(|summary| summary.variant == variant);
+    let is_whole = |variant| summary(variant).is_none_or(Summary::is_whole);
+    let cell = |variant, control, figure| {
+        comparison.effect(variant, control, figure).map_or(NONE.to_owned().into(), |effect| Cell {
+            believable: (tail || figure != Figure::P99) && is_whole(variant) && base.is_none_or(is_whole),
             ..ratio(effect, comparison.blocks)
         })
     };
@@ -42,14 +43,17 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let figures = figures.filter(|figure| comparison.effects.iter().any(|effect| effect.figure == **figure));
     let row = |&figure: &Figure| Row {
         is_key: figure.is_judged(),
-        ..Row::new(figure.to_string(), columns.iter().map(|&(lane, twin)| cell(lane, twin, figure)).collect())
+        ..Row::new(
+            figure.to_string(),
+            columns.iter().map(|&(variant, control)| cell(variant, control, figure)).collect(),
+        )
     };
-    let head = |&(lane, twin): &(Lane, bool)| match summary(lane).filter(|_| !twin) {
+    let head = |&(variant, control): &(Variant, bool)| match summary(variant).filter(|_| !control) {
         Some(summary) => summary.head(),
-        None => row_name(lane, twin),
+        None => row_name(variant, control),
     };
     Table {
-        title: format!("Against {}, block by block", base.map(|lane| lane.to_string()).unwrap_or_default()),
+        title: format!("Against {}, block by block", base.map(|variant| variant.to_string()).unwrap_or_default()),
         head: columns.iter().map(head).collect(),
         rows: figures.map(row).collect(),
         foot: foot(comparison, tail),
@@ -108,37 +112,38 @@ fn has_tail(trial: &Trial) -> bool {
 }
 
 fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
-    let of = |summary: &Summary| -> &[Check] {
-        let known = comparison.known_answers.iter().find(|known| known.lane == summary.lane);
-        known.map_or(&[], |known| &known.checks)
+    let of = |summary: &Summary| -> &[KnownAnswer] {
+        let known = comparison.known_answers.iter().find(|known| known.variant == summary.variant);
+        known.map_or(&[], |known| &known.answers)
     };
-    let all: Vec<&[Check]> = summaries.iter().map(of).collect();
+    let all: Vec<&[KnownAnswer]> = summaries.iter().map(of).collect();
     let mut names: Vec<(&str, &str)> = Vec::new();
-    for check in all.iter().copied().flatten() {
-        if !names.iter().any(|(id, _)| *id == check.id) {
-            names.push((&check.id, &check.what));
+    for answer in all.iter().copied().flatten() {
+        if !names.iter().any(|(id, _)| *id == answer.id) {
+            names.push((&answer.id, &answer.what));
         }
     }
-    let cell = |checks: &[Check], summary: &Summary, id: &str| match checks.iter().find(|check| check.id == id) {
-        Some(check) => Cell {
-            value: Some(check.measured),
-            text: format!(
-                "{}; {}{}",
-                number(check.measured),
-                number(check.predicted),
-                match check.holds() {
-                    Some(true) => ", agree",
-                    Some(false) => ", DIFFER",
-                    None => "",
-                }
-            ),
-            believable: summary.is_sound(),
-            best: false,
-        },
-        None => NONE.to_owned().into(),
-    };
+    let cell =
+        |answers: &[KnownAnswer], summary: &Summary, id: &str| match answers.iter().find(|answer| answer.id == id) {
+            Some(answer) => Cell {
+                value: Some(answer.measured),
+                text: format!(
+                    "{}; {}{}",
+                    number(answer.measured),
+                    number(answer.predicted),
+                    match answer.holds() {
+                        Some(true) => ", agree",
+                        Some(false) => ", DIFFER",
+                        None => "",
+                    }
+                ),
+                believable: summary.is_sound(),
+                best: false,
+            },
+            None => NONE.to_owned().into(),
+        };
     let row = |(id, name): &(&str, &str)| {
-        Row::new(*name, all.iter().zip(summaries).map(|(checks, summary)| cell(checks, summary, id)).collect())
+        Row::new(*name, all.iter().zip(summaries).map(|(answers, summary)| cell(answers, summary, id)).collect())
     };
     let foot = "Each cell: measured; predicted. Where theory is near-exact, it says whether both agree: \
         requests/s and bytes within 1 %, empty answers within half a point, KS of short polls within 0.05. A short poll's \
@@ -155,38 +160,38 @@ fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
     }
 }
 
-/// Every gate with the worst figure of all trials of a row.
-fn gates(comparison: &Comparison, summaries: &[Summary]) -> Table {
-    let of = |summary: &Summary| -> Vec<&Gate> {
-        let trials = comparison.trials.iter().filter(|trial| trial.outcome.lane == summary.lane);
-        trials.flat_map(|trial| &trial.verdict.gates).collect()
+/// Every check with the worst figure of all trials of a row.
+fn checks(comparison: &Comparison, summaries: &[Summary]) -> Table {
+    let of = |summary: &Summary| -> Vec<&Check> {
+        let trials = comparison.trials.iter().filter(|trial| trial.outcome.variant == summary.variant);
+        trials.flat_map(|trial| &trial.verdict.checks).collect()
     };
-    let all: Vec<Vec<&Gate>> = summaries.iter().map(of).collect();
-    let mut kinds: Vec<&Gate> = Vec::new();
-    for gate in all.iter().flatten() {
-        if !kinds.iter().any(|kind| kind.id == gate.id) {
-            kinds.push(gate);
+    let all: Vec<Vec<&Check>> = summaries.iter().map(of).collect();
+    let mut kinds: Vec<&Check> = Vec::new();
+    for check in all.iter().flatten() {
+        if !kinds.iter().any(|kind| kind.id == check.id) {
+            kinds.push(check);
         }
     }
-    let over = |gate: &&&Gate| gate.measured - gate.limit;
-    let cell = |gates: &Vec<&Gate>, id: &str| {
-        let worst = gates.iter().filter(|gate| gate.id == id).max_by(|a, b| over(a).total_cmp(&over(b)));
-        worst.map_or(NONE.to_owned().into(), |gate| {
-            let exceeds = if gate.holds() { "" } else { ", EXCEEDED" };
-            let text = format!("{} of {}{exceeds}", number(gate.measured), number(gate.limit));
-            Cell { value: Some(gate.measured), ..text.into() }
+    let over = |check: &&&Check| check.measured - check.limit;
+    let cell = |checks: &Vec<&Check>, id: &str| {
+        let worst = checks.iter().filter(|check| check.id == id).max_by(|a, b| over(a).total_cmp(&over(b)));
+        worst.map_or(NONE.to_owned().into(), |check| {
+            let exceeds = if check.holds() { "" } else { ", EXCEEDED" };
+            let text = format!("{} of {}{exceeds}", number(check.measured), number(check.limit));
+            Cell { value: Some(check.measured), ..text.into() }
         })
     };
-    let row = |Gate { id, name, unit, .. }: &&Gate| {
-        Row::new(format!("{name}, {unit}"), all.iter().map(|gates| cell(gates, id)).collect())
+    let row = |Check { id, name, unit, .. }: &&Check| {
+        Row::new(format!("{name}, {unit}"), all.iter().map(|checks| cell(checks, id)).collect())
     };
     let foot = "The worst trial of each row, of what is the most it may be. The client receive delay is loadgen's own \
         part of the latency, from the kernel's stamp on the last segment of a read to that read, at 64 subscribers: up to \
         10 % of the p99 or 1 ms, whichever is more, so beside a p99 of about 1 ms it stands in the first table too. \
-        \"Lateness\" is that of a ticker of 10 ms on each of loadgen's threads: its timer counts whole milliseconds, so 2 ms \
-        are calm; no latency has it in it, for arrivals are stamped when they are read, and publishes leave by another clock.";
+        \"Timer delay\" is that of a ticker of 10 ms on each of loadgen's threads: its timer counts whole milliseconds, so 2 ms \
+        are calm; no latency has it in it, for arrivals are timestamped when they are read, and publishes leave by another clock.";
     Table {
-        title: "May it be believed? Every gate".into(),
+        title: "May it be believed? Every check".into(),
         head: heads(summaries),
         rows: kinds.iter().map(row).collect(),
         foot: foot.into(),
@@ -203,7 +208,7 @@ fn trials(comparison: &Comparison) -> Table {
             let text = value.map_or(NONE.into(), |value| number(value) + mark);
             Cell { value, text, believable: is_sound && (figure != Figure::P99 || has_tail(trial)), best: false }
         };
-        let why = verdict.failed().filter(|_| verdict.kind != Kind::Valid).map(|gate| format!(" ({})", gate.name));
+        let why = verdict.failed().filter(|_| verdict.kind != Kind::Valid).map(|check| format!(" ({})", check.name));
         let missing = if outcome.misses() { "; messages missing" } else { "" };
         let cells = vec![
             figure(Figure::P50, mark_missing(outcome, 0.5)),

@@ -31,7 +31,7 @@ pub fn render(comparison: &Comparison) -> anyhow::Result<String> {
     let page = Page {
         comparison,
         answer: answer::lines(comparison, summaries),
-        figures: table::figures(summaries, comparison.twins),
+        figures: table::figures(summaries, comparison.control),
         evidence: evidence::tables(comparison, summaries),
         notes: notes::of(comparison, summaries),
         charts: chart::all(comparison).into_iter().map(|(_, svg)| svg).collect(),

@@ -18,7 +18,7 @@ pub fn render(comparison: &Comparison) -> String {
     let (workload, design) = (comparison.workload(), comparison.design());
     let mut out = format!("# Transports compared\n\n{workload}.\n{design}\n\n");
     answer::lines(comparison, summaries).iter().for_each(|line| out += &format!("- {line}\n"));
-    let figures = table::figures(summaries, comparison.twins);
+    let figures = table::figures(summaries, comparison.control);
     if !figures.rows.is_empty() {
         let _ = write!(out, "\n{}", align(&figures));
     }
@@ -43,7 +43,7 @@ pub struct Shown {
 pub fn terminal(comparison: &Comparison, shown: Shown) -> String {
     let summaries = &Summary::of(comparison);
     let mut parts = vec![answer::lines(comparison, summaries).iter().map(|line| shown.paragraph(line)).collect()];
-    let figures = table::figures(summaries, comparison.twins);
+    let figures = table::figures(summaries, comparison.control);
     parts.push(shown.table(&figures));
     parts.extend(paragraphs(comparison, summaries, &figures).iter().map(|text| shown.paragraph(text)));
     let against = evidence::against(comparison, summaries);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::result::comparison::{Comparison, Trial};
 use crate::result::outcome::{End, Failures, Outcome};
 use crate::result::summary::{Missing, Summary};
-use crate::result::verdict::{Gate, Kind};
+use crate::result::verdict::{Check, Kind};
 use crate::result::words::{count, number};
 
 /// A median wait for a free publisher that is worth a word.
@@ -43,12 +43,12 @@ pub fn of(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
 
 /// What a row misses, by its scope, and what follows from that.
 fn missing(summary: &Summary) -> String {
-    let Missing { trials, owed, undelivered, lost } = summary.missing;
-    let share = 100.0 * undelivered as f64 / owed.max(1) as f64;
+    let Missing { trials, expected, undelivered, lost } = summary.missing;
+    let share = 100.0 * undelivered as f64 / expected.max(1) as f64;
     let found = [
         (undelivered > 0).then(|| {
             format!(
-                "{} of the measuring window missing, of {owed} ({} %)",
+                "{} of the measuring window missing, of {expected} ({} %)",
                 count(undelivered, "delivery"),
                 number(share)
             )
@@ -60,7 +60,7 @@ fn missing(summary: &Summary) -> String {
     format!(
         "{} is INCOMPLETE{which}: {}. Its figures are compared with nothing; what never came counts as if it had come at \
          the end of the wait.",
-        summary.lane,
+        summary.variant,
         found.join("; ")
     )
 }
@@ -72,9 +72,13 @@ fn share_of_trials(found: usize, all: usize) -> String {
 
 /// The rows and the control, each with its trials.
 fn rows(comparison: &Comparison) -> Vec<Vec<&Trial>> {
-    let names = comparison.lanes.iter().flat_map(|&lane| [(lane, false), (lane, true)]);
-    let trials = |(lane, twin)| {
-        comparison.trials.iter().filter(|trial| trial.outcome.lane == lane && trial.twin == twin).collect::<Vec<_>>()
+    let names = comparison.variants.iter().flat_map(|&variant| [(variant, false), (variant, true)]);
+    let trials = |(variant, control)| {
+        comparison
+            .trials
+            .iter()
+            .filter(|trial| trial.outcome.variant == variant && trial.control == control)
+            .collect::<Vec<_>>()
     };
     names.map(trials).filter(|trials| !trials.is_empty()).collect()
 }
@@ -104,19 +108,19 @@ fn grouped(comparison: &Comparison) -> Vec<String> {
     notes
 }
 
-/// A sentence for each gate that decided a verdict, with its worst figure: which trials it were is in their table.
+/// A sentence for each check that decided a verdict, with its worst figure: which trials it were is in their table.
 fn verdicts(comparison: &Comparison) -> Vec<String> {
-    let mut decided: Vec<(&Gate, Vec<String>)> = Vec::new();
+    let mut decided: Vec<(&Check, Vec<String>)> = Vec::new();
     let failed = |trial: &&&Trial| trial.verdict.kind != Kind::Valid && trial.outcome.end == End::Completed;
     for trials in rows(comparison) {
-        let gates: Vec<&Gate> = trials.iter().filter(failed).filter_map(|trial| trial.verdict.failed()).collect();
-        for &gate in &gates {
-            let same = || gates.iter().filter(|other| other.id == gate.id);
+        let checks: Vec<&Check> = trials.iter().filter(failed).filter_map(|trial| trial.verdict.failed()).collect();
+        for &check in &checks {
+            let same = || checks.iter().filter(|other| other.id == check.id);
             let name = format!("{}{}", trials[0].name(), share_of_trials(same().count(), trials.len()));
-            match decided.iter_mut().find(|(other, _)| other.id == gate.id) {
-                None => decided.push((gate, vec![name])),
+            match decided.iter_mut().find(|(other, _)| other.id == check.id) {
+                None => decided.push((check, vec![name])),
                 Some((worst, names)) => {
-                    *worst = if gate.measured > worst.measured { gate } else { worst };
+                    *worst = if check.measured > worst.measured { check } else { worst };
                     if !names.contains(&name) {
                         names.push(name);
                     }
@@ -124,9 +128,9 @@ fn verdicts(comparison: &Comparison) -> Vec<String> {
             }
         }
     }
-    let say = |(gate, names): (&Gate, Vec<String>)| {
+    let say = |(check, names): (&Check, Vec<String>)| {
         let worst = if comparison.trials.len() > 1 { " at worst" } else { "" };
-        format!("{}: {}:{worst} {gate}.", names.join(", "), gate.kind)
+        format!("{}: {}:{worst} {check}.", names.join(", "), check.kind)
     };
     decided.into_iter().map(say).collect()
 }
@@ -138,7 +142,7 @@ struct Note {
 }
 
 fn about(outcome: &Outcome) -> Vec<Note> {
-    let Outcome { connections, publishing, audit, ledger, .. } = outcome;
+    let Outcome { connections, publishing, audit, usage, .. } = outcome;
     let mut notes = Vec::new();
     let mut note = |is_so: bool, kind: &str, text: &dyn Fn() -> String| {
         if is_so {
@@ -149,17 +153,17 @@ fn about(outcome: &Outcome) -> Vec<Note> {
     let failure = outcome.failure();
     note(failure.is_some(), "failure", &|| format!("FAILED: {}", failure.as_deref().unwrap_or_default()));
     note(connections.lost > 0, "lost", &|| format!("{} lost", count(connections.lost, "connection")));
-    let (again, retries) = (ledger.life.reconnects, ledger.life.retries + publishing.retries);
+    let (again, retries) = (usage.life.reconnects, usage.life.retries + publishing.retries);
     let closed = "closed between two requests, and made again";
     note(again > 0, "again", &|| format!("{} {closed}", count(again, "connection")));
     let met = "sent again after meeting the close of an idle connection";
     note(retries > 0, "retries", &|| format!("{} {met}", count(retries, "request")));
     note(audit.gaps > 0, "gaps", &|| format!("{} told as gaps by the server", count(audit.gaps, "missed delivery")));
     note(audit.late > 0, "late", &|| format!("{} later than anybody waits for", count(audit.late, "delivery")));
-    let segments = ledger.tcp.retransmissions;
+    let segments = usage.tcp.retransmissions;
     note(segments > 0, "segments", &|| format!("{} sent again", count(segments, "TCP segment")));
-    note(ledger.in_ticks, "ticks", &|| "this kernel has no schedstat: server CPU is in ticks of 10 ms".into());
-    note(ledger.tcp.connections == 0 && ledger.deliveries > 0, "tcp", &|| {
+    note(usage.in_ticks, "ticks", &|| "this kernel has no schedstat: server CPU is in ticks of 10 ms".into());
+    note(usage.tcp.connections == 0 && usage.deliveries > 0, "tcp", &|| {
         "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link".into()
     });
     let missed = publishing.scheduled.saturating_sub(publishing.acked);
@@ -167,7 +171,7 @@ fn about(outcome: &Outcome) -> Vec<Note> {
         let all = count(publishing.scheduled, "message");
         format!("{missed} of the {all} of the measuring window not accepted by the server")
     });
-    let waited = publishing.lag.quantile(0.5).unwrap_or_default();
+    let waited = publishing.send_delay.quantile(0.5).unwrap_or_default();
     note(waited > CROWDED, "crowded", &|| {
         let advice = "the server answers publishes slowly, or --publishers is too low";
         format!("half of the messages waited over {} ms to be sent: {advice}", waited.as_millis())

@@ -20,7 +20,7 @@ fn window(comparison: &Comparison, trial: &Trial) -> f64 {
 }
 
 fn tag(trial: &Trial) -> String {
-    format!("{}{}-{}", trial.outcome.lane, if trial.twin { "-control" } else { "" }, trial.block)
+    format!("{}{}-{}", trial.outcome.variant, if trial.control { "-control" } else { "" }, trial.block)
 }
 
 /// Every second's latencies in microseconds, tagged `ROW-BLOCK`; the base time is when the comparison began.
@@ -52,11 +52,11 @@ pub fn trials(comparison: &Comparison) -> String {
     let ids = METRICS.iter().map(|metric| metric.id).collect::<Vec<_>>().join(",");
     let mut out = format!("trial,row,block,control,started,verdict,messages_missing,{ids}\n");
     for (number, trial) in (1..).zip(&comparison.trials) {
-        let Trial { block, twin, started, outcome, verdict, metrics } = trial;
+        let Trial { block, control, started, outcome, verdict, metrics } = trial;
         let value = |metric: &Metric| metrics.get(metric.id).map_or(String::new(), |value| digits(*value));
         let values = METRICS.iter().map(value).collect::<Vec<_>>().join(",");
-        let (row, kind, misses) = (outcome.lane, verdict.kind, outcome.misses());
-        let _ = writeln!(out, "{number},{row},{block},{twin},{started},{kind},{misses},{values}");
+        let (row, kind, misses) = (outcome.variant, verdict.kind, outcome.misses());
+        let _ = writeln!(out, "{number},{row},{block},{control},{started},{kind},{misses},{values}");
     }
     out
 }
@@ -66,7 +66,7 @@ pub fn seconds(comparison: &Comparison) -> String {
     let mut out =
         "trial,row,block,control,verdict,second,length_s,arrived,due,p50_us,p90_us,p99_us,max_us\n".to_owned();
     for (number, trial) in (1..).zip(&comparison.trials) {
-        let Trial { block, twin, outcome, verdict, .. } = trial;
+        let Trial { block, control, outcome, verdict, .. } = trial;
         for (second, arrived) in outcome.series.iter().enumerate() {
             let Some(length) = length_of_second(second, window(comparison, trial)) else { break };
             let times = outcome.intervals.get(second).cloned().unwrap_or_default();
@@ -74,8 +74,8 @@ pub fn seconds(comparison: &Comparison) -> String {
             let max = times.max().map_or(String::new(), |time| time.as_micros().to_string());
             let _ = writeln!(
                 out,
-                "{number},{},{block},{twin},{},{second},{length:.3},{arrived},{},{},{},{},{max}",
-                outcome.lane,
+                "{number},{},{block},{control},{},{second},{length:.3},{arrived},{},{},{},{},{max}",
+                outcome.variant,
                 verdict.kind,
                 times.count(),
                 us(0.5),

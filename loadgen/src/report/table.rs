@@ -65,7 +65,7 @@ impl From<String> for Cell {
 pub const NONE: &str = "-";
 
 /// Of the measuring window, in the merged trials.
-const DELIVERED: &str = "delivered of owed, in the window";
+const DELIVERED: &str = "delivered of expected, in the window";
 /// Of all trials, and of all that was sent in them.
 const LOST: &str = "lost / doubled / reordered, in whole trials";
 
@@ -92,7 +92,7 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
     rows.push(Row { is_key: true, ..text("verdict on the measurement", Summary::is_whole, Summary::verdict) });
     // What nobody has a figure for would only be a row of dashes.
     rows.retain(|row| row.cells.iter().any(|cell| cell.text != NONE));
-    if summaries.iter().all(|summary| summary.outcome.owed == 0 && summary.outcome.latency.count() == 0) {
+    if summaries.iter().all(|summary| summary.outcome.expected == 0 && summary.outcome.latency.count() == 0) {
         rows.clear();
     }
     rows.iter_mut().flat_map(|row| &mut row.cells).for_each(|cell| cell.best &= !claims);
@@ -100,11 +100,11 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
 }
 
 fn delivered(summary: &Summary) -> String {
-    let Outcome { owed, delivered, .. } = summary.outcome;
-    match owed.saturating_sub(delivered) {
-        _ if owed == 0 => NONE.into(),
-        0 => format!("all {owed}"),
-        _ => format!("{delivered} of {owed}"),
+    let Outcome { expected, delivered, .. } = summary.outcome;
+    match expected.saturating_sub(delivered) {
+        _ if expected == 0 => NONE.into(),
+        0 => format!("all {expected}"),
+        _ => format!("{delivered} of {expected}"),
     }
 }
 
@@ -123,8 +123,8 @@ pub fn heads(summaries: &[Summary]) -> Vec<String> {
 
 /// Said beside a quantile of a trial that is decided by deliveries that never came: they count at the end of the wait.
 pub fn mark_missing(outcome: &Outcome, share: f64) -> &'static str {
-    let missing = outcome.owed.saturating_sub(outcome.delivered) as f64;
-    let beyond = (1.0 - share) * outcome.owed as f64;
+    let missing = outcome.expected.saturating_sub(outcome.delivered) as f64;
+    let beyond = (1.0 - share) * outcome.expected as f64;
     if outcome.misses() && missing > 0.0 && missing >= beyond - 1e-6 { " or never" } else { "" }
 }
 
@@ -135,13 +135,13 @@ fn row(summaries: &[Summary], metric: &Metric) -> Row {
     // A figure that may not be relied on wins nothing, but where it is lower, no other is the lowest; of those that miss
     // nothing, for others have had less to do.
     let is_best = |s: &Summary, value: f64| {
-        let others = summaries.iter().filter(|other| other.lane != s.lane && other.is_whole());
-        let others = others.filter_map(|other| Some((other.lane.mode.streams(), (metric.read)(&other.outcome)?)));
+        let others = summaries.iter().filter(|other| other.variant != s.variant && other.is_whole());
+        let others = others.filter_map(|other| Some((other.variant.mode.streams(), (metric.read)(&other.outcome)?)));
         let mut others = others.peekable();
         metric.better != Better::Neither
             && others.peek().is_some()
             && others.all(|(streams, other)| {
-                let is_apart = metric.better == Better::LowerOfItsKind && streams != s.lane.mode.streams();
+                let is_apart = metric.better == Better::LowerOfItsKind && streams != s.variant.mode.streams();
                 value < if is_apart { other / LOOPBACK } else { other }
             })
     };

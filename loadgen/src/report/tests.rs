@@ -6,11 +6,11 @@ use crate::comparison::begin;
 use crate::judge::{self, theory, verdict};
 use crate::result::comparison::Trial;
 use crate::result::histogram::Times;
-use crate::result::ledger::{Memory, Ticks, Totals};
 use crate::result::outcome::{End, Failures, Followed, Outcome};
 use crate::result::scenario::Scenario;
 use crate::result::summary::Summary;
-use crate::result::variant::{Lane, Publish, Transport};
+use crate::result::usage::{Memory, Ticks, Totals};
+use crate::result::variant::{Publish, Transport, Variant};
 use crate::result::verdict::{Kind, Verdict};
 
 mod told;
@@ -65,8 +65,8 @@ impl Draw {
         }
     }
 
-    fn outcome(&mut self, lane: Lane) -> Outcome {
-        let mut outcome = Outcome { lane, ..crate::result::outcome::tests::empty(lane.mode) };
+    fn outcome(&mut self, variant: Variant) -> Outcome {
+        let mut outcome = Outcome { variant, ..crate::result::outcome::tests::empty(variant.mode) };
         let ends = [End::Completed, End::Completed, End::Interrupted, End::Broken("gone".into())];
         outcome.end = self.0.choice(ends).unwrap();
         outcome.began = self.0.choice(["", "2026-11-26T00:36:44.986Z"]).unwrap().into();
@@ -78,15 +78,16 @@ impl Draw {
         (publishing.scheduled, publishing.paced, publishing.sent) = (self.count(), self.count(), self.count());
         (publishing.acked, publishing.failed, publishing.indeterminate) = (self.count(), self.count(), self.count());
         (publishing.all, publishing.retries, publishing.bytes_out) = (self.count(), self.count(), self.count());
-        (publishing.lag, publishing.own_lag, publishing.acks) = (self.times(), self.times(), self.times());
-        (outcome.owed, outcome.delivered) = (self.count(), self.count());
+        (publishing.send_delay, publishing.own_send_delay, publishing.acks) =
+            (self.times(), self.times(), self.times());
+        (outcome.expected, outcome.delivered) = (self.count(), self.count());
         let audit = &mut outcome.audit;
-        (audit.owed, audit.received, audit.lost, audit.doubled) =
+        (audit.expected, audit.received, audit.lost, audit.doubled) =
             (self.count(), self.count(), self.count(), self.count());
         (audit.gaps, audit.late, audit.reordered, audit.corrupt) =
             (self.count(), self.count(), self.count(), self.count());
         (outcome.latency, outcome.last, outcome.polls) = (self.times(), self.times(), self.times());
-        (outcome.connects, outcome.lateness, outcome.dwell) = (self.times(), self.times(), self.times());
+        (outcome.connects, outcome.timer_delay, outcome.receive_delay) = (self.times(), self.times(), self.times());
         (outcome.intervals, outcome.series) = (self.several(Self::times), self.several(Self::count));
         outcome.followed = self.several(|draw| Followed { count: draw.count(), p50_us: draw.0.u32(..), p99_us: 0 });
         outcome.drift_percent = self.maybe(|draw| draw.0.f64() * 1e9);
@@ -95,24 +96,24 @@ impl Draw {
         (outcome.realised.polls, outcome.realised.empties) = (self.count(), self.count());
         (outcome.restarts, outcome.impossible, outcome.unbalanced) = (self.count(), self.count(), self.count());
         outcome.failures = BTreeMap::from([("kind".to_owned(), Failures { count: self.count(), example: "x".into() })]);
-        self.ledger(&mut outcome);
+        self.usage(&mut outcome);
         outcome
     }
 
-    fn ledger(&mut self, outcome: &mut Outcome) {
-        let ledger = &mut outcome.ledger;
-        ledger.seconds = if self.0.bool() { 0.0 } else { self.0.f64() * 1e5 };
-        (ledger.deliveries, ledger.steal_ns, ledger.others_ns) = (self.count(), self.count(), self.count());
-        (ledger.server_cpu_ns, ledger.server_user_ns) = (self.maybe(Self::count), self.maybe(Self::count));
-        ledger.server_ticks = self.maybe(|draw| Ticks { user: draw.count(), system: draw.count() });
-        (ledger.server_switches, ledger.loadgen_cpu_ns) = (self.maybe(Self::count), self.maybe(Self::count));
-        (ledger.machine_busy_ns, ledger.server_peak) = (self.maybe(Self::count), self.maybe(Self::count));
-        (ledger.loadgen_queued_ns, ledger.loadgen_threads) = (self.count(), self.count());
-        (ledger.cores, ledger.loadgen_cores, ledger.lean) = (self.count(), self.count(), self.0.bool());
-        (ledger.traffic, ledger.life) = (self.totals(), self.totals());
-        (ledger.tcp.bare_segments_in, ledger.tcp.bare_segments_out) = (self.count(), self.count());
-        ledger.request_headers = [self.count(), self.count()];
-        ledger.memory = self.several(|draw| Memory {
+    fn usage(&mut self, outcome: &mut Outcome) {
+        let usage = &mut outcome.usage;
+        usage.seconds = if self.0.bool() { 0.0 } else { self.0.f64() * 1e5 };
+        (usage.deliveries, usage.steal_ns, usage.others_ns) = (self.count(), self.count(), self.count());
+        (usage.server_cpu_ns, usage.server_user_ns) = (self.maybe(Self::count), self.maybe(Self::count));
+        usage.server_ticks = self.maybe(|draw| Ticks { user: draw.count(), system: draw.count() });
+        (usage.server_switches, usage.loadgen_cpu_ns) = (self.maybe(Self::count), self.maybe(Self::count));
+        (usage.machine_busy_ns, usage.server_peak) = (self.maybe(Self::count), self.maybe(Self::count));
+        (usage.loadgen_queued_ns, usage.loadgen_threads) = (self.count(), self.count());
+        (usage.cores, usage.loadgen_cores, usage.minimal) = (self.count(), self.count(), self.0.bool());
+        (usage.traffic, usage.life) = (self.totals(), self.totals());
+        (usage.tcp.bare_segments_in, usage.tcp.bare_segments_out) = (self.count(), self.count());
+        usage.request_headers = [self.count(), self.count()];
+        usage.memory = self.several(|draw| Memory {
             connections: draw.count() as usize,
             server_pss: draw.maybe(Self::count),
             kernel: draw.count(),
@@ -121,14 +122,14 @@ impl Draw {
 
     fn comparison(&mut self) -> Comparison {
         let modes = [Transport::ShortPoll, Transport::LongPoll, Transport::Sse, Transport::Ws];
-        let mut lanes: Vec<Lane> = modes.into_iter().filter(|_| self.0.bool()).map(Lane::from).collect();
-        lanes.push(Lane { mode: Transport::Ws, publish: Publish::Native });
+        let mut variants: Vec<Variant> = modes.into_iter().filter(|_| self.0.bool()).map(Variant::from).collect();
+        variants.push(Variant { mode: Transport::Ws, publish: Publish::Native });
         let flags = self.0.choice(["--duration 2500ms", "--duration 1ms --interval 10m --rate 0.001"]).unwrap();
         let blocks = self.0.choice([1, 1, 2, 6]).unwrap();
-        let mut comparison = begin(lanes.clone(), blocks, Scenario::parse(flags).unwrap(), String::new());
+        let mut comparison = begin(variants.clone(), blocks, Scenario::parse(flags).unwrap(), String::new());
         for block in 1..=blocks {
-            for lane in lanes.iter().filter(|_| self.0.u8(..4) > 0).copied().collect::<Vec<_>>() {
-                let outcome = self.outcome(lane);
+            for variant in variants.iter().filter(|_| self.0.u8(..4) > 0).copied().collect::<Vec<_>>() {
+                let outcome = self.outcome(variant);
                 let mut verdict = verdict::of(&outcome);
                 verdict.kind = if self.0.bool() { Kind::Valid } else { verdict.kind };
                 let started = String::new();
@@ -142,11 +143,11 @@ impl Draw {
 
 #[test]
 fn what_went_wrong_counts_also_in_trials_that_are_not_valid() {
-    let lane = Lane::from(Transport::Ws);
+    let variant = Variant::from(Transport::Ws);
     let scenario = Scenario::parse("--duration 1s").unwrap();
-    let mut comparison = begin(vec![lane], 2, scenario, String::new());
+    let mut comparison = begin(vec![variant], 2, scenario, String::new());
     for (block, kind, lost) in [(1, Kind::Valid, 1), (2, Kind::Noisy, 3)] {
-        let mut outcome = Draw(fastrand::Rng::with_seed(block)).outcome(lane);
+        let mut outcome = Draw(fastrand::Rng::with_seed(block)).outcome(variant);
         outcome.audit.lost = lost;
         let verdict = Verdict { kind, ..verdict::of(&outcome) };
         let block = block as usize;
@@ -158,7 +159,7 @@ fn what_went_wrong_counts_also_in_trials_that_are_not_valid() {
 
 fn tables(comparison: &Comparison) -> Vec<table::Table> {
     let summaries = Summary::of(comparison);
-    let figures = table::figures(&summaries, comparison.twins);
+    let figures = table::figures(&summaries, comparison.control);
     evidence::tables(comparison, &summaries).into_iter().chain([figures]).collect()
 }
 
@@ -173,8 +174,8 @@ fn whatever_was_counted_every_report_renders_and_no_figure_is_nonsense() {
         let mut draw = Draw(fastrand::Rng::with_seed(seed));
         let comparison = draw.comparison();
         for trial in &comparison.trials {
-            for check in theory::checks(&trial.outcome, &comparison.scenario) {
-                assert!(check.measured.is_finite() && check.predicted.is_finite(), "seed {seed}: {check:?}");
+            for answer in theory::answers(&trial.outcome, &comparison.scenario) {
+                assert!(answer.measured.is_finite() && answer.predicted.is_finite(), "seed {seed}: {answer:?}");
             }
         }
         for table in tables(&comparison) {

@@ -1,4 +1,4 @@
-//! How complete: what every subscriber was owed against what it got, in sums.
+//! How complete: what every subscriber was expected against what it got, in sums.
 
 use derive_more::{Add, Sum};
 use schemars::JsonSchema;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize, JsonSchema)]
 pub struct Audit {
     /// Acked messages times their subscribers.
-    pub owed: u64,
+    pub expected: u64,
     /// Different ones that came.
     pub received: u64,
-    /// Owed, not told as a gap, and never came.
+    /// Expected, not told as a gap, and never came.
     pub lost: u64,
     /// Came again within one connection.
     pub doubled: u64,

@@ -12,11 +12,11 @@ use super::known::KnownAnswers;
 use super::metric;
 use super::outcome::Outcome;
 use super::scenario::{CONNECTS_PER_SECOND, Scenario};
-use super::variant::{Lane, Transport};
+use super::variant::{Transport, Variant};
 use super::verdict::{Kind, Verdict};
 
 /// The version of the JSON.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 /// What a trial takes beside connects, warm-up and window: server, drain.
 const AROUND: Duration = Duration::from_secs(3);
 
@@ -34,11 +34,11 @@ pub struct Comparison {
     /// The running server it was measured against; without one, each trial started its own.
     pub target: Option<String>,
     /// The rows: transports, and which way their messages went up.
-    pub lanes: Vec<Lane>,
+    pub variants: Vec<Variant>,
     /// How often each of them ran.
     pub blocks: usize,
     /// Whether the baseline ran twice in each block.
-    pub twins: bool,
+    pub control: bool,
     /// With which load.
     pub scenario: Scenario,
     /// What came out, in the order in which the trials ran: drawn from the scenario's seed, and balanced over the blocks.
@@ -59,7 +59,7 @@ pub struct Trial {
     /// The round it ran in, from 1.
     pub block: usize,
     /// Whether it is the second trial of the baseline in its block.
-    pub twin: bool,
+    pub control: bool,
     /// When it began, in UTC (RFC 3339).
     pub started: String,
     /// How the server did.
@@ -73,39 +73,39 @@ pub struct Trial {
 
 impl Trial {
     /// A trial with what came out of it.
-    pub fn new(block: usize, twin: bool, started: String, outcome: Outcome, verdict: Verdict) -> Self {
+    pub fn new(block: usize, control: bool, started: String, outcome: Outcome, verdict: Verdict) -> Self {
         let metrics = metric::values(&outcome);
-        Self { block, twin, started, outcome, verdict, metrics }
+        Self { block, control, started, outcome, verdict, metrics }
     }
 
     /// What it is a trial of: the row, or the control beside it.
     pub fn name(&self) -> String {
-        row_name(self.outcome.lane, self.twin)
+        row_name(self.outcome.variant, self.control)
     }
 }
 
 /// A row as people are told of it, or its A/A control.
-pub fn row_name(lane: Lane, twin: bool) -> String {
-    format!("{lane}{}", if twin { ", A/A control" } else { "" })
+pub fn row_name(variant: Variant, control: bool) -> String {
+    format!("{variant}{}", if control { ", A/A control" } else { "" })
 }
 
 impl Comparison {
     /// How many trials there are to be.
     pub fn planned(&self) -> usize {
-        self.blocks * (self.lanes.len() + usize::from(self.twins))
+        self.blocks * (self.variants.len() + usize::from(self.control))
     }
 
     /// The row that all others are compared with: ws, or the first.
-    pub fn baseline(&self) -> Option<Lane> {
-        let ws = self.lanes.iter().find(|lane| **lane == Transport::Ws.into());
-        ws.or(self.lanes.first()).copied()
+    pub fn baseline(&self) -> Option<Variant> {
+        let ws = self.variants.iter().find(|variant| **variant == Transport::Ws.into());
+        ws.or(self.variants.first()).copied()
     }
 
     /// The ratios to the baseline, of the blocks in which both trials are valid.
-    pub fn ratios(&self, lane: Lane, twin: bool, figure: Figure) -> Vec<f64> {
+    pub fn ratios(&self, variant: Variant, control: bool, figure: Figure) -> Vec<f64> {
         let Some(baseline) = self.baseline() else { return Vec::new() };
-        let values = |lane: Lane, twin| {
-            let is_it = move |trial: &&Trial| trial.outcome.lane == lane && trial.twin == twin;
+        let values = |variant: Variant, control| {
+            let is_it = move |trial: &&Trial| trial.outcome.variant == variant && trial.control == control;
             let valid = move |trial: &&Trial| is_it(trial) && trial.verdict.kind == Kind::Valid;
             let value =
                 move |trial: &Trial| Some((trial.block, figure.of(&trial.outcome).filter(|value| *value > 0.0)?));
@@ -114,13 +114,15 @@ impl Comparison {
         // By block, and no loop over as many blocks as there are said to be.
         let base: BTreeMap<usize, f64> = values(baseline, false).collect();
         let ratios: BTreeMap<usize, f64> =
-            values(lane, twin).filter_map(|(block, value)| Some((block, value / base.get(&block)?))).collect();
+            values(variant, control).filter_map(|(block, value)| Some((block, value / base.get(&block)?))).collect();
         ratios.into_values().collect()
     }
 
     /// How a row, or the control, compares with the baseline in a figure.
-    pub fn effect(&self, lane: Lane, twin: bool, figure: Figure) -> Option<&Effect> {
-        self.effects.iter().find(|effect| effect.lane == lane && effect.twin == twin && effect.figure == figure)
+    pub fn effect(&self, variant: Variant, control: bool, figure: Figure) -> Option<&Effect> {
+        self.effects
+            .iter()
+            .find(|effect| effect.variant == variant && effect.control == control && effect.figure == figure)
     }
 
     /// The day on which it began.
@@ -130,7 +132,7 @@ impl Comparison {
 
     /// The workload in a sentence.
     pub fn workload(&self) -> String {
-        let modes: Vec<Transport> = self.lanes.iter().map(|lane| lane.mode).collect();
+        let modes: Vec<Transport> = self.variants.iter().map(|variant| variant.mode).collect();
         self.scenario.sentence(&modes)
     }
 
@@ -155,7 +157,7 @@ impl Comparison {
     /// What one should know before it runs.
     pub fn cautions(&self) -> Vec<&'static str> {
         let Cores { server, loadgen } = &self.environment.pinned;
-        let polls = self.lanes.iter().any(|lane| !lane.mode.streams());
+        let polls = self.variants.iter().any(|variant| !variant.mode.streams());
         let cautions = [
             (server == loadgen).then_some(
                 "Caution: there is one core for both sides; loadgen and the server take time from each other, and the figures \
@@ -187,12 +189,12 @@ impl Comparison {
         let mut trials = BTreeMap::new();
         self.trials.iter().for_each(|trial| *trials.entry(trial.block).or_insert(0) += 1);
         let complete = trials.values().filter(|&&trials| trials == per_block).count();
-        let (twin, claim) = match self.twins {
+        let (control, claim) = match self.control {
             true => (", and the baseline once more as the A/A control", ""),
             false => ("", " No claim beyond this run."),
         };
         format!(
-            "In this run: {complete} of {blocks} blocks, each row once in each block{twin}, in an order drawn from the seed {}, \
+            "In this run: {complete} of {blocks} blocks, each row once in each block{control}, in an order drawn from the seed {}, \
              {server}; quantiles are of all valid trials together.{claim}",
             scenario.seed()
         )

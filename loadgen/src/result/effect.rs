@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::metric::Metric;
 use super::outcome::Outcome;
-use super::variant::Lane;
+use super::variant::Variant;
 
 /// A smaller difference is none, whatever the interval says.
-pub const TRIFLE: f64 = 1.05;
+pub const NEGLIGIBLE: f64 = 1.05;
 /// A server that pushes is billed for part of its clients' work: its CPU and a polled server's are told apart only
 /// beyond this ratio.
 pub const LOOPBACK: f64 = 1.5;
@@ -113,9 +113,9 @@ pub enum Difference {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Effect {
     /// The row.
-    pub lane: Lane,
-    /// Whether it is the baseline's own twin: what differs here is noise.
-    pub twin: bool,
+    pub variant: Variant,
+    /// Whether it is the baseline's own control: what differs here is noise.
+    pub control: bool,
     /// What is compared.
     pub figure: Figure,
     /// The row's value over the baseline's.

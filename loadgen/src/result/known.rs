@@ -3,20 +3,20 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::variant::Lane;
+use super::variant::Variant;
 
 /// What theory says of a row.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct KnownAnswers {
     /// The row.
-    pub lane: Lane,
+    pub variant: Variant,
     /// Each prediction beside what its merged trials have measured.
-    pub checks: Vec<Check>,
+    pub answers: Vec<KnownAnswer>,
 }
 
 /// A prediction beside what was measured.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Check {
+pub struct KnownAnswer {
     /// Its name in the JSON, which does not change.
     pub id: String,
     /// Of what, with its unit.
@@ -29,7 +29,7 @@ pub struct Check {
     pub tolerance: Option<f64>,
 }
 
-impl Check {
+impl KnownAnswer {
     /// Whether both agree, where they must.
     pub fn holds(&self) -> Option<bool> {
         self.tolerance.map(|tolerance| (self.predicted - self.measured).abs() <= tolerance)

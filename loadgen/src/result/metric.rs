@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::outcome::Outcome;
-use super::variant::{Lane, Publish};
+use super::variant::{Publish, Variant};
 
 /// A quantile q needs this many messages over 1 - q: with n of them the chance that not one lies beyond it is about
 /// e^-5.7, one in 300. Messages, not deliveries: those of one message are not independent.
@@ -121,51 +121,51 @@ pub const METRICS: &[Metric] = &[
         .needing(0.99)
         .of_deliveries(0.99),
     metric("latency_max_ms", "latency max", "ms", |o| o.latency.ms(1.0)).lower().needing(0.99).of_deliveries(1.0),
-    metric("send_delay_p50_ms", "send delay p50", "ms", |o| o.publishing.own_lag.ms(0.5)).needing(0.5),
-    metric("receive_delay_p50_ms", "client receive delay p50", "ms", |o| o.dwell.ms(0.5)).needing(0.5),
-    metric("receive_delay_p99_ms", "client receive delay p99", "ms", |o| o.dwell.ms(0.99)).needing(0.99),
+    metric("send_delay_p50_ms", "send delay p50", "ms", |o| o.publishing.own_send_delay.ms(0.5)).needing(0.5),
+    metric("receive_delay_p50_ms", "client receive delay p50", "ms", |o| o.receive_delay.ms(0.5)).needing(0.5),
+    metric("receive_delay_p99_ms", "client receive delay p99", "ms", |o| o.receive_delay.ms(0.99)).needing(0.99),
     metric("last_of_room_p50_ms", "to the last of the room p50", "ms", |o| o.last.ms(0.5)).lower().needing(0.5),
     metric("publish_to_ack_p50_ms", "publish to ack p50", "ms", |o| o.publishing.acks.ms(0.5)).lower().needing(0.5),
     metric("poll_p99_ms", "poll, from its tick to the answer p99", "ms", |o| o.polls.ms(0.99)),
     metric("connect_p50_ms", "connect p50", "ms", |o| o.connects.ms(0.5)),
     metric("bytes_up_per_publish", "bytes up per publish", "", upward).lower(),
-    metric("server_cpu_us", "server CPU per delivery", "µs", |o| o.ledger.us(o.ledger.server_cpu_ns))
+    metric("server_cpu_us", "server CPU per delivery", "µs", |o| o.usage.us(o.usage.server_cpu_ns))
         .lower_of_its_kind()
         .first(),
-    metric("server_user_cpu_us", "  in user mode only", "µs", |o| o.ledger.us(o.ledger.user_ns())),
-    metric("loadgen_cpu_us", "loadgen's CPU per delivery", "µs", |o| o.ledger.us(o.ledger.loadgen_cpu_ns)),
-    metric("machine_busy_us", "machine busy per delivery", "µs", |o| o.ledger.us(o.ledger.machine_busy_ns)),
+    metric("server_user_cpu_us", "  in user mode only", "µs", |o| o.usage.us(o.usage.user_ns())),
+    metric("loadgen_cpu_us", "loadgen's CPU per delivery", "µs", |o| o.usage.us(o.usage.loadgen_cpu_ns)),
+    metric("machine_busy_us", "machine busy per delivery", "µs", |o| o.usage.us(o.usage.machine_busy_ns)),
     metric("server_switches", "server context switches per delivery", "", |o| {
-        o.ledger.per_delivery(o.ledger.server_switches?)
+        o.usage.per_delivery(o.usage.server_switches?)
     }),
-    metric("server_memory_kib", "server memory per connection", "KiB", |o| o.ledger.memory_kib()).lower().first(),
-    metric("kernel_memory_kib", "kernel memory per connection, both ends", "KiB", |o| o.ledger.kernel_kib()),
-    metric("server_peak_mib", "server memory at its peak", "MiB", |o| Some(o.ledger.server_peak? as f64 / 1048576.0)),
-    metric("bytes_down", "bytes to clients per delivery", "", |o| o.ledger.per_delivery(o.ledger.traffic.bytes_in))
+    metric("server_memory_kib", "server memory per connection", "KiB", |o| o.usage.memory_kib()).lower().first(),
+    metric("kernel_memory_kib", "kernel memory per connection, both ends", "KiB", |o| o.usage.kernel_kib()),
+    metric("server_peak_mib", "server memory at its peak", "MiB", |o| Some(o.usage.server_peak? as f64 / 1048576.0)),
+    metric("bytes_down", "bytes to clients per delivery", "", |o| o.usage.per_delivery(o.usage.traffic.bytes_in))
         .lower()
         .first(),
     metric("bytes_up", "bytes from clients per delivery, as sent", "", |o| {
-        o.ledger.per_delivery(o.ledger.traffic.bytes_out)
+        o.usage.per_delivery(o.usage.traffic.bytes_out)
     })
     .files_only(),
     metric("bytes_up_browser", "bytes from clients per delivery, browser's headers", "", |o| {
-        o.ledger.per_delivery(o.ledger.bytes_out()[0])
+        o.usage.per_delivery(o.usage.bytes_out()[0])
     })
     .lower()
     .first(),
-    metric("bytes_up_lean", "bytes from clients per delivery, lean headers", "", |o| {
-        o.ledger.per_delivery(o.ledger.bytes_out()[1])
+    metric("bytes_up_minimal", "bytes from clients per delivery, minimal headers", "", |o| {
+        o.usage.per_delivery(o.usage.bytes_out()[1])
     })
     .lower(),
     metric("bytes_both", "bytes per delivery, both ways", "", |o| {
-        o.ledger.per_delivery(o.ledger.traffic.bytes_in.saturating_add(o.ledger.traffic.bytes_out))
+        o.usage.per_delivery(o.usage.traffic.bytes_in.saturating_add(o.usage.traffic.bytes_out))
     })
     .files_only(),
     metric("bytes_link", "bytes per delivery on a real link, both ways, modelled", "", |o| {
-        o.ledger.per_delivery(o.ledger.on_a_link().iter().sum::<f64>() as u64)
+        o.usage.per_delivery(o.usage.on_a_link().iter().sum::<f64>() as u64)
     })
     .lower(),
-    metric("requests", "requests per delivery", "", |o| o.ledger.per_delivery(o.ledger.traffic.requests)).lower(),
+    metric("requests", "requests per delivery", "", |o| o.usage.per_delivery(o.usage.traffic.requests)).lower(),
     metric("empty_answers_percent", "empty answers", "% of requests", empties),
     metric("batch", "messages per read or answer", "", batch),
     metric("poll_wait_ks", "wait against U(0, interval)", "KS", |o| o.wait_ks),
@@ -187,17 +187,17 @@ pub fn messages_needed(share: f64) -> u64 {
 }
 
 fn empties(outcome: &Outcome) -> Option<f64> {
-    let traffic = outcome.ledger.traffic;
+    let traffic = outcome.usage.traffic;
     // Of an answer at the edge of the window, the question may lie before it.
     (traffic.requests > 0).then(|| 100.0 * traffic.empties.min(traffic.requests) as f64 / traffic.requests as f64)
 }
 
 /// Bytes that one publish sends; over a subscriber's own socket, all that the subscribers send.
 fn upward(outcome: &Outcome) -> Option<f64> {
-    let Lane { mode, publish } = outcome.lane;
+    let Variant { mode, publish } = outcome.variant;
     let is_own = publish == Publish::Native && mode.is_duplex();
     let (bytes, n) = match is_own {
-        true => (outcome.ledger.traffic.bytes_out, outcome.publishing.acked),
+        true => (outcome.usage.traffic.bytes_out, outcome.publishing.acked),
         false => (outcome.publishing.bytes_out, outcome.publishing.all),
     };
     (n > 0).then(|| bytes as f64 / n as f64)
@@ -205,9 +205,9 @@ fn upward(outcome: &Outcome) -> Option<f64> {
 
 /// Messages that came together: in one answer of a poll, or in one read of a stream.
 fn batch(outcome: &Outcome) -> Option<f64> {
-    let traffic = outcome.ledger.traffic;
-    let batches = if outcome.lane.mode.streams() { traffic.reads } else { traffic.answers() };
-    (batches > 0).then(|| outcome.ledger.deliveries as f64 / batches as f64)
+    let traffic = outcome.usage.traffic;
+    let batches = if outcome.variant.mode.streams() { traffic.reads } else { traffic.answers() };
+    (batches > 0).then(|| outcome.usage.deliveries as f64 / batches as f64)
 }
 
 #[cfg(test)]
@@ -241,23 +241,24 @@ mod tests {
             times.record(us * 1000);
             times
         };
-        (outcome.latency, outcome.dwell, outcome.last, outcome.polls) = (us(1000), us(1100), us(1200), us(1300));
-        outcome.publishing.own_lag = us(900);
+        (outcome.latency, outcome.receive_delay, outcome.last, outcome.polls) =
+            (us(1000), us(1100), us(1200), us(1300));
+        outcome.publishing.own_send_delay = us(900);
         (outcome.publishing.acks, outcome.connects, outcome.wait_ks) = (us(1400), us(1500), Some(0.25));
         (outcome.publishing.bytes_out, outcome.publishing.all) = (600, 4);
-        let ledger = &mut outcome.ledger;
-        ledger.deliveries = 10;
-        (ledger.server_cpu_ns, ledger.loadgen_cpu_ns) = (Some(20_000), Some(30_000));
-        (ledger.server_user_ns, ledger.machine_busy_ns) = (Some(5_000), Some(70_000));
-        (ledger.server_switches, ledger.server_peak) = (Some(40), Some(3 << 20));
-        (ledger.traffic.bytes_in, ledger.traffic.bytes_out) = (800, 900);
-        (ledger.traffic.requests, ledger.traffic.empties, ledger.request_headers) = (8, 3, [50, 20]);
-        let memory = |connections: usize, kib: u64| crate::result::ledger::Memory {
+        let usage = &mut outcome.usage;
+        usage.deliveries = 10;
+        (usage.server_cpu_ns, usage.loadgen_cpu_ns) = (Some(20_000), Some(30_000));
+        (usage.server_user_ns, usage.machine_busy_ns) = (Some(5_000), Some(70_000));
+        (usage.server_switches, usage.server_peak) = (Some(40), Some(3 << 20));
+        (usage.traffic.bytes_in, usage.traffic.bytes_out) = (800, 900);
+        (usage.traffic.requests, usage.traffic.empties, usage.request_headers) = (8, 3, [50, 20]);
+        let memory = |connections: usize, kib: u64| crate::result::usage::Memory {
             connections,
             server_pss: Some(kib << 10),
             kernel: kib << 11,
         };
-        ledger.memory = vec![memory(0, 0), memory(25, 75), memory(50, 150), memory(100, 300)];
+        usage.memory = vec![memory(0, 0), memory(25, 75), memory(50, 150), memory(100, 300)];
         let expected = [
             ("latency_p50_ms", 1.0),
             ("latency_p90_ms", 1.0),
@@ -281,9 +282,9 @@ mod tests {
             ("server_peak_mib", 3.0),
             ("bytes_down", 80.0),
             ("bytes_up", 90.0),
-            // Measured with a browser's headers; lean ones are 30 bytes less in each request.
+            // Measured with a browser's headers; minimal ones are 30 bytes less in each request.
             ("bytes_up_browser", 90.0),
-            ("bytes_up_lean", 66.0),
+            ("bytes_up_minimal", 66.0),
             ("bytes_both", 170.0),
             ("bytes_link", 170.0),
             ("requests", 0.8),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::Audit;
 use super::histogram::Times;
-use super::ledger::Ledger;
-use super::variant::Lane;
+use super::usage::Usage;
+use super::variant::Variant;
 use super::words::count;
 
 /// One trial's result.
@@ -17,7 +17,7 @@ use super::words::count;
 pub struct Outcome {
     /// The transport, and which way its messages went up.
     #[serde(flatten)]
-    pub lane: Lane,
+    pub variant: Variant,
     /// How the trial ended.
     pub end: End,
     /// When the measuring window began, in UTC (RFC 3339); nothing of a trial that did not get so far.
@@ -31,7 +31,7 @@ pub struct Outcome {
     /// What was published.
     pub publishing: Publishing,
     /// Every message scheduled in the window, times its subscribers.
-    pub owed: u64,
+    pub expected: u64,
     /// Those that came before the end of the drain; what is missing was lost, told as a gap, or never accepted.
     pub delivered: u64,
     /// Every delivery of the trial, warm-up included.
@@ -48,10 +48,10 @@ pub struct Outcome {
     pub polls: Times,
     /// Connects, to the confirmed cursor.
     pub connects: Times,
-    /// Lateness of loadgen's own tickers, in the window.
-    pub lateness: Times,
+    /// Timer delay of loadgen's own tickers, in the window.
+    pub timer_delay: Times,
     /// How long what those 64 read had been in the kernel of this machine, in the window.
-    pub dwell: Times,
+    pub receive_delay: Times,
     /// By how many percent the medians of both halves of the window differ; with at least 100 messages.
     pub drift_percent: Option<f64>,
     /// For a transport that polls: the largest distance of the waits' distribution from U(0, interval).
@@ -59,7 +59,7 @@ pub struct Outcome {
     /// Deliveries in each second of the window, by their arrival.
     pub series: Vec<u64>,
     /// What it cost.
-    pub ledger: Ledger,
+    pub usage: Usage,
     /// What theory needs of the schedule as it was kept.
     pub realised: Realised,
     /// How often the log of a room began anew: the server restarted, or threw a room in use away.
@@ -69,7 +69,7 @@ pub struct Outcome {
     pub failures: BTreeMap<String, Failures>,
     /// Samples below zero or above an hour: there must be none.
     pub impossible: u64,
-    /// By how much the audit's books do not balance: owed = delivered + missing + told, summed over all subscribers.
+    /// By how much the audit's books do not balance: expected = delivered + missing + told, summed over all subscribers.
     pub unbalanced: u64,
 }
 
@@ -180,9 +180,9 @@ pub struct Publishing {
     /// Bytes that the publishers' own connections sent for them, over the whole trial.
     pub bytes_out: u64,
     /// From due to sent, of messages due within the window.
-    pub lag: Times,
-    /// The part of it in which a connection was free: loadgen's own lateness.
-    pub own_lag: Times,
+    pub send_delay: Times,
+    /// The part of it in which a connection was free: loadgen's own timer delay.
+    pub own_send_delay: Times,
     /// From due to acked: the publish path.
     pub acks: Times,
 }
@@ -196,7 +196,7 @@ impl Outcome {
         self.window_seconds = self.window_seconds.zip(other.window_seconds).map(|(a, b)| a.max(b));
         self.connections = self.connections + other.connections;
         self.publishing.merge(&other.publishing);
-        self.owed += other.owed;
+        self.expected += other.expected;
         self.delivered += other.delivered;
         self.audit = self.audit + other.audit;
         self.latency.add(&other.latency);
@@ -205,19 +205,19 @@ impl Outcome {
         self.intervals.iter_mut().zip(&other.intervals).for_each(|(sum, times)| sum.add(times));
         self.last.add(&other.last);
         self.followed.extend(&other.followed);
-        self.dwell.add(&other.dwell);
+        self.receive_delay.add(&other.receive_delay);
         self.realised.base.add(&other.realised.base);
         self.realised.polls += other.realised.polls;
         self.realised.empties += other.realised.empties;
         self.realised.seq_digits += other.realised.seq_digits;
         self.polls.add(&other.polls);
         self.connects.add(&other.connects);
-        self.lateness.add(&other.lateness);
+        self.timer_delay.add(&other.timer_delay);
         // The worst: a known answer that fails once has failed.
         self.wait_ks = self.wait_ks.zip(other.wait_ks).map(|(a, b)| a.max(b));
         self.series.resize(self.series.len().max(other.series.len()), 0);
         self.series.iter_mut().zip(&other.series).for_each(|(sum, n)| *sum += n);
-        self.ledger.add(&other.ledger);
+        self.usage.add(&other.usage);
         self.restarts += other.restarts;
         self.impossible += other.impossible;
         self.unbalanced += other.unbalanced;
@@ -244,10 +244,10 @@ impl Outcome {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// Whether a delivery is missing: one that was owed in the window, or lost anywhere in the trial. What was under way
+    /// Whether a delivery is missing: one that was expected in the window, or lost anywhere in the trial. What was under way
     /// when a signal ended the trial is not.
     pub fn misses(&self) -> bool {
-        self.end != End::Interrupted && (self.delivered < self.owed || self.audit.lost > 0)
+        self.end != End::Interrupted && (self.delivered < self.expected || self.audit.lost > 0)
     }
 
     /// How long the measuring window was, in seconds, where the scenario planned so many.
@@ -267,8 +267,8 @@ impl Publishing {
         self.all += other.all;
         self.retries += other.retries;
         self.bytes_out += other.bytes_out;
-        self.lag.add(&other.lag);
-        self.own_lag.add(&other.own_lag);
+        self.send_delay.add(&other.send_delay);
+        self.own_send_delay.add(&other.own_send_delay);
         self.acks.add(&other.acks);
     }
 }
@@ -281,13 +281,13 @@ pub(crate) mod tests {
     /// An outcome in which nothing has happened.
     pub(crate) fn empty(mode: Transport) -> Outcome {
         Outcome {
-            lane: mode.into(),
+            variant: mode.into(),
             end: End::Completed,
             began: String::new(),
             window_seconds: None,
             connections: Connections::default(),
             publishing: Publishing::default(),
-            owed: 0,
+            expected: 0,
             delivered: 0,
             audit: Audit::default(),
             latency: Times::default(),
@@ -296,12 +296,12 @@ pub(crate) mod tests {
             followed: Vec::new(),
             polls: Times::default(),
             connects: Times::default(),
-            lateness: Times::default(),
-            dwell: Times::default(),
+            timer_delay: Times::default(),
+            receive_delay: Times::default(),
             drift_percent: None,
             wait_ks: None,
             series: Vec::new(),
-            ledger: Ledger::default(),
+            usage: Usage::default(),
             realised: Realised::default(),
             restarts: 0,
             failures: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use super::comparison::{Comparison, Trial};
 use super::outcome::Outcome;
-use super::variant::Lane;
+use super::variant::Variant;
 use super::verdict::Kind;
 
 /// How long the i-th second of a window is, in seconds: the last may be a part of one. Nothing beyond the window.
@@ -14,7 +14,7 @@ pub fn length_of_second(i: usize, window: f64) -> Option<f64> {
 /// One row in a comparison.
 pub struct Summary {
     /// The row.
-    pub lane: Lane,
+    pub variant: Variant,
     /// Its valid trials merged; all of them if none is valid.
     pub outcome: Outcome,
     /// How many trials are merged.
@@ -34,8 +34,8 @@ pub struct Summary {
 pub struct Missing {
     /// In how many trials.
     pub trials: u64,
-    /// Deliveries of the measuring windows that were owed.
-    pub owed: u64,
+    /// Deliveries of the measuring windows that were expected.
+    pub expected: u64,
     /// Those of them that are missing.
     pub undelivered: u64,
     /// Deliveries of the whole trials that the server accepted and did not make.
@@ -47,10 +47,10 @@ impl Missing {
     pub fn of<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Self {
         let mut sum = Self::default();
         for outcome in trials.into_iter().map(|trial| &trial.outcome) {
-            sum.owed += outcome.owed;
+            sum.expected += outcome.expected;
             if outcome.misses() {
                 sum.trials += 1;
-                sum.undelivered += outcome.owed.saturating_sub(outcome.delivered);
+                sum.undelivered += outcome.expected.saturating_sub(outcome.delivered);
                 sum.lost += outcome.audit.lost;
             }
         }
@@ -61,11 +61,12 @@ impl Missing {
 impl Summary {
     /// The rows of a comparison; a control is not part of its transport's.
     pub fn of(comparison: &Comparison) -> Vec<Self> {
-        comparison.lanes.iter().filter_map(|&lane| Self::merge(lane, &comparison.trials)).collect()
+        comparison.variants.iter().filter_map(|&variant| Self::merge(variant, &comparison.trials)).collect()
     }
 
-    fn merge(lane: Lane, trials: &[Trial]) -> Option<Self> {
-        let trials: Vec<&Trial> = trials.iter().filter(|trial| trial.outcome.lane == lane && !trial.twin).collect();
+    fn merge(variant: Variant, trials: &[Trial]) -> Option<Self> {
+        let trials: Vec<&Trial> =
+            trials.iter().filter(|trial| trial.outcome.variant == variant && !trial.control).collect();
         let valid: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.verdict.kind == Kind::Valid).collect();
         let counted = if valid.is_empty() { &trials } else { &valid };
         let (first, others) = counted.split_first()?;
@@ -75,7 +76,7 @@ impl Summary {
         outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
         let kind = if valid.is_empty() { first.verdict.kind } else { Kind::Valid };
         let missing = Missing::of(trials.iter().copied());
-        Some(Self { lane, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind, missing })
+        Some(Self { variant, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind, missing })
     }
 
     /// Whether its measurement may be believed at all.
@@ -95,7 +96,7 @@ impl Summary {
 
     /// The head of its column.
     pub fn head(&self) -> String {
-        format!("{}{}", self.lane, if self.is_whole() { "" } else { ", INCOMPLETE" })
+        format!("{}{}", self.variant, if self.is_whole() { "" } else { ", INCOMPLETE" })
     }
 
     /// The verdict in words.

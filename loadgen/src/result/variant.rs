@@ -50,7 +50,7 @@ impl Transport {
 #[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Publish {
-    /// Over connections of publishers' own, lean and the same for every transport.
+    /// Over connections of publishers' own, with minimal headers and the same for every transport.
     #[default]
     Post,
     /// As a client of the transport would: over its open socket, or with a browser's POST for each message.
@@ -60,7 +60,7 @@ pub enum Publish {
 /// A row of a comparison: a transport, and which way messages go up.
 #[derive(Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[display("{mode}{}", if *publish == Publish::Native { "-native" } else { "" })]
-pub struct Lane {
+pub struct Variant {
     /// The transport.
     pub mode: Transport,
     /// Which way messages go up.
@@ -68,7 +68,7 @@ pub struct Lane {
     pub publish: Publish,
 }
 
-impl From<Transport> for Lane {
+impl From<Transport> for Variant {
     fn from(mode: Transport) -> Self {
         Self { mode, publish: Publish::Post }
     }
@@ -81,5 +81,5 @@ pub enum Headers {
     /// What Chromium sends, and a 200-byte cookie.
     Browser,
     /// Only what the protocol needs.
-    Lean,
+    Minimal,
 }

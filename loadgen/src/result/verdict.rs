@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Verdict {
     /// The verdict in a word.
     pub kind: Kind,
-    /// Every gate, with its figure and its limit.
-    pub gates: Vec<Gate>,
+    /// Every check, with its figure and its limit.
+    pub checks: Vec<Check>,
 }
 
 /// A verdict in a word.
@@ -40,7 +40,7 @@ pub enum Kind {
 
 /// One condition that a believable measurement fulfils.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Gate {
+pub struct Check {
     /// Its name in the JSON, which does not change.
     #[serde(default)]
     pub id: String,
@@ -52,13 +52,13 @@ pub struct Gate {
     pub limit: f64,
     /// The unit of both.
     pub unit: String,
-    /// What a failed gate makes of the verdict.
+    /// What a failed check makes of the verdict.
     pub kind: Kind,
     /// What one can do about it.
     pub advice: String,
 }
 
-impl Gate {
+impl Check {
     /// Whether the measurement passes it.
     pub fn holds(&self) -> bool {
         self.measured <= self.limit
@@ -66,13 +66,13 @@ impl Gate {
 }
 
 impl Verdict {
-    /// The first gate that does not hold: it decides, for causes stand before what follows from them.
-    pub fn failed(&self) -> Option<&Gate> {
-        self.gates.iter().find(|gate| !gate.holds())
+    /// The first check that does not hold: it decides, for causes stand before what follows from them.
+    pub fn failed(&self) -> Option<&Check> {
+        self.checks.iter().find(|check| !check.holds())
     }
 }
 
-impl fmt::Display for Gate {
+impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id: _, name, measured, limit, unit, advice, kind } = self;
         if *kind == Kind::NothingMeasured {

@@ -35,8 +35,8 @@ fn exactly_what_the_server_did_is_what_the_audit_finds() {
             assert_eq!(outcome.unbalanced, 0, "{transport} with {faults}");
             assert_eq!(
                 outcome.latency.count(),
-                outcome.owed,
-                "a sample for everything owed, {transport} with {faults}"
+                outcome.expected,
+                "a sample for everything expected, {transport} with {faults}"
             );
             assert_eq!(code, 1, "a fault fails the run, {transport} with {faults}");
         }

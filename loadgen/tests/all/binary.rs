@@ -40,9 +40,9 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
         serde_json::from_slice(&std::fs::read(result.join("comparison.json")).unwrap()).unwrap();
     for trial in json["trials"].as_array().unwrap() {
         let outcome = &trial["outcome"];
-        assert_eq!(outcome["audit"]["owed"], outcome["audit"]["received"]);
-        assert_eq!(outcome["owed"], outcome["delivered"]);
-        assert!(outcome["owed"].as_u64().unwrap() > 0, "{outcome}");
+        assert_eq!(outcome["audit"]["expected"], outcome["audit"]["received"]);
+        assert_eq!(outcome["expected"], outcome["delivered"]);
+        assert!(outcome["expected"].as_u64().unwrap() > 0, "{outcome}");
     }
 
     assert_eq!(json["trials"].as_array().unwrap().len(), 2 * 4, "each transport once in each block");
@@ -77,9 +77,9 @@ fn the_schema_that_is_documented_is_the_schema_of_this_version() {
 }
 
 #[test]
-fn a_tenth_of_a_standard_comparison_has_twins_and_says_nothing_it_cannot_say() {
+fn a_tenth_of_a_standard_comparison_has_control_and_says_nothing_it_cannot_say() {
     let _turn = beside();
-    let folder = Folder::new("twins");
+    let folder = Folder::new("control");
     let tiny = "--clients 8 --room-size 4 --rate 20 --warmup 100ms --duration 300ms --mode ws --publish native";
     let output = run(&format!("compare {tiny} --blocks 6 --out {}", folder.0.display()));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -93,10 +93,11 @@ fn a_tenth_of_a_standard_comparison_has_twins_and_says_nothing_it_cannot_say() {
     assert!(told.iter().any(|line| line.contains(", ws, A/A control (0:") && line.contains(" left): ")), "{said}");
     let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
     let comparison = load(&result).unwrap();
-    let twins = |block| comparison.trials.iter().filter(|trial| trial.twin && trial.block == block).count();
-    assert!((1..=6).all(|block| twins(block) == 1), "one in each block");
+    let control = |block| comparison.trials.iter().filter(|trial| trial.control && trial.block == block).count();
+    assert!((1..=6).all(|block| control(block) == 1), "one in each block");
     for effect in &comparison.effects {
-        let is_judged = matches!(effect.figure, Figure::P50 | Figure::Cpu) && !effect.twin && effect.ratio.blocks == 6;
+        let is_judged =
+            matches!(effect.figure, Figure::P50 | Figure::Cpu) && !effect.control && effect.ratio.blocks == 6;
         // Trials that are not valid leave too few blocks for a word.
         assert!(is_judged || effect.difference.is_none(), "{effect:?}");
     }
@@ -109,7 +110,7 @@ fn the_ordinary_server_delivers_everything_too() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let comparison: Comparison = serde_json::from_slice(&output.stdout).unwrap();
     let outcome = &comparison.trials[0].outcome;
-    assert!(outcome.owed > 0 && outcome.delivered == outcome.owed && outcome.audit.is_clean(), "{outcome:?}");
+    assert!(outcome.expected > 0 && outcome.delivered == outcome.expected && outcome.audit.is_clean(), "{outcome:?}");
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn the_command_that_a_report_prints_gives_the_same_comparison_again() {
     assert_eq!(loadgen_by(&script, "").output().unwrap().status.code(), Some(0), "{script}");
     let again = read(&first.replace("first", "again"));
     assert_eq!(again["command"].as_str().unwrap().replace("again", "first"), command);
-    for what in ["scenario", "lanes"] {
+    for what in ["scenario", "variants"] {
         assert_eq!(again[what], printed[what], "{what} of {command}");
     }
 }

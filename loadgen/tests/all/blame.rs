@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use loadgen::client::{Cadence, Failure, Http, Repeat, Target};
+use loadgen::client::{Cadence, Failure, Http, Repeat, Setup};
 use loadgen::result::variant::Headers;
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
@@ -92,8 +92,8 @@ async fn cut(mode: &'static str, front: &Front, next: SocketAddr) -> (i32, Value
 }
 
 /// What only shows that the machine was busy with other tests meanwhile.
-fn is_of_the_server(gate: &str) -> bool {
-    gate.starts_with("connections") || gate.starts_with("clients")
+fn is_of_the_server(check: &str) -> bool {
+    check.starts_with("connections") || check.starts_with("clients")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,9 +103,9 @@ async fn a_server_that_cuts_its_clients_or_restarts_has_a_bad_outcome_in_a_trial
     let [first, second] = [servers[0].addr, servers[1].addr];
     let run = async |(mode, next): (&'static str, SocketAddr)| {
         let (code, trial) = cut(mode, &Front::start(first).await, next).await;
-        let gates = trial["verdict"]["gates"].as_array().is_some_and(|gates| gates.len() > 10);
-        assert!(trial["outcome"]["end"] == "completed" && gates, "{mode}: it is judged: {trial}");
-        assert!(!failing(&trial).iter().any(|gate| is_of_the_server(gate)), "{mode}: and not loadgen's: {trial}");
+        let checks = trial["verdict"]["checks"].as_array().is_some_and(|checks| checks.len() > 10);
+        assert!(trial["outcome"]["end"] == "completed" && checks, "{mode}: it is judged: {trial}");
+        assert!(!failing(&trial).iter().any(|check| is_of_the_server(check)), "{mode}: and not loadgen's: {trial}");
         let [lost, cut] = ["lost", "cut"].map(|name| trial["outcome"]["connections"][name].as_u64().unwrap());
         (mode, code, lost, cut, trial)
     };
@@ -121,7 +121,7 @@ async fn a_server_that_cuts_its_clients_or_restarts_has_a_bad_outcome_in_a_trial
     // Between two requests a server may close what it likes: said, and no failure.
     let (_, code, lost, _, trial) = run(("short-poll", first)).await;
     assert_eq!((code, lost), (0, 0), "{trial}");
-    assert!(trial["outcome"]["ledger"]["life"]["reconnects"].as_u64() > Some(0), "{trial}");
+    assert!(trial["outcome"]["usage"]["life"]["reconnects"].as_u64() > Some(0), "{trial}");
 }
 
 /// Reads a message of HTTP with its body; nothing at the end.
@@ -200,11 +200,14 @@ async fn a_request_that_meets_an_idle_close_is_sent_again_and_nothing_is_doubled
         let trial = trial(&output);
         let outcome = &trial["outcome"];
         assert_eq!(output.status.code(), Some(0), "{mode}: {trial}");
-        assert!(outcome["owed"].as_u64() > Some(0) && outcome["owed"] == outcome["delivered"], "{mode}: {trial}");
+        assert!(
+            outcome["expected"].as_u64() > Some(0) && outcome["expected"] == outcome["delivered"],
+            "{mode}: {trial}"
+        );
         assert_eq!((&outcome["audit"]["doubled"], &outcome["connections"]["lost"]), (&0.into(), &0.into()), "{mode}");
         let publishing = &outcome["publishing"];
         assert_eq!((&publishing["failed"], &publishing["indeterminate"]), (&0.into(), &0.into()), "{mode}: {trial}");
-        let retries = [&publishing["retries"], &outcome["ledger"]["life"]["retries"]].map(|n| n.as_u64().unwrap());
+        let retries = [&publishing["retries"], &outcome["usage"]["life"]["retries"]].map(|n| n.as_u64().unwrap());
         assert!(retries[0] > 0 && (retries[1] > 0) == (mode == "short-poll"), "{mode}: {retries:?}");
     }
 }
@@ -213,21 +216,21 @@ async fn a_request_that_meets_an_idle_close_is_sent_again_and_nothing_is_doubled
 async fn a_publish_without_a_key_is_never_sent_again() {
     let server = TestServer::start("");
     let (addr, requests) = closes_what_has_rested(server.addr);
-    let target = Target {
+    let setup = Setup {
         addr,
         room: "blame".into(),
         cadence: Cadence { interval: Duration::from_secs(1), phase: Duration::ZERO },
         hold: Duration::from_secs(1),
-        headers: Headers::Lean,
+        headers: Headers::Minimal,
         keep_alive: true,
-        stamped: false,
+        timestamped: false,
         meter: Arc::default(),
     };
     for (draft, repeat) in [
         (r#"{"from":"test","text":"once"}"#, Repeat::Never),
         (r#"{"from":"test","text":"once","key":"k"}"#, Repeat::Harmless),
     ] {
-        let mut http = Http::connect(&target, "").await.unwrap();
+        let mut http = Http::connect(&setup, "").await.unwrap();
         let before = requests.load(Relaxed);
         let mut publish = async || http.publish("/messages?room=blame", draft.into(), repeat).await;
         let first = publish().await.unwrap();
@@ -241,5 +244,5 @@ async fn a_publish_without_a_key_is_never_sent_again() {
         let sent = requests.load(Relaxed) - before;
         assert_eq!(sent, if repeat == Repeat::Never { 2 } else { 3 });
     }
-    assert_eq!(target.meter.totals().retries, 1);
+    assert_eq!(setup.meter.totals().retries, 1);
 }

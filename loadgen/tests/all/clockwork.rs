@@ -1,6 +1,6 @@
 //! Known answers: a delay put into the server comes out of the measurement, and polling is as theory has it.
 
-use loadgen::judge::theory::checks;
+use loadgen::judge::theory::answers;
 use loadgen::result::comparison::Comparison;
 use loadgen::result::outcome::Outcome;
 use loadgen::result::variant::Transport;
@@ -75,7 +75,7 @@ fn short_polling_is_as_theory_has_it() {
     soon("short polling", || {
         let comparison = run(load, "");
         let outcome: &Outcome = &comparison.trials[0].outcome;
-        let checks = checks(outcome, &comparison.scenario);
+        let checks = answers(outcome, &comparison.scenario);
         assert_eq!(
             checks.iter().filter(|check| check.tolerance.is_some()).count(),
             5,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::{
-    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said, Target,
+    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said, Setup,
 };
 use loadgen::result::variant::{Headers, Transport};
 use loadgen::with_client;
@@ -50,8 +50,8 @@ for_every_transport! {
 struct Room {
     server: TestServer,
     transport: Transport,
-    target: Target,
-    press: Http,
+    setup: Setup,
+    publishers: Http,
 }
 
 impl Room {
@@ -59,18 +59,18 @@ impl Room {
         let server = TestServer::start(flags);
         let cadence = Cadence { interval: Duration::from_millis(1), phase: Duration::ZERO };
         let hold = Duration::from_secs(25);
-        let target = Target {
+        let setup = Setup {
             addr: server.addr,
             room: "conformance".into(),
             cadence,
             hold,
             headers: Headers::Browser,
             keep_alive: true,
-            stamped: true,
+            timestamped: true,
             meter: Arc::default(),
         };
-        let press = Http::connect(&target, "").await.unwrap();
-        Self { server, transport, target, press }
+        let publishers = Http::connect(&setup, "").await.unwrap();
+        Self { server, transport, setup, publishers }
     }
 
     async fn publish(&mut self, text: &str) -> Cursor {
@@ -78,12 +78,12 @@ impl Room {
     }
 
     async fn post(&mut self, draft: &str) -> Cursor {
-        self.press.publish("/messages?room=conformance", draft.into(), Repeat::Never).await.unwrap()
+        self.publishers.publish("/messages?room=conformance", draft.into(), Repeat::Never).await.unwrap()
     }
 
     async fn subscribe<C: Client>(&self, after: After) -> Reader<C> {
         let mut events = Vec::new();
-        let client = C::connect(&self.target, &after, &mut events).await.unwrap();
+        let client = C::connect(&self.setup, &after, &mut events).await.unwrap();
         assert!(matches!(events[0], Event::Hello(_)), "first the hello: {events:?}");
         Reader { client, events, read: 0, end: None }
     }
@@ -256,7 +256,7 @@ mod properties {
 
     pub(super) async fn a_peer_that_never_reads_is_dropped_and_delays_nobody<C: Client>(mut room: Room) {
         let mut reader = room.subscribe::<C>(After::Latest).await;
-        let mut deaf = TcpStream::connect(room.target.addr).await.unwrap();
+        let mut deaf = TcpStream::connect(room.setup.addr).await.unwrap();
         let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
         let upgrade = if room.transport == Transport::Ws { upgrade } else { "" };

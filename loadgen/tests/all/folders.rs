@@ -224,7 +224,7 @@ fn a_disk_that_fills_during_the_run_is_said_and_nothing_of_zero_bytes_stays() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("comparison.json") && said.contains("No space left on device"), "{said}");
         assert!(!said.contains("The report is in"), "{said}");
-        assert!(listed.contains("delivered of owed"), "the table is printed all the same: {listed}");
+        assert!(listed.contains("delivered of expected"), "the table is printed all the same: {listed}");
         let listed = listed.rsplit("\n\n").next().unwrap();
         assert!(listed.contains(stays), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
         assert!(!listed.contains(" 0 ") && !listed.contains("draft"), "{listed}");
@@ -379,7 +379,7 @@ fn report_writes_over_its_own_files_alone_and_says_where_it_cannot_write() {
         on_a_disk_of_its_own(&result, "8M", &locked, |disk| with_path("report", disk.join("result"))).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("Read-only") && !said(&output).contains("The report is in"), "{}", said(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("delivered of owed"), "the table is printed");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("delivered of expected"), "the table is printed");
 
     // As long as a run writes there, it is that run's.
     let busy = result.0.join("busy");

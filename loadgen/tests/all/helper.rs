@@ -295,11 +295,11 @@ pub(crate) fn is_alive(process: Pid) -> bool {
     stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
 }
 
-/// The gates of a trial that do not hold.
+/// The checks of a trial that do not hold.
 pub(crate) fn failing(trial: &Value) -> Vec<String> {
-    let gates = trial["verdict"]["gates"].as_array().expect("every gate is in the JSON");
-    let fails = |gate: &&Value| gate["measured"].as_f64() > gate["limit"].as_f64();
-    gates.iter().filter(fails).map(|gate| gate["name"].as_str().unwrap().to_owned()).collect()
+    let checks = trial["verdict"]["checks"].as_array().expect("every check is in the JSON");
+    let fails = |check: &&Value| check["measured"].as_f64() > check["limit"].as_f64();
+    checks.iter().filter(fails).map(|check| check["name"].as_str().unwrap().to_owned()).collect()
 }
 
 pub(crate) fn stop_for(process: Pid, time: Duration) {

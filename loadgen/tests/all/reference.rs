@@ -24,7 +24,7 @@ fn the_reports_of_the_reference_are_those_of_its_json_and_the_readme_has_its_fig
         let committed = fs::read_to_string(reference.join(name)).unwrap_or_default();
         assert!(*now == committed, "{name}: render it anew: loadgen report results/reference");
     }
-    // With its twins it has every kind of file that there is.
+    // With its control it has every kind of file that there is.
     assert!([DATA].into_iter().chain(rendered.iter().map(|(name, _)| *name)).eq(FILES.map(|file| file.name)));
     for file in FILES {
         let text = fs::read_to_string(reference.join(file.name)).unwrap();

@@ -87,7 +87,7 @@ fn standard_error_that_cannot_be_written_neither_ends_nor_delays_a_measurement()
     for (name, running) in all.collect::<Vec<_>>() {
         let ((code, table), folder) = running.join().unwrap_or_else(|_| panic!("{name}: no end"));
         assert_eq!(code, Some(0), "{name}: {table}");
-        assert!(table.contains("delivered of owed"), "{name}: {table}");
+        assert!(table.contains("delivered of expected"), "{name}: {table}");
         assert_eq!(load(&folder).unwrap().trials.len(), 1, "{name}");
     }
 }
@@ -216,7 +216,7 @@ fn every_kind_of_terminal_gets_the_lines_that_a_pipe_gets() {
         for line in &expected {
             assert!(lines.any(|shown| shown == *line), "{name}: not in this order: {line}\n{sent:?}");
         }
-        assert!(shown.iter().any(|line| line.contains("delivered of owed")), "{name}: {sent:?}");
+        assert!(shown.iter().any(|line| line.contains("delivered of expected")), "{name}: {sent:?}");
         if name.contains("dumb") || name.contains("unknown") {
             assert!(!sent.contains('\u{1b}'), "{name} knows no escapes: {sent:?}");
         }

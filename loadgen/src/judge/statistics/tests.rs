@@ -14,21 +14,23 @@ fn the_interval_of_ten_is_from_the_second_to_the_ninth_and_of_thirty_from_the_te
 }
 
 #[test]
-fn a_difference_needs_an_interval_beyond_a_trifle_and_apart_from_the_control_and_what_is_none_says_why() {
+fn a_difference_needs_an_interval_beyond_a_negligible_difference_and_apart_from_the_control_and_what_is_none_says_why()
+{
     let ratio = |low, high| Ratio { blocks: 10, higher: 5, median: 1.0, interval: Some((low, high)) };
     let control = Some(ratio(0.95, 1.04));
-    let judged = |found, twins| judge(found, twins, TRIFLE);
+    let judged = |found, control| judge(found, control, NEGLIGIBLE);
     assert_eq!(judged(ratio(1.1, 1.3), control), Difference::Higher);
     assert_eq!(judged(ratio(0.7, 0.9), control), Difference::Lower);
     assert_eq!(judged(ratio(0.9, 1.3), control), Difference::NotShown, "1 is in it");
-    assert_eq!(judged(ratio(1.01, 1.3), Some(ratio(0.95, 1.0))), Difference::Slight, "a trifle");
+    assert_eq!(judged(ratio(1.01, 1.3), Some(ratio(0.95, 1.0))), Difference::Slight, "a negligible difference");
     assert_eq!(judged(ratio(1.1, 1.3), Some(ratio(0.9, 1.2))), Difference::Noise, "as the control differs");
     assert_eq!(judged(ratio(1.1, 1.3), None), Difference::Noise, "without a control nobody knows the noise");
     assert_eq!(judge(ratio(1.1, 1.4), control, LOOPBACK), Difference::Loopback, "loopback's bill");
     assert_eq!(judge(ratio(1.6, 1.9), control, LOOPBACK), Difference::Higher);
     let word = |difference| {
-        let lane = Transport::Sse.into();
-        Effect { lane, twin: false, figure: Figure::Cpu, ratio: ratio(1.1, 1.4), difference: Some(difference) }.word()
+        let variant = Transport::Sse.into();
+        Effect { variant, control: false, figure: Figure::Cpu, ratio: ratio(1.1, 1.4), difference: Some(difference) }
+            .word()
     };
     for difference in [Difference::Slight, Difference::Noise, Difference::Loopback] {
         assert!(!word(difference).contains("no difference"), "{difference:?} has an interval that excludes 1");
@@ -37,17 +39,18 @@ fn a_difference_needs_an_interval_beyond_a_trifle_and_apart_from_the_control_and
 
 /// Six blocks of ws, its control and sse, whose latency is as many milliseconds.
 fn six(ws: u64, sse: u64) -> Comparison {
-    let lanes = vec![Transport::Ws.into(), Transport::Sse.into()];
+    let variants = vec![Transport::Ws.into(), Transport::Sse.into()];
     let scenario = crate::result::scenario::tests::scenario("--duration 2s");
-    let mut comparison = begin(lanes, 6, scenario, String::new());
+    let mut comparison = begin(variants, 6, scenario, String::new());
     for block in 1..=6 {
-        for (mode, twin, ms) in [(Transport::Ws, false, ws), (Transport::Ws, true, ws), (Transport::Sse, false, sse)] {
+        for (mode, control, ms) in [(Transport::Ws, false, ws), (Transport::Ws, true, ws), (Transport::Sse, false, sse)]
+        {
             let mut outcome = crate::result::outcome::tests::empty(mode);
-            (outcome.owed, outcome.delivered) = (100, 100);
+            (outcome.expected, outcome.delivered) = (100, 100);
             outcome.publishing.acked = 100;
             outcome.latency.record(ms * 1_000_000);
             let verdict = verdict::of(&outcome);
-            comparison.trials.push(Trial::new(block, twin, String::new(), outcome, verdict));
+            comparison.trials.push(Trial::new(block, control, String::new(), outcome, verdict));
         }
     }
     comparison
@@ -75,20 +78,20 @@ fn who_misses_a_message_is_left_out_of_every_word_and_a_baseline_that_does_takes
 
 /// The design at its word: with blocks that scatter by 10 %, and by as much as is said to be detectable.
 #[test]
-fn what_is_called_detectable_is_found_in_four_of_five_comparisons_and_twins_are_not() {
+fn what_is_called_detectable_is_found_in_four_of_five_comparisons_and_control_are_not() {
     let mut random = fastrand::Rng::with_seed(7);
     let mut normal = move || (0..12).map(|_| random.f64()).sum::<f64>() - 6.0;
-    let twins: Vec<f64> = (0..300).map(|_| (0.1 * normal()).exp()).collect();
+    let control: Vec<f64> = (0..300).map(|_| (0.1 * normal()).exp()).collect();
     for blocks in [10, 30] {
         let mut found = |ratio: f64| {
             let mut draw =
                 |ratio: f64| ratio_of((0..blocks).map(|_| ratio * (0.1 * normal()).exp()).collect()).unwrap();
-            (0..400).filter(|_| judge(draw(ratio), Some(draw(1.0)), TRIFLE) == Difference::Higher).count()
+            (0..400).filter(|_| judge(draw(ratio), Some(draw(1.0)), NEGLIGIBLE) == Difference::Higher).count()
         };
-        let size = detectable(&twins, blocks).unwrap();
+        let size = detectable(&control, blocks).unwrap();
         let share = found(size) as f64 / 400.0;
         assert!((0.65..0.92).contains(&share), "{blocks} blocks found {size} in {share}");
-        assert!(found(1.0) <= 2, "{blocks} blocks of twins");
+        assert!(found(1.0) <= 2, "{blocks} blocks without a difference");
     }
 }
 

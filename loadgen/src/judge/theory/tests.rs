@@ -1,7 +1,7 @@
 use super::*;
-use crate::result::ledger::Totals;
 use crate::result::scenario::tests::scenario;
-use crate::result::variant::Lane;
+use crate::result::usage::Totals;
+use crate::result::variant::Variant;
 
 /// With a seq of three digits and 40 bytes of text.
 const MESSAGE: &str =
@@ -17,15 +17,15 @@ fn times(count: usize, us: u64) -> Times {
 
 /// In ten seconds 100 messages to four subscribers each, of which every one came 1.5 ms after it was due, 1 ms after it
 /// was acked; the server spent 100 us on each delivery.
-fn outcome(lane: Lane) -> Outcome {
-    let mut outcome = Outcome { lane, ..crate::result::outcome::tests::empty(lane.mode) };
+fn outcome(variant: Variant) -> Outcome {
+    let mut outcome = Outcome { variant, ..crate::result::outcome::tests::empty(variant.mode) };
     outcome.latency = times(400, 1500);
     outcome.publishing.acks = times(100, 1000);
     (outcome.publishing.acked, outcome.realised.seq_digits) = (100, 300);
-    let ledger = &mut outcome.ledger;
-    (ledger.seconds, ledger.deliveries, ledger.server_cpu_ns) = (10.0, 400, Some(40_000_000));
-    ledger.request_headers = [300, 40];
-    ledger.lean = true;
+    let usage = &mut outcome.usage;
+    (usage.seconds, usage.deliveries, usage.server_cpu_ns) = (10.0, 400, Some(40_000_000));
+    usage.request_headers = [300, 40];
+    usage.minimal = true;
     outcome
 }
 
@@ -35,9 +35,9 @@ fn polled(mode: Transport) -> Outcome {
     outcome.realised.base = times(100, 2000);
     // By the schedule: not the same, so that it is seen which of both counts.
     (outcome.realised.polls, outcome.realised.empties) = (240, 60);
-    outcome.ledger.traffic =
+    outcome.usage.traffic =
         Totals { requests: 250, empties: 50, heads_full: 200 * 150, heads_empty: 50 * 90, ..Totals::default() };
-    (outcome.ledger.traffic.bytes_in, outcome.ledger.traffic.bytes_out) = (40_000, 80_000);
+    (outcome.usage.traffic.bytes_in, outcome.usage.traffic.bytes_out) = (40_000, 80_000);
     outcome
 }
 
@@ -47,16 +47,16 @@ fn assert_close(what: &str, found: f64, expected: f64) {
 }
 
 fn assert_checks(outcome: &Outcome, scenario: &Scenario, expected: &[(&str, f64, f64, Option<f64>)]) {
-    let found = checks(outcome, scenario);
+    let found = answers(outcome, scenario);
     assert_eq!(
-        found.iter().map(|check| check.what.as_str()).collect::<Vec<_>>(),
+        found.iter().map(|answer| answer.what.as_str()).collect::<Vec<_>>(),
         expected.iter().map(|row| row.0).collect::<Vec<_>>()
     );
-    for (check, (what, predicted, measured, tolerance)) in found.iter().zip(expected) {
-        assert_close(what, check.predicted, *predicted);
-        assert_close(what, check.measured, *measured);
-        assert_eq!(check.tolerance.is_some(), tolerance.is_some(), "{what}");
-        assert_close(what, check.tolerance.unwrap_or_default(), tolerance.unwrap_or_default());
+    for (answer, (what, predicted, measured, tolerance)) in found.iter().zip(expected) {
+        assert_close(what, answer.predicted, *predicted);
+        assert_close(what, answer.measured, *measured);
+        assert_eq!(answer.tolerance.is_some(), tolerance.is_some(), "{what}");
+        assert_close(what, answer.tolerance.unwrap_or_default(), tolerance.unwrap_or_default());
     }
 }
 
@@ -87,7 +87,7 @@ fn a_wait_on_an_uneven_base_spreads_by_both() {
 fn a_check_holds_up_to_its_tolerance_and_what_has_none_is_only_shown() {
     let check = |measured, tolerance| {
         let (id, what) = (String::new(), String::new());
-        Check { id, what, predicted: 10.0, measured, tolerance }.holds()
+        KnownAnswer { id, what, predicted: 10.0, measured, tolerance }.holds()
     };
     assert_eq!(check(10.5, Some(0.5)), Some(true));
     assert_eq!(check(9.5, Some(0.5)), Some(true));
@@ -116,8 +116,8 @@ fn a_stream_waits_for_those_before_it_and_its_bytes_are_those_of_its_format() {
         (Transport::Ws, Publish::Native, frame + acks),
         (Transport::WsStock, Publish::Native, frame + acks),
     ] {
-        let mut outcome = outcome(Lane { mode, publish });
-        outcome.ledger.traffic.bytes_in = 40_000;
+        let mut outcome = outcome(Variant { mode, publish });
+        outcome.usage.traffic.bytes_in = 40_000;
         let bytes = ("bytes to clients per delivery", bytes, 100.0, Some(0.01 * bytes));
         assert_checks(&outcome, &scenario, &[latency[0], latency[1], latency[2], latency[3], bytes]);
     }
@@ -125,7 +125,7 @@ fn a_stream_waits_for_those_before_it_and_its_bytes_are_those_of_its_format() {
 
 #[test]
 fn a_frame_of_126_bytes_says_its_length_in_two_more() {
-    let outcome = outcome(Lane { mode: Transport::Ws, publish: Publish::Post });
+    let outcome = outcome(Variant { mode: Transport::Ws, publish: Publish::Post });
     let around = MESSAGE.len() - 40;
     for (length, expected) in [(125, 127.0), (126, 130.0)] {
         let scenario = scenario(&format!("--payload {}", length - around));
@@ -169,14 +169,14 @@ fn a_long_poll_misses_what_comes_between_two_questions_and_its_bytes_are_those_o
     assert_close("the gap", gap.length, 0.001);
     assert_close("the cycle", gap.cycle, cycle);
     // Two hundred answers of the two hundred and fifty bring the 400 messages.
-    let answers = 200.0 * (150.0 + format!(r#"{{"cursor":"{CURSOR}","messages":[]}}"#).len() as f64) + 50.0 * 90.0;
-    let down = (400.0 * MESSAGE.len() as f64 + (400.0 - 200.0) + answers) / 400.0;
+    let bytes = 200.0 * (150.0 + format!(r#"{{"cursor":"{CURSOR}","messages":[]}}"#).len() as f64) + 50.0 * 90.0;
+    let down = (400.0 * MESSAGE.len() as f64 + (400.0 - 200.0) + bytes) / 400.0;
     let request = format!(
         "GET /long-poll?room=lg-tagtag-0&after={CURSOR}&wait=2ms HTTP/1.1\r\nif-none-match: \"{CURSOR}\"\r\n\r\n"
     );
     let up = 250.0 * (request.len() as f64 + 40.0) / 400.0;
-    let found = checks(&outcome, &scenario);
-    let of = |what: &str| found.iter().find(|check| check.what == what).unwrap_or_else(|| panic!("{what}"));
+    let found = answers(&outcome, &scenario);
+    let of = |what: &str| found.iter().find(|answer| answer.what == what).unwrap_or_else(|| panic!("{what}"));
     for (what, predicted, measured) in [
         // Whoever asks again only now has missed it: an exponential distribution with a mean of one message.
         ("timeouts, % of answers", 100.0 * (-1.5_f64).exp(), 20.0),
@@ -215,11 +215,11 @@ fn who_waits_for_a_long_poll_is_spread_over_all_that_is_published() {
 #[test]
 fn nothing_is_predicted_of_what_was_not_measured() {
     let scenario = scenario("");
-    assert!(checks(&crate::result::outcome::tests::empty(Transport::Ws), &scenario).is_empty());
+    assert!(answers(&crate::result::outcome::tests::empty(Transport::Ws), &scenario).is_empty());
     let mut outcome = outcome(Transport::Ws.into());
-    outcome.ledger.server_cpu_ns = None;
-    assert!(checks(&outcome, &scenario).is_empty(), "a server of somebody else's has no cost that is known");
+    outcome.usage.server_cpu_ns = None;
+    assert!(answers(&outcome, &scenario).is_empty(), "a server of somebody else's has no cost that is known");
     outcome = polled(Transport::ShortPoll);
-    outcome.ledger.seconds = 0.0;
-    assert!(checks(&outcome, &scenario).iter().all(|check| check.what != "requests per second, N/T"));
+    outcome.usage.seconds = 0.0;
+    assert!(answers(&outcome, &scenario).iter().all(|answer| answer.what != "requests per second, N/T"));
 }

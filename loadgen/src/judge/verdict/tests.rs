@@ -24,13 +24,13 @@ fn healthy() -> Outcome {
     let mut outcome = crate::result::outcome::tests::empty(Transport::Ws);
     outcome.connections = Connections { wanted: 10, connected: 10, ..Connections::default() };
     outcome.connects = connects(10);
-    outcome.publishing = Publishing { lag: times(0), own_lag: times(0), acks: times(1), ..publishing };
-    (outcome.owed, outcome.delivered) = (10_000, 10_000);
-    (outcome.latency, outcome.lateness, outcome.dwell) = (times(1), times(1), times(0));
+    outcome.publishing = Publishing { send_delay: times(0), own_send_delay: times(0), acks: times(1), ..publishing };
+    (outcome.expected, outcome.delivered) = (10_000, 10_000);
+    (outcome.latency, outcome.timer_delay, outcome.receive_delay) = (times(1), times(1), times(0));
     (outcome.wait_ks, outcome.drift_percent) = (Some(0.02), Some(3.0));
-    (outcome.ledger.seconds, outcome.ledger.cores, outcome.ledger.loadgen_threads) = (1.0, 2, 4);
-    outcome.ledger.loadgen_cores = 1;
-    (outcome.ledger.loadgen_cpu_ns, outcome.ledger.loadgen_queued_ns) = (Some(500 * MS), 40 * MS);
+    (outcome.usage.seconds, outcome.usage.cores, outcome.usage.loadgen_threads) = (1.0, 2, 4);
+    outcome.usage.loadgen_cores = 1;
+    (outcome.usage.loadgen_cpu_ns, outcome.usage.loadgen_queued_ns) = (Some(500 * MS), 40 * MS);
     outcome
 }
 
@@ -49,10 +49,10 @@ fn what_the_server_does_badly_leaves_the_verdict_valid() {
         |o| (o.connections.connected, o.connections.lost, o.connections.cut) = (7, 3, 3),
         |o| (o.connections.lost, o.connections.cut) = (5, 5),
         |o| o.restarts = 1,
-        |o| (o.ledger.life.reconnects, o.ledger.life.retries, o.publishing.retries) = (9, 9, 9),
+        |o| (o.usage.life.reconnects, o.usage.life.retries, o.publishing.retries) = (9, 9, 9),
         |o| o.latency = times(5_000),
         |o| (o.delivered, o.audit.lost) = (9_000, 1_000),
-        |o| (o.publishing.lag, o.publishing.sent) = (times(900), 500),
+        |o| (o.publishing.send_delay, o.publishing.sent) = (times(900), 500),
     ];
     for change in changes {
         assert_eq!(verdict(change).kind, Kind::Valid);
@@ -80,33 +80,34 @@ fn whom_the_server_cut_turned_away_or_forgot_is_its_outcome_and_what_loadgen_los
     assert_eq!((absent.kind, absent.failed().unwrap().measured), (Kind::GeneratorLimited, 1.0));
 }
 
-/// For every gate a change that trips it and no other.
+/// For every check a change that trips it and no other.
 #[test]
-fn each_gate_is_tripped_by_its_own_cause_and_by_no_other() {
+fn each_check_is_tripped_by_its_own_cause_and_by_no_other() {
     type Change = fn(&mut Outcome);
     let causes: &[(&str, Kind, Change)] = &[
         ("windows without a message", Kind::NothingMeasured, |o| (o.publishing.acked, o.wait_ks) = (0, None)),
         ("clients not connected", Kind::GeneratorLimited, |o| o.connects = connects(9)),
         ("connections lost by loadgen", Kind::GeneratorLimited, |o| o.connections.lost = 1),
-        ("time stolen from this machine", Kind::Noisy, |o| o.ledger.steal_ns = 30 * MS),
-        ("loadgen's CPU", Kind::GeneratorLimited, |o| o.ledger.loadgen_cpu_ns = Some(900 * MS)),
-        ("others on loadgen's cores", Kind::Noisy, |o| o.ledger.others_ns = 300 * MS),
-        ("loadgen's wait for a core", Kind::Noisy, |o| o.ledger.loadgen_queued_ns = 250 * MS),
-        ("loadgen's lateness max", Kind::GeneratorLimited, |o| o.lateness.record(200 * MS)),
-        ("loadgen's lateness p99", Kind::GeneratorLimited, |o| o.lateness = times(6)),
-        ("send delay p99", Kind::GeneratorLimited, |o| o.publishing.own_lag = times(4)),
+        ("CPU steal", Kind::Noisy, |o| o.usage.steal_ns = 30 * MS),
+        ("loadgen's CPU", Kind::GeneratorLimited, |o| o.usage.loadgen_cpu_ns = Some(900 * MS)),
+        ("others on loadgen's cores", Kind::Noisy, |o| o.usage.others_ns = 300 * MS),
+        ("loadgen's wait for a core", Kind::Noisy, |o| o.usage.loadgen_queued_ns = 250 * MS),
+        ("loadgen's timer delay max", Kind::GeneratorLimited, |o| o.timer_delay.record(200 * MS)),
+        ("loadgen's timer delay p99", Kind::GeneratorLimited, |o| o.timer_delay = times(6)),
+        ("send delay p99", Kind::GeneratorLimited, |o| o.publishing.own_send_delay = times(4)),
         ("messages the pacer missed", Kind::GeneratorLimited, |o| o.publishing.paced = 980),
-        ("client receive delay p99", Kind::GeneratorLimited, |o| o.dwell = times(2)),
+        ("client receive delay p99", Kind::GeneratorLimited, |o| o.receive_delay = times(2)),
         ("samples below zero or above an hour", Kind::GeneratorLimited, |o| o.impossible = 1),
         ("deliveries the audit cannot account for", Kind::GeneratorLimited, |o| o.unbalanced = 1),
         ("poll waits from U(0, interval)", Kind::ScheduleOff, |o| o.wait_ks = Some(0.2)),
         ("p50 from half to half", Kind::NotSteady, |o| o.drift_percent = Some(40.0)),
     ];
-    let all: Vec<String> = verdict(|_| {}).gates.into_iter().map(|gate| gate.name).collect();
-    assert_eq!(all, causes.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), "every gate has its cause here");
+    let all: Vec<String> = verdict(|_| {}).checks.into_iter().map(|check| check.name).collect();
+    assert_eq!(all, causes.iter().map(|(name, ..)| *name).collect::<Vec<_>>(), "every check has its cause here");
     for (name, kind, change) in causes {
         let verdict = verdict(change);
-        let failed: Vec<&str> = verdict.gates.iter().filter(|gate| !gate.holds()).map(|gate| &*gate.name).collect();
+        let failed: Vec<&str> =
+            verdict.checks.iter().filter(|check| !check.holds()).map(|check| &*check.name).collect();
         assert_eq!((failed, verdict.kind), (vec![*name], *kind));
         assert!(!verdict.failed().unwrap().advice.is_empty());
     }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::payload::Stamp;
+use crate::message_id::MessageId;
 
-const STAMP: Stamp = Stamp { number: 0, room: 4, due: 1_000 };
+const ID: MessageId = MessageId { number: 0, room: 4, due: 1_000 };
 
 fn book() -> Book {
     let window = Window::default();
@@ -11,14 +11,14 @@ fn book() -> Book {
     book
 }
 
-fn message(seq: u64, stamp: Stamp) -> Event {
-    Event::Message(Delivery { seq, received: 1_501_000, asked: None, said: Said::Stamp(stamp) })
+fn message(seq: u64, stamp: MessageId) -> Event {
+    Event::Message(Delivery { seq, received: 1_501_000, asked: None, said: Said::MessageId(stamp) })
 }
 
 #[test]
 fn latency_counts_from_the_due_time_and_only_within_the_window() {
     let mut book = book();
-    book.record(0, &mut vec![message(1, STAMP), message(2, Stamp { due: 2_000, ..STAMP })]).unwrap();
+    book.record(0, &mut vec![message(1, ID), message(2, MessageId { due: 2_000, ..ID })]).unwrap();
     let latency = Times::merged(book.slices.iter());
     assert_eq!((latency.count(), book.audit.received, book.audit.late), (1, 2, 2));
     assert_eq!(latency.max().unwrap().as_micros(), 1_500);
@@ -28,14 +28,14 @@ fn latency_counts_from_the_due_time_and_only_within_the_window() {
 fn another_rooms_message_and_a_broken_text_have_classes_of_their_own() {
     let mut book = book();
     let broken = Event::Message(Delivery { seq: 2, received: 0, asked: None, said: "hello".into() });
-    book.record(0, &mut vec![message(1, Stamp { room: 5, ..STAMP }), broken]).unwrap();
+    book.record(0, &mut vec![message(1, MessageId { room: 5, ..ID }), broken]).unwrap();
     assert_eq!((book.audit.corrupt, book.audit.wrong_room, book.audit.received), (1, 1, 0));
 }
 
 #[test]
 fn what_comes_again_after_a_reconnect_is_told_from_what_comes_again_within_a_connection() {
     let mut book = book();
-    let stamp = |number| Stamp { number, ..STAMP };
+    let stamp = |number| MessageId { number, ..ID };
     book.record(0, &mut vec![message(1, stamp(1)), message(1, stamp(1)), message(2, stamp(2))]).unwrap();
     let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 1 });
     book.record(0, &mut vec![hello, message(2, stamp(2)), message(3, stamp(3)), message(3, stamp(3))]).unwrap();
@@ -49,7 +49,7 @@ fn two_subscribers_that_find_different_messages_at_one_seq_are_noticed() {
     let mut book = Book::new([(4, false), (4, true)].into_iter(), window, 1_000_000, 1_000);
     for (client, number) in [(0, 5), (1, 6)] {
         let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 });
-        book.record(client, &mut vec![hello, message(1, Stamp { number, ..STAMP })]).unwrap();
+        book.record(client, &mut vec![hello, message(1, MessageId { number, ..ID })]).unwrap();
     }
     assert_eq!((book.audit.received, book.audit.unexpected), (1, 1));
     assert_eq!(book.logs[0][0].messages[0].came, 1, "the other one is no delivery of this message");
@@ -60,7 +60,7 @@ fn a_new_epoch_is_a_told_gap_and_starts_a_new_account() {
     let mut book = book();
     let cursor = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
     let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: cursor.clone() };
-    book.record(0, &mut vec![message(1, STAMP), Event::Gap(gap), message(1, STAMP)]).unwrap();
+    book.record(0, &mut vec![message(1, ID), Event::Gap(gap), message(1, ID)]).unwrap();
     assert_eq!((book.audit.doubled, book.audit.gaps), (0, 1));
     assert_eq!(book.subscribers[0].cursor(), Some(Cursor { seq: 1, ..cursor }));
 }
@@ -73,15 +73,15 @@ fn what_no_log_of_the_trial_can_have_is_a_failure_and_books_nothing() {
         Event::Gap(crate::client::Gap { reason, missed, cursor: cursor("abcdefgh", seq) })
     };
     let far = 10_000_000_000;
-    let impossible = [message(far, STAMP), message(1_001, STAMP), gap(far, None), gap(5, Some(far)), gap(1_001, None)];
+    let impossible = [message(far, ID), message(1_001, ID), gap(far, None), gap(5, Some(far)), gap(1_001, None)];
     for event in impossible.into_iter().chain([Event::Hello(cursor("abcdefgh", far))]) {
         let mut book = book();
-        let failure = book.record(0, &mut vec![event, message(1, STAMP)]).unwrap_err().to_string();
+        let failure = book.record(0, &mut vec![event, message(1, ID)]).unwrap_err().to_string();
         assert!(failure.contains("cannot have more than 1000 messages"), "{failure}");
         assert_eq!((book.audit, book.deliveries, book.logs[0].len()), (Audit::default(), 0, 0), "{failure}");
     }
     let mut book = book();
-    book.record(0, &mut vec![message(1_000, STAMP), gap(1_000, Some(1_000))]).unwrap();
+    book.record(0, &mut vec![message(1_000, ID), gap(1_000, Some(1_000))]).unwrap();
 }
 
 #[test]

@@ -9,20 +9,21 @@ use crate::result::words::digits;
 /// This many blocks of these transports, from 6 on with the control, in which everything goes well but for what `change`
 /// does to an outcome: it is told the block, and whether the trial is the control's.
 fn blocks(n: usize, modes: &[Transport], change: impl Fn(&mut Outcome, usize, bool)) -> Comparison {
-    let lanes = modes.iter().map(|&mode| Lane::from(mode)).collect();
-    let mut comparison = begin(lanes, n, Scenario::parse("--duration 2s").unwrap(), "loadgen compare".into());
+    let variants = modes.iter().map(|&mode| Variant::from(mode)).collect();
+    let mut comparison = begin(variants, n, Scenario::parse("--duration 2s").unwrap(), "loadgen compare".into());
     comparison.started = "2026-11-26T00:36:33Z".into();
     for block in 1..=n {
-        let control = comparison.twins.then_some((Ws, true));
-        for (mode, twin) in modes.iter().map(|&mode| (mode, false)).chain(control) {
+        let control = comparison.control.then_some((Ws, true));
+        for (mode, control) in modes.iter().map(|&mode| (mode, false)).chain(control) {
             let mut outcome = crate::result::outcome::tests::empty(mode);
-            (outcome.owed, outcome.delivered, outcome.audit.owed, outcome.audit.received) = (1000, 1000, 1500, 1500);
+            (outcome.expected, outcome.delivered, outcome.audit.expected, outcome.audit.received) =
+                (1000, 1000, 1500, 1500);
             (outcome.publishing.scheduled, outcome.publishing.paced, outcome.publishing.acked) = (1000, 1000, 1000);
             (0..1000_u64).for_each(|i| outcome.latency.record(1_000_000 + i * 1000));
-            (outcome.ledger.deliveries, outcome.ledger.server_cpu_ns) = (1000, Some(20_000_000));
-            change(&mut outcome, block, twin);
+            (outcome.usage.deliveries, outcome.usage.server_cpu_ns) = (1000, Some(20_000_000));
+            change(&mut outcome, block, control);
             let verdict = verdict::of(&outcome);
-            comparison.trials.push(Trial::new(block, twin, String::new(), outcome, verdict));
+            comparison.trials.push(Trial::new(block, control, String::new(), outcome, verdict));
         }
     }
     judge::compare(&mut comparison);
@@ -45,8 +46,8 @@ fn row<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 /// Sse delivers nothing in the window, and its server says it does.
-fn silent(outcome: &mut Outcome, _block: usize, _twin: bool) {
-    if outcome.lane.mode == Sse {
+fn silent(outcome: &mut Outcome, _block: usize, _control: bool) {
+    if outcome.variant.mode == Sse {
         (outcome.delivered, outcome.audit.received, outcome.audit.lost) = (0, 0, 1500);
     }
 }
@@ -93,7 +94,7 @@ fn what_missing_deliveries_decide_is_said_beside_it_and_scopes_are_named() {
     for quantile in ["latency p90, ms", "latency p99, ms", "latency max, ms"] {
         assert!(row(&text, quantile)[0].ends_with(" or never)"), "12 % never came: {text}");
     }
-    assert_eq!(row(&text, "delivered of owed, in the window"), ["880 of 1000"]);
+    assert_eq!(row(&text, "delivered of expected, in the window"), ["880 of 1000"]);
     assert_eq!(row(&text, "lost / doubled / reordered, in whole trials"), ["160 / 0 / 0"]);
     let told = notes(&comparison).join("\n");
     assert!(told.contains("120 deliveries of the measuring window missing, of 1000 (12.0 %)"), "{told}");
@@ -101,23 +102,23 @@ fn what_missing_deliveries_decide_is_said_beside_it_and_scopes_are_named() {
         told.contains("160 deliveries lost in the whole trial") && told.contains("audit of the whole trial found 160")
     );
     let whole = markdown::render(&blocks(1, &[Ws], |_, _, _| ()));
-    assert!(!whole.contains("never") && row(&whole, "delivered of owed") == ["all 1000"], "{whole}");
+    assert!(!whole.contains("never") && row(&whole, "delivered of expected") == ["all 1000"], "{whole}");
 }
 
 #[test]
 fn what_happened_in_many_trials_is_said_once_with_its_sum_and_its_share() {
-    let comparison = blocks(10, &[LongPoll, Ws], |outcome, block, twin| {
-        if outcome.lane.mode == LongPoll && block <= 3 {
+    let comparison = blocks(10, &[LongPoll, Ws], |outcome, block, control| {
+        if outcome.variant.mode == LongPoll && block <= 3 {
             (outcome.connections.lost, outcome.connections.cut) = (2, 2);
             let refused = "connection: Connection refused (os error 111)";
             outcome.failures.insert(format!("publishing: {refused}"), Failures { count: 7, example: refused.into() });
             let told = Failures { count: 1, example: "refused with 429: slow down".into() };
             outcome.failures.insert("publishing: refused with 429".into(), told);
         }
-        if (outcome.lane.mode, block) == (LongPoll, 5) {
-            (0..100).for_each(|_| outcome.dwell.record(5_000_000));
+        if (outcome.variant.mode, block) == (LongPoll, 5) {
+            (0..100).for_each(|_| outcome.receive_delay.record(5_000_000));
         }
-        if twin && block == 2 {
+        if control && block == 2 {
             outcome.connections.lost = 1;
         }
     });
@@ -171,7 +172,7 @@ fn the_first_line_says_that_all_came_only_if_it_did() {
     for (change, expected) in [
         (|_| (), "Every message reached every subscriber; "),
         (|o| o.end = End::Interrupted, "ENDED EARLY: 1000 of 1000 deliveries had come by then; "),
-        (|o| (o.owed, o.delivered) = (0, 0), "No message was owed to anybody; "),
+        (|o| (o.expected, o.delivered) = (0, 0), "No message was expected by anybody; "),
         (|o| o.connections.refused = 3, "FAILED, ws: the server turned away 3 of 0 clients; "),
         (|o| o.audit.doubled = 2, "FAILED, ws: the audit of the whole trial found 2 doubled; "),
         (|o| o.delivered = 999, "INCOMPLETE: ws misses 1 of 1000 deliveries; "),
@@ -182,7 +183,7 @@ fn the_first_line_says_that_all_came_only_if_it_did() {
         assert!(line.starts_with(expected), "{line}");
     }
     // The control is no row, and what it misses makes the exit code 1.
-    let control = blocks(10, &[Ws, Sse], |outcome, _, twin| outcome.delivered -= u64::from(twin));
+    let control = blocks(10, &[Ws, Sse], |outcome, _, control| outcome.delivered -= u64::from(control));
     let text = terminal(&control);
     assert!(text.starts_with("INCOMPLETE: the A/A control misses 10 of 10000 deliveries; "), "{text}");
 }
@@ -200,7 +201,7 @@ fn a_comparison_that_misses_a_message_has_failed_and_one_that_was_ended_early_ha
 fn rows_and_columns_of_nothing_but_dashes_are_left_out() {
     // No block has two valid trials.
     let noisy = blocks(3, &[Ws, Sse], |outcome, block, _| {
-        if (outcome.lane.mode == Ws) == (block % 2 == 0) {
+        if (outcome.variant.mode == Ws) == (block % 2 == 0) {
             outcome.impossible = 1;
         }
     });
@@ -208,7 +209,7 @@ fn rows_and_columns_of_nothing_but_dashes_are_left_out() {
     assert!(!text.contains("Against ws"), "{text}");
     assert!(text.contains("No block has two valid trials that could be compared."), "{text}");
     let one = blocks(3, &[Ws, Sse, LongPoll], |outcome, _, _| {
-        if outcome.lane.mode == LongPoll {
+        if outcome.variant.mode == LongPoll {
             outcome.impossible = 1;
         }
     });
@@ -221,10 +222,10 @@ fn rows_and_columns_of_nothing_but_dashes_are_left_out() {
 #[test]
 fn the_first_three_lines_are_the_answer_and_the_other_rows_are_for_who_asks() {
     let comparison = blocks(3, &[ShortPoll, Ws], |outcome, _, _| {
-        if outcome.lane.mode == ShortPoll {
+        if outcome.variant.mode == ShortPoll {
             outcome.latency = Times::default();
             (0..1000_u64).for_each(|i| outcome.latency.record(i * 1_000_000));
-            outcome.ledger.server_cpu_ns = Some(62_100_000);
+            outcome.usage.server_cpu_ns = Some(62_100_000);
         }
     });
     let short = terminal(&comparison);
@@ -242,7 +243,7 @@ fn the_first_three_lines_are_the_answer_and_the_other_rows_are_for_who_asks() {
 #[test]
 fn on_a_narrow_terminal_one_row_stands_below_the_other() {
     let comparison = blocks(6, &[ShortPoll, LongPoll, Ws], |outcome, _, _| {
-        if outcome.lane.mode == LongPoll {
+        if outcome.variant.mode == LongPoll {
             outcome.delivered = 999;
         }
     });
@@ -258,9 +259,9 @@ fn on_a_narrow_terminal_one_row_stands_below_the_other() {
 #[test]
 fn a_mark_has_one_meaning() {
     let comparison = blocks(1, &[ShortPoll, Ws], |outcome, _, _| {
-        if outcome.lane.mode == ShortPoll {
-            outcome.ledger.seconds = 2.0;
-            outcome.ledger.traffic.requests = 2000;
+        if outcome.variant.mode == ShortPoll {
+            outcome.usage.seconds = 2.0;
+            outcome.usage.traffic.requests = 2000;
             outcome.connections.wanted = 3;
         }
         outcome.publishing.acks.record(1_000_000);
@@ -268,8 +269,8 @@ fn a_mark_has_one_meaning() {
     });
     let text = markdown::render(&comparison);
     assert!(!text.contains('✓') && text.contains(", DIFFER"), "{text}");
-    let gate = row(&text, "clients not connected");
-    assert_eq!(gate, ["3.00 of 0, EXCEEDED", "0 of 0"], "brackets are for what is not to be relied on");
+    let check = row(&text, "clients not connected");
+    assert_eq!(check, ["3.00 of 0, EXCEEDED", "0 of 0"], "brackets are for what is not to be relied on");
     for (name, svg) in chart::all(&comparison) {
         assert!(!svg.contains("c-pale"), "{name}: faint is what is in doubt");
     }
@@ -301,19 +302,20 @@ fn labels(svg: &str) -> Vec<(String, f64, f64)> {
 fn no_label_of_a_picture_is_cut_off_however_large_the_figure_and_however_many_the_rows() {
     for (ms, bytes) in [(1, 100), (1_000_000, 1_000_000), (3_000_000, 1 << 40)] {
         let mut comparison = blocks(6, &[ShortPoll, LongPoll, Sse, Ws, WsStock], |outcome, block, _| {
-            let factor = if outcome.lane.mode == Ws { 1 } else { 1_000_000 };
+            let factor = if outcome.variant.mode == Ws { 1 } else { 1_000_000 };
             (0..20).for_each(|i| outcome.latency.record(ms * 1_000_000 + i * block as u64));
-            outcome.ledger.server_cpu_ns = Some(20_000 * factor * block as u64);
-            (outcome.ledger.traffic.bytes_in, outcome.ledger.traffic.bytes_out) = (bytes * 1000, bytes * 777);
+            outcome.usage.server_cpu_ns = Some(20_000 * factor * block as u64);
+            (outcome.usage.traffic.bytes_in, outcome.usage.traffic.bytes_out) = (bytes * 1000, bytes * 777);
             outcome.series = vec![bytes; 2];
         });
-        let native: Vec<Trial> = comparison.trials.iter().filter(|trial| !trial.twin).cloned().collect();
+        let native: Vec<Trial> = comparison.trials.iter().filter(|trial| !trial.control).cloned().collect();
         for mut trial in native {
-            trial.outcome.lane.publish = Publish::Native;
+            trial.outcome.variant.publish = Publish::Native;
             comparison.trials.push(trial);
         }
-        let lanes: Vec<Lane> = comparison.lanes.iter().map(|lane| Lane { publish: Publish::Native, ..*lane }).collect();
-        comparison.lanes.extend(lanes);
+        let variants: Vec<Variant> =
+            comparison.variants.iter().map(|variant| Variant { publish: Publish::Native, ..*variant }).collect();
+        comparison.variants.extend(variants);
         judge::compare(&mut comparison);
         for (name, svg) in chart::all(&comparison) {
             for (text, from, to) in labels(&svg) {
@@ -336,7 +338,7 @@ fn the_page_says_where_it_was_measured_and_where_the_data_are() {
 #[test]
 fn every_figure_of_every_trial_is_in_the_table_for_other_programs_and_in_the_data_by_its_id() {
     let comparison = blocks(2, &[Ws, Sse], |outcome, _, _| {
-        outcome.ledger.server_cpu_ns = outcome.ledger.server_cpu_ns.filter(|_| outcome.lane.mode == Ws);
+        outcome.usage.server_cpu_ns = outcome.usage.server_cpu_ns.filter(|_| outcome.variant.mode == Ws);
     });
     let csv = raw::trials(&comparison);
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();

@@ -13,11 +13,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::client::{Cursor, Failure, Http, Repeat, Target};
+use crate::client::{Cursor, Failure, Http, Repeat, Setup};
 use crate::clock::{Nanos, Window, is_under_way, now, tick};
 use crate::fault;
-use crate::fleet::Order;
-use crate::payload::Stamp;
+use crate::load::subscribers::Order;
+use crate::message_id::MessageId;
 use crate::result::histogram::Times;
 use crate::result::scenario::{Part, room_name};
 
@@ -28,7 +28,7 @@ const NAP: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// Which, where to, and when it was due.
-    pub stamp: Stamp,
+    pub stamp: MessageId,
     /// When a connection began to send it.
     pub sent: Nanos,
     /// From when that connection was free: of the time from due to sent, what follows this is loadgen's own.
@@ -39,7 +39,7 @@ pub struct Publication {
 
 /// What the publishers did in a trial.
 #[derive(Debug, Default)]
-pub struct Pressed {
+pub struct Published {
     /// Every message that was answered, or whose connection broke.
     pub publications: Vec<Publication>,
     /// How many messages were sent in all.
@@ -48,8 +48,8 @@ pub struct Pressed {
     pub paced: u64,
     /// How many of them before the schedule's end.
     pub in_time: u64,
-    /// Lateness of the publishers' own ticker, in the window.
-    pub lateness: Times,
+    /// Timer delay of the publishers' own ticker, in the window.
+    pub timer_delay: Times,
     /// Publishes that met the close of an idle connection and were sent again.
     pub retries: u64,
     /// Bytes sent over the publishers' own connections.
@@ -59,7 +59,7 @@ pub struct Pressed {
 /// How to publish.
 pub struct Assignment {
     /// Where; the room is each message's own.
-    pub target: Target,
+    pub setup: Setup,
     /// Over so many connections.
     pub publishers: usize,
     /// Or over a subscriber's own connection, by room, where there is one.
@@ -75,9 +75,9 @@ pub struct Assignment {
 }
 
 /// The publishers at work.
-pub struct Press {
+pub struct Publishers {
     desk: Arc<Desk>,
-    queue: Option<UnboundedSender<Stamp>>,
+    queue: Option<UnboundedSender<MessageId>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -85,9 +85,9 @@ pub struct Press {
 struct Desk {
     assignment: Assignment,
     /// The lock is the line of free publishers: the first in it takes the next message.
-    queue: tokio::sync::Mutex<UnboundedReceiver<Stamp>>,
+    queue: tokio::sync::Mutex<UnboundedReceiver<MessageId>>,
     done: Mutex<Vec<Publication>>,
-    lateness: Mutex<Times>,
+    timer_delay: Mutex<Times>,
     sent: AtomicU64,
     paced: AtomicU64,
     in_time: AtomicU64,
@@ -96,7 +96,7 @@ struct Desk {
     stop: AtomicBool,
 }
 
-impl Press {
+impl Publishers {
     /// Connects the publishers: before the clients, who might leave them no port.
     pub fn start(assignment: Assignment) -> Result<Self> {
         let (sender, receiver) = unbounded_channel();
@@ -104,7 +104,7 @@ impl Press {
             assignment,
             queue: receiver.into(),
             done: Mutex::default(),
-            lateness: Mutex::default(),
+            timer_delay: Mutex::default(),
             sent: AtomicU64::default(),
             paced: AtomicU64::default(),
             in_time: AtomicU64::default(),
@@ -121,7 +121,7 @@ impl Press {
     }
 
     /// Starts the clock of a schedule, all of which is due before `end`.
-    pub fn begin(&mut self, schedule: impl Iterator<Item = Stamp> + Send + 'static, end: Nanos) -> Result<()> {
+    pub fn begin(&mut self, schedule: impl Iterator<Item = MessageId> + Send + 'static, end: Nanos) -> Result<()> {
         let Some(queue) = self.queue.take() else { return Ok(()) };
         let (desk, thread) = (Arc::clone(&self.desk), std::thread::Builder::new().name("pacer".into()));
         self.desk.working.fetch_add(1, Relaxed);
@@ -151,19 +151,19 @@ impl Press {
     }
 
     /// Publishes no more, and tells what was done.
-    pub fn finish(self) -> Pressed {
+    pub fn finish(self) -> Published {
         self.stop();
         // What was published before a panic still counts.
         self.threads.into_iter().for_each(|thread| fault::joined("publishers", &thread.join()));
-        let Desk { done, lateness, sent, paced, in_time, assignment, .. } = &*self.desk;
-        Pressed {
+        let Desk { done, timer_delay, sent, paced, in_time, assignment, .. } = &*self.desk;
+        Published {
             publications: std::mem::take(&mut *done.lock()),
             sent: sent.load(Relaxed),
             paced: paced.load(Relaxed),
             in_time: in_time.load(Relaxed),
-            lateness: std::mem::take(&mut *lateness.lock()),
-            retries: assignment.target.meter.totals().retries,
-            bytes_out: assignment.target.meter.totals().bytes_out,
+            timer_delay: std::mem::take(&mut *timer_delay.lock()),
+            retries: assignment.setup.meter.totals().retries,
+            bytes_out: assignment.setup.meter.totals().bytes_out,
         }
     }
 }
@@ -178,7 +178,7 @@ impl Desk {
     }
 
     /// Hands over each message when it is due.
-    fn pace(&self, schedule: impl Iterator<Item = Stamp>, end: Nanos, queue: &UnboundedSender<Stamp>) {
+    fn pace(&self, schedule: impl Iterator<Item = MessageId>, end: Nanos, queue: &UnboundedSender<MessageId>) {
         for stamp in schedule {
             fault::provoke(Part::Pacer);
             while now() < stamp.due && !self.stop.load(Relaxed) {
@@ -201,7 +201,7 @@ impl Desk {
             let desk = Arc::clone(&self);
             tokio::spawn(tick(move |late| {
                 if is_under_way(&desk.assignment.window) {
-                    desk.lateness.lock().record(late);
+                    desk.timer_delay.lock().record(late);
                 }
             }));
             let publisher = |_| Arc::clone(&self).publisher();
@@ -221,8 +221,8 @@ impl Desk {
     }
 
     async fn publisher(self: Arc<Self>) {
-        let target = &self.assignment.target;
-        let mut http = Http::connect(target, "").await;
+        let setup = &self.assignment.setup;
+        let mut http = Http::connect(setup, "").await;
         let mut free = now();
         loop {
             let Some(stamp) = self.queue.lock().await.recv().await else { return };
@@ -235,7 +235,7 @@ impl Desk {
                 (None, Err(failure)) => Err(failure.clone()),
             };
             if matches!(acked, Err(Failure::Io(_) | Failure::Own(_))) {
-                http = Http::connect(target, "").await;
+                http = Http::connect(setup, "").await;
             }
             let publication = Publication { stamp, sent, free, acked };
             self.done.lock().push(publication);
@@ -243,7 +243,7 @@ impl Desk {
         }
     }
 
-    async fn publish(&self, http: &mut Http, stamp: Stamp) -> Result<(Cursor, Nanos), Failure> {
+    async fn publish(&self, http: &mut Http, stamp: MessageId) -> Result<(Cursor, Nanos), Failure> {
         let path = format!("/messages?room={}", room_name(&self.assignment.tag, stamp.room));
         // With its key, it is stored once.
         let cursor = http.publish(&path, self.draft(stamp), Repeat::Harmless).await?;
@@ -258,7 +258,7 @@ impl Desk {
         if (1..=most).contains(&seq) { Ok(acked) } else { Err(wrong()) }
     }
 
-    async fn order(&self, subscriber: &UnboundedSender<Order>, stamp: Stamp) -> Result<(Cursor, Nanos), Failure> {
+    async fn order(&self, subscriber: &UnboundedSender<Order>, stamp: MessageId) -> Result<(Cursor, Nanos), Failure> {
         let (answer, answered) = oneshot::channel();
         let gone = || Failure::Io("the subscriber that publishes has lost its connection".into());
         subscriber.send((self.draft(stamp), answer)).map_err(|_| gone())?;
@@ -267,7 +267,7 @@ impl Desk {
 
     /// With a key, by which the same message is known if it comes again; the text is ASCII without anything that JSON
     /// escapes.
-    fn draft(&self, stamp: Stamp) -> String {
+    fn draft(&self, stamp: MessageId) -> String {
         let text = stamp.to_text(self.assignment.payload);
         format!(r#"{{"from":"loadgen","text":"{text}","key":"{:08x}"}}"#, stamp.number)
     }

@@ -6,31 +6,31 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
-use crate::client::Target;
+use crate::client::Setup;
 use crate::clock::{Nanos, Window, nanos, now, sleep_until};
 use crate::fault;
-use crate::fleet::{Fleet, Returned};
+use crate::load::publishers::{Assignment, Publishers};
+use crate::load::settle::{Evidence, settle};
+use crate::load::subscribers::{Returned, Subscribers};
 use crate::measure::reading::{self, Reading, peak};
 use crate::measure::recorder::Book;
 use crate::pacer::{Cadence, Pacer};
-use crate::press::{Assignment, Press};
 use crate::progress::Progress;
 use crate::result::environment::Cores;
-use crate::result::ledger::Ledger;
 use crate::result::outcome::{End, Outcome};
 use crate::result::scenario::{Scenario, room_name};
-use crate::result::variant::{Headers, Lane, Publish, Transport};
-use crate::settle::{Evidence, settle};
+use crate::result::usage::Usage;
+use crate::result::variant::{Headers, Publish, Transport, Variant};
 use crate::signals;
-use crate::sut::Sut;
+use crate::target::Target;
 
 /// Between looks at the state of things.
 const LOOK: Duration = Duration::from_millis(10);
 /// From connected to a reading of memory: allocators and handshakes come to rest.
 const REST: Duration = Duration::from_millis(200);
 /// So many subscribers, spread over the order of connecting, read with the kernel's arrival stamps.
-const STAMPED: usize = 64;
-/// The whole fleet has lost its connections for so long: there is nothing to measure any more.
+const RX_TIMESTAMPED: usize = 64;
+/// All subscribers have been without a connection for this long: there is nothing to measure any more.
 const DESERTED: Duration = Duration::from_secs(3);
 /// In that time each client has lost its connection so often, and nothing was delivered: none keeps one.
 const FLAPS: u64 = 3;
@@ -48,24 +48,24 @@ pub struct Setting<'a> {
 }
 
 /// Runs one trial against a server. An error means that it could not begin; whatever happens later is in the outcome.
-pub async fn run(lane: Lane, setting: &Setting<'_>, sut: &mut Sut) -> Result<Outcome> {
-    let mut trial = Trial::start(lane, setting, sut)?;
+pub async fn run(variant: Variant, setting: &Setting<'_>, target: &mut Target) -> Result<Outcome> {
+    let mut trial = Trial::start(variant, setting, target)?;
     let ended = trial.course().await;
     Ok(trial.finish(ended.err().unwrap_or(End::Completed)).await)
 }
 
 struct Trial<'a> {
-    lane: Lane,
+    variant: Variant,
     scenario: &'a Scenario,
     setting: &'a Setting<'a>,
-    sut: &'a mut Sut,
+    target: &'a mut Target,
     window: Window,
-    fleet: Fleet,
-    press: Press,
+    subscribers: Subscribers,
+    publishers: Publishers,
     /// When the window begins, in UTC.
     began: String,
     begun: Option<Reading>,
-    ledger: Ledger,
+    usage: Usage,
     connected: usize,
     deserted_since: Option<Nanos>,
     look: Look,
@@ -80,43 +80,44 @@ struct Look {
 }
 
 impl<'a> Trial<'a> {
-    fn start(lane: Lane, setting: &'a Setting<'a>, sut: &'a mut Sut) -> Result<Self> {
+    fn start(variant: Variant, setting: &'a Setting<'a>, target: &'a mut Target) -> Result<Self> {
         let (scenario, workers) = (setting.scenario, setting.cores.loadgen.len());
         fault::watch(scenario.panic_in);
         // Another one for every trial: a server that has been running may know the rooms of an earlier one.
         let tag: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
         let client = |n| {
             let room = scenario.room_of(n);
-            let stamped = is_stamped(n, scenario.clients);
-            (room, Target { stamped, ..target(scenario, sut, room_name(&tag, room), n) })
+            let timestamped = has_rx_timestamps(n, scenario.clients);
+            (room, Setup { timestamped, ..setup(scenario, target, room_name(&tag, room), n) })
         };
         let window = Window::default();
         let clients = (0..scenario.clients).map(client).collect();
         let most = scenario.most_in_a_room();
-        let fleet = Fleet::start(lane.mode, clients, workers, &window, nanos(scenario.patience()), most)?;
-        let native = lane.publish == Publish::Native;
-        let orders = if native { fleet.orders() } else { Default::default() };
-        let headers = if native { scenario.headers } else { Headers::Lean };
-        let target = Target { headers, keep_alive: true, ..target(scenario, sut, String::new(), 0) };
+        let subscribers =
+            Subscribers::start(variant.mode, clients, workers, &window, nanos(scenario.patience()), most)?;
+        let native = variant.publish == Publish::Native;
+        let orders = if native { subscribers.orders() } else { Default::default() };
+        let headers = if native { scenario.headers } else { Headers::Minimal };
+        let setup = Setup { headers, keep_alive: true, ..setup(scenario, target, String::new(), 0) };
         let Scenario { publishers, payload, .. } = *scenario;
         let assignment =
-            Assignment { target, publishers, orders, tag: tag.clone(), payload, most, window: Window::clone(&window) };
-        let press = Press::start(assignment)?;
-        let (host, is_socket) = (sut.addr.to_string(), lane.mode.is_socket());
-        let request_headers = [Headers::Browser, Headers::Lean].map(|set| set.bytes(&host, is_socket) as u64);
-        let lean = scenario.headers == Headers::Lean;
-        let ledger = Ledger { request_headers, lean, ..Ledger::default() };
+            Assignment { setup, publishers, orders, tag: tag.clone(), payload, most, window: Window::clone(&window) };
+        let publishers = Publishers::start(assignment)?;
+        let (host, is_socket) = (target.addr.to_string(), variant.mode.is_socket());
+        let request_headers = [Headers::Browser, Headers::Minimal].map(|set| set.bytes(&host, is_socket) as u64);
+        let minimal = scenario.headers == Headers::Minimal;
+        let usage = Usage { request_headers, minimal, ..Usage::default() };
         Ok(Self {
-            lane,
+            variant,
             scenario,
             setting,
-            sut,
+            target,
             window,
-            fleet,
-            press,
+            subscribers,
+            publishers,
             began: String::new(),
             begun: None,
-            ledger,
+            usage,
             connected: 0,
             deserted_since: None,
             look: Look { at: now(), ..Look::default() },
@@ -142,24 +143,24 @@ impl<'a> Trial<'a> {
         let mut steps = vec![0, wanted / 4, wanted / 2, wanted];
         steps.dedup();
         for step in steps {
-            self.fleet.allow(step);
+            self.subscribers.allow(step);
             // A client that has neither connected nor failed by then never will.
-            let deadline = now() + nanos(self.fleet.patience());
+            let deadline = now() + nanos(self.subscribers.patience());
             // Whoever has connected and lost its connection again has connected.
             let tried = |book: &Book| book.connects.count() as usize + book.refused + book.unable;
-            let settled = |trial: &Self| trial.fleet.sum(tried) >= step;
+            let settled = |trial: &Self| trial.subscribers.sum(tried) >= step;
             self.wait("connecting", |trial| settled(trial) || now() >= deadline).await?;
             let rested = now() + nanos(REST);
             self.wait("connecting", |_| now() >= rested).await?;
-            let connected = self.fleet.sum(|book| book.connected);
-            self.ledger.memory.push(reading::memory(connected, self.sut.memory()));
+            let connected = self.subscribers.sum(|book| book.connected);
+            self.usage.memory.push(reading::memory(connected, self.target.memory()));
             if step > 0 && connected == 0 {
-                let has_been = self.fleet.sum(|book| book.connects.count()) > 0;
+                let has_been = self.subscribers.sum(|book| book.connects.count()) > 0;
                 let what = if has_been { "keeps its connection" } else { "could connect" };
-                return Err(End::Broken(format!("no client {what} ({})", self.fleet.worst_failure())));
+                return Err(End::Broken(format!("no client {what} ({})", self.subscribers.worst_failure())));
             }
         }
-        self.connected = self.fleet.sum(|book| book.connected);
+        self.connected = self.subscribers.sum(|book| book.connected);
         Ok(())
     }
 
@@ -170,7 +171,7 @@ impl<'a> Trial<'a> {
         let window = from..from + nanos(self.scenario.duration());
         self.window.get_or_init(|| window.clone());
         let end = window.end;
-        self.press.begin(Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end), end)?;
+        self.publishers.begin(Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end), end)?;
         let until = Duration::from_nanos(window.start.saturating_sub(now()));
         self.began = humantime::format_rfc3339_millis(SystemTime::now() + until).to_string();
         Ok(window)
@@ -178,23 +179,23 @@ impl<'a> Trial<'a> {
 
     fn reading(&self) -> Reading {
         let cores = &self.setting.cores.loadgen;
-        Reading::take(self.sut.pid, cores, self.fleet.traffic(), self.fleet.sum(|book| book.deliveries))
+        Reading::take(self.target.pid, cores, self.subscribers.traffic(), self.subscribers.sum(|book| book.deliveries))
     }
 
     fn book(&mut self) {
         if let Some(begun) = self.begun.take() {
             let now = self.reading();
-            reading::book(&mut self.ledger, &begun, &now, self.setting.cores);
+            reading::book(&mut self.usage, &begun, &now, self.setting.cores);
         }
     }
 
     /// Whether everything published was accepted and has reached everybody.
     fn is_all_delivered(&self) -> bool {
-        if !self.press.is_finished() {
+        if !self.publishers.is_finished() {
             return false;
         }
-        let owed = self.press.acked_times(|room| self.scenario.population(room));
-        owed.is_some_and(|owed| self.fleet.sum(|book| book.audit.came() + book.audit.gaps) >= owed)
+        let expected = self.publishers.acked_times(|room| self.scenario.population(room));
+        expected.is_some_and(|expected| self.subscribers.sum(|book| book.audit.came() + book.audit.gaps) >= expected)
     }
 
     /// Waits for a condition; ends early if the trial cannot go on.
@@ -213,10 +214,10 @@ impl<'a> Trial<'a> {
     }
 
     fn trouble(&mut self) -> Option<String> {
-        if let Some(reason) = broken_itself().or_else(|| self.sut.gone()).or_else(|| self.flaps()) {
+        if let Some(reason) = broken_itself().or_else(|| self.target.gone()).or_else(|| self.flaps()) {
             return Some(reason);
         }
-        if self.connected == 0 || self.fleet.sum(|book| book.connected) > 0 {
+        if self.connected == 0 || self.subscribers.sum(|book| book.connected) > 0 {
             self.deserted_since = None;
             return None;
         }
@@ -231,13 +232,13 @@ impl<'a> Trial<'a> {
         if now() - before.at < nanos(DESERTED) {
             return None;
         }
-        let disconnects = self.fleet.sum(|book| book.disconnects);
-        let deliveries = self.fleet.sum(|book| book.deliveries);
-        let clients = self.fleet.sum(|book| book.connects.count());
+        let disconnects = self.subscribers.sum(|book| book.disconnects);
+        let deliveries = self.subscribers.sum(|book| book.deliveries);
+        let clients = self.subscribers.sum(|book| book.connects.count());
         self.look = Look { at: now(), disconnects, deliveries };
         let lost = disconnects - before.disconnects;
         (clients > 0 && lost >= FLAPS * clients && deliveries == before.deliveries).then(|| {
-            let (seconds, failure) = (DESERTED.as_secs(), self.fleet.worst_failure());
+            let (seconds, failure) = (DESERTED.as_secs(), self.subscribers.worst_failure());
             format!("no client keeps its connection: {lost} were lost within {seconds} s ({failure})")
         })
     }
@@ -245,37 +246,38 @@ impl<'a> Trial<'a> {
     /// Deliveries so far, and the rest in words.
     fn status(&self) -> (u64, String) {
         // What is younger than an interval has only come to those who asked early.
-        let asked = if self.lane.mode == Transport::ShortPoll { nanos(self.scenario.interval) } else { 0 };
+        let asked = if self.variant.mode == Transport::ShortPoll { nanos(self.scenario.interval) } else { 0 };
         let (connected, latency) =
-            (self.fleet.sum(|book| book.connected), self.fleet.latency(now().saturating_sub(asked)));
+            (self.subscribers.sum(|book| book.connected), self.subscribers.latency(now().saturating_sub(asked)));
         let mut text = format!("{connected} of {} connected", self.scenario.clients);
         if let (Some(p50), Some(p99)) = (latency.ms(0.5), latency.ms(0.99)) {
             text += &format!(", p50 {p50:.1} ms, p99 {p99:.1} ms");
         }
-        (self.fleet.sum(|book| book.deliveries), text)
+        (self.subscribers.sum(|book| book.deliveries), text)
     }
 
     async fn finish(mut self, end: End) -> Outcome {
         self.book();
         let planned = self.window.get().cloned().unwrap_or_default();
-        // What was due after an early end was never owed.
+        // What was due after an early end never counted.
         let window = planned.start..planned.end.min(now()).max(planned.start);
         if end == End::Interrupted {
-            self.press.stop();
+            self.publishers.stop();
             let deadline = now() + nanos(LAST_WAIT);
             while !self.is_all_delivered() && now() < deadline {
                 sleep_until(now() + nanos(LOOK)).await;
             }
         }
-        let (deadline, connected, began, mut ledger) = (now(), self.connected, self.began, self.ledger);
-        ledger.server_peak = self.sut.pid.and_then(peak);
-        let press = self.press.finish();
-        let Returned { books, tcp, traffic, dwells } = self.fleet.finish();
-        (ledger.tcp, ledger.life) = (tcp, traffic);
+        let (deadline, connected, began, mut usage) = (now(), self.connected, self.began, self.usage);
+        usage.server_peak = self.target.pid.and_then(peak);
+        let publishers = self.publishers.finish();
+        let Returned { books, tcp, traffic, receive_delays } = self.subscribers.finish();
+        (usage.tcp, usage.life) = (tcp, traffic);
         // The server is not to blame for what was not done.
         let end = broken_itself().map_or(end, End::Broken);
-        let evidence = Evidence { end, connected, window, planned, began, deadline, press, books, dwells, ledger };
-        settle(self.lane, self.scenario, evidence)
+        let evidence =
+            Evidence { end, connected, window, planned, began, deadline, publishers, books, receive_delays, usage };
+        settle(self.variant, self.scenario, evidence)
     }
 }
 
@@ -285,14 +287,14 @@ fn broken_itself() -> Option<String> {
 }
 
 /// Whether a client is one of those that read with arrival stamps: as many of them in each part of the connect order.
-fn is_stamped(n: usize, clients: usize) -> bool {
-    n * STAMPED / clients != (n + 1) * STAMPED / clients || clients <= STAMPED
+fn has_rx_timestamps(n: usize, clients: usize) -> bool {
+    n * RX_TIMESTAMPED / clients != (n + 1) * RX_TIMESTAMPED / clients || clients <= RX_TIMESTAMPED
 }
 
-fn target(scenario: &Scenario, sut: &Sut, room: String, n: usize) -> Target {
+fn setup(scenario: &Scenario, target: &Target, room: String, n: usize) -> Setup {
     let Scenario { hold, headers, keep_alive, .. } = *scenario;
-    let (addr, cadence) = (sut.addr, Cadence::of(scenario, n));
-    Target { addr, room, cadence, hold, headers, keep_alive, stamped: false, meter: Arc::default() }
+    let (addr, cadence) = (target.addr, Cadence::of(scenario, n));
+    Setup { addr, room, cadence, hold, headers, keep_alive, timestamped: false, meter: Arc::default() }
 }
 
 #[cfg(test)]
@@ -300,8 +302,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixty_four_of_many_clients_are_stamped_in_every_part_of_the_order() {
-        let count = |n: std::ops::Range<usize>, clients| n.filter(|&n| is_stamped(n, clients)).count();
+    fn sixty_four_of_many_clients_are_timestamped_in_every_part_of_the_order() {
+        let count = |n: std::ops::Range<usize>, clients| n.filter(|&n| has_rx_timestamps(n, clients)).count();
         assert_eq!((count(0..1000, 1000), count(0..30, 30), count(0..65, 65)), (64, 30, 64));
         assert_eq!(count(0..500, 1000), 32);
     }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use super::{Charged, Evidence, RoomBooks};
 use crate::clock::{Nanos, nanos};
+use crate::load::publishers::Publication;
 use crate::measure::recorder::{Book, Subscriber};
 use crate::pacer::Cadence;
-use crate::press::Publication;
 use crate::result::histogram::Times;
 use crate::result::outcome::{Followed, Realised};
 use crate::result::scenario::Scenario;
-use crate::result::variant::{Lane, Transport};
+use crate::result::variant::{Transport, Variant};
 
 /// From due to the last subscriber, of every message acked and due within the window.
 pub(super) fn last(books: &[Book], evidence: &Evidence, charged: &Charged) -> Times {
@@ -20,7 +20,7 @@ pub(super) fn last(books: &[Book], evidence: &Evidence, charged: &Charged) -> Ti
         *last = message.last.max(*last);
     }
     let mut times = Times::default();
-    for Publication { stamp, acked, .. } in &evidence.press.publications {
+    for Publication { stamp, acked, .. } in &evidence.publishers.publications {
         if acked.is_ok() && evidence.window.contains(&stamp.due) {
             let never = charged.incomplete.contains(&stamp.due);
             let last = if never { Some(&evidence.deadline) } else { latest.get(&stamp.number) };
@@ -57,7 +57,7 @@ pub(super) fn drift(slices: &[Times]) -> Option<f64> {
 pub(super) type Acks = HashMap<u32, (Nanos, Nanos)>;
 
 pub(super) fn acks(evidence: &Evidence) -> Acks {
-    let publications = evidence.press.publications.iter();
+    let publications = evidence.publishers.publications.iter();
     publications.filter_map(|done| Some((done.stamp.number, (done.stamp.due, done.acked.as_ref().ok()?.1)))).collect()
 }
 
@@ -70,7 +70,7 @@ pub(super) fn wait_ks(scenario: &Scenario, acks: &Acks, books: &[Book]) -> Optio
 }
 
 pub(super) fn realised(
-    lane: Lane,
+    variant: Variant,
     scenario: &Scenario,
     evidence: &Evidence,
     acks: &Acks,
@@ -79,10 +79,10 @@ pub(super) fn realised(
 ) -> Realised {
     let window = &evidence.window;
     let mut realised = Realised::default();
-    let acked = evidence.press.publications.iter().filter(|done| window.contains(&done.stamp.due));
+    let acked = evidence.publishers.publications.iter().filter(|done| window.contains(&done.stamp.due));
     let seqs = acked.filter_map(|done| done.acked.as_ref().ok()).map(|(cursor, _)| cursor.seq);
     realised.seq_digits = seqs.map(|seq| seq.max(1).ilog10() as u64 + 1).sum();
-    if lane.mode != Transport::ShortPoll {
+    if variant.mode != Transport::ShortPoll {
         return realised;
     }
     for wait in books.iter().flat_map(|book| &book.waits) {

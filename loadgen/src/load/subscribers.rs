@@ -13,13 +13,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{After, Answer, Client, Event, Failure, Meter, Target};
+use crate::client::{After, Answer, Client, Event, Failure, Meter, Setup};
 use crate::clock::{Nanos, Window, now, sleep_until, tick};
 use crate::fault;
 use crate::measure::recorder::Book;
 use crate::result::histogram::Times;
-use crate::result::ledger::{Tcp, Totals};
 use crate::result::scenario::Part;
+use crate::result::usage::{Tcp, Totals};
 use crate::result::variant::Transport;
 use crate::with_client;
 
@@ -34,7 +34,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// Clients may take so long to take leave.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// Where the fleet is in its trial: so many of the clients may connect, until it is time to take leave.
+/// Where the subscribers are in their trial: this many may connect, until it is time to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Gather(u64),
@@ -55,24 +55,24 @@ struct Shared {
 struct Place {
     ramp: u64,
     room: u32,
-    target: Target,
+    setup: Setup,
     orders: Option<UnboundedReceiver<Order>>,
 }
 
 /// All clients of a trial.
-pub struct Fleet {
+pub struct Subscribers {
     workers: Vec<(Arc<Shared>, JoinHandle<()>)>,
     phase: watch::Sender<Phase>,
     /// For each room, the way to the subscriber that publishes there, if subscribers do.
     orders: HashMap<u32, UnboundedSender<Order>>,
 }
 
-impl Fleet {
+impl Subscribers {
     /// Starts `workers` threads, which wait for leave to connect their share of the clients: for each the number of
     /// its room, and where it goes. A delivery is late after `patience`; no room can have more than `most` messages.
     pub fn start(
         transport: Transport,
-        clients: Vec<(u32, Target)>,
+        clients: Vec<(u32, Setup)>,
         workers: usize,
         window: &Window,
         patience: Nanos,
@@ -81,14 +81,14 @@ impl Fleet {
         let phase = watch::Sender::new(Phase::Gather(0));
         let mut shares: Vec<Vec<Place>> = (0..workers).map(|_| Vec::new()).collect();
         let mut orders = HashMap::new();
-        for (i, (room, target)) in clients.into_iter().enumerate() {
+        for (i, (room, setup)) in clients.into_iter().enumerate() {
             let (sender, receiver) = unbounded_channel();
             let is_first = transport.is_duplex() && !orders.contains_key(&room);
             let orders = is_first.then(|| orders.insert(room, sender)).map(|_| receiver);
-            shares[i % workers].push(Place { ramp: i as u64, room, target, orders });
+            shares[i % workers].push(Place { ramp: i as u64, room, setup, orders });
         }
         let workers = shares.into_iter().enumerate().map(|(i, share)| {
-            let clients = share.iter().map(|place| (place.room, place.target.stamped));
+            let clients = share.iter().map(|place| (place.room, place.setup.timestamped));
             let book = Mutex::new(Book::new(clients, window.clone(), patience, most));
             let shared = Arc::new(Shared { book, meter: Arc::new(Meter::new(window.clone())) });
             let (phase, theirs, gap) = (phase.subscribe(), Arc::clone(&shared), RAMP * workers as u64);
@@ -148,13 +148,13 @@ impl Fleet {
             returned.books.push(std::mem::take(&mut *shared.book.lock()));
             returned.tcp = returned.tcp + shared.meter.closed();
             returned.traffic = returned.traffic + shared.meter.totals();
-            returned.dwells.extend(shared.meter.take_dwells());
+            returned.receive_delays.extend(shared.meter.take_receive_delays());
         }
         returned
     }
 }
 
-/// What a fleet leaves behind.
+/// What the subscribers leave behind.
 #[derive(Debug, Default)]
 pub struct Returned {
     /// What was delivered.
@@ -164,7 +164,7 @@ pub struct Returned {
     /// What the sockets' wrappers counted, over the same time.
     pub traffic: Totals,
     /// How long what was read had been in the kernel.
-    pub dwells: Vec<Nanos>,
+    pub receive_delays: Vec<Nanos>,
 }
 
 /// A worker's thread: a runtime of its own, the ramp, the ticker, the end.
@@ -180,17 +180,17 @@ fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &
             ticked.book.lock().tick(late);
         }));
         let (mut clients, mut aborts, mut next) = (JoinSet::new(), Vec::new(), now());
-        for (client, Place { ramp, mut target, orders, .. }) in share.into_iter().enumerate() {
+        for (client, Place { ramp, mut setup, orders, .. }) in share.into_iter().enumerate() {
             let may = |phase: &Phase| !matches!(phase, Phase::Gather(clients) if *clients <= ramp);
             if phase.clone().wait_for(may).await.map_or(true, |phase| *phase == Phase::Leave) {
                 break;
             }
             next = now().max(next + gap);
             sleep_until(next).await;
-            target.meter = Arc::clone(&shared.meter);
+            setup.meter = Arc::clone(&shared.meter);
             let (abort, registration) = AbortHandle::new_pair();
             aborts.push(abort);
-            clients.spawn(live::<C>(client, target, orders, Arc::clone(shared), registration));
+            clients.spawn(live::<C>(client, setup, orders, Arc::clone(shared), registration));
         }
         let _ = phase.clone().wait_for(|phase| *phase == Phase::Leave).await;
         ticker.abort();
@@ -203,7 +203,7 @@ fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &
 /// One client's life: connect, take what comes, reconnect if the connection is lost, take leave.
 async fn live<C: Client>(
     client: usize,
-    target: Target,
+    setup: Setup,
     mut orders: Option<UnboundedReceiver<Order>>,
     shared: Arc<Shared>,
     registration: AbortRegistration,
@@ -211,7 +211,7 @@ async fn live<C: Client>(
     let mut current: Option<C> = None;
     let life = async {
         let began = now();
-        match connect(client, &target, &shared).await {
+        match connect(client, &setup, &shared).await {
             Ok(connected) => current = Some(connected),
             Err(failure) => {
                 let mut book = shared.book.lock();
@@ -231,7 +231,7 @@ async fn live<C: Client>(
             current = None;
             while current.is_none() {
                 tokio::time::sleep(RECONNECT.mul_f64(fastrand::f64())).await;
-                current = connect(client, &target, &shared).await.ok();
+                current = connect(client, &setup, &shared).await.ok();
             }
         }
     };
@@ -243,10 +243,10 @@ async fn live<C: Client>(
 }
 
 /// Connects, or resumes where the account stands, and books how that went.
-async fn connect<C: Client>(client: usize, target: &Target, shared: &Shared) -> Result<C, Failure> {
+async fn connect<C: Client>(client: usize, setup: &Setup, shared: &Shared) -> Result<C, Failure> {
     let after = shared.book.lock().subscribers[client].cursor().map_or(After::Latest, After::Cursor);
     let mut events = Vec::new();
-    let result = timeout(CONNECT_TIMEOUT, C::connect(target, &after, &mut events)).await;
+    let result = timeout(CONNECT_TIMEOUT, C::connect(setup, &after, &mut events)).await;
     let mut book = shared.book.lock();
     let result = result.unwrap_or_else(|_| Err(Failure::Io("no answer within 10 s".into())));
     let result = result.and_then(|connected| book.record(client, &mut events).map(|()| connected));

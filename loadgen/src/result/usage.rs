@@ -51,7 +51,7 @@ impl Ticks {
 
 /// What happened between two readings, and the memory of idle connections.
 #[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Ledger {
+pub struct Usage {
     /// Wall time between the readings, in seconds.
     pub seconds: f64,
     /// Deliveries received between them.
@@ -90,17 +90,17 @@ pub struct Ledger {
     pub life: Totals,
     /// What the kernel counted over that life.
     pub tcp: Tcp,
-    /// Bytes of headers in a request of the subscribers: with a browser's headers, and with lean ones.
+    /// Bytes of headers in a request of the subscribers: with a browser's headers, and with minimal ones.
     pub request_headers: [u64; 2],
-    /// Whether the lean ones were sent.
-    pub lean: bool,
+    /// Whether the minimal ones were sent.
+    pub minimal: bool,
     /// Memory as the clients connected: with none, a quarter, half and all of them.
     pub memory: Vec<Memory>,
     /// The most memory the server ever had, in bytes (`VmHWM`).
     pub server_peak: Option<u64>,
 }
 
-impl Ledger {
+impl Usage {
     /// Adds another trial's.
     pub fn add(&mut self, other: &Self) {
         let sum = |a: &mut Option<u64>, b: Option<u64>| *a = a.zip(b).map(|(a, b)| a + b);
@@ -153,11 +153,11 @@ impl Ledger {
         slope(self.memory.iter().map(|memory| (memory.connections, memory.kernel))).map(|bytes| bytes / 1024.0)
     }
 
-    /// Bytes from the clients if their requests had a browser's headers, and if they had lean ones: one was measured,
+    /// Bytes from the clients if their requests had a browser's headers, and if they had minimal ones: one was measured,
     /// for the other the difference of the headers is counted.
     pub fn bytes_out(&self) -> [u64; 2] {
         let headers = |bytes: u64| self.traffic.requests.saturating_mul(bytes);
-        let sent = headers(self.request_headers[usize::from(self.lean)]);
+        let sent = headers(self.request_headers[usize::from(self.minimal)]);
         self.request_headers.map(|bytes| self.traffic.bytes_out.saturating_add(headers(bytes)).saturating_sub(sent))
     }
 
@@ -300,24 +300,24 @@ mod tests {
     #[test]
     fn user_time_needs_ticks_enough_and_never_exceeds_the_whole() {
         let user = |user, system| {
-            let ledger = Ledger {
+            let usage = Usage {
                 server_cpu_ns: Some(1_000),
                 server_ticks: Some(Ticks { user, system }),
                 server_user_ns: Some(5_000),
-                ..Ledger::default()
+                ..Usage::default()
             };
-            ledger.user_ns()
+            usage.user_ns()
         };
         assert_eq!((user(50, 50), user(10, 90), user(1_000, 0)), (Some(500), Some(100), Some(1_000)));
         assert_eq!((user(0, 0), user(49, 50), user(0, 1_000), user(9, 991)), (None, None, None, None));
-        let old = |user| Ledger { server_cpu_ns: Some(1_000), server_user_ns: user, ..Ledger::default() }.user_ns();
+        let old = |user| Usage { server_cpu_ns: Some(1_000), server_user_ns: user, ..Usage::default() }.user_ns();
         assert_eq!((old(Some(400)), old(Some(1_001)), old(Some(0)), old(None)), (Some(400), None, None, None));
     }
 
     #[test]
     fn ticks_of_several_trials_are_enough_together() {
         let ticks = Some(Ticks { user: 20, system: 40 });
-        let one = Ledger { server_cpu_ns: Some(600), server_ticks: ticks, ..Ledger::default() };
+        let one = Usage { server_cpu_ns: Some(600), server_ticks: ticks, ..Usage::default() };
         let mut both = one.clone();
         both.add(&one);
         assert_eq!((one.user_ns(), both.user_ns()), (None, Some(400)));
@@ -335,7 +335,7 @@ mod tests {
             ..Totals::default()
         };
         let tcp = Tcp { bare_segments_out: 2, ..Tcp::default() };
-        let ledger = Ledger { traffic, life: traffic, tcp, ..Ledger::default() };
-        assert_eq!(ledger.on_a_link(), [3000.0 + 3.0 * 52.0, 100.0 + 52.0 + 2.0 * 52.0]);
+        let usage = Usage { traffic, life: traffic, tcp, ..Usage::default() };
+        assert_eq!(usage.on_a_link(), [3000.0 + 3.0 * 52.0, 100.0 + 52.0 + 2.0 * 52.0]);
     }
 }

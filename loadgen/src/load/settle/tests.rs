@@ -18,23 +18,23 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     let scenario = scenario("--clients 2 --room-size all --rate 1 --arrivals fixed --warmup 0s --duration 10s");
     let window = Window::default();
     let range = window.get_or_init(|| 0..10 * SECOND + 1).clone();
-    let schedule: Vec<Stamp> = Pacer::new(&scenario, 0).take(10).collect();
+    let schedule: Vec<MessageId> = Pacer::new(&scenario, 0).take(10).collect();
     let mut book = Book::new([(0, true), (0, false)].into_iter(), window, 5 * SECOND, 1_000);
     for client in 0..2 {
         book.record(client, &mut vec![Event::Hello(cursor(0))]).unwrap();
         for (seq, stamp) in (1..).zip(&schedule).filter(|(seq, _)| fate(client, *seq)) {
-            let delivery = Delivery { seq, received: stamp.due + 1, asked: None, said: Said::Stamp(*stamp) };
+            let delivery = Delivery { seq, received: stamp.due + 1, asked: None, said: Said::MessageId(*stamp) };
             book.record(client, &mut vec![Event::Message(delivery)]).unwrap();
         }
     }
-    let publication = |(seq, stamp): (u64, Stamp)| Publication {
+    let publication = |(seq, stamp): (u64, MessageId)| Publication {
         stamp,
         sent: stamp.due,
         free: 0,
         acked: Ok((cursor(seq), stamp.due)),
     };
     let publications = (1..).zip(schedule).map(publication).collect();
-    let press = Pressed { publications, sent: 10, paced: 10, in_time: 10, ..Pressed::default() };
+    let publishers = Published { publications, sent: 10, paced: 10, in_time: 10, ..Published::default() };
     let evidence = Evidence {
         end: End::Completed,
         connected: 2,
@@ -42,10 +42,10 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         window: range,
         began: String::new(),
         deadline: 20 * SECOND,
-        press,
+        publishers,
         books: vec![book],
-        dwells: Vec::new(),
-        ledger: Ledger::default(),
+        receive_delays: Vec::new(),
+        usage: Usage::default(),
     };
     (scenario, evidence)
 }
@@ -57,7 +57,7 @@ fn settled(trial: (Scenario, Evidence)) -> Outcome {
 #[test]
 fn what_came_is_delivered_and_nothing_is_missing() {
     let outcome = settled(trial(|_, _| true));
-    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.owed, outcome.audit.lost), (20, 20, 20, 0));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.expected, outcome.audit.lost), (20, 20, 20, 0));
     assert_eq!(outcome.latency.count(), 20);
     assert_eq!((outcome.last.count(), outcome.followed.len(), outcome.followed[0].count), (10, 1, 10));
     assert_eq!(outcome.unbalanced, 0);
@@ -69,7 +69,7 @@ fn what_came_broken_is_no_delivery_but_a_sample_at_the_deadline() {
     let broken = Delivery { seq: 10, received: 10 * SECOND, asked: None, said: "not as it was sent".into() };
     trial.1.books[0].record(1, &mut vec![Event::Message(broken)]).unwrap();
     let outcome = settled(trial);
-    assert_eq!((outcome.owed, outcome.delivered, outcome.latency.count()), (20, 19, 20));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.latency.count()), (20, 19, 20));
     assert_eq!((outcome.audit.corrupt, outcome.audit.lost, outcome.unbalanced), (1, 0, 0));
     assert_eq!(outcome.latency.max().unwrap().as_secs(), 10, "due after 10 s, the drain ended after 20 s");
 }
@@ -77,7 +77,7 @@ fn what_came_broken_is_no_delivery_but_a_sample_at_the_deadline() {
 #[test]
 fn what_never_came_is_lost_and_a_sample_at_the_deadline() {
     let outcome = settled(trial(|client, seq| client == 0 || seq != 4));
-    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.lost), (20, 19, 1));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (20, 19, 1));
     // The fourth message was due after 4 s; the drain ended after 20 s.
     assert_eq!(outcome.latency.max().unwrap().as_secs(), 16);
     assert_eq!(outcome.latency.count(), 20);
@@ -98,11 +98,11 @@ fn what_was_told_as_a_gap_is_not_lost_but_late() {
 }
 
 #[test]
-fn what_the_server_never_accepted_was_owed_all_the_same() {
+fn what_the_server_never_accepted_was_expected_all_the_same() {
     let (scenario, mut evidence) = trial(|_, seq| seq != 10);
-    evidence.press.publications[9].acked = Err(Failure::Refused(429, "full".into()));
+    evidence.publishers.publications[9].acked = Err(Failure::Refused(429, "full".into()));
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.owed, outcome.audit.lost), (20, 18, 18, 0));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.expected, outcome.audit.lost), (20, 18, 18, 0));
     assert_eq!((outcome.publishing.failed, outcome.latency.max().unwrap().as_secs()), (1, 10));
 }
 
@@ -111,7 +111,7 @@ fn what_may_still_wait_for_the_next_poll_when_the_trial_ends_early_is_not_missin
     let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
     evidence.deadline = 10 * SECOND + SECOND / 2;
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.lost), (16, 16, 0));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (16, 16, 0));
 }
 
 #[test]
@@ -119,10 +119,10 @@ fn a_log_that_began_anew_keeps_its_own_account() {
     let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
     let anew = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
     let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: anew.clone() };
-    for (seq, publication) in (1..).zip(&mut evidence.press.publications[8..]) {
+    for (seq, publication) in (1..).zip(&mut evidence.publishers.publications[8..]) {
         publication.acked = Ok((Cursor { seq, ..anew.clone() }, publication.stamp.due));
         for client in 0..2 {
-            let (received, said) = (publication.stamp.due + 1, Said::Stamp(publication.stamp));
+            let (received, said) = (publication.stamp.due + 1, Said::MessageId(publication.stamp));
             let delivery = Event::Message(Delivery { seq, received, asked: None, said });
             let mut events = vec![delivery];
             if seq == 1 {
@@ -157,9 +157,9 @@ fn after_an_early_end_every_second_is_its_own_and_there_are_no_more_than_there_w
 #[test]
 fn an_ack_for_a_message_far_away_is_one_that_never_came_and_takes_no_time() {
     let (scenario, mut evidence) = trial(|_, seq| seq != 4);
-    evidence.press.publications[3].acked = Ok((cursor(1 << 52), 4 * SECOND));
+    evidence.publishers.publications[3].acked = Ok((cursor(1 << 52), 4 * SECOND));
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.owed, outcome.delivered, outcome.audit.lost), (20, 18, 2));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (20, 18, 2));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn who_ended_the_connections_is_kept_apart() {
     let (scenario, mut evidence) = trial(|_, _| true);
     let book = &mut evidence.books[0];
     (book.disconnects, book.cut, book.refused, book.unable) = (5, 3, 2, 7);
-    (evidence.press.retries, evidence.ledger.life.reconnects) = (4, 9);
+    (evidence.publishers.retries, evidence.usage.life.reconnects) = (4, 9);
     let Outcome { connections, publishing, .. } = settled((scenario, evidence));
     assert_eq!((connections.lost, connections.cut, connections.refused, publishing.retries), (5, 3, 2, 4));
 }
@@ -175,8 +175,8 @@ fn who_ended_the_connections_is_kept_apart() {
 #[test]
 fn what_was_refused_and_came_all_the_same_is_unexpected_and_what_has_no_answer_may_come() {
     let (scenario, mut evidence) = trial(|_, _| true);
-    evidence.press.publications[3].acked = Err(Failure::Refused(429, "full".into()));
-    evidence.press.publications[4].acked = Err(Failure::Io("reset".into()));
+    evidence.publishers.publications[3].acked = Err(Failure::Refused(429, "full".into()));
+    evidence.publishers.publications[4].acked = Err(Failure::Io("reset".into()));
     let outcome = settled((scenario, evidence));
     assert_eq!((outcome.audit.unexpected, outcome.audit.received, outcome.audit.lost), (2, 18, 0));
     assert_eq!((outcome.publishing.failed, outcome.publishing.indeterminate, outcome.unbalanced), (1, 1, 0));
@@ -186,8 +186,8 @@ fn what_was_refused_and_came_all_the_same_is_unexpected_and_what_has_no_answer_m
 fn what_came_in_another_place_than_it_was_acked_in_is_unexpected() {
     let elsewhere = |cursor: Cursor| {
         let (scenario, mut evidence) = trial(|_, _| true);
-        let at = evidence.press.publications[9].stamp.due;
-        evidence.press.publications[9].acked = Ok((cursor, at));
+        let at = evidence.publishers.publications[9].stamp.due;
+        evidence.publishers.publications[9].acked = Ok((cursor, at));
         settled((scenario, evidence)).audit.unexpected
     };
     assert_eq!(elsewhere(cursor(10)), 0, "there it came");

@@ -1,4 +1,4 @@
-//! Negative controls: what spoils a measurement trips the gate that is meant for it and no other.
+//! Negative controls: what spoils a measurement trips the check that is meant for it and no other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,37 +13,37 @@ use crate::others::Others;
 
 /// What others on the machine can trip, and what only follows from that.
 const NOISE: [&str; 9] = [
-    "time stolen from this machine",
+    "CPU steal",
     "others on loadgen's cores",
     "loadgen's wait for a core",
-    "loadgen's lateness p99",
-    "loadgen's lateness max",
+    "loadgen's timer delay p99",
+    "loadgen's timer delay max",
     "send delay p99",
     "messages the pacer missed",
     "client receive delay p99",
     "p50 from half to half",
 ];
 
-/// The control trips this gate and no other, and so has this verdict.
-fn trips(gate: &str, kind: &str, control: impl Fn() -> Value) {
-    tripped_are(&[gate], || {
+/// The control trips this check and no other, and so has this verdict.
+fn trips(check: &str, kind: &str, control: impl Fn() -> Value) {
+    tripped_are(&[check], || {
         let trial = control();
         let failing = failing(&trial);
-        if failing == [gate] {
+        if failing == [check] {
             assert_eq!(trial["verdict"]["kind"], kind);
         }
         failing
     });
 }
 
-/// The control trips no gate.
+/// The control trips no check.
 fn trips_nothing(control: impl Fn() -> Value) {
     tripped_are(&[], || failing(&control()));
 }
 
-/// In two attempts of three exactly these gates are tripped; and where others were seen on the machine, which loadgen is
+/// In two attempts of three exactly these checks are tripped; and where others were seen on the machine, which loadgen is
 /// not asked, what follows from them may be tripped too.
-fn tripped_are(gates: &[&str], attempt: impl Fn() -> Vec<String>) {
+fn tripped_are(checks: &[&str], attempt: impl Fn() -> Vec<String>) {
     let _turn = alone();
     let mut misses = Vec::new();
     let mut hits = 0;
@@ -51,13 +51,13 @@ fn tripped_are(gates: &[&str], attempt: impl Fn() -> Vec<String>) {
         let others = Others::watch();
         let tripped = attempt();
         let others = others.seen();
-        let is_told = |name: &&String| gates.contains(&&***name) || others.is_none() || !NOISE.contains(&&***name);
-        if tripped.iter().filter(is_told).eq(gates) {
+        let is_told = |name: &&String| checks.contains(&&***name) || others.is_none() || !NOISE.contains(&&***name);
+        if tripped.iter().filter(is_told).eq(checks) {
             hits += 1;
             continue;
         }
         misses.push((tripped, others));
-        assert!(misses.len() < 2, "to be tripped: {gates:?}; in two attempts of {} were: {misses:?}", hits + 2);
+        assert!(misses.len() < 2, "to be tripped: {checks:?}; in two attempts of {} were: {misses:?}", hits + 2);
     }
 }
 
@@ -71,8 +71,8 @@ fn polls_in_phase_with_the_publishes() {
 
 #[test]
 fn loadgen_stopped_for_200_ms() {
-    // Long enough that what happened meanwhile is less than the hundredth that the other gates look at.
-    trips("loadgen's lateness max", "generator-limited", || {
+    // Long enough that what happened meanwhile is less than the hundredth that the other checks look at.
+    trips("loadgen's timer delay max", "generator-limited", || {
         let load = "--mode ws --clients 40 --rate 20 --arrivals fixed --warmup 500ms --duration 30s";
         let running = Running::start(load);
         stop_for(running.own(), Duration::from_millis(200));
@@ -101,7 +101,7 @@ impl Hogs {
             let over = Arc::clone(&over);
             std::thread::spawn(move || {
                 pin(&[core]);
-                // A polite one, that leaves the core to loadgen at once: then this gate is the only one to tell.
+                // A polite one, that leaves the core to loadgen at once: then this check is the only one to tell.
                 let _ = rustix::process::nice(19);
                 while !over.load(Relaxed) {}
             })

@@ -15,7 +15,7 @@ const PADDING: &str = "the quick brown fox jumps over the lazy dog; ";
 
 /// What a message says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct MessageId {
     /// Its number in the trial, from 0.
     pub number: u32,
     /// The number of its room.
@@ -24,7 +24,7 @@ pub struct Stamp {
     pub due: Nanos,
 }
 
-impl Stamp {
+impl MessageId {
     /// The text of a message of `size` bytes, at least [`MIN`].
     pub fn to_text(self, size: usize) -> String {
         let head = format!("{:08x}{:08x}{:016x}", self.number, self.room, self.due);
@@ -61,25 +61,25 @@ fn checksum(head: &str, padding: &str) -> u32 {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { number: 7, room: 3, due: 1_234_567_890_123 };
+    const ID: MessageId = MessageId { number: 7, room: 3, due: 1_234_567_890_123 };
 
     #[test]
     fn a_text_has_the_size_asked_for_and_reads_back() {
         for size in [MIN, MIN + 1, 128, 4096] {
-            let text = STAMP.to_text(size);
+            let text = ID.to_text(size);
             assert_eq!(text.len(), size);
-            assert_eq!(Stamp::from_text(&text), Some(STAMP));
+            assert_eq!(MessageId::from_text(&text), Some(ID));
         }
     }
 
     #[test]
     fn any_changed_or_missing_byte_is_noticed() {
-        let text = STAMP.to_text(64);
+        let text = ID.to_text(64);
         for i in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[i] ^= 1;
-            assert_eq!(Stamp::from_text(&String::from_utf8(bytes).unwrap()), None, "byte {i}");
-            assert_eq!(Stamp::from_text(&text[..i]), None, "cut at {i}");
+            assert_eq!(MessageId::from_text(&String::from_utf8(bytes).unwrap()), None, "byte {i}");
+            assert_eq!(MessageId::from_text(&text[..i]), None, "cut at {i}");
         }
     }
 }

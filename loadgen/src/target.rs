@@ -51,7 +51,7 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// A server to measure.
 #[derive(Debug)]
-pub struct Sut {
+pub struct Target {
     /// Where it listens.
     pub addr: SocketAddr,
     /// Its process, if it is known to be on this machine.
@@ -74,7 +74,7 @@ fn flags_for(scenario: &Scenario, mode: Transport, flags: &[String]) -> Vec<Stri
     all.split(' ').map(String::from).chain(flags.iter().cloned()).collect()
 }
 
-impl Sut {
+impl Target {
     /// Starts `loadgen serve` on a free port and on these cores.
     pub async fn start(server_cores: &[usize], scenario: &Scenario, mode: Transport, flags: &[String]) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
@@ -278,7 +278,7 @@ mod tests {
         ] {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            let error = Sut::spawn(command, &cores::available(), Duration::from_secs(1)).await.unwrap_err();
+            let error = Target::spawn(command, &cores::available(), Duration::from_secs(1)).await.unwrap_err();
             assert!(error.to_string().contains(says), "{script}: {error}");
         }
     }

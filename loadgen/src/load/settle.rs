@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use crate::client::{Cursor, Failure};
 use crate::clock::{Nanos, nanos};
+use crate::load::publishers::{Publication, Published};
 use crate::measure::audit::UNSEEN;
 use crate::measure::recorder::{Book, slices_per_second};
+use crate::message_id::MessageId;
 use crate::pacer::Pacer;
-use crate::payload::Stamp;
-use crate::press::{Pressed, Publication};
 use crate::result::audit::Audit;
 use crate::result::histogram::Times;
-use crate::result::ledger::Ledger;
 use crate::result::outcome::{Connections, End, Failures, Outcome, Publishing, tally};
 use crate::result::scenario::Scenario;
-use crate::result::variant::Lane;
+use crate::result::usage::Usage;
+use crate::result::variant::Variant;
 
 /// Beyond its interval, a poll may take so long before what it should have brought is missing.
 const GRACE: Duration = Duration::from_secs(1);
@@ -39,13 +39,13 @@ pub struct Evidence {
     /// When waiting for deliveries ended.
     pub deadline: Nanos,
     /// What the publishers did.
-    pub press: Pressed,
+    pub publishers: Published,
     /// What was delivered.
     pub books: Vec<Book>,
-    /// How long what the stamped clients read had been in the kernel.
-    pub dwells: Vec<Nanos>,
+    /// How long what the timestamped clients read had been in the kernel.
+    pub receive_delays: Vec<Nanos>,
     /// What it cost.
-    pub ledger: Ledger,
+    pub usage: Usage,
 }
 
 /// What was accepted in one incarnation of a room's log.
@@ -58,7 +58,7 @@ struct RoomLog {
     unacked: Vec<u64>,
 }
 
-/// What one room owed its subscribers.
+/// What the subscribers of one room were to get.
 #[derive(Default)]
 struct RoomBooks {
     /// By epoch: a server that restarts begins another log.
@@ -74,8 +74,8 @@ struct RoomBooks {
 /// Sums over all subscribers.
 #[derive(Default)]
 struct Charged {
-    /// Deliveries owed, of messages due within the window.
-    owed: u64,
+    /// Deliveries expected, of messages due within the window.
+    expected: u64,
     /// Those that never came.
     undelivered: u64,
     /// Deliveries that the accounts know of: came as acked, missing, or told.
@@ -85,7 +85,7 @@ struct Charged {
 }
 
 /// Draws up the account.
-pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
+pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
     let schedule = schedule(scenario, &evidence.window);
     let rooms = rooms(scenario, &evidence, &schedule);
     let unexpected = unexpected(&evidence);
@@ -105,10 +105,10 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
     let interval = |i: usize| Times::merged(slices.iter().skip(i * each).take(each));
     let publishing = publishing(&evidence, &schedule);
     let acks = figures::acks(&evidence);
-    let mut dwell = Times::default();
-    evidence.dwells.iter().for_each(|&time| dwell.record(time));
+    let mut receive_delay = Times::default();
+    evidence.receive_delays.iter().for_each(|&time| receive_delay.record(time));
     Outcome {
-        lane,
+        variant,
         window_seconds: Some(window_seconds),
         connections: Connections {
             wanted: scenario.clients,
@@ -117,8 +117,8 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
             lost: books.iter().map(|book| book.disconnects).sum(),
             cut: books.iter().map(|book| book.cut).sum(),
         },
-        owed: charged.owed,
-        delivered: charged.owed.saturating_sub(charged.undelivered),
+        expected: charged.expected,
+        delivered: charged.expected.saturating_sub(charged.undelivered),
         audit,
         latency: Times::merged(slices.iter()),
         intervals: (0..seconds).map(interval).collect(),
@@ -126,17 +126,19 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
         followed: books.iter().flat_map(|book| &book.subscribers).filter_map(figures::followed).collect(),
         polls: merged(|book| &book.polls),
         connects: merged(|book| &book.connects),
-        lateness: Times::merged(books.iter().map(|book| &book.lateness).chain([&evidence.press.lateness])),
-        dwell,
+        timer_delay: Times::merged(
+            books.iter().map(|book| &book.timer_delay).chain([&evidence.publishers.timer_delay]),
+        ),
+        receive_delay,
         drift_percent: figures::drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
         wait_ks: figures::wait_ks(scenario, &acks, &books),
-        realised: figures::realised(lane, scenario, &evidence, &acks, &books, &rooms),
+        realised: figures::realised(variant, scenario, &evidence, &acks, &books, &rooms),
         restarts: restarts(&books),
         impossible: books.iter().map(|book| book.impossible).sum(),
         unbalanced: audit.came().abs_diff(charged.accounted),
         failures: failures(&evidence, &books),
         series: (0..seconds).map(|i| books.iter().filter_map(|book| book.series.get(i)).sum()).collect(),
-        ledger: evidence.ledger,
+        usage: evidence.usage,
         publishing,
         began: evidence.began,
         end: evidence.end,
@@ -144,19 +146,19 @@ pub fn settle(lane: Lane, scenario: &Scenario, mut evidence: Evidence) -> Outcom
 }
 
 /// The messages due within the window.
-fn schedule(scenario: &Scenario, window: &Range<Nanos>) -> Vec<Stamp> {
+fn schedule(scenario: &Scenario, window: &Range<Nanos>) -> Vec<MessageId> {
     let start = window.start.saturating_sub(nanos(scenario.warmup()));
     let due = Pacer::new(scenario, start).take_while(|stamp| stamp.due < window.end);
     due.filter(|stamp| window.contains(&stamp.due)).collect()
 }
 
-fn publishing(evidence: &Evidence, schedule: &[Stamp]) -> Publishing {
-    let Evidence { window, press, .. } = evidence;
-    let paced = schedule.iter().filter(|stamp| u64::from(stamp.number) < press.in_time).count() as u64;
-    let (all, bytes_out, retries) = (press.sent, press.bytes_out, press.retries);
+fn publishing(evidence: &Evidence, schedule: &[MessageId]) -> Publishing {
+    let Evidence { window, publishers, .. } = evidence;
+    let paced = schedule.iter().filter(|stamp| u64::from(stamp.number) < publishers.in_time).count() as u64;
+    let (all, bytes_out, retries) = (publishers.sent, publishers.bytes_out, publishers.retries);
     let mut sums =
         Publishing { scheduled: schedule.len() as u64, paced, all, bytes_out, retries, ..Publishing::default() };
-    for Publication { stamp, sent, free, acked } in &press.publications {
+    for Publication { stamp, sent, free, acked } in &publishers.publications {
         match acked {
             Ok((_, at)) if window.contains(&stamp.due) => {
                 sums.acked += 1;
@@ -168,19 +170,19 @@ fn publishing(evidence: &Evidence, schedule: &[Stamp]) -> Publishing {
         }
         if window.contains(&stamp.due) {
             sums.sent += 1;
-            sums.lag.record(sent.saturating_sub(stamp.due));
-            sums.own_lag.record(sent.saturating_sub(stamp.due.max(*free)));
+            sums.send_delay.record(sent.saturating_sub(stamp.due));
+            sums.own_send_delay.record(sent.saturating_sub(stamp.due.max(*free)));
         }
     }
     // Sent and never answered: they may have been stored.
-    sums.indeterminate += press.sent.saturating_sub(press.publications.len() as u64);
+    sums.indeterminate += publishers.sent.saturating_sub(publishers.publications.len() as u64);
     sums
 }
 
-fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[Stamp]) -> Vec<RoomBooks> {
+fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[MessageId]) -> Vec<RoomBooks> {
     let mut rooms: Vec<RoomBooks> = (0..scenario.rooms()).map(|_| RoomBooks::default()).collect();
     let mut accepted = HashSet::new();
-    for Publication { stamp, acked, .. } in &evidence.press.publications {
+    for Publication { stamp, acked, .. } in &evidence.publishers.publications {
         if let Ok((Cursor { epoch, seq }, at)) = acked {
             let room = &mut rooms[stamp.room as usize];
             let log = room.logs.entry(epoch.clone()).or_default();
@@ -210,7 +212,7 @@ fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[Stamp]) -> Vec<Ro
 /// Deliveries of messages that must not arrive: refused, never sent, or acked in another place than they came in.
 fn unexpected(evidence: &Evidence) -> u64 {
     let publications: HashMap<u32, &Publication> =
-        evidence.press.publications.iter().map(|publication| (publication.stamp.number, publication)).collect();
+        evidence.publishers.publications.iter().map(|publication| (publication.stamp.number, publication)).collect();
     let mut count = 0;
     for log in evidence.books.iter().flat_map(|book| &book.logs).flatten() {
         for (seq, message) in (log.first..).zip(&log.messages).filter(|(_, message)| message.number != UNSEEN) {
@@ -218,7 +220,7 @@ fn unexpected(evidence: &Evidence) -> u64 {
                 Some(Ok((cursor, _))) => cursor.seq == seq && cursor.epoch == log.epoch,
                 Some(Err(Failure::Refused(..))) => false,
                 Some(Err(_)) => true,
-                None => u64::from(message.number) < evidence.press.paced,
+                None => u64::from(message.number) < evidence.publishers.paced,
             };
             count += if is_expected { 0 } else { u64::from(message.came) };
         }
@@ -226,7 +228,7 @@ fn unexpected(evidence: &Evidence) -> u64 {
     count
 }
 
-/// Charges a book with what its subscribers were owed: what never came, whoever is to blame, is a sample at the
+/// Charges a book with what its subscribers should have got: what never came, whoever is to blame, is a sample at the
 /// deadline.
 fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &Evidence, charged: &mut Charged) {
     let Evidence { window, deadline, .. } = evidence;
@@ -235,17 +237,17 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
     let mut missed = Vec::new();
     for subscriber in book.subscribers.iter().filter(|subscriber| !subscriber.accounts.is_empty()) {
         let room = &rooms[subscriber.room as usize];
-        charged.owed += room.scheduled.len() as u64;
+        charged.expected += room.scheduled.len() as u64;
         let mut missing = room.unaccepted.clone();
         for (epoch, RoomLog { head, due, unacked }) in &room.logs {
             let Some((_, account)) = subscriber.accounts.iter().find(|(seen, _)| seen == epoch) else {
                 // It was told that this log is gone before it had seen anything of it.
-                book.audit.owed += due.len() as u64;
+                book.audit.expected += due.len() as u64;
                 missing.extend(due.values());
                 continue;
             };
-            let owed = due.keys().filter(|seq| account.is_owed(**seq)).count();
-            book.audit.owed += owed as u64;
+            let expected = due.keys().filter(|seq| account.is_expected(**seq)).count();
+            book.audit.expected += expected as u64;
             // A seq that nobody acked is a publish without an answer: it may be missing.
             let silent = missing.len();
             let within = |range| due.range(range).map(|(_, due)| *due);
@@ -253,7 +255,7 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
             book.audit.lost += missing[silent..].iter().filter(|due| **due <= overdue).count() as u64;
             missing.extend(account.told().flat_map(within));
             let unasked = unacked.iter().filter(|seq| account.has(**seq)).count();
-            charged.accounted += (owed + unasked).saturating_sub(missing.len() - silent) as u64;
+            charged.accounted += (expected + unasked).saturating_sub(missing.len() - silent) as u64;
             // What came in its place was nothing that anybody could use.
             let spoiled = subscriber.spoiled.iter().filter(|(i, _)| subscriber.accounts[*i].0 == *epoch);
             missing.extend(spoiled.filter_map(|(_, seq)| due.get(seq)));
@@ -264,7 +266,7 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
                 charged.undelivered += 1;
                 missed.push(due);
             } else {
-                charged.owed = charged.owed.saturating_sub(1);
+                charged.expected = charged.expected.saturating_sub(1);
             }
         }
     }
@@ -276,7 +278,7 @@ fn failures(evidence: &Evidence, books: &[Book]) -> BTreeMap<String, Failures> {
     for (kind, failures) in books.iter().flat_map(|book| &book.failures) {
         tally(&mut all, kind.clone(), failures.count, || failures.example.clone());
     }
-    for failure in evidence.press.publications.iter().filter_map(|done| done.acked.as_ref().err()) {
+    for failure in evidence.publishers.publications.iter().filter_map(|done| done.acked.as_ref().err()) {
         tally(&mut all, format!("publishing: {}", failure.kind()), 1, || failure.to_string());
     }
     all
