@@ -18,6 +18,7 @@ use loadgen::console;
 use loadgen::cores;
 use loadgen::judge::statistics::{judge, ratio_of};
 use loadgen::judge::verdict;
+use loadgen::load::trial::Setting;
 use loadgen::plan::against_own_server;
 use loadgen::progress::Progress;
 use loadgen::result::effect::{Difference, Figure};
@@ -25,7 +26,6 @@ use loadgen::result::environment::Cores;
 use loadgen::result::scenario::Scenario;
 use loadgen::result::variant::Transport;
 use loadgen::result::verdict::Kind;
-use loadgen::load::trial::Setting;
 
 use clap::Parser;
 
@@ -74,7 +74,7 @@ async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<
     let progress = Progress::new(true);
     let flags = ["--burn".to_owned(), format!("{:.0}ns", burn_us * 1e3)];
     let setting = Setting { scenario, cores, progress: &progress };
-    let outcome = against_own_server(Transport::Ws.into(), &setting, &flags).await?;
+    let (outcome, _) = against_own_server(Transport::Ws.into(), &setting, &flags).await?;
     let valid = verdict::of(&outcome).kind == Kind::Valid;
     Ok(Figure::Cpu.of(&outcome).filter(|_| valid))
 }

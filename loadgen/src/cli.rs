@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use clap::Args;
+use hyper::header::{HeaderName, HeaderValue};
 
 use crate::capacity::{self, Capacity};
+use crate::client::dialect::{Dialect, PUBLISH, SUBSCRIBE, check_template};
 use crate::comparison::{begin, data_file, load};
 use crate::console;
 use crate::folder::Folder;
@@ -53,7 +55,7 @@ pub struct Run {
 /// Each transport in turn against a fresh server, and a report.
 #[derive(Args, Debug)]
 pub struct Compare {
-    /// The transports, separated by commas [default: all but ws-stock].
+    /// The transports, separated by commas [default: those of the workbench].
     #[arg(short, long, value_enum, ignore_case = true, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::ALL, help_heading = "Load")]
     mode: Vec<Transport>,
     /// With `native`, each transport once more with messages that go up as its clients send them.
@@ -102,6 +104,21 @@ struct TargetFlags {
     /// Allow a --url that is not this machine.
     #[arg(long)]
     allow_remote: bool,
+    /// How the server at --url is spoken to, if it is somebody else's: docs/protocol.md says what it has to do.
+    #[arg(long, value_enum, value_name = "DIALECT", requires = "url")]
+    dialect: Option<DialectName>,
+    /// A process of somebody else's server on this machine, for its CPU and memory; once for each that it has.
+    #[arg(long, value_name = "PID", requires = "dialect", value_parser = clap::value_parser!(i32).range(1..))]
+    server_pid: Vec<i32>,
+    /// A header that every request carries, such as 'Authorization: Bearer TOKEN'; its value is in no report.
+    #[arg(long, value_name = "NAME: VALUE", requires = "url", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// The path of a subscription or a poll; what has no value is left out of the query.
+    #[arg(long, value_name = "PATH", requires = "dialect", default_value = SUBSCRIBE, value_parser = check_template)]
+    subscribe_path: String,
+    /// The path of a publish.
+    #[arg(long, value_name = "PATH", requires = "dialect", default_value = PUBLISH, value_parser = check_template)]
+    publish_path: String,
     /// More flags for the servers that are started, such as `--heartbeat 5s`; a word with a space in it stands in quotes.
     #[arg(
         long,
@@ -113,6 +130,40 @@ struct TargetFlags {
         conflicts_with = "url"
     )]
     server_flags: Words,
+}
+
+impl TargetFlags {
+    /// The server that runs already, if one is named.
+    async fn running(&self) -> Result<Option<Target>> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let dialect = Dialect {
+            subscribe: self.subscribe_path.clone(),
+            publish: self.publish_path.clone(),
+            headers: self.header.iter().cloned().collect(),
+        };
+        let target = match self.dialect {
+            None => signals::or_interrupted(Target::at(url, self.allow_remote, dialect)).await?,
+            Some(DialectName::Workbench) => {
+                signals::or_interrupted(Target::foreign(url, self.allow_remote, &self.server_pid, dialect)).await?
+            }
+        };
+        Ok(Some(target))
+    }
+}
+
+/// The kinds of servers that loadgen can speak to.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum DialectName {
+    /// That of the workbench.
+    Workbench,
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is NAME: VALUE")?;
+    let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
+    let mut value = HeaderValue::try_from(value.trim()).map_err(|error| error.to_string())?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 /// Words as a shell would read them.
@@ -234,10 +285,7 @@ async fn execute(
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
 ) -> Result<Exit> {
     capacity::check(&comparison.scenario, Capacity::here())?;
-    let server = match &target.url {
-        Some(url) => Some(signals::or_interrupted(Target::at(url, target.allow_remote)).await?),
-        None => None,
-    };
+    let server = target.running().await?;
     if let Some(target) = &server {
         comparison.target = Some(target.addr.to_string());
         comparison.environment.pinned.server.clear();
@@ -282,8 +330,19 @@ fn failed(error: anyhow::Error) -> Exit {
     Exit::Failed
 }
 
-/// The command line as a person would type it.
+/// The command line as a person would type it, but for the values of headers: they may be secrets.
 fn command() -> String {
-    let words: Vec<String> = std::env::args_os().skip(1).map(|word| shell::quote(&word)).collect();
-    format!("loadgen {}", words.join(" "))
+    let (mut words, mut is_header) = (vec!["loadgen".to_owned()], false);
+    for word in std::env::args_os().skip(1) {
+        let text = word.to_string_lossy();
+        let header = text.strip_prefix("--header=").or(is_header.then_some(&text));
+        let name = header.map(|header| header.split(':').next().unwrap_or_default());
+        words.push(match name {
+            Some(name) if is_header => shell::quote(format!("{name}: ...").as_ref()),
+            Some(name) => shell::quote(format!("--header={name}: ...").as_ref()),
+            None => shell::quote(&word),
+        });
+        is_header = !is_header && text == "--header";
+    }
+    words.join(" ")
 }

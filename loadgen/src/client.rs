@@ -1,10 +1,12 @@
 //! What a simulated client is: [`Client`] for what differs between transports.
 
+pub mod dialect;
 mod headers;
 mod http;
 mod long_poll;
 mod poller;
 mod protocol;
+mod publisher;
 mod short_poll;
 mod sse;
 mod tcp_info;
@@ -18,36 +20,36 @@ use std::time::Duration;
 use derive_more::Display;
 use tokio::sync::oneshot;
 
+use self::dialect::{Dialect, Draft};
 pub use self::http::{Http, Repeat};
-pub use self::long_poll::LongPoll;
 pub use self::protocol::{After, Cursor, Gap, GapReason};
-pub use self::short_poll::ShortPoll;
-pub use self::sse::Sse;
+pub use self::publisher::Publisher;
 pub use self::wire::Meter;
-pub use self::ws::{Ws, WsStock};
 use crate::clock::Nanos;
 use crate::foreign::plain;
 use crate::message_id::MessageId;
 pub use crate::pacer::Cadence;
-use crate::result::variant::Headers;
+use crate::result::variant::{Headers, Transport};
 
 /// No answer, event or frame of the protocol is longer: a message takes at most 388 KiB, a batch 128 KiB and a message.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// Names the [`Client`] of a [`Transport`](crate::result::variant::Transport) in an expression: the one place that dispatches.
-#[macro_export]
-macro_rules! with_client {
-    ($transport:expr, $client:ident => $expression:expr) => {
-        $crate::with_client!($transport, $client => $expression, for ShortPoll, LongPoll, Sse, Ws, WsStock)
-    };
-    ($transport:expr, $client:ident => $expression:expr, for $($name:ident),*) => {
-        match $transport {
-            $($crate::result::variant::Transport::$name => {
-                type $client = $crate::client::$name;
-                $expression
-            })*
-        }
-    };
+/// What can be done with the client of any transport.
+pub trait Visitor {
+    /// What comes of it.
+    type Output;
+    /// Does it.
+    fn visit<C: Client>(self) -> Self::Output;
+}
+
+/// Does something with the client of a transport: the one place that knows which client is whose.
+pub fn visit<V: Visitor>(transport: Transport, visitor: V) -> V::Output {
+    match transport {
+        Transport::ShortPoll => visitor.visit::<short_poll::ShortPoll>(),
+        Transport::LongPoll => visitor.visit::<long_poll::LongPoll>(),
+        Transport::Sse | Transport::SseStock => visitor.visit::<sse::Sse>(),
+        Transport::Ws | Transport::WsStock => visitor.visit::<ws::Ws>(),
+    }
 }
 
 /// One subscriber, of any transport, with a connection of its own.
@@ -63,7 +65,7 @@ pub trait Client: Sized + Send + 'static {
     fn next(&mut self, events: &mut Vec<Event>) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Publishes over its own connection, if its transport can; what becomes of it is told to `answer`.
-    fn publish(&mut self, draft: String, answer: Answer) -> impl Future<Output = Result<(), Failure>> + Send {
+    fn publish(&mut self, draft: &Draft, answer: Answer) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = (draft, answer);
         async { Err(Failure::Protocol("this transport has no way up".into())) }
     }
@@ -83,14 +85,25 @@ async fn greeted<C: Client>(mut client: C, events: &mut Vec<Event>) -> Result<C,
     }
 }
 
-/// Where it is told what became of a publish: where the message stands, and when that was known.
-pub type Answer = oneshot::Sender<Result<(Cursor, Nanos), Failure>>;
+/// Where it is told what became of a publish.
+pub type Answer = oneshot::Sender<Result<Acked, Failure>>;
+
+/// That a message was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acked {
+    /// Where it stands, if the server says so.
+    pub cursor: Option<Cursor>,
+    /// When the answer was read.
+    pub at: Nanos,
+}
 
 /// Where a client goes and how it behaves there.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The server.
     pub addr: SocketAddr,
+    /// How it is spoken to.
+    pub dialect: Arc<Dialect>,
     /// The room.
     pub room: String,
     /// When it polls, if it does.
@@ -101,7 +114,7 @@ pub struct Setup {
     pub headers: Headers,
     /// Whether a connection serves more than one request.
     pub keep_alive: bool,
-    /// Whether it reads with the kernel's arrival stamps.
+    /// Whether it reads with the kernel's receive timestamps.
     pub timestamped: bool,
     /// Where its traffic is counted.
     pub meter: Arc<Meter>,
@@ -110,8 +123,8 @@ pub struct Setup {
 /// What a client reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Connected; what follows comes after this cursor.
-    Hello(Cursor),
+    /// Connected; what follows comes after this cursor, if the server has any.
+    Hello(Option<Cursor>),
     /// A message arrived.
     Message(Delivery),
     /// The server says that messages are missing here.
@@ -128,8 +141,8 @@ pub enum Event {
 /// One message at one subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Its position in the room's log.
-    pub seq: u64,
+    /// Its position in the room's log, if the server says so.
+    pub seq: Option<u64>,
     /// When the last of it was read from the socket: before whoever waits for it has its turn, and before anything is
     /// parsed. The same place for every transport.
     pub received: Nanos,
@@ -142,15 +155,15 @@ pub struct Delivery {
 /// The text of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// A stamp whose checksum holds: one of a load's messages, as it was sent.
-    MessageId(MessageId),
+    /// One of a load's messages, as it was sent: the checksum holds.
+    Message(MessageId),
     /// Anything else.
     Text(String),
 }
 
 impl From<&str> for Said {
     fn from(text: &str) -> Self {
-        MessageId::from_text(text).map_or_else(|| Self::Text(text.into()), Self::MessageId)
+        MessageId::from_text(text).map_or_else(|| Self::Text(text.into()), Self::Message)
     }
 }
 

@@ -48,6 +48,9 @@ enum Command {
     Selftest(Selftest),
     /// Print the JSON Schema of comparison.json.
     Schema,
+    /// Run an ordinary server to compare with, on a free port, until standard input ends.
+    #[command(hide = true)]
+    Stock,
     /// Run the server, as the `server` binary does.
     Serve {
         #[command(flatten)]
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => loadgen::block_on(compare.run()),
         Command::Report(report) => report.run(),
         Command::Selftest(selftest) => loadgen::block_on(selftest.run()),
+        Command::Stock => loadgen::target::stock::run().map(|()| Exit::Done),
         Command::Schema | Command::Serve { .. } => cli::schema(),
     });
     let exit = result.unwrap_or_else(|error| {

@@ -1,6 +1,8 @@
-//! The text of a message: which one it is, when it was due, and a checksum over all of it.
+//! The text of a message: which one it is, when it was due, and a checksum over all of it. By this a delivery is known
+//! on every kind of server, whatever that adds to it.
 //!
-//! `NNNNNNNNRRRRRRRRDDDDDDDDDDDDDDDDCCCCCCCC` and padding: number, room, due time in nanoseconds, CRC-32, in hex.
+//! `NNNNNNNNRRRRRRRRDDDDDDDDDDDDDDDDCCCCCCCC` and padding: number in its room, room, due time in nanoseconds, CRC-32, in
+//! hex.
 
 use std::fmt::Write;
 
@@ -8,7 +10,7 @@ use crate::clock::Nanos;
 use crate::result::bounds::PAYLOAD;
 
 const CHECKED: usize = 32;
-/// The shortest text that holds a stamp.
+/// The shortest text that holds a message id.
 pub const MIN: usize = CHECKED + 8;
 const _: () = assert!(MIN == PAYLOAD.from, "the range of --payload begins here");
 const PADDING: &str = "the quick brown fox jumps over the lazy dog; ";
@@ -16,7 +18,7 @@ const PADDING: &str = "the quick brown fox jumps over the lazy dog; ";
 /// What a message says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageId {
-    /// Its number in the trial, from 0.
+    /// Its number in its room, from 0, in the order of due times.
     pub number: u32,
     /// The number of its room.
     pub room: u32,

@@ -15,7 +15,9 @@ pub struct Pacer {
     start: Nanos,
     /// Mean distance between publishes over all rooms, in nanoseconds.
     gap: f64,
-    number: u32,
+    /// How many messages there have been, in all and in each room.
+    count: u32,
+    numbers: Vec<u32>,
     offset: f64,
 }
 
@@ -25,7 +27,16 @@ impl Pacer {
         let random = fastrand::Rng::with_seed(scenario.seed());
         let rooms = u32::try_from(scenario.rooms()).expect("rooms are fewer than clients");
         let gap = 1e9 / scenario.publish_rate();
-        Self { random, arrivals: scenario.arrivals, rooms, start, gap, number: 0, offset: 0.0 }
+        Self {
+            random,
+            arrivals: scenario.arrivals,
+            rooms,
+            start,
+            gap,
+            count: 0,
+            numbers: vec![0; scenario.rooms()],
+            offset: 0.0,
+        }
     }
 }
 
@@ -41,12 +52,14 @@ impl Iterator for Pacer {
             }
             Arrivals::Fixed => {
                 self.offset += self.gap;
-                self.number % self.rooms
+                self.count % self.rooms
             }
         };
-        let stamp = MessageId { number: self.number, room, due: self.start + self.offset as Nanos };
-        self.number = self.number.checked_add(1)?;
-        Some(stamp)
+        self.count = self.count.checked_add(1)?;
+        let number = &mut self.numbers[room as usize];
+        let message = MessageId { number: *number, room, due: self.start + self.offset as Nanos };
+        *number += 1;
+        Some(message)
     }
 }
 

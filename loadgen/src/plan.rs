@@ -15,7 +15,7 @@ use crate::judge::{self, verdict};
 use crate::load::trial::{self, Setting};
 use crate::progress::Progress;
 use crate::report;
-use crate::result::comparison::{Comparison, Trial, row_name};
+use crate::result::comparison::{Comparison, Target as Tried, Trial, row_name};
 use crate::result::files::DATA;
 use crate::result::outcome::{End, Outcome};
 use crate::result::scenario::Scenario;
@@ -46,29 +46,30 @@ impl Plan {
         cores::pin(&cores.loadgen);
         let (order, began, mut written) = (Blocks::of(comparison), Instant::now(), Ok(()));
         let planned = comparison.planned();
-        while let Some(Planned { block, variant, control }) = order.next(&comparison.trials) {
+        while let Some(Planned { block, variant, control, seed }) = order.next(&comparison.trials) {
             if signals::received().is_some() {
                 break;
             }
             let done = comparison.trials.len();
             let left = left(done, planned, began.elapsed(), comparison.length_of_trial());
             progress.begin(&label(done + 1, planned, &row_name(variant, control)), Some(left));
-            // Another schedule in each block, the same for all its transports.
-            let seed = comparison.scenario.seed().wrapping_add(block as u64 - 1);
             let scenario = &Scenario { seed: Some(seed), ..comparison.scenario.clone() };
             let setting = Setting { scenario, cores, progress };
             let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-            let outcome = match server {
-                Some(target) => trial::run(variant, &setting, target).await,
+            let ran = match server {
+                Some(target) => {
+                    trial::run(variant, &setting, target).await.map(|outcome| (outcome, target.tried.clone()))
+                }
                 None => against_own_server(variant, &setting, server_flags).await,
             };
-            let outcome = match outcome {
+            let (outcome, target) = match ran {
                 Err(error) if error.is::<Interrupted>() => break,
                 other => other?,
             };
             let verdict = verdict::of(&outcome);
             let goes_on = outcome.end == End::Completed && done + 1 < planned;
-            comparison.trials.push(Trial::new(block, control, started, outcome, verdict));
+            let trial = Trial::new(block, control, started, outcome, verdict);
+            comparison.trials.push(Trial { scenario: Some(scenario.clone()), target: Some(target), ..trial });
             judge::compare(comparison);
             if let Some(folder) = folder {
                 written = write(comparison, folder);
@@ -104,15 +105,16 @@ fn left(done: usize, trials: usize, elapsed: Duration, expected: Duration) -> Du
 }
 
 /// One trial against a server that is started for it and stopped after it.
-pub async fn against_own_server(variant: Variant, setting: &Setting<'_>, flags: &[String]) -> Result<Outcome> {
+pub async fn against_own_server(variant: Variant, setting: &Setting<'_>, flags: &[String]) -> Result<(Outcome, Tried)> {
     let mut target = Target::start(&setting.cores.server, setting.scenario, variant.mode, flags).await?;
     let outcome = trial::run(variant, setting, &mut target).await?;
+    let tried = target.tried.clone();
     if outcome.end == End::Completed
         && let Err(error) = target.stop(setting.progress).await
     {
-        return Ok(Outcome { end: End::Broken(format!("{error:#}")), ..outcome });
+        return Ok((Outcome { end: End::Broken(format!("{error:#}")), ..outcome }, tried));
     }
-    Ok(outcome)
+    Ok((outcome, tried))
 }
 
 #[cfg(test)]

@@ -1,33 +1,33 @@
-//! The system under test: a server of our own as a child process, or one that already runs.
+//! What is measured: processes, an address and how they are spoken to. Servers of the workbench and ordinary ones
+//! (`stock`) are started as child processes; one that already runs is looked up (`running`).
+
+mod running;
+pub mod stock;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use reqwest::Url;
-use reqwest::header::{HeaderValue, LOCATION};
-use reqwest::redirect::Policy;
-use serde::Deserialize;
+use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::children::Process;
+use crate::client::dialect::Dialect;
 use crate::console;
 use crate::cores;
-use crate::foreign::plain;
-use crate::measure::reading::pss;
+use crate::measure::reading::{peak, pss};
 use crate::progress::Progress;
+use crate::result::comparison::Target as Tried;
 use crate::result::scenario::Scenario;
 use crate::result::variant::Transport;
 use crate::signals;
 
-/// The protocol that loadgen speaks.
-const PROTOCOL: u32 = 1;
 /// A server that starts says where it listens within this time, also on a busy machine.
 const START: Duration = Duration::from_secs(20);
 /// An address is not longer than this many bytes.
@@ -44,42 +44,43 @@ const LINE: u64 = 4096;
 const LOOK: Duration = Duration::from_millis(10);
 /// Connections the server may have beyond clients and publishers: who reconnects, before the old one is noticed gone.
 const SPARE_CONNECTIONS: usize = 32;
-/// A control call may take so long.
-const CONTROL: Duration = Duration::from_secs(5);
-/// And its answer have so many bytes: `/stats` has a few hundred.
-const LARGEST_ANSWER: usize = 64 * 1024;
-
 /// A server to measure.
 #[derive(Debug)]
 pub struct Target {
     /// Where it listens.
     pub addr: SocketAddr,
-    /// Its process, if it is known to be on this machine.
-    pub pid: Option<i32>,
+    /// Its processes, if they are known and on this machine.
+    pub pids: Vec<i32>,
+    /// How it is spoken to.
+    pub dialect: Arc<Dialect>,
+    /// What a report says of it.
+    pub tried: Tried,
     process: Option<Process>,
     /// Ends when all that it said on standard error has been passed on.
     said: Option<JoinHandle<()>>,
 }
 
-/// The flags of a server for this load, and then these.
-fn flags_for(scenario: &Scenario, mode: Transport, flags: &[String]) -> Vec<String> {
+/// The flags of a server of the workbench for this load, and then these.
+fn flags_for(scenario: &Scenario, flags: &[String]) -> Vec<String> {
     let connections = scenario.clients + scenario.publishers + SPARE_CONNECTIONS;
-    let mut all = format!(
+    let all = format!(
         "--port 0 --print-addr --exit-with-stdin --max-rooms {} --max-connections {connections}",
         scenario.rooms().max(1000)
     );
-    if mode == Transport::WsStock {
-        all += " --stock";
-    }
     all.split(' ').map(String::from).chain(flags.iter().cloned()).collect()
 }
 
 impl Target {
-    /// Starts `loadgen serve` on a free port and on these cores.
+    /// Starts a server for this transport on a free port and on these cores: `loadgen serve`, or an ordinary one.
     pub async fn start(server_cores: &[usize], scenario: &Scenario, mode: Transport, flags: &[String]) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
         let mut command = Command::new(program);
-        command.arg("serve").args(flags_for(scenario, mode, flags));
+        if mode.properties().is_stock {
+            command.arg("stock");
+            let target = Self::spawn(command, server_cores, START).await?;
+            return Ok(Self { tried: Tried::Stock, ..target });
+        }
+        command.arg("serve").args(flags_for(scenario, flags));
         Self::spawn(command, server_cores, START).await
     }
 
@@ -108,7 +109,14 @@ impl Target {
         match line.trim().parse() {
             Ok(addr) => {
                 let said = Some(tokio::spawn(pass_on(stderr)));
-                Ok(Self { addr, pid, process: Some(process), said })
+                Ok(Self {
+                    addr,
+                    pids: pid.into_iter().collect(),
+                    dialect: Arc::default(),
+                    tried: Tried::Workbench,
+                    process: Some(process),
+                    said,
+                })
             }
             Err(_) => {
                 let status = process.kill()?;
@@ -118,32 +126,16 @@ impl Target {
         }
     }
 
-    /// Looks up a server that already runs; says clearly if it is not one of ours.
-    pub async fn at(url: &str, allow_remote: bool) -> Result<Self> {
-        let addr = resolve(url, allow_remote).await?;
-        // A redirect would lead to somebody who was not asked for, on this machine or on another.
-        let client = reqwest::Client::builder().timeout(CONTROL).no_proxy().redirect(Policy::none()).build()?;
-        let health: Health = get(&client, addr, "healthz").await.map_err(|error| {
-            anyhow!("--url {url}: {error}; expected a running server of this workbench (start one with `cargo run --release -p server`)")
-        })?;
-        if health.protocol != PROTOCOL {
-            let (name, protocol) = (plain(&health.name), health.protocol);
-            bail!("--url {url}: {name} speaks protocol {protocol}, this loadgen speaks {PROTOCOL}");
-        }
-        let pid =
-            get::<Stats>(&client, addr, "stats").await.ok().map(|stats| stats.pid).filter(|_| addr.ip().is_loopback());
-        // A server in a container has a number of its own for its process: then the one of that number is another.
-        let pid = pid.filter(|&pid| {
-            procfs::process::Process::new(pid)
-                .and_then(|process| process.stat())
-                .is_ok_and(|stat| ["server", "loadgen"].contains(&stat.comm.as_str()))
-        });
-        Ok(Self { addr, pid, process: None, said: None })
+    /// The memory of a server that was started for this trial alone, or whose processes were named, in bytes; of another it
+    /// would say nothing.
+    pub fn memory(&self) -> Option<u64> {
+        let is_known = self.process.is_some() || matches!(self.tried, Tried::Foreign(_));
+        sum(self.pids.iter().filter(|_| is_known).map(|pid| pss(*pid)))
     }
 
-    /// The memory of a server that was started for this trial alone, in bytes; of another it would say nothing.
-    pub fn memory(&self) -> Option<u64> {
-        self.process.as_ref().and(self.pid).and_then(pss)
+    /// The most memory its processes ever had, in bytes.
+    pub fn peak(&self) -> Option<u64> {
+        sum(self.pids.iter().map(|pid| peak(*pid)))
     }
 
     /// Why the server is no longer there, if it is not.
@@ -179,6 +171,13 @@ impl Target {
     }
 }
 
+/// Of all processes together; nothing if there are none, or one of them does not say.
+fn sum(figures: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    let mut figures = figures.peekable();
+    figures.peek()?;
+    figures.sum()
+}
+
 /// Says what a server says, line by line.
 async fn pass_on(mut stderr: BufReader<pipe::Receiver>) {
     while let Some(line) = next_line(&mut stderr).await {
@@ -196,68 +195,6 @@ async fn next_line(stderr: &mut BufReader<pipe::Receiver>) -> Option<String> {
     let mut line = Vec::new();
     let size = stderr.take(LINE).read_until(b'\n', &mut line).await.ok()?;
     (size > 0).then(|| String::from_utf8_lossy(&line).trim_end().into())
-}
-
-#[derive(Deserialize)]
-struct Health {
-    name: String,
-    protocol: u32,
-}
-
-#[derive(Deserialize)]
-struct Stats {
-    pid: i32,
-}
-
-async fn resolve(url: &str, allow_remote: bool) -> Result<SocketAddr> {
-    // A password is never told again, and the command that a report keeps has none.
-    ensure!(!url.contains('@'), "--url: only http://HOST:PORT is accepted; no name or password is sent to a server");
-    let parsed = Url::parse(url)
-        .map_err(|error| anyhow!("--url {url}: {error}; expected something like http://127.0.0.1:3000"))?;
-    if parsed.scheme() != "http" || parsed.path() != "/" || parsed.query().is_some() {
-        bail!("--url {url}: only http://HOST:PORT is accepted");
-    }
-    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let port = parsed.port_or_known_default().unwrap_or(80);
-    let found = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|error| anyhow!("--url {url}: cannot find {host}: {error}"))?;
-    let addrs: Vec<SocketAddr> = found.collect();
-    if !allow_remote && addrs.iter().any(|addr| !addr.ip().is_loopback()) {
-        bail!(
-            "--url {url}: {host} is not this machine; a load on somebody else's needs --allow-remote (and their consent)"
-        );
-    }
-    let preferred = addrs.iter().find(|addr| addr.is_ipv4()).or(addrs.first());
-    preferred.copied().ok_or_else(|| anyhow!("--url {url}: {host} has no address"))
-}
-
-async fn get<T: serde::de::DeserializeOwned>(client: &reqwest::Client, addr: SocketAddr, path: &str) -> Result<T> {
-    let mut response = client.get(format!("http://{addr}/{path}")).send().await.map_err(|error| {
-        if error.is_connect() {
-            anyhow!("nothing answers there")
-        } else {
-            anyhow!("no HTTP answer from there ({error})")
-        }
-    })?;
-    let status = response.status();
-    if status.is_redirection() {
-        let location = response.headers().get(LOCATION).map_or(&b""[..], HeaderValue::as_bytes);
-        let location = String::from_utf8_lossy(location);
-        bail!(
-            "what answers there sends /{path} on to {} ({status}); give the address of the server itself",
-            plain(&location)
-        );
-    }
-    let foreign = || anyhow!("what answers there (/{path} gives {status}) is not a server of this workbench");
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| foreign())? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LARGEST_ANSWER {
-            bail!("/{path} has more than {LARGEST_ANSWER} bytes there, so it is not a server of this workbench");
-        }
-    }
-    serde_json::from_slice(&body).map_err(|_| foreign())
 }
 
 #[cfg(test)]

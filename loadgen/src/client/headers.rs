@@ -70,7 +70,7 @@ impl Headers {
 }
 
 /// What a header takes on the wire, with its colon, space and end.
-pub(super) fn line(name: &HeaderName, value: &HeaderValue) -> usize {
+fn line(name: &HeaderName, value: &HeaderValue) -> usize {
     name.as_str().len() + value.len() + 4
 }
 

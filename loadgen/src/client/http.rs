@@ -17,7 +17,6 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 
-use super::headers::line;
 use super::protocol::{Position, parse};
 use super::wire::{LastRead, Wire};
 use super::{Cursor, Failure, MAX_ANSWER, Setup};
@@ -56,8 +55,6 @@ pub struct Http {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
-    /// Bytes of the head, as it was parsed.
-    pub(crate) head: usize,
 }
 
 impl Http {
@@ -65,6 +62,7 @@ impl Http {
     pub async fn connect(setup: &Setup, page: &str) -> Result<Self, Failure> {
         let (sender, last_read) = open(setup).await?;
         let mut headers = setup.headers.fetch(&setup.addr.to_string(), page);
+        headers.extend(setup.dialect.headers.clone());
         if !setup.keep_alive {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -87,8 +85,7 @@ impl Http {
     }
 
     /// `GET` of a stream, which is read by the caller.
-    pub(super) async fn open(&mut self, path: &str, accept: &'static str) -> Result<Incoming, Failure> {
-        let uri = uri(path)?;
+    pub(super) async fn open(&mut self, uri: &Uri, accept: &'static str) -> Result<Incoming, Failure> {
         let ask = |http: &Self| {
             let mut request = http.request(Method::GET, uri.clone(), Bytes::new());
             request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
@@ -98,20 +95,24 @@ impl Http {
         let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         if !kind.starts_with(accept.as_bytes()) {
             let kind = String::from_utf8_lossy(kind);
-            return Err(Failure::Protocol(format!("{path} has the content type {kind:?}, not {accept}")));
+            return Err(Failure::Protocol(format!("{uri} has the content type {kind:?}, not {accept}")));
         }
         Ok(response.into_body())
     }
 
-    /// Publishes a draft with `POST`; returns where the message stands.
-    pub async fn publish(&mut self, path: &str, draft: String, repeat: Repeat) -> Result<Cursor, Failure> {
-        let (uri, draft) = (uri(path)?, Bytes::from(draft));
+    /// Publishes a draft with `POST`; returns where the message stands, if the answer says so.
+    pub async fn publish(&mut self, uri: Uri, draft: String, repeat: Repeat) -> Result<Option<Cursor>, Failure> {
+        let draft = Bytes::from(draft);
         let ask = |http: &Self| {
             let mut request = http.request(Method::POST, uri.clone(), draft.clone());
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             request
         };
         let reply = self.exchange(ask, repeat).await?;
+        // Who has no cursors may answer with anything.
+        if !reply.body.starts_with(b"{") {
+            return Ok(None);
+        }
         Ok(parse::<Position>(&reply.body)?.cursor)
     }
 
@@ -124,9 +125,6 @@ impl Http {
 
     async fn exchange(&mut self, ask: impl Fn(&Self) -> Asked, repeat: Repeat) -> Result<Reply, Failure> {
         let (parts, body) = self.begin(ask, repeat).await?.into_parts();
-        let headers: usize = parts.headers.iter().map(|(name, value)| line(name, value)).sum();
-        let reason = parts.status.canonical_reason().unwrap_or_default();
-        let head = "HTTP/1.1 200 \r\n\r\n".len() + reason.len() + headers;
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {
             match error.downcast::<LengthLimitError>() {
                 Ok(_) => Failure::Protocol(format!("an answer of more than {MAX_ANSWER} bytes")),
@@ -134,7 +132,7 @@ impl Http {
             }
         });
         self.idle_since = now();
-        Ok(Reply { status: parts.status, body: body?.to_bytes(), head })
+        Ok(Reply { status: parts.status, body: body?.to_bytes() })
     }
 
     /// Sends a request; an answer that is no error is handed over unread.
@@ -202,10 +200,6 @@ fn is_closed(error: &hyper::Error) -> bool {
     let reset = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::ConnectionAborted];
     let cause = root(error).downcast_ref::<std::io::Error>();
     error.is_incomplete_message() || error.is_canceled() || cause.is_some_and(|error| reset.contains(&error.kind()))
-}
-
-pub(super) fn uri(path: &str) -> Result<Uri, Failure> {
-    Uri::try_from(path).map_err(|error| Failure::Protocol(error.to_string()))
 }
 
 async fn open(setup: &Setup) -> Result<(http1::SendRequest<Full<Bytes>>, LastRead), Failure> {

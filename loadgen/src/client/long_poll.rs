@@ -4,12 +4,11 @@ use super::poller::Poller;
 use super::{After, Client, Event, Failure, Setup};
 
 /// A client that holds a question open.
-pub struct LongPoll(Poller);
+pub(super) struct LongPoll(Poller);
 
 impl Client for LongPoll {
     async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
-        let wait = format!("&wait={}ms", setup.hold.as_millis());
-        Ok(Self(Poller::connect("long-poll", wait, setup, after, events).await?))
+        Ok(Self(Poller::connect("long-poll", Some(setup.hold), setup, after, events).await?))
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {

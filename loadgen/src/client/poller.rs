@@ -1,11 +1,11 @@
 //! What all polls have in common: a question after the cursor, an answer, the next cursor.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use hyper::{StatusCode, Uri};
 
-use super::http::uri;
 use super::protocol::{Answer, parse};
 use super::{After, Cursor, Event, Failure, Http, Setup};
 use crate::clock::Nanos;
@@ -13,32 +13,31 @@ use crate::clock::Nanos;
 /// A connection that asks one endpoint again and again.
 pub(super) struct Poller {
     http: Http,
-    endpoint: &'static str,
+    transport: &'static str,
     pub(super) setup: Setup,
-    cursor: Cursor,
     /// The question after the cursor, made anew only when it moves.
     question: (Uri, HeaderValue),
-    more: String,
+    wait: Option<Duration>,
 }
 
 impl Poller {
     /// Connects and asks where it stands.
     pub(super) async fn connect(
-        endpoint: &'static str,
-        more: String,
+        transport: &'static str,
+        wait: Option<Duration>,
         setup: &Setup,
         after: &After,
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
-        let mut http = Http::connect(setup, &format!("{endpoint}.html")).await?;
-        let first = uri(&format!("/{endpoint}{}", after.query(&setup.room)))?;
+        let mut http = Http::connect(setup, &format!("{transport}.html")).await?;
+        let first = setup.dialect.subscribe(transport, &setup.room, after, None)?;
         let reply = http.get(&first, None).await?;
         let answered = http.received();
         let answer: Answer<'_> = parse(&reply.body)?;
-        events.push(Event::Hello(answer.start()?));
+        events.push(Event::Hello(Some(answer.start()?)));
         let cursor = answer.read(answered, None, events);
-        let question = question(endpoint, &cursor, &setup.room, &more)?;
-        Ok(Self { http, endpoint, setup: setup.clone(), cursor, question, more })
+        let question = question(transport, &cursor, setup, wait)?;
+        Ok(Self { http, transport, setup: setup.clone(), question, wait })
     }
 
     /// Asks once; `tick` is when it was to ask, if that was planned. Returns when the answer had been read.
@@ -47,21 +46,24 @@ impl Poller {
         let answered = self.http.received();
         events.extend(tick.map(|asked| Event::Polled { asked, answered }));
         let before = events.len();
-        let head = reply.head as u64;
         if reply.status != StatusCode::NOT_MODIFIED {
-            self.cursor = parse::<Answer<'_>>(&reply.body)?.read(answered, tick, events);
-            self.question = question(self.endpoint, &self.cursor, &self.setup.room, &self.more)?;
+            let cursor = parse::<Answer<'_>>(&reply.body)?.read(answered, tick, events);
+            self.question = question(self.transport, &cursor, &self.setup, self.wait)?;
         }
         let meter = &self.setup.meter;
         let is_empty = events.len() == before;
         meter.empties.fetch_add(u64::from(is_empty), Relaxed);
-        meter.heads[usize::from(is_empty)].fetch_add(head, Relaxed);
         Ok(())
     }
 }
 
-fn question(endpoint: &str, cursor: &Cursor, room: &str, more: &str) -> Result<(Uri, HeaderValue), Failure> {
-    let uri = uri(&format!("/{endpoint}{}{more}", After::Cursor(cursor.clone()).query(room)))?;
+fn question(
+    transport: &str,
+    cursor: &Cursor,
+    setup: &Setup,
+    wait: Option<Duration>,
+) -> Result<(Uri, HeaderValue), Failure> {
+    let uri = setup.dialect.subscribe(transport, &setup.room, &After::Cursor(cursor.clone()), wait)?;
     let etag = HeaderValue::try_from(format!("\"{cursor}\"")).map_err(|error| Failure::Protocol(error.to_string()))?;
     Ok((uri, etag))
 }

@@ -19,17 +19,6 @@ pub enum After {
     Cursor(Cursor),
 }
 
-impl After {
-    /// The query of a request for this room from this position.
-    pub(super) fn query(&self, room: &str) -> String {
-        match self {
-            Self::Oldest => format!("?room={room}"),
-            Self::Latest => format!("?room={room}&after=latest"),
-            Self::Cursor(cursor) => format!("?room={room}&after={cursor}"),
-        }
-    }
-}
-
 /// The largest number that every reader of JSON holds exactly; no log has as many messages.
 const MAX_SEQ: u64 = (1 << 53) - 1;
 /// An epoch has 8 characters; nobody's has more than this.
@@ -84,15 +73,15 @@ pub enum GapReason {
     Ahead,
 }
 
-/// `{"cursor"}`: the answer to a publish, and what is in a hello.
+/// `{"cursor"?}`: the answer to a publish, and what is in a hello; a server without positions leaves the cursor out.
 #[derive(Deserialize)]
 pub(super) struct Position {
-    pub(super) cursor: Cursor,
+    pub(super) cursor: Option<Cursor>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Message<'a> {
-    seq: u64,
+    seq: Option<u64>,
     #[serde(borrow)]
     text: Cow<'a, str>,
 }
@@ -129,8 +118,10 @@ impl Answer<'_> {
 }
 
 pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(json).map_err(|error| {
-        let found: String = String::from_utf8_lossy(json).chars().take(80).collect();
-        Failure::Protocol(format!("{error} in {found:?}"))
-    })
+    serde_json::from_slice(json).map_err(|error| Failure::Protocol(format!("{error} in {}", lossy(json))))
+}
+
+/// The beginning of what came, quoted.
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(bytes).chars().take(80).collect::<String>())
 }

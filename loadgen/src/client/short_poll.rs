@@ -5,7 +5,7 @@ use super::{After, Client, Event, Failure, Setup};
 use crate::clock::{Nanos, now, sleep_until};
 
 /// A client that polls.
-pub struct ShortPoll {
+pub(super) struct ShortPoll {
     poller: Poller,
     asked: Nanos,
 }
@@ -13,7 +13,7 @@ pub struct ShortPoll {
 impl Client for ShortPoll {
     async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
         let asked = now();
-        Ok(Self { poller: Poller::connect("short-poll", String::new(), setup, after, events).await?, asked })
+        Ok(Self { poller: Poller::connect("short-poll", None, setup, after, events).await?, asked })
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {

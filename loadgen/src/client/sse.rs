@@ -7,11 +7,11 @@ use hyper::body::Incoming;
 
 use super::http::io;
 use super::protocol::{Message, Position, parse};
-use super::{After, Client, Event, Failure, Gap, Http, MAX_ANSWER, Setup, greeted};
+use super::{After, Client, Delivery, Event, Failure, Gap, Http, MAX_ANSWER, Setup, greeted};
 use crate::clock::Nanos;
 
 /// A client that reads a stream of events.
-pub struct Sse {
+pub(super) struct Sse {
     body: Incoming,
     /// What has come of an event that is not yet whole.
     rest: Vec<u8>,
@@ -22,7 +22,8 @@ pub struct Sse {
 impl Client for Sse {
     async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
         let mut http = Http::connect(setup, "sse.html").await?;
-        let body = http.open(&format!("/sse{}", after.query(&setup.room)), "text/event-stream").await?;
+        let uri = setup.dialect.subscribe("sse", &setup.room, after, None)?;
+        let body = http.open(&uri, "text/event-stream").await?;
         greeted(Self { body, rest: Vec::new(), http }, events).await
     }
 
@@ -82,8 +83,8 @@ fn read(text: &str, received: Nanos) -> Result<Option<Event>, Failure> {
     };
     match &event {
         // A browser resumes from the id: one that is not the message's own would lose or double messages.
-        Event::Message(delivery) if !id.is_some_and(|id| id.ends_with(&format!("-{}", delivery.seq))) => {
-            Err(Failure::Protocol(format!("message {} has the id {id:?}", delivery.seq)))
+        Event::Message(Delivery { seq: Some(seq), .. }) if !id.is_some_and(|id| id.ends_with(&format!("-{seq}"))) => {
+            Err(Failure::Protocol(format!("message {seq} has the id {id:?}")))
         }
         _ => Ok(Some(event)),
     }
@@ -127,6 +128,7 @@ mod tests {
         });
         let setup = Setup {
             addr,
+            dialect: Arc::default(),
             room: "lobby".into(),
             cadence: Cadence::nth(0, Duration::from_secs(1)),
             hold: Duration::from_secs(1),

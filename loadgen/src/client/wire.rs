@@ -43,8 +43,6 @@ pub struct Meter {
     pub(super) retries: AtomicU64,
     /// Polls answered without a message.
     pub(super) empties: AtomicU64,
-    /// Bytes of the heads of answers to polls: with messages, and without.
-    pub(super) heads: [AtomicU64; 2],
     closed: Mutex<Tcp>,
     /// How long what was read had been in the kernel, within the window, where stamps are taken.
     receive_delays: Mutex<Vec<Nanos>>,
@@ -70,8 +68,6 @@ impl Meter {
             reconnects: self.reconnects.load(Relaxed),
             retries: self.retries.load(Relaxed),
             empties: self.empties.load(Relaxed),
-            heads_full: self.heads[0].load(Relaxed),
-            heads_empty: self.heads[1].load(Relaxed),
         }
     }
 

@@ -1,5 +1,6 @@
 //! WebSocket: one handshake, then the server sends.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,45 +14,47 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use super::dialect::Draft;
 use super::http::io;
-use super::protocol::{Gap, Message as Chat, Position, parse};
+use super::protocol::{Gap, Message as Chat, Position, lossy, parse};
 use super::wire::Wire;
-use super::{After, Answer, Client, Event, Failure, MAX_ANSWER, Setup, greeted};
+use super::{Acked, After, Answer, Client, Delivery, Event, Failure, MAX_ANSWER, Setup, greeted};
 use crate::clock::Nanos;
 
 /// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
 const READ_BUFFER: usize = 4096;
 
-/// A client with an open socket, of the workbench's endpoint or of the ordinary one beside it.
-pub struct Socket<const STOCK: bool> {
+/// A client with an open socket.
+pub(super) struct Ws {
     stream: WebSocketStream<Wire>,
     /// Who waits for the answer to a publish, in the order in which they were sent.
     waiting: VecDeque<Answer>,
 }
 
-/// A client of `/ws`.
-pub type Ws = Socket<false>;
-/// A client of `/ws-stock`.
-pub type WsStock = Socket<true>;
-
-/// A frame that is not a message.
+/// A frame that is no message of ours: it has one of these, or is the message of a server without positions.
 #[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Control {
-    Hello(Position),
-    Gap(Gap),
-    Ack(Position),
-    Error { reason: String },
+struct Frame<'a> {
+    hello: Option<Position>,
+    gap: Option<Gap>,
+    ack: Option<Position>,
+    error: Option<Refusal>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
 }
 
-impl<const STOCK: bool> Client for Socket<STOCK> {
+#[derive(Deserialize)]
+struct Refusal {
+    reason: String,
+}
+
+impl Client for Ws {
     async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
         let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
         let host = setup.addr.to_string();
-        let endpoint = if STOCK { "ws-stock" } else { "ws" };
-        let url = format!("ws://{host}/{endpoint}{}", after.query(&setup.room));
-        let mut request = url.into_client_request().map_err(failure)?;
+        let path = setup.dialect.subscribe("ws", &setup.room, after, None)?;
+        let mut request = format!("ws://{host}{path}").into_client_request().map_err(failure)?;
         request.headers_mut().extend(setup.headers.handshake(&host));
+        request.headers_mut().extend(setup.dialect.headers.clone());
         setup.meter.requests.fetch_add(1, Relaxed);
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
         let config = config.max_message_size(Some(MAX_ANSWER)).max_frame_size(Some(MAX_ANSWER));
@@ -83,9 +86,9 @@ impl<const STOCK: bool> Client for Socket<STOCK> {
         }
     }
 
-    async fn publish(&mut self, draft: String, answer: Answer) -> Result<(), Failure> {
+    async fn publish(&mut self, draft: &Draft, answer: Answer) -> Result<(), Failure> {
         self.waiting.push_back(answer);
-        self.stream.send(Message::text(draft)).await.map_err(failure)
+        self.stream.send(Message::text(draft.json())).await.map_err(failure)
     }
 
     async fn close(mut self) {
@@ -93,17 +96,22 @@ impl<const STOCK: bool> Client for Socket<STOCK> {
     }
 }
 
-impl<const STOCK: bool> Socket<STOCK> {
+impl Ws {
     /// Reads one frame; `None` for the answer to a publish, which goes to whoever waits for it.
     fn read(&mut self, frame: &[u8], received: Nanos) -> Result<Option<Event>, Failure> {
         if frame.starts_with(b"{\"seq\":") {
             return Ok(Some(parse::<Chat<'_>>(frame)?.into_event(received, None)));
         }
         let answer = match parse(frame)? {
-            Control::Hello(hello) => return Ok(Some(Event::Hello(hello.cursor))),
-            Control::Gap(gap) => return Ok(Some(Event::Gap(gap))),
-            Control::Ack(ack) => Ok((ack.cursor, received)),
-            Control::Error { reason } => Err(Failure::Refused(0, reason)),
+            Frame { text: Some(text), .. } => {
+                let said = (&*text).into();
+                return Ok(Some(Event::Message(Delivery { seq: None, received, asked: None, said })));
+            }
+            Frame { hello: Some(hello), .. } => return Ok(Some(Event::Hello(hello.cursor))),
+            Frame { gap: Some(gap), .. } => return Ok(Some(Event::Gap(gap))),
+            Frame { ack: Some(ack), .. } => Ok(Acked { cursor: ack.cursor, at: received }),
+            Frame { error: Some(error), .. } => Err(Failure::Refused(0, error.reason)),
+            Frame { .. } => return Err(Failure::Protocol(format!("a frame of no kind: {}", lossy(frame)))),
         };
         match self.waiting.pop_front() {
             Some(waiting) => {

@@ -37,7 +37,8 @@ pub fn effects(comparison: &Comparison) -> Vec<Effect> {
         let noise = ratio(baseline, true);
         for (variant, control) in rows.clone().chain([(baseline, true)]) {
             let Some(found) = ratio(variant, control) else { continue };
-            let is_cross = figure == Figure::Cpu && variant.mode.streams() != baseline.mode.streams();
+            let is_cross =
+                figure == Figure::Cpu && variant.mode.properties().streams != baseline.mode.properties().streams;
             let judged = figure.is_judged()
                 && !control
                 && [found.interval, noise.and_then(|noise| noise.interval)].iter().all(Option::is_some)

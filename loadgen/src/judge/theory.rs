@@ -6,8 +6,8 @@
 use crate::result::histogram::Times;
 use crate::result::known::KnownAnswer;
 use crate::result::outcome::Outcome;
-use crate::result::scenario::{GOLDEN, Scenario, room_name};
-use crate::result::variant::{Publish, Transport};
+use crate::result::scenario::{GOLDEN, Scenario};
+use crate::result::variant::Transport;
 
 /// A distribution is stood for by so many of its quantiles.
 const POINTS: usize = 500;
@@ -63,21 +63,8 @@ pub fn answers(outcome: &Outcome, scenario: &Scenario) -> Vec<KnownAnswer> {
                 usage.deliveries as f64 / requests,
             ));
         }
-        Transport::Sse | Transport::Ws | Transport::WsStock => {}
+        _ => {}
     }
-    let per_delivery = |bytes| usage.per_delivery(bytes).unwrap_or_default();
-    let (down, up) = bytes(outcome, scenario);
-    answers.push(exact(
-        "bytes_down",
-        "bytes to clients per delivery",
-        down,
-        per_delivery(usage.traffic.bytes_in),
-        0.01,
-    ));
-    let up = up.map(|up| {
-        exact("bytes_up", "bytes from clients per delivery", up, per_delivery(usage.traffic.bytes_out), 0.01)
-    });
-    answers.extend(up);
     // Of nothing there is no mean, and no share of it.
     answers.retain(|answer| answer.predicted.is_finite() && answer.measured.is_finite());
     answers
@@ -98,44 +85,6 @@ impl Gap {
         let cycle = length + (-each * length).exp() * (1.0 - (-each * hold).exp()) / each;
         Self { length, cycle }
     }
-}
-
-/// Bytes to a client for each message, and from it if it polls; from the formats, and the realised schedule of polls.
-fn bytes(outcome: &Outcome, scenario: &Scenario) -> (f64, Option<f64>) {
-    let Outcome { usage, realised, publishing, variant, .. } = outcome;
-    let digits = realised.seq_digits as f64 / publishing.acked.max(1) as f64;
-    let cursor = "epochabc-".len() as f64 + digits;
-    let fixed = r#"{"seq":,"from":"loadgen","text":"","at":1763900000000}"#.len() + scenario.payload;
-    let message = fixed as f64 + digits;
-    let (traffic, deliveries) = (usage.traffic, usage.deliveries.max(1) as f64);
-    let frame = |bytes: f64| bytes + if bytes < 126.0 { 2.0 } else { 4.0 };
-    let question = match variant.mode {
-        Transport::ShortPoll => String::new(),
-        Transport::LongPoll => format!("&wait={}ms", scenario.hold.as_millis()),
-        // The id, the data, the empty line; no chunk around them, for our server sends none.
-        Transport::Sse => return (message + "id: \ndata: \n\n".len() as f64 + cursor, None),
-        Transport::Ws | Transport::WsStock => {
-            let ack = frame(r#"{"ack":{"cursor":"","key":"00000000"}}"#.len() as f64 + cursor);
-            let acks = if variant.publish == Publish::Native { ack * publishing.acked as f64 } else { 0.0 };
-            return (frame(message) + acks / deliveries, None);
-        }
-    };
-    let (found, empty) = (traffic.answers() as f64, traffic.empties as f64);
-    let (full, empties) = match variant.mode {
-        Transport::ShortPoll => (realised.polls.saturating_sub(realised.empties) as f64, realised.empties as f64),
-        _ => (found, empty),
-    };
-    let head = |bytes: u64, answers: f64| bytes as f64 / answers.max(1.0);
-    let heads = full * head(traffic.heads_full, found) + empties * head(traffic.heads_empty, empty);
-    // A comma between messages, and what is around all of an answer.
-    let around = r#"{"cursor":"","messages":[]}"#.len() as f64 + cursor;
-    let down = deliveries * message + (deliveries - full) + full * around + heads;
-    let rooms = scenario.rooms() as u32;
-    let room = (0..rooms).map(|room| room_name("tagtag", room).len()).sum::<usize>() as f64 / f64::from(rooms);
-    let fixed =
-        format!("GET /{}?room=&after={question} HTTP/1.1\r\nif-none-match: \"\"\r\n\r\n", variant.mode).len() as f64;
-    let request = fixed + room + 2.0 * cursor + usage.request_headers[usize::from(usage.minimal)] as f64;
-    (down / deliveries, scenario.keep_alive.then_some((full + empties) * request / deliveries))
 }
 
 /// A predicted distribution: a base, and a wait evenly spread over a width on top; in milliseconds.

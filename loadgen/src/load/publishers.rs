@@ -13,7 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::client::{Cursor, Failure, Http, Repeat, Setup};
+use crate::client::dialect::Draft;
+use crate::client::{Acked, Failure, Publisher, Setup};
 use crate::clock::{Nanos, Window, is_under_way, now, tick};
 use crate::fault;
 use crate::load::subscribers::Order;
@@ -28,13 +29,13 @@ const NAP: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// Which, where to, and when it was due.
-    pub stamp: MessageId,
+    pub message: MessageId,
     /// When a connection began to send it.
     pub sent: Nanos,
     /// From when that connection was free: of the time from due to sent, what follows this is loadgen's own.
     pub free: Nanos,
     /// Where it was stored, and when the ack came; or why it was not.
-    pub acked: Result<(Cursor, Nanos), Failure>,
+    pub acked: Result<Acked, Failure>,
 }
 
 /// What the publishers did in a trial.
@@ -137,7 +138,7 @@ impl Publishers {
     /// The sum over all messages of what their rooms weigh; `None` if one was not acked, so that nobody knows.
     pub fn acked_times(&self, weight: impl Fn(u32) -> usize) -> Option<u64> {
         let done = self.desk.done.lock();
-        done.iter().map(|done| done.acked.as_ref().ok().map(|_| weight(done.stamp.room) as u64)).sum()
+        done.iter().map(|done| done.acked.as_ref().ok().map(|_| weight(done.message.room) as u64)).sum()
     }
 
     /// Publishes no more; what is under way may still be answered.
@@ -179,12 +180,12 @@ impl Desk {
 
     /// Hands over each message when it is due.
     fn pace(&self, schedule: impl Iterator<Item = MessageId>, end: Nanos, queue: &UnboundedSender<MessageId>) {
-        for stamp in schedule {
+        for message in schedule {
             fault::provoke(Part::Pacer);
-            while now() < stamp.due && !self.stop.load(Relaxed) {
-                std::thread::sleep(NAP.min(Duration::from_nanos(stamp.due.saturating_sub(now()))));
+            while now() < message.due && !self.stop.load(Relaxed) {
+                std::thread::sleep(NAP.min(Duration::from_nanos(message.due.saturating_sub(now()))));
             }
-            if self.stop.load(Relaxed) || queue.send(stamp).is_err() {
+            if self.stop.load(Relaxed) || queue.send(message).is_err() {
                 return;
             }
             self.paced.fetch_add(1, Relaxed);
@@ -221,54 +222,43 @@ impl Desk {
     }
 
     async fn publisher(self: Arc<Self>) {
-        let setup = &self.assignment.setup;
-        let mut http = Http::connect(setup, "").await;
+        let mut own = Publisher::connect(&self.assignment.setup).await;
         let mut free = now();
         loop {
-            let Some(stamp) = self.queue.lock().await.recv().await else { return };
+            let Some(message) = self.queue.lock().await.recv().await else { return };
             fault::provoke(Part::Publisher);
             self.sent.fetch_add(1, Relaxed);
-            let sent = now();
-            let acked = match (self.assignment.orders.get(&stamp.room), &mut http) {
-                (Some(subscriber), _) => self.order(subscriber, stamp).await,
-                (None, Ok(http)) => self.publish(http, stamp).await,
-                (None, Err(failure)) => Err(failure.clone()),
+            let (sent, draft) = (now(), self.draft(message));
+            let acked = match self.assignment.orders.get(&message.room) {
+                Some(subscriber) => order(subscriber, draft).await,
+                None => own.publish(&room_name(&self.assignment.tag, message.room), &draft).await,
             };
-            if matches!(acked, Err(Failure::Io(_) | Failure::Own(_))) {
-                http = Http::connect(setup, "").await;
-            }
-            let publication = Publication { stamp, sent, free, acked };
-            self.done.lock().push(publication);
+            let acked = acked.and_then(|acked| self.possible(acked));
+            self.done.lock().push(Publication { message, sent, free, acked });
             free = now();
         }
     }
 
-    async fn publish(&self, http: &mut Http, stamp: MessageId) -> Result<(Cursor, Nanos), Failure> {
-        let path = format!("/messages?room={}", room_name(&self.assignment.tag, stamp.room));
-        // With its key, it is stored once.
-        let cursor = http.publish(&path, self.draft(stamp), Repeat::Harmless).await?;
-        self.possible((cursor, http.received()))
-    }
-
     /// Refuses an ack for a position that no room of the trial can have.
-    fn possible(&self, acked: (Cursor, Nanos)) -> Result<(Cursor, Nanos), Failure> {
-        let (seq, most) = (acked.0.seq, self.assignment.most);
-        let wrong =
-            || Failure::Protocol(format!("an ack for message {seq}, in a room that cannot have more than {most}"));
-        if (1..=most).contains(&seq) { Ok(acked) } else { Err(wrong()) }
+    fn possible(&self, acked: Acked) -> Result<Acked, Failure> {
+        let most = self.assignment.most;
+        match acked.cursor.as_ref().map(|cursor| cursor.seq).filter(|seq| !(1..=most).contains(seq)) {
+            None => Ok(acked),
+            Some(seq) => {
+                Err(Failure::Protocol(format!("an ack for message {seq}, in a room that cannot have more than {most}")))
+            }
+        }
     }
 
-    async fn order(&self, subscriber: &UnboundedSender<Order>, stamp: MessageId) -> Result<(Cursor, Nanos), Failure> {
-        let (answer, answered) = oneshot::channel();
-        let gone = || Failure::Io("the subscriber that publishes has lost its connection".into());
-        subscriber.send((self.draft(stamp), answer)).map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone())).and_then(|acked| self.possible(acked))
+    fn draft(&self, message: MessageId) -> Draft {
+        Draft { text: message.to_text(self.assignment.payload), key: format!("{:08x}", message.number) }
     }
+}
 
-    /// With a key, by which the same message is known if it comes again; the text is ASCII without anything that JSON
-    /// escapes.
-    fn draft(&self, stamp: MessageId) -> String {
-        let text = stamp.to_text(self.assignment.payload);
-        format!(r#"{{"from":"loadgen","text":"{text}","key":"{:08x}"}}"#, stamp.number)
-    }
+/// Publishes over a subscriber's own connection.
+async fn order(subscriber: &UnboundedSender<Order>, draft: Draft) -> Result<Acked, Failure> {
+    let (answer, answered) = oneshot::channel();
+    let gone = || Failure::Io("the subscriber that publishes has lost its connection".into());
+    subscriber.send((draft, answer)).map_err(|_| gone())?;
+    answered.await.unwrap_or_else(|_| Err(gone()))
 }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::client::{Cursor, Failure};
+use crate::client::{Acked, Cursor, Failure};
 use crate::clock::{Nanos, nanos};
 use crate::load::publishers::{Publication, Published};
-use crate::measure::audit::UNSEEN;
-use crate::measure::recorder::{Book, slices_per_second};
+use crate::measure::recorder::{Book, Subscriber, slices_per_second};
 use crate::message_id::MessageId;
 use crate::pacer::Pacer;
 use crate::result::audit::Audit;
@@ -48,21 +47,20 @@ pub struct Evidence {
     pub usage: Usage,
 }
 
-/// What was accepted in one incarnation of a room's log.
-#[derive(Default)]
-struct RoomLog {
-    head: u64,
-    /// seq -> due time, in order: a range of missing seqs may be longer than anybody wants to walk.
-    due: BTreeMap<u64, Nanos>,
-    /// Seqs that somebody has seen and nobody acked: publishes without an answer.
-    unacked: Vec<u64>,
+/// A message that was accepted.
+struct Accepted {
+    due: Nanos,
+    sent: Nanos,
+    cursor: Option<Cursor>,
 }
 
 /// What the subscribers of one room were to get.
 #[derive(Default)]
 struct RoomBooks {
-    /// By epoch: a server that restarts begins another log.
-    logs: HashMap<String, RoomLog>,
+    /// How many messages of the room the pacer handed over.
+    paced: u32,
+    /// Those that were accepted, by their number.
+    accepted: BTreeMap<u32, Accepted>,
     /// Due times within the window, of every message that was scheduled.
     scheduled: Vec<Nanos>,
     /// Of those, the ones that no ack came for.
@@ -78,7 +76,7 @@ struct Charged {
     expected: u64,
     /// Those that never came.
     undelivered: u64,
-    /// Deliveries that the accounts know of: came as acked, missing, or told.
+    /// Deliveries of messages that were handed to the publishers, as each subscriber knows of them.
     accounted: u64,
     /// Due times of messages that somebody did not get.
     incomplete: HashSet<Nanos>,
@@ -86,13 +84,14 @@ struct Charged {
 
 /// Draws up the account.
 pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
-    let schedule = schedule(scenario, &evidence.window);
+    let schedule = schedule(scenario, &evidence);
     let rooms = rooms(scenario, &evidence, &schedule);
-    let unexpected = unexpected(&evidence);
+    let unexpected = unexpected(scenario, &evidence);
     let mut charged = Charged::default();
     let mut books = std::mem::take(&mut evidence.books);
     books.iter_mut().for_each(|book| charge(book, &rooms, scenario, &evidence, &mut charged));
     let mut audit: Audit = books.iter().map(|book| book.audit).sum();
+    let unbalanced = audit.received.abs_diff(charged.accounted);
     audit.unexpected += unexpected;
     audit.received = audit.received.saturating_sub(unexpected);
     let merged = |times: fn(&Book) -> &Times| Times::merged(books.iter().map(times));
@@ -135,7 +134,7 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         realised: figures::realised(variant, scenario, &evidence, &acks, &books, &rooms),
         restarts: restarts(&books),
         impossible: books.iter().map(|book| book.impossible).sum(),
-        unbalanced: audit.came().abs_diff(charged.accounted),
+        unbalanced,
         failures: failures(&evidence, &books),
         series: (0..seconds).map(|i| books.iter().filter_map(|book| book.series.get(i)).sum()).collect(),
         usage: evidence.usage,
@@ -145,33 +144,38 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
     }
 }
 
-/// The messages due within the window.
-fn schedule(scenario: &Scenario, window: &Range<Nanos>) -> Vec<MessageId> {
-    let start = window.start.saturating_sub(nanos(scenario.warmup()));
-    let due = Pacer::new(scenario, start).take_while(|stamp| stamp.due < window.end);
-    due.filter(|stamp| window.contains(&stamp.due)).collect()
+/// Every message from the first one on.
+fn pacer(scenario: &Scenario, evidence: &Evidence) -> Pacer {
+    Pacer::new(scenario, evidence.planned.start.saturating_sub(nanos(scenario.warmup())))
 }
 
-fn publishing(evidence: &Evidence, schedule: &[MessageId]) -> Publishing {
+/// The messages due within the window, each with how many were due before it.
+fn schedule(scenario: &Scenario, evidence: &Evidence) -> Vec<(u64, MessageId)> {
+    let window = &evidence.window;
+    let all = (0..).zip(pacer(scenario, evidence)).take_while(|(_, message)| message.due < window.end);
+    all.filter(|(_, message)| window.contains(&message.due)).collect()
+}
+
+fn publishing(evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Publishing {
     let Evidence { window, publishers, .. } = evidence;
-    let paced = schedule.iter().filter(|stamp| u64::from(stamp.number) < publishers.in_time).count() as u64;
+    let paced = schedule.iter().filter(|(before, _)| *before < publishers.in_time).count() as u64;
     let (all, bytes_out, retries) = (publishers.sent, publishers.bytes_out, publishers.retries);
     let mut sums =
         Publishing { scheduled: schedule.len() as u64, paced, all, bytes_out, retries, ..Publishing::default() };
-    for Publication { stamp, sent, free, acked } in &publishers.publications {
+    for Publication { message, sent, free, acked } in &publishers.publications {
         match acked {
-            Ok((_, at)) if window.contains(&stamp.due) => {
+            Ok(Acked { at, .. }) if window.contains(&message.due) => {
                 sums.acked += 1;
-                sums.acks.record(at.saturating_sub(stamp.due));
+                sums.acks.record(at.saturating_sub(message.due));
             }
             Ok(_) => {}
             Err(Failure::Refused(..)) => sums.failed += 1,
             Err(_) => sums.indeterminate += 1,
         }
-        if window.contains(&stamp.due) {
+        if window.contains(&message.due) {
             sums.sent += 1;
-            sums.send_delay.record(sent.saturating_sub(stamp.due));
-            sums.own_send_delay.record(sent.saturating_sub(stamp.due.max(*free)));
+            sums.send_delay.record(sent.saturating_sub(message.due));
+            sums.own_send_delay.record(sent.saturating_sub(message.due.max(*free)));
         }
     }
     // Sent and never answered: they may have been stored.
@@ -179,53 +183,86 @@ fn publishing(evidence: &Evidence, schedule: &[MessageId]) -> Publishing {
     sums
 }
 
-fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[MessageId]) -> Vec<RoomBooks> {
+fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Vec<RoomBooks> {
     let mut rooms: Vec<RoomBooks> = (0..scenario.rooms()).map(|_| RoomBooks::default()).collect();
-    let mut accepted = HashSet::new();
-    for Publication { stamp, acked, .. } in &evidence.publishers.publications {
-        if let Ok((Cursor { epoch, seq }, at)) = acked {
-            let room = &mut rooms[stamp.room as usize];
-            let log = room.logs.entry(epoch.clone()).or_default();
-            log.head = log.head.max(*seq);
-            log.due.insert(*seq, stamp.due);
+    for message in pacer(scenario, evidence).take(evidence.publishers.paced as usize) {
+        rooms[message.room as usize].paced += 1;
+    }
+    for Publication { message, sent, acked, .. } in &evidence.publishers.publications {
+        if let Ok(Acked { cursor, at }) = acked {
+            let room = &mut rooms[message.room as usize];
+            let accepted = Accepted { due: message.due, sent: *sent, cursor: cursor.clone() };
+            room.accepted.insert(message.number, accepted);
             room.acked.push(*at);
-            accepted.insert(stamp.number);
         }
     }
-    for stamp in schedule {
-        let room = &mut rooms[stamp.room as usize];
-        room.scheduled.push(stamp.due);
-        room.unaccepted.extend((!accepted.contains(&stamp.number)).then_some(stamp.due));
-    }
-    for seen in evidence.books.iter().flat_map(|book| &book.logs).flatten() {
-        let log = rooms[seen.room as usize].logs.entry(seen.epoch.clone()).or_default();
-        let seqs = (seen.first..).take(seen.messages.len());
-        log.unacked.extend(seqs.filter(|seq| !log.due.contains_key(seq)));
-    }
-    for log in rooms.iter_mut().flat_map(|room| room.logs.values_mut()) {
-        log.unacked.sort_unstable();
-        log.unacked.dedup();
+    for (_, message) in schedule {
+        let room = &mut rooms[message.room as usize];
+        room.scheduled.push(message.due);
+        room.unaccepted.extend((!room.accepted.contains_key(&message.number)).then_some(message.due));
     }
     rooms
 }
 
-/// Deliveries of messages that must not arrive: refused, never sent, or acked in another place than they came in.
-fn unexpected(evidence: &Evidence) -> u64 {
-    let publications: HashMap<u32, &Publication> =
-        evidence.publishers.publications.iter().map(|publication| (publication.stamp.number, publication)).collect();
+/// Deliveries of messages that must not arrive: refused, never sent, due at another time, in the place of another, or in
+/// another place than the publisher was told.
+fn unexpected(scenario: &Scenario, evidence: &Evidence) -> u64 {
+    let publications = evidence.publishers.publications.iter();
+    let acked: HashMap<(u32, u32), &Result<Acked, Failure>> =
+        publications.map(|done| ((done.message.room, done.message.number), &done.acked)).collect();
+    let paced = pacer(scenario, evidence).take(evidence.publishers.paced as usize);
+    let due: HashMap<(u32, u32), Nanos> = paced.map(|message| ((message.room, message.number), message.due)).collect();
+    let mut taken: HashMap<(u32, &str, u64), u32> = HashMap::new();
     let mut count = 0;
-    for log in evidence.books.iter().flat_map(|book| &book.logs).flatten() {
-        for (seq, message) in (log.first..).zip(&log.messages).filter(|(_, message)| message.number != UNSEEN) {
-            let is_expected = match publications.get(&message.number).map(|publication| &publication.acked) {
-                Some(Ok((cursor, _))) => cursor.seq == seq && cursor.epoch == log.epoch,
-                Some(Err(Failure::Refused(..))) => false,
-                Some(Err(_)) => true,
-                None => u64::from(message.number) < evidence.publishers.paced,
+    for room in evidence.books.iter().flat_map(|book| &book.rooms) {
+        for (number, message) in (0..).zip(&room.messages).filter(|(_, message)| message.came > 0) {
+            let id = (room.room, number);
+            let place = message.place.map(|(epoch, seq)| (room.epochs[epoch].as_str(), seq));
+            let is_alone =
+                place.is_none_or(|(epoch, seq)| *taken.entry((room.room, epoch, seq)).or_insert(number) == number);
+            let is_expected = match acked.get(&id) {
+                Some(Ok(Acked { cursor: Some(cursor), .. })) => {
+                    place.is_none_or(|place| place == (cursor.epoch.as_str(), cursor.seq))
+                }
+                Some(Ok(_)) | None => true,
+                Some(Err(failure)) => !matches!(failure, Failure::Refused(..)),
             };
-            count += if is_expected { 0 } else { u64::from(message.came) };
+            let is_due = due.get(&id) == Some(&message.due);
+            count += if is_alone && is_expected && is_due { 0 } else { u64::from(message.came) };
         }
     }
     count
+}
+
+/// What became of an accepted message at a subscriber that never got it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It was published before the subscriber was there.
+    Earlier,
+    /// The server has said that it will not come, or something else came in its place, which counts by itself.
+    Explained,
+    /// Nobody knows.
+    Silent,
+}
+
+fn fate(subscriber: &Subscriber, message: &Accepted) -> Fate {
+    let began = subscriber.began.as_ref();
+    let Some(Cursor { epoch, seq }) = &message.cursor else {
+        let is_earlier = began.is_some_and(|(began, _)| message.sent < *began);
+        return if is_earlier { Fate::Earlier } else { Fate::Silent };
+    };
+    if let Some((_, Some(first))) = began
+        && first.epoch == *epoch
+        && *seq <= first.seq
+    {
+        return Fate::Earlier;
+    }
+    let Some(log) = subscriber.epochs.iter().position(|seen| seen == epoch) else {
+        // It was told that this log is gone before it had seen anything of it; or the server gives no places to it.
+        return if subscriber.epochs.is_empty() { Fate::Silent } else { Fate::Explained };
+    };
+    let place = (log, *seq);
+    if subscriber.was_told(place) || subscriber.spoiled.contains(&place) { Fate::Explained } else { Fate::Silent }
 }
 
 /// Charges a book with what its subscribers should have got: what never came, whoever is to blame, is a sample at the
@@ -235,30 +272,23 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
     // Not yet missing is what may still be waiting for the next poll when the trial ends early.
     let overdue = deadline.saturating_sub(nanos(scenario.interval + GRACE));
     let mut missed = Vec::new();
-    for subscriber in book.subscribers.iter().filter(|subscriber| !subscriber.accounts.is_empty()) {
+    for subscriber in book.subscribers.iter().filter(|subscriber| subscriber.began.is_some()) {
         let room = &rooms[subscriber.room as usize];
         charged.expected += room.scheduled.len() as u64;
+        charged.accounted += subscriber.received.count(room.paced);
+        book.audit.expected += room.accepted.len() as u64;
         let mut missing = room.unaccepted.clone();
-        for (epoch, RoomLog { head, due, unacked }) in &room.logs {
-            let Some((_, account)) = subscriber.accounts.iter().find(|(seen, _)| seen == epoch) else {
-                // It was told that this log is gone before it had seen anything of it.
-                book.audit.expected += due.len() as u64;
-                missing.extend(due.values());
-                continue;
-            };
-            let expected = due.keys().filter(|seq| account.is_expected(**seq)).count();
-            book.audit.expected += expected as u64;
-            // A seq that nobody acked is a publish without an answer: it may be missing.
-            let silent = missing.len();
-            let within = |range| due.range(range).map(|(_, due)| *due);
-            missing.extend(account.missing(*head).flat_map(within));
-            book.audit.lost += missing[silent..].iter().filter(|due| **due <= overdue).count() as u64;
-            missing.extend(account.told().flat_map(within));
-            let unasked = unacked.iter().filter(|seq| account.has(**seq)).count();
-            charged.accounted += (expected + unasked).saturating_sub(missing.len() - silent) as u64;
-            // What came in its place was nothing that anybody could use.
-            let spoiled = subscriber.spoiled.iter().filter(|(i, _)| subscriber.accounts[*i].0 == *epoch);
-            missing.extend(spoiled.filter_map(|(_, seq)| due.get(seq)));
+        for message in subscriber.received.missing(room.paced).flat_map(|range| room.accepted.range(range)) {
+            match fate(subscriber, message.1) {
+                Fate::Earlier => {
+                    book.audit.expected -= 1;
+                    charged.expected -= u64::from(window.contains(&message.1.due));
+                    continue;
+                }
+                Fate::Silent => book.audit.lost += u64::from(message.1.due <= overdue),
+                Fate::Explained => {}
+            }
+            missing.push(message.1.due);
         }
         for due in missing.into_iter().filter(|due| window.contains(due)) {
             charged.incomplete.insert(due);
@@ -286,7 +316,7 @@ fn failures(evidence: &Evidence, books: &[Book]) -> BTreeMap<String, Failures> {
 
 /// The most that the log of one room began anew.
 fn restarts(books: &[Book]) -> u64 {
-    let logs = books.iter().flat_map(|book| &book.subscribers).map(|subscriber| subscriber.accounts.len());
+    let logs = books.iter().flat_map(|book| &book.subscribers).map(|subscriber| subscriber.epochs.len());
     logs.max().unwrap_or(0).saturating_sub(1) as u64
 }
 

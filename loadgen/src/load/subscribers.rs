@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{After, Answer, Client, Event, Failure, Meter, Setup};
+use crate::client::dialect::Draft;
+use crate::client::{self, After, Answer, Client, Event, Failure, Meter, Setup, Visitor};
 use crate::clock::{Nanos, Window, now, sleep_until, tick};
 use crate::fault;
 use crate::measure::recorder::Book;
@@ -21,7 +22,6 @@ use crate::result::histogram::Times;
 use crate::result::scenario::Part;
 use crate::result::usage::{Tcp, Totals};
 use crate::result::variant::Transport;
-use crate::with_client;
 
 /// New connections per second over all workers: a ramp that no backlog of 4096 overflows.
 pub(crate) const CONNECTS_PER_SECOND: u64 = 2000;
@@ -42,7 +42,7 @@ enum Phase {
 }
 
 /// A message to be published over a subscriber's own connection.
-pub type Order = (String, Answer);
+pub type Order = (Draft, Answer);
 
 /// What a worker shares with the trial.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Subscribers {
         let mut orders = HashMap::new();
         for (i, (room, setup)) in clients.into_iter().enumerate() {
             let (sender, receiver) = unbounded_channel();
-            let is_first = transport.is_duplex() && !orders.contains_key(&room);
+            let is_first = transport.properties().is_duplex && !orders.contains_key(&room);
             let orders = is_first.then(|| orders.insert(room, sender)).map(|_| receiver);
             shares[i % workers].push(Place { ramp: i as u64, room, setup, orders });
         }
@@ -93,8 +93,8 @@ impl Subscribers {
             let shared = Arc::new(Shared { book, meter: Arc::new(Meter::new(window.clone())) });
             let (phase, theirs, gap) = (phase.subscribe(), Arc::clone(&shared), RAMP * workers as u64);
             let thread = std::thread::Builder::new().name(format!("clients-{i}"));
-            let thread = with_client!(transport, C => thread.spawn(move || work::<C>(share, gap, &theirs, &phase)))?;
-            Ok((shared, thread))
+            let worker = Worker { share, gap, shared: theirs, phase };
+            Ok((shared, thread.spawn(move || client::visit(transport, worker))?))
         });
         Ok(Self { workers: workers.collect::<Result<_>>()?, phase, orders })
     }
@@ -167,14 +167,31 @@ pub struct Returned {
     pub receive_delays: Vec<Nanos>,
 }
 
-/// A worker's thread: a runtime of its own, the ramp, the ticker, the end.
-fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &watch::Receiver<Phase>) {
+/// A worker's thread, with its share of the clients, the time between two connects, and what it shares with the trial.
+struct Worker {
+    share: Vec<Place>,
+    gap: Nanos,
+    shared: Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Visitor for Worker {
+    type Output = ();
+
+    fn visit<C: Client>(self) {
+        work::<C>(self);
+    }
+}
+
+/// What a worker does: a runtime of its own, the ramp, the ticker, the end.
+fn work<C: Client>(worker: Worker) {
+    let Worker { share, gap, shared, phase } = worker;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fault::note(format!("the runtime of a worker cannot start: {error}")),
     };
     runtime.block_on(async {
-        let ticked = Arc::clone(shared);
+        let ticked = Arc::clone(&shared);
         let ticker = tokio::spawn(tick(move |late| {
             fault::provoke(Part::Ticker);
             ticked.book.lock().tick(late);
@@ -190,7 +207,7 @@ fn work<C: Client>(share: Vec<Place>, gap: Nanos, shared: &Arc<Shared>, phase: &
             setup.meter = Arc::clone(&shared.meter);
             let (abort, registration) = AbortHandle::new_pair();
             aborts.push(abort);
-            clients.spawn(live::<C>(client, setup, orders, Arc::clone(shared), registration));
+            clients.spawn(live::<C>(client, setup, orders, Arc::clone(&shared), registration));
         }
         let _ = phase.clone().wait_for(|phase| *phase == Phase::Leave).await;
         ticker.abort();
@@ -271,7 +288,7 @@ async fn stay<C: Client>(
             // A socket's `next` waits at one place only, between frames, so it can be left there.
             Some(orders) => tokio::select! {
                 result = connected.next(&mut events) => result,
-                Some((draft, answer)) = orders.recv() => connected.publish(draft, answer).await,
+                Some((draft, answer)) = orders.recv() => connected.publish(&draft, answer).await,
             },
         };
         if !events.is_empty() {

@@ -1,6 +1,5 @@
-//! One trial: connect everybody, warm up, measure, drain, audit.
+//! One trial: the phases of its timeline, one after the other, and what came of it.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,13 +11,13 @@ use crate::fault;
 use crate::load::publishers::{Assignment, Publishers};
 use crate::load::settle::{Evidence, settle};
 use crate::load::subscribers::{Returned, Subscribers};
-use crate::measure::reading::{self, Reading, peak};
+use crate::measure::reading::{self, Reading};
 use crate::measure::recorder::Book;
 use crate::pacer::{Cadence, Pacer};
 use crate::progress::Progress;
 use crate::result::environment::Cores;
 use crate::result::outcome::{End, Outcome};
-use crate::result::scenario::{Scenario, room_name};
+use crate::result::scenario::{Phase, Scenario, room_name};
 use crate::result::usage::Usage;
 use crate::result::variant::{Headers, Publish, Transport, Variant};
 use crate::signals;
@@ -103,7 +102,7 @@ impl<'a> Trial<'a> {
         let assignment =
             Assignment { setup, publishers, orders, tag: tag.clone(), payload, most, window: Window::clone(&window) };
         let publishers = Publishers::start(assignment)?;
-        let (host, is_socket) = (target.addr.to_string(), variant.mode.is_socket());
+        let (host, is_socket) = (target.addr.to_string(), variant.mode.properties().is_socket);
         let request_headers = [Headers::Browser, Headers::Minimal].map(|set| set.bytes(&host, is_socket) as u64);
         let minimal = scenario.headers == Headers::Minimal;
         let usage = Usage { request_headers, minimal, ..Usage::default() };
@@ -124,62 +123,86 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// The course of things; an early end is an error that says how it ended.
+    /// The course of things, phase by phase; an early end is an error that says how it ended.
     async fn course(&mut self) -> Result<(), End> {
-        self.connect().await?;
-        let window = self.begin().map_err(|error| End::Broken(format!("{error:#}")))?;
-        self.wait("warm-up", |_| now() >= window.start).await?;
-        self.begun = Some(self.reading());
-        self.wait("measuring", |_| now() >= window.end).await?;
-        self.book();
-        let deadline = now() + nanos(self.scenario.patience());
-        self.wait("drain", |trial| trial.is_all_delivered() || now() >= deadline).await
+        for phase in self.scenario.timeline() {
+            self.enter(phase)?;
+            let since = now();
+            self.wait(phase, |trial| trial.is_over(phase, since)).await?;
+            self.leave(phase)?;
+        }
+        Ok(())
     }
 
-    /// Connects everybody, in steps: memory per connection is read as a slope, at 0, N/4, N/2 and N idle ones. Idle is
-    /// what the transport makes of it: questions are held, polls are asked and answered with nothing.
-    async fn connect(&mut self) -> Result<(), End> {
-        let wanted = self.scenario.clients;
-        let mut steps = vec![0, wanted / 4, wanted / 2, wanted];
-        steps.dedup();
-        for step in steps {
-            self.subscribers.allow(step);
-            // A client that has neither connected nor failed by then never will.
-            let deadline = now() + nanos(self.subscribers.patience());
-            // Whoever has connected and lost its connection again has connected.
-            let tried = |book: &Book| book.connects.count() as usize + book.refused + book.unable;
-            let settled = |trial: &Self| trial.subscribers.sum(tried) >= step;
-            self.wait("connecting", |trial| settled(trial) || now() >= deadline).await?;
-            let rested = now() + nanos(REST);
-            self.wait("connecting", |_| now() >= rested).await?;
-            let connected = self.subscribers.sum(|book| book.connected);
-            self.usage.memory.push(reading::memory(connected, self.target.memory()));
-            if step > 0 && connected == 0 {
-                let has_been = self.subscribers.sum(|book| book.connects.count()) > 0;
-                let what = if has_been { "keeps its connection" } else { "could connect" };
-                return Err(End::Broken(format!("no client {what} ({})", self.subscribers.worst_failure())));
-            }
+    /// What begins with a phase.
+    fn enter(&mut self, phase: Phase) -> Result<(), End> {
+        match phase {
+            Phase::Connect { clients } => self.subscribers.allow(clients),
+            Phase::Rest | Phase::GracePeriod => {}
+            Phase::WarmUp => self.begin().map_err(|error| End::Broken(format!("{error:#}")))?,
+            Phase::Measure => self.begun = Some(self.reading()),
         }
-        self.connected = self.subscribers.sum(|book| book.connected);
+        Ok(())
+    }
+
+    /// Whether a phase that began then is over.
+    fn is_over(&self, phase: Phase, since: Nanos) -> bool {
+        let window = || self.window.get().cloned().unwrap_or_default();
+        match phase {
+            // Whoever has connected and lost its connection again has connected; a client that has neither connected nor
+            // failed by the deadline never will.
+            Phase::Connect { clients } => {
+                let tried = |book: &Book| book.connects.count() as usize + book.refused + book.unable;
+                self.subscribers.sum(tried) >= clients || now() >= since + nanos(self.subscribers.patience())
+            }
+            Phase::Rest => now() >= since + nanos(REST),
+            Phase::WarmUp => now() >= window().start,
+            Phase::Measure => now() >= window().end,
+            Phase::GracePeriod => self.is_all_delivered() || now() >= since + nanos(self.scenario.patience()),
+        }
+    }
+
+    /// What is noted when a phase is over. Memory per connection is read as a slope over the steps of connecting, of idle
+    /// ones. Idle is what the transport makes of it: questions are held, polls are asked and answered with nothing.
+    fn leave(&mut self, phase: Phase) -> Result<(), End> {
+        match phase {
+            Phase::Connect { .. } | Phase::WarmUp | Phase::GracePeriod => {}
+            Phase::Rest => {
+                self.connected = self.subscribers.sum(|book| book.connected);
+                self.usage.memory.push(reading::memory(self.connected, self.target.memory()));
+                let has_tried =
+                    self.subscribers.sum(|book| book.connects.count() as usize + book.refused + book.unable);
+                if has_tried > 0 && self.connected == 0 {
+                    let has_been = self.subscribers.sum(|book| book.connects.count()) > 0;
+                    let what = if has_been { "keeps its connection" } else { "could connect" };
+                    return Err(End::Broken(format!("no client {what} ({})", self.subscribers.worst_failure())));
+                }
+            }
+            Phase::Measure => self.book(),
+        }
         Ok(())
     }
 
     /// Lets the schedule run.
-    fn begin(&mut self) -> Result<Range<Nanos>> {
+    fn begin(&mut self) -> Result<()> {
         let start = now() + nanos(LOOK);
         let from = start + nanos(self.scenario.warmup());
-        let window = from..from + nanos(self.scenario.duration());
-        self.window.get_or_init(|| window.clone());
-        let end = window.end;
-        self.publishers.begin(Pacer::new(self.scenario, start).take_while(move |stamp| stamp.due < end), end)?;
-        let until = Duration::from_nanos(window.start.saturating_sub(now()));
+        let end = from + nanos(self.scenario.duration());
+        self.window.get_or_init(|| from..end);
+        self.publishers.begin(Pacer::new(self.scenario, start).take_while(move |message| message.due < end), end)?;
+        let until = Duration::from_nanos(from.saturating_sub(now()));
         self.began = humantime::format_rfc3339_millis(SystemTime::now() + until).to_string();
-        Ok(window)
+        Ok(())
     }
 
     fn reading(&self) -> Reading {
         let cores = &self.setting.cores.loadgen;
-        Reading::take(self.target.pid, cores, self.subscribers.traffic(), self.subscribers.sum(|book| book.deliveries))
+        Reading::take(
+            &self.target.pids,
+            cores,
+            self.subscribers.traffic(),
+            self.subscribers.sum(|book| book.deliveries),
+        )
     }
 
     fn book(&mut self) {
@@ -199,7 +222,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Waits for a condition; ends early if the trial cannot go on.
-    async fn wait(&mut self, phase: &'static str, done: impl Fn(&Self) -> bool) -> Result<(), End> {
+    async fn wait(&mut self, phase: Phase, done: impl Fn(&Self) -> bool) -> Result<(), End> {
         while !done(self) {
             if signals::received().is_some() {
                 return Err(End::Interrupted);
@@ -207,7 +230,7 @@ impl<'a> Trial<'a> {
             if let Some(reason) = self.trouble() {
                 return Err(End::Broken(reason));
             }
-            self.setting.progress.show(phase, || self.status());
+            self.setting.progress.show(phase.name(), || self.status());
             sleep_until(now() + nanos(LOOK)).await;
         }
         Ok(())
@@ -269,7 +292,7 @@ impl<'a> Trial<'a> {
             }
         }
         let (deadline, connected, began, mut usage) = (now(), self.connected, self.began, self.usage);
-        usage.server_peak = self.target.pid.and_then(peak);
+        usage.server_peak = self.target.peak();
         let publishers = self.publishers.finish();
         let Returned { books, tcp, traffic, receive_delays } = self.subscribers.finish();
         (usage.tcp, usage.life) = (tcp, traffic);
@@ -293,8 +316,8 @@ fn has_rx_timestamps(n: usize, clients: usize) -> bool {
 
 fn setup(scenario: &Scenario, target: &Target, room: String, n: usize) -> Setup {
     let Scenario { hold, headers, keep_alive, .. } = *scenario;
-    let (addr, cadence) = (target.addr, Cadence::of(scenario, n));
-    Setup { addr, room, cadence, hold, headers, keep_alive, timestamped: false, meter: Arc::default() }
+    let (addr, cadence, dialect) = (target.addr, Cadence::of(scenario, n), Arc::clone(&target.dialect));
+    Setup { addr, dialect, room, cadence, hold, headers, keep_alive, timestamped: false, meter: Arc::default() }
 }
 
 #[cfg(test)]

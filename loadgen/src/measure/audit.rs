@@ -1,148 +1,111 @@
-//! What every subscriber should have got against what it got, message by message.
+//! What every subscriber should have got against what it got, message by message, by the id in its text.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::clock::Nanos;
 
-/// What a delivery was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// The next one, or a later one.
-    InOrder,
-    /// One that was skipped before: it came after its successor.
-    Reordered,
-    /// One that had come already.
-    Doubled,
-}
-
-/// The account of one subscriber: expected is everything after its first cursor.
+/// Which messages of its room one subscriber has got, by their number in the room.
 ///
-/// Invariant: what has come is exactly `first..next` less `holes` and less `told`; holes are sorted, not empty, apart.
+/// Invariant: what has come is exactly `0..next` less `holes`; holes are sorted, not empty, apart.
 #[derive(Debug, Clone, Default)]
-pub struct Account {
-    first: u64,
-    next: u64,
-    holes: Vec<Range<u64>>,
-    told: Vec<Range<u64>>,
+pub struct Received {
+    next: u32,
+    holes: Vec<Range<u32>>,
 }
 
-impl Account {
-    /// A subscriber whose confirmed cursor is `seq`.
-    pub fn open(seq: u64) -> Self {
-        Self { first: seq + 1, next: seq + 1, ..Self::default() }
-    }
-
-    /// Books a delivery.
-    pub fn see(&mut self, seq: u64) -> Seen {
-        if seq >= self.next {
-            if seq > self.next {
-                self.holes.push(self.next..seq);
+impl Received {
+    /// Notes a message.
+    pub fn note(&mut self, number: u32) {
+        if number >= self.next {
+            if number > self.next {
+                self.holes.push(self.next..number);
             }
-            self.next = seq + 1;
-            return Seen::InOrder;
+            self.next = number + 1;
+        } else if let Some(i) = self.hole(number) {
+            let hole = self.holes[i].clone();
+            let rest = [hole.start..number, number + 1..hole.end];
+            self.holes.splice(i..=i, rest.into_iter().filter(|hole| !hole.is_empty()));
         }
-        let Some(i) = find(&self.holes, seq) else {
-            return Seen::Doubled;
-        };
-        let hole = self.holes.remove(i);
-        let rest = [hole.start..seq, seq + 1..hole.end];
-        self.holes.splice(i..i, rest.into_iter().filter(|hole| !hole.is_empty()));
-        Seen::Reordered
-    }
-
-    /// The server has said that everything up to `seq` is gone; returns how many of the expected ones that are.
-    pub fn told_gap(&mut self, seq: u64) -> u64 {
-        let told = self.next..self.next.max(seq + 1);
-        self.next = told.end;
-        let count = told.end - told.start;
-        self.told.extend((count > 0).then_some(told));
-        count
-    }
-
-    /// What the server has said it will not deliver, as ranges: how long they are is the server's word, so nobody
-    /// walks them.
-    pub fn told(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.told.iter().cloned()
-    }
-
-    /// Everything expected up to `head` that never came and was not told as a gap, as ranges that are not empty.
-    pub fn missing(&self, head: u64) -> impl Iterator<Item = Range<u64>> + '_ {
-        let end = self.next..head + 1;
-        self.holes.iter().cloned().chain((!end.is_empty()).then_some(end))
     }
 
     /// Whether a message has come.
-    pub fn has(&self, seq: u64) -> bool {
-        (self.first..self.next).contains(&seq) && find(&self.holes, seq).is_none() && find(&self.told, seq).is_none()
+    pub fn has(&self, number: u32) -> bool {
+        number < self.next && self.hole(number).is_none()
     }
 
-    /// Whether a message is expected: it follows the first cursor.
-    pub fn is_expected(&self, seq: u64) -> bool {
-        seq >= self.first
+    /// Which hole a message is missing in.
+    fn hole(&self, number: u32) -> Option<usize> {
+        let i = self.holes.partition_point(|hole| hole.end <= number);
+        self.holes.get(i).is_some_and(|hole| hole.contains(&number)).then_some(i)
     }
 
-    /// The last message seen.
-    pub fn last(&self) -> u64 {
-        self.next - 1
+    /// The messages before `end` that never came, as ranges that are not empty.
+    pub fn missing(&self, end: u32) -> impl Iterator<Item = Range<u32>> + '_ {
+        let rest = self.next..end;
+        let holes = self.holes.iter().map(move |hole| hole.start.min(end)..hole.end.min(end));
+        holes.chain([rest]).filter(|range| !range.is_empty())
+    }
+
+    /// How many of the messages before `end` have come.
+    pub fn count(&self, end: u32) -> u64 {
+        u64::from(end) - self.missing(end).map(|range| u64::from(range.end - range.start)).sum::<u64>()
     }
 }
 
-/// Which of these sorted ranges has a seq in it.
-fn find(ranges: &[Range<u64>], seq: u64) -> Option<usize> {
-    let i = ranges.partition_point(|range| range.end <= seq);
-    ranges.get(i).is_some_and(|range| range.contains(&seq)).then_some(i)
-}
+/// Where the server says that a message stands in a room's log: the number of the log's incarnation among those that were
+/// seen, and the seq.
+pub type Place = (usize, u64);
 
-/// The number of a message that nobody has seen yet.
-pub const UNSEEN: u32 = u32::MAX;
-
-/// What a worker has seen of a log: whoever comes second to a seq must find the same message there.
-#[derive(Debug)]
-pub struct SeenLog {
+/// What a worker has seen of a room: whoever comes second to a message must find it at the same place.
+#[derive(Debug, Default)]
+pub struct SeenRoom {
     /// The room.
     pub room: u32,
-    /// The incarnation.
-    pub epoch: String,
-    /// The seq of the first message.
-    pub first: u64,
-    /// The messages, by seq.
-    pub messages: VecDeque<SeenMessage>,
+    /// The incarnations of its log.
+    pub epochs: Vec<String>,
+    /// The messages, by their number in the room.
+    pub messages: Vec<SeenMessage>,
 }
 
-/// One message in a log.
-#[derive(Debug, Clone, Copy)]
+/// One message in a room.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct SeenMessage {
-    /// Its number in the trial; [`UNSEEN`] if it has not been seen.
-    pub number: u32,
+    /// Where it stands, if it was seen and the server says so.
+    pub place: Option<Place>,
+    /// When it was due, by its text.
+    pub due: Nanos,
     /// How many deliveries of it there were.
     pub came: u32,
     /// When the last of them was.
     pub last: Nanos,
 }
 
-impl SeenLog {
-    /// Notes a delivery; `false` if another message has been seen at this seq.
-    pub fn note(&mut self, seq: u64, number: u32, received: Nanos) -> bool {
-        const NONE: SeenMessage = SeenMessage { number: UNSEEN, came: 0, last: 0 };
-        for _ in seq..self.first {
-            self.messages.push_front(NONE);
+impl SeenRoom {
+    /// Notes a delivery; `false` if the message has been seen at another place, or said otherwise.
+    pub fn note(&mut self, number: u32, at: Option<(&str, u64)>, due: Nanos, received: Nanos) -> bool {
+        let place = at.map(|(epoch, seq)| (self.epoch(epoch), seq));
+        let index = number as usize;
+        if index >= self.messages.len() {
+            self.messages.resize(index + 1, SeenMessage::default());
         }
-        self.first = self.first.min(seq);
-        let place = usize::try_from(seq - self.first).expect("a trial fits in memory");
-        if place >= self.messages.len() {
-            self.messages.resize(place + 1, NONE);
+        let message = &mut self.messages[index];
+        if message.came == 0 {
+            *message = SeenMessage { place, due, ..SeenMessage::default() };
         }
-        let message = &mut self.messages[place];
-        if message.number == UNSEEN {
-            message.number = number;
-        }
-        let is_same = message.number == number;
+        let is_same = message.place == place && message.due == due;
         if is_same {
             message.came += 1;
             message.last = message.last.max(received);
         }
         is_same
+    }
+
+    fn epoch(&mut self, epoch: &str) -> usize {
+        let known = self.epochs.iter().rposition(|known| known == epoch);
+        known.unwrap_or_else(|| {
+            self.epochs.push(epoch.to_owned());
+            self.epochs.len() - 1
+        })
     }
 }
 
@@ -150,68 +113,68 @@ impl SeenLog {
 mod tests {
     use super::*;
 
-    fn missing(account: &Account, head: u64) -> Vec<u64> {
-        account.missing(head).flatten().collect()
+    fn missing(received: &Received, end: u32) -> Vec<u32> {
+        received.missing(end).flatten().collect()
     }
 
     #[test]
-    fn how_long_a_hole_or_a_gap_is_costs_nothing() {
-        const FAR: u64 = 1 << 50;
-        let mut account = Account::open(0);
-        assert_eq!(
-            (account.see(1), account.see(FAR), account.see(FAR - 5)),
-            (Seen::InOrder, Seen::InOrder, Seen::Reordered)
-        );
-        assert_eq!(account.told_gap(2 * FAR), FAR);
-        assert!(account.has(FAR) && account.has(FAR - 5) && !account.has(FAR - 4) && !account.has(FAR + 1));
-        let missing: Vec<Range<u64>> = account.missing(3 * FAR).collect();
-        assert_eq!(missing, [2..FAR - 5, FAR - 4..FAR, 2 * FAR + 1..3 * FAR + 1]);
-        assert!(account.told().eq(std::iter::once(FAR + 1..2 * FAR + 1)));
+    fn how_long_a_hole_is_costs_nothing() {
+        const FAR: u32 = 4_000_000_000;
+        let mut received = Received::default();
+        [0, FAR, FAR - 5].into_iter().for_each(|number| received.note(number));
+        let holes: Vec<Range<u32>> = received.missing(FAR + 10).collect();
+        assert_eq!(holes, [1..FAR - 5, FAR - 4..FAR, FAR + 1..FAR + 10]);
+        assert_eq!((received.count(FAR + 10), received.count(FAR), received.count(1)), (3, 2, 1));
     }
 
     #[test]
     fn messages_seen_backwards_are_all_kept() {
-        let mut log = SeenLog { room: 0, epoch: String::new(), first: 100_000, messages: VecDeque::new() };
-        assert!((1..=100_000).rev().all(|seq| log.note(seq, seq as u32, 0)));
-        assert_eq!((log.first, log.messages.len()), (1, 100_000));
-        assert!((1..).zip(&log.messages).all(|(seq, message)| message.number == seq && message.came == 1));
+        let mut room = SeenRoom::default();
+        assert!((0..100_000).rev().all(|number| room.note(number, Some(("a", u64::from(number) + 1)), 0, 0)));
+        assert_eq!(room.messages.len(), 100_000);
+        assert!((1..).zip(&room.messages).all(|(seq, message)| message.place == Some((0, seq)) && message.came == 1));
     }
 
     #[test]
-    fn a_clean_run_misses_nothing() {
-        let mut account = Account::open(10);
-        assert!((11..=20).all(|seq| account.see(seq) == Seen::InOrder));
-        assert!(missing(&account, 20).is_empty());
-        assert_eq!(missing(&account, 22), [21, 22]);
+    fn what_stands_elsewhere_or_was_due_at_another_time_is_not_the_same() {
+        let mut room = SeenRoom::default();
+        assert!(room.note(3, Some(("a", 4)), 10, 20));
+        assert!(!room.note(3, Some(("a", 5)), 10, 20));
+        assert!(!room.note(3, Some(("b", 4)), 10, 20));
+        assert!(!room.note(3, Some(("a", 4)), 11, 20));
+        assert!(!room.note(3, None, 10, 20));
+        assert!(room.note(3, Some(("a", 4)), 10, 15));
+        assert_eq!((room.messages[3].came, room.messages[3].last), (2, 20));
+        assert!(room.note(0, None, 5, 6) && room.note(0, None, 5, 7));
     }
 
     #[test]
-    fn skipped_doubled_and_late_messages_are_told_apart() {
-        let mut account = Account::open(0);
-        let seen: Vec<Seen> = [1, 5, 3, 3, 5, 1, 2, 6].into_iter().map(|seq| account.see(seq)).collect();
-        use Seen::{Doubled, InOrder, Reordered};
-        assert_eq!(seen, [InOrder, InOrder, Reordered, Doubled, Doubled, Doubled, Reordered, InOrder]);
-        assert_eq!(missing(&account, 7), [4, 7]);
-    }
-
-    #[test]
-    fn a_told_gap_is_not_a_loss() {
-        let mut account = Account::open(0);
-        account.see(1);
-        assert_eq!(account.told_gap(5), 4);
-        assert_eq!(account.see(6), Seen::InOrder);
-        assert!(missing(&account, 6).is_empty());
+    fn skipped_and_doubled_messages_are_told_apart() {
+        let mut received = Received::default();
+        let had: Vec<bool> = [0, 4, 2, 2, 4, 0, 1, 5]
+            .into_iter()
+            .map(|number| {
+                let had = received.has(number);
+                received.note(number);
+                had
+            })
+            .collect();
+        assert_eq!(had, [false, false, false, true, true, true, false, false]);
+        assert_eq!(missing(&received, 7), [3, 6]);
+        assert_eq!(received.count(7), 5);
     }
 
     #[test]
     fn every_message_dropped_at_random_is_missed_and_no_other() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..200 {
-            let (mut account, mut dropped) = (Account::open(0), Vec::new());
-            for seq in 1..=100 {
-                if random.u8(..10) == 0 { dropped.push(seq) } else { assert_eq!(account.see(seq), Seen::InOrder) }
-            }
-            assert_eq!(missing(&account, 100), dropped);
+            let (mut received, mut numbers): (_, Vec<u32>) = (Received::default(), (0..100).collect());
+            random.shuffle(&mut numbers);
+            let mut dropped = numbers.split_off(90);
+            numbers.iter().for_each(|number| received.note(*number));
+            dropped.sort_unstable();
+            assert_eq!(missing(&received, 100), dropped);
+            assert_eq!(received.count(100), 90);
         }
     }
 }

@@ -39,8 +39,8 @@ struct Paid {
 }
 
 impl Reading {
-    /// Reads everything now; `server` is its process, if it is on this machine, `cores` are loadgen's.
-    pub fn take(server: Option<i32>, cores: &[usize], traffic: Totals, deliveries: u64) -> Self {
+    /// Reads everything now; `server` are its processes, if they are on this machine, `cores` are loadgen's.
+    pub fn take(server: &[i32], cores: &[usize], traffic: Totals, deliveries: u64) -> Self {
         let stats = KernelStats::current().ok();
         let total = stats.as_ref().map(|stats| &stats.total);
         let ticks = |ticks: u64| ticks * (1_000_000_000 / procfs::ticks_per_second());
@@ -48,7 +48,7 @@ impl Reading {
         let own = |stats: &KernelStats| cores.iter().map(|&core| stats.cpu_time.get(core).map(idle)).sum();
         Self {
             at: now(),
-            server: server.and_then(Paid::by),
+            server: Paid::by_all(server),
             // Of the whole process: the sum over its threads would forget those that have ended.
             loadgen_cpu: Some(time_of(ClockId::ProcessCPUTime)),
             queued: queued(),
@@ -63,6 +63,17 @@ impl Reading {
 }
 
 impl Paid {
+    /// By several processes together; nothing if there are none, or one of them is gone.
+    fn by_all(pids: &[i32]) -> Option<Self> {
+        let all: Option<Vec<Self>> = pids.iter().map(|pid| Self::by(*pid)).collect();
+        all?.into_iter().reduce(|a, b| Self {
+            cpu: a.cpu + b.cpu,
+            ticks: Ticks { user: a.ticks.user + b.ticks.user, system: a.ticks.system + b.ticks.system },
+            switches: a.switches + b.switches,
+            in_ticks: a.in_ticks || b.in_ticks,
+        })
+    }
+
     /// By a process: the sum over its threads.
     fn by(pid: i32) -> Option<Self> {
         let process = Process::new(pid).ok()?;

@@ -1,17 +1,18 @@
 //! What one worker's clients report, written down as it comes: one book per worker, so nobody waits for another's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::audit::{Account, Seen, SeenLog};
+use super::audit::{Place, Received, SeenRoom};
 use crate::client::{Cursor, Delivery, Event, Failure, Gap, Said};
-use crate::clock::{Nanos, Window, is_under_way};
+use crate::clock::{Nanos, Window, is_under_way, now};
+use crate::message_id::MessageId;
 use crate::result::audit::Audit;
 use crate::result::histogram::Times;
 use crate::result::outcome::{Failures, tally};
 
 const SECOND: Nanos = 1_000_000_000;
-/// How many waits of short polls one worker keeps: enough for any distribution, 24 bytes each.
+/// How many waits of short polls one worker keeps: enough for any distribution, 32 bytes each.
 const MAX_WAITS: usize = 500_000;
 /// How many latencies are kept of one client that is followed by itself, 4 bytes each.
 const MAX_SAMPLES: usize = 100_000;
@@ -70,19 +71,26 @@ pub struct Book {
     pub audit: Audit,
     /// What every client has got.
     pub subscribers: Vec<Subscriber>,
-    /// Which messages have been seen, for each room of these clients and each incarnation of its log.
-    pub logs: Vec<Vec<SeenLog>>,
+    /// Which messages have been seen, for each room of these clients.
+    pub rooms: Vec<SeenRoom>,
 }
 
 /// A message that a poll brought.
 #[derive(Debug, Clone, Copy)]
 pub struct Wait {
     /// Which message.
-    pub number: u32,
+    pub message: MessageId,
     /// The tick of the poll.
     pub asked: Nanos,
     /// When its answer had been read.
     pub received: Nanos,
+}
+
+impl Wait {
+    /// The room of the message, and its number there.
+    pub fn id(&self) -> (u32, u32) {
+        (self.message.room, self.message.number)
+    }
 }
 
 /// One client in the book.
@@ -90,22 +98,54 @@ pub struct Wait {
 pub struct Subscriber {
     /// The number of its room.
     pub room: u32,
-    /// What has come, for each incarnation of the room's log it has seen; the last is the current one.
-    pub accounts: Vec<(String, Account)>,
-    /// What came but is not what was published there: the account it belongs to, and its seq.
-    pub spoiled: Vec<(usize, u64)>,
+    /// When it was first connected, and after which place of the log, if the server has places.
+    pub began: Option<(Nanos, Option<Cursor>)>,
+    /// What has come.
+    pub received: Received,
+    /// The incarnations of the room's log it has seen; the last is the current one.
+    pub epochs: Vec<String>,
+    /// What the server has said it will not deliver, from a place up to the seq after it: how long that is is the server's
+    /// word, so nobody walks it.
+    told: BTreeMap<Place, u64>,
+    /// Where something came that is not what was published there.
+    pub spoiled: BTreeSet<Place>,
     /// Its own latencies in the window, in microseconds, if it is one of those that are followed by themselves.
     pub samples: Option<Vec<u32>>,
-    /// Where the room stands in [`Book::logs`].
-    log: usize,
-    /// Where it stood when it last came back.
-    resumed: u64,
+    /// Where the room stands in [`Book::rooms`].
+    seen: usize,
+    /// The seq of the last message it has got in the current log.
+    last: u64,
+    /// Where it stood when it last came back; nothing where the server has no places.
+    resumed: Option<u64>,
+    /// Whether it has ever come back.
+    is_back: bool,
 }
 
 impl Subscriber {
-    /// Where it would resume; `None` before it has connected.
+    fn new(room: u32, seen: usize, is_followed: bool) -> Self {
+        Self {
+            room,
+            began: None,
+            received: Received::default(),
+            epochs: Vec::new(),
+            told: BTreeMap::new(),
+            spoiled: BTreeSet::new(),
+            samples: is_followed.then(Vec::new),
+            seen,
+            last: 0,
+            resumed: None,
+            is_back: false,
+        }
+    }
+
+    /// Where it would resume; `None` before it has connected, and where the server has no places.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.accounts.last().map(|(epoch, account)| Cursor { epoch: epoch.clone(), seq: account.last() })
+        self.epochs.last().map(|epoch| Cursor { epoch: epoch.clone(), seq: self.last })
+    }
+
+    /// Whether the server has said that it will not deliver what stands there.
+    pub fn was_told(&self, place: Place) -> bool {
+        self.told.range(..=place).next_back().is_some_and(|((log, _), end)| *log == place.0 && place.1 < *end)
     }
 }
 
@@ -113,16 +153,17 @@ impl Book {
     /// An empty book for clients: the room of each, and whether it is followed by itself. What comes later than
     /// `patience` after it was due is late; a log with more than `most` messages is impossible.
     pub fn new(clients: impl Iterator<Item = (u32, bool)>, window: Window, patience: Nanos, most: u64) -> Self {
+        let mut rooms: Vec<SeenRoom> = Vec::new();
         let mut places: BTreeMap<u32, usize> = BTreeMap::new();
-        let subscriber = |(room, followed): (u32, bool)| {
-            let next = places.len();
-            let log = *places.entry(room).or_insert(next);
-            let (accounts, spoiled) = (Vec::new(), Vec::new());
-            Subscriber { room, log, resumed: 0, accounts, spoiled, samples: followed.then(Vec::new) }
+        let subscriber = |(room, is_followed): (u32, bool)| {
+            let seen = *places.entry(room).or_insert_with(|| {
+                rooms.push(SeenRoom { room, ..SeenRoom::default() });
+                rooms.len() - 1
+            });
+            Subscriber::new(room, seen, is_followed)
         };
         let subscribers: Vec<Subscriber> = clients.map(subscriber).collect();
-        let logs = places.iter().map(|_| Vec::new()).collect();
-        Self { window, patience, most, subscribers, logs, ..Self::default() }
+        Self { window, patience, most, subscribers, rooms, ..Self::default() }
     }
 
     /// Books what a client has reported. An error means that the server said something impossible: what came after it
@@ -132,8 +173,8 @@ impl Book {
             match event {
                 Event::Hello(cursor) => self.hello(client, cursor)?,
                 Event::Message(delivery) => {
-                    self.possible("a message", delivery.seq)?;
-                    self.deliver(client, &delivery);
+                    self.possible("a message", delivery.seq.unwrap_or(0))?;
+                    self.deliver(client, &delivery)?;
                 }
                 Event::Gap(gap) => self.told(client, gap)?,
                 Event::Polled { asked, answered } => {
@@ -183,80 +224,102 @@ impl Book {
         Times::merged(self.slices[end.saturating_sub(3)..end].iter())
     }
 
-    fn hello(&mut self, client: usize, cursor: Cursor) -> Result<(), Failure> {
-        self.possible("a hello", cursor.seq)?;
+    fn hello(&mut self, client: usize, cursor: Option<Cursor>) -> Result<(), Failure> {
+        self.possible("a hello", cursor.as_ref().map_or(0, |cursor| cursor.seq))?;
         let subscriber = &mut self.subscribers[client];
-        // A client that comes back goes on with its account: if it cannot, a gap says so next.
-        match subscriber.accounts.last() {
-            None => subscriber.accounts.push((cursor.epoch, Account::open(cursor.seq))),
-            Some((_, account)) => subscriber.resumed = account.last(),
+        // A client that comes back goes on where it was: if it cannot, a gap says so next.
+        if subscriber.began.is_some() {
+            subscriber.is_back = true;
+            subscriber.resumed = subscriber.cursor().map(|cursor| cursor.seq);
+            return Ok(());
         }
+        if let Some(cursor) = &cursor {
+            subscriber.epochs.push(cursor.epoch.clone());
+            subscriber.last = cursor.seq;
+        }
+        subscriber.began = Some((now(), cursor));
         Ok(())
     }
 
     fn told(&mut self, client: usize, gap: Gap) -> Result<(), Failure> {
-        self.possible("a gap", gap.cursor.seq.max(gap.missed.unwrap_or(0)))?;
+        let Gap { cursor: Cursor { epoch, seq }, missed, .. } = gap;
+        self.possible("a gap", seq.max(missed.unwrap_or(0)))?;
         let subscriber = &mut self.subscribers[client];
-        let is_endless = subscriber.accounts.len() >= MAX_LOGS;
-        match subscriber.accounts.last_mut().filter(|(epoch, _)| *epoch == gap.cursor.epoch) {
-            Some((_, account)) => self.audit.gaps += account.told_gap(gap.cursor.seq),
-            None if is_endless => {
-                return Err(Failure::Protocol(format!("a log that began anew more than {MAX_LOGS} times")));
-            }
-            None => {
-                self.audit.gaps += gap.missed.unwrap_or(1);
-                subscriber.accounts.push((gap.cursor.epoch, Account::open(gap.cursor.seq)));
-                subscriber.resumed = 0;
-            }
+        if subscriber.epochs.last() == Some(&epoch) {
+            let told = subscriber.last + 1..(seq + 1).max(subscriber.last + 1);
+            self.audit.gaps += told.end - told.start;
+            // Back to an earlier place, if that is where the log has its end.
+            subscriber.last = seq;
+            subscriber.told.insert((subscriber.epochs.len() - 1, told.start), told.end);
+            return Ok(());
         }
+        if subscriber.epochs.len() >= MAX_LOGS {
+            return Err(Failure::Protocol(format!("a log that began anew more than {MAX_LOGS} times")));
+        }
+        self.audit.gaps += missed.unwrap_or(1);
+        subscriber.epochs.push(epoch);
+        subscriber.told.insert((subscriber.epochs.len() - 1, 0), seq + 1);
+        (subscriber.last, subscriber.resumed) = (seq, Some(0));
         Ok(())
     }
 
-    fn deliver(&mut self, client: usize, delivery: &Delivery) {
+    fn deliver(&mut self, client: usize, delivery: &Delivery) -> Result<(), Failure> {
         self.deliveries += 1;
         self.plot(delivery.received);
+        let most = self.most;
         let subscriber = &mut self.subscribers[client];
-        let place = (subscriber.accounts.len().saturating_sub(1), delivery.seq);
-        let Some((epoch, account)) = subscriber.accounts.last_mut() else { return };
-        match account.see(delivery.seq) {
-            Seen::Doubled if delivery.seq <= subscriber.resumed => return self.audit.redelivered += 1,
-            Seen::Doubled => return self.audit.doubled += 1,
-            Seen::Reordered => self.audit.reordered += 1,
-            Seen::InOrder => {}
-        }
-        let Said::MessageId(stamp) = &delivery.said else {
-            subscriber.spoiled.push(place);
-            return self.audit.corrupt += 1;
+        let log = subscriber.epochs.len().checked_sub(1);
+        let place = log.zip(delivery.seq);
+        let is_new_place = delivery.seq.is_none_or(|seq| seq > subscriber.last);
+        subscriber.last = subscriber.last.max(delivery.seq.unwrap_or(0));
+        let Said::Message(message) = &delivery.said else {
+            subscriber.spoiled.extend(place);
+            self.audit.corrupt += 1;
+            return Ok(());
         };
-        if stamp.room != subscriber.room {
-            subscriber.spoiled.push(place);
-            return self.audit.wrong_room += 1;
+        if message.room != subscriber.room {
+            subscriber.spoiled.extend(place);
+            self.audit.wrong_room += 1;
+            return Ok(());
         }
-        let logs = &mut self.logs[subscriber.log];
-        let log = match logs.iter_mut().rposition(|log| log.epoch == *epoch) {
-            Some(i) => &mut logs[i],
-            None => {
-                let (room, epoch, first) = (stamp.room, epoch.clone(), delivery.seq);
-                logs.push(SeenLog { room, epoch, first, messages: VecDeque::new() });
-                logs.last_mut().expect("one was pushed")
-            }
-        };
-        if !log.note(delivery.seq, stamp.number, delivery.received) {
-            subscriber.spoiled.push(place);
-            return self.audit.unexpected += 1;
+        if u64::from(message.number) >= most {
+            return self.possible("a message with the number", u64::from(message.number) + 1);
         }
+        if subscriber.received.has(message.number) {
+            let is_again = match delivery.seq {
+                Some(seq) => subscriber.resumed.is_some_and(|resumed| seq <= resumed),
+                None => subscriber.is_back,
+            };
+            *if is_again { &mut self.audit.redelivered } else { &mut self.audit.doubled } += 1;
+            return Ok(());
+        }
+        self.audit.reordered += u64::from(!is_new_place);
+        let at = subscriber.epochs.last().map(String::as_str).zip(delivery.seq);
+        if !self.rooms[subscriber.seen].note(message.number, at, message.due, delivery.received) {
+            subscriber.spoiled.extend(place);
+            self.audit.unexpected += 1;
+            return Ok(());
+        }
+        subscriber.received.note(message.number);
         self.audit.received += 1;
-        let latency = delivery.received.saturating_sub(stamp.due);
+        self.time(client, message, delivery);
+        Ok(())
+    }
+
+    /// Books how long a message took.
+    fn time(&mut self, client: usize, message: &MessageId, delivery: &Delivery) {
+        let latency = delivery.received.saturating_sub(message.due);
         self.audit.late += u64::from(latency > self.patience);
-        let Some(window) = self.window.get().filter(|window| window.contains(&stamp.due)) else { return };
+        let Some(window) = self.window.get().filter(|window| window.contains(&message.due)) else { return };
         // Received before it was due: the clock went back, and the books are not to be believed.
-        self.impossible += u64::from(delivery.received < stamp.due || latency > Times::HIGHEST);
-        slice(&mut self.slices, window, stamp.due).record(latency);
-        if let Some(samples) = subscriber.samples.as_mut().filter(|samples| samples.len() < MAX_SAMPLES) {
+        self.impossible += u64::from(delivery.received < message.due || latency > Times::HIGHEST);
+        slice(&mut self.slices, window, message.due).record(latency);
+        let samples = self.subscribers[client].samples.as_mut();
+        if let Some(samples) = samples.filter(|samples| samples.len() < MAX_SAMPLES) {
             samples.push(u32::try_from(latency / 1000).unwrap_or(u32::MAX));
         }
         if let Some(asked) = delivery.asked.filter(|_| self.waits.len() < MAX_WAITS) {
-            self.waits.push(Wait { number: stamp.number, asked, received: delivery.received });
+            self.waits.push(Wait { message: *message, asked, received: delivery.received });
         }
     }
 

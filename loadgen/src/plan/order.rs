@@ -12,6 +12,8 @@ pub struct Planned {
     pub variant: Variant,
     /// Whether it is the A/A control: the baseline once more.
     pub control: bool,
+    /// The seed of its schedule: another one in each block, the same for all variants of it.
+    pub seed: u64,
 }
 
 /// Every row once in each block, and the control, in a balanced order that the seed draws: what changes on the machine
@@ -34,7 +36,8 @@ impl Blocks {
         let orders = Orders::new(rows.len(), scenario.seed());
         let block = |(block, order): (usize, Vec<usize>)| {
             let rows = &rows;
-            order.into_iter().map(move |i| Planned { block, variant: rows[i].0, control: rows[i].1 })
+            let seed = scenario.seed().wrapping_add(block as u64 - 1);
+            order.into_iter().map(move |i| Planned { block, variant: rows[i].0, control: rows[i].1, seed })
         };
         Self((1..=*blocks).zip(orders).flat_map(block).collect())
     }

@@ -52,7 +52,7 @@ pub fn trials(comparison: &Comparison) -> String {
     let ids = METRICS.iter().map(|metric| metric.id).collect::<Vec<_>>().join(",");
     let mut out = format!("trial,row,block,control,started,verdict,messages_missing,{ids}\n");
     for (number, trial) in (1..).zip(&comparison.trials) {
-        let Trial { block, control, started, outcome, verdict, metrics } = trial;
+        let Trial { block, control, started, outcome, verdict, metrics, .. } = trial;
         let value = |metric: &Metric| metrics.get(metric.id).map_or(String::new(), |value| digits(*value));
         let values = METRICS.iter().map(value).collect::<Vec<_>>().join(",");
         let (row, kind, misses) = (outcome.variant, verdict.kind, outcome.misses());

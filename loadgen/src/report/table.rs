@@ -136,12 +136,14 @@ fn row(summaries: &[Summary], metric: &Metric) -> Row {
     // nothing, for others have had less to do.
     let is_best = |s: &Summary, value: f64| {
         let others = summaries.iter().filter(|other| other.variant != s.variant && other.is_whole());
-        let others = others.filter_map(|other| Some((other.variant.mode.streams(), (metric.read)(&other.outcome)?)));
+        let others =
+            others.filter_map(|other| Some((other.variant.mode.properties().streams, (metric.read)(&other.outcome)?)));
         let mut others = others.peekable();
         metric.better != Better::Neither
             && others.peek().is_some()
             && others.all(|(streams, other)| {
-                let is_apart = metric.better == Better::LowerOfItsKind && streams != s.variant.mode.streams();
+                let is_apart =
+                    metric.better == Better::LowerOfItsKind && streams != s.variant.mode.properties().streams;
                 value < if is_apart { other / LOOPBACK } else { other }
             })
     };

@@ -60,8 +60,6 @@ impl Draw {
             reconnects: self.count(),
             retries: self.count(),
             empties: self.count(),
-            heads_full: self.count(),
-            heads_empty: self.count(),
         }
     }
 
@@ -92,7 +90,7 @@ impl Draw {
         outcome.followed = self.several(|draw| Followed { count: draw.count(), p50_us: draw.0.u32(..), p99_us: 0 });
         outcome.drift_percent = self.maybe(|draw| draw.0.f64() * 1e9);
         outcome.wait_ks = self.maybe(|draw| draw.0.f64());
-        (outcome.realised.base, outcome.realised.seq_digits) = (self.times(), self.count());
+        outcome.realised.base = self.times();
         (outcome.realised.polls, outcome.realised.empties) = (self.count(), self.count());
         (outcome.restarts, outcome.impossible, outcome.unbalanced) = (self.count(), self.count(), self.count());
         outcome.failures = BTreeMap::from([("kind".to_owned(), Failures { count: self.count(), example: "x".into() })]);

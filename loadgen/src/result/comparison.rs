@@ -53,6 +53,20 @@ pub struct Comparison {
     pub known_answers: Vec<KnownAnswers>,
 }
 
+/// What a trial was run against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// A server of the workbench that was started for it.
+    Workbench,
+    /// An ordinary server that was started for it.
+    Stock,
+    /// A server of the workbench that was running, at this address.
+    Running(String),
+    /// A server of somebody else's that was running, at this address.
+    Foreign(String),
+}
+
 /// One trial in a comparison.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
@@ -60,6 +74,12 @@ pub struct Trial {
     pub block: usize,
     /// Whether it is the second trial of the baseline in its block.
     pub control: bool,
+    /// With which load: that of the comparison, with a seed of its own. Older files have it there only.
+    #[serde(default)]
+    pub scenario: Option<Scenario>,
+    /// What it was run against. Unknown in older files.
+    #[serde(default)]
+    pub target: Option<Target>,
     /// When it began, in UTC (RFC 3339).
     pub started: String,
     /// How the server did.
@@ -75,7 +95,7 @@ impl Trial {
     /// A trial with what came out of it.
     pub fn new(block: usize, control: bool, started: String, outcome: Outcome, verdict: Verdict) -> Self {
         let metrics = metric::values(&outcome);
-        Self { block, control, started, outcome, verdict, metrics }
+        Self { block, control, scenario: None, target: None, started, outcome, verdict, metrics }
     }
 
     /// What it is a trial of: the row, or the control beside it.
@@ -157,7 +177,7 @@ impl Comparison {
     /// What one should know before it runs.
     pub fn cautions(&self) -> Vec<&'static str> {
         let Cores { server, loadgen } = &self.environment.pinned;
-        let polls = self.variants.iter().any(|variant| !variant.mode.streams());
+        let polls = self.variants.iter().any(|variant| !variant.mode.properties().streams);
         let cautions = [
             (server == loadgen).then_some(
                 "Caution: there is one core for both sides; loadgen and the server take time from each other, and the figures \

@@ -195,7 +195,7 @@ fn empties(outcome: &Outcome) -> Option<f64> {
 /// Bytes that one publish sends; over a subscriber's own socket, all that the subscribers send.
 fn upward(outcome: &Outcome) -> Option<f64> {
     let Variant { mode, publish } = outcome.variant;
-    let is_own = publish == Publish::Native && mode.is_duplex();
+    let is_own = publish == Publish::Native && mode.properties().is_duplex;
     let (bytes, n) = match is_own {
         true => (outcome.usage.traffic.bytes_out, outcome.publishing.acked),
         false => (outcome.publishing.bytes_out, outcome.publishing.all),
@@ -206,7 +206,7 @@ fn upward(outcome: &Outcome) -> Option<f64> {
 /// Messages that came together: in one answer of a poll, or in one read of a stream.
 fn batch(outcome: &Outcome) -> Option<f64> {
     let traffic = outcome.usage.traffic;
-    let batches = if outcome.variant.mode.streams() { traffic.reads } else { traffic.answers() };
+    let batches = if outcome.variant.mode.properties().streams { traffic.reads } else { traffic.answers() };
     (batches > 0).then(|| outcome.usage.deliveries as f64 / batches as f64)
 }
 

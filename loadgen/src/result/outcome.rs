@@ -93,8 +93,6 @@ pub struct Realised {
     pub polls: u64,
     /// Those of them that found nothing, by the schedule and the phases.
     pub empties: u64,
-    /// The sum over acked messages due in the window of the digits of their seq.
-    pub seq_digits: u64,
 }
 
 /// Failures of one kind.
@@ -209,7 +207,6 @@ impl Outcome {
         self.realised.base.add(&other.realised.base);
         self.realised.polls += other.realised.polls;
         self.realised.empties += other.realised.empties;
-        self.realised.seq_digits += other.realised.seq_digits;
         self.polls.add(&other.polls);
         self.connects.add(&other.connects);
         self.timer_delay.add(&other.timer_delay);

@@ -158,6 +158,14 @@ impl Scenario {
         (2.0 * (mean + 10.0 * mean.sqrt() + 50.0)) as u64
     }
 
+    /// The phases of a trial, in their order. Clients connect in steps, so that memory per connection is a slope.
+    pub fn timeline(&self) -> Vec<Phase> {
+        let mut steps = vec![0, self.clients / 4, self.clients / 2, self.clients];
+        steps.dedup();
+        let connecting = steps.into_iter().flat_map(|clients| [Phase::Connect { clients }, Phase::Rest]);
+        connecting.chain([Phase::WarmUp, Phase::Measure, Phase::GracePeriod]).collect()
+    }
+
     /// Messages per second over all rooms.
     pub fn publish_rate(&self) -> f64 {
         self.rate * self.rooms() as f64
@@ -184,7 +192,7 @@ impl Scenario {
         if modes.contains(&Transport::LongPoll) {
             text += &format!(", long polls held for {}", time(self.hold));
         }
-        if !self.keep_alive && modes.iter().any(|mode| !mode.streams()) {
+        if !self.keep_alive && modes.iter().any(|mode| !mode.properties().streams) {
             text += ", a new connection for each poll";
         }
         text + &format!(", measured for {}", time(self.duration()))
@@ -223,6 +231,36 @@ impl FromStr for RoomSize {
             Ok(Self::All)
         } else {
             ROOM_SIZE.parse(text).map(Self::Of).map_err(|error| error + ", or all")
+        }
+    }
+}
+
+/// A phase of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Until this many clients in all have tried to connect.
+    Connect {
+        /// How many.
+        clients: usize,
+    },
+    /// Allocators and handshakes come to rest; then memory is read.
+    Rest,
+    /// Load that does not count.
+    WarmUp,
+    /// Load that counts.
+    Measure,
+    /// What was published may still arrive.
+    GracePeriod,
+}
+
+impl Phase {
+    /// What progress calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect { .. } | Self::Rest => "connecting",
+            Self::WarmUp => "warm-up",
+            Self::Measure => "measuring",
+            Self::GracePeriod => "grace period",
         }
     }
 }

@@ -232,10 +232,6 @@ pub struct Totals {
     pub retries: u64,
     /// Polls answered without a message.
     pub empties: u64,
-    /// Bytes of the heads of the polls' answers with messages.
-    pub heads_full: u64,
-    /// The same of those without.
-    pub heads_empty: u64,
 }
 
 impl Totals {

@@ -24,26 +24,39 @@ pub enum Transport {
     Ws,
     /// The same by an ordinary server: a library's defaults and a broadcast channel, to compare `ws` with.
     WsStock,
+    /// Server-sent events by such a server.
+    SseStock,
 }
 
 impl Transport {
     /// Those of the workbench, in the order of the reports; what is only there to compare with is not among them.
     pub const ALL: &[Self] = &[Self::ShortPoll, Self::LongPoll, Self::Sse, Self::Ws];
 
+    /// What it can do: all that others have to know of it.
+    pub fn properties(self) -> Properties {
+        let poll = Properties { streams: false, is_socket: false, is_duplex: false, is_stock: false };
+        let stream = Properties { streams: true, ..poll };
+        match self {
+            Self::ShortPoll | Self::LongPoll => poll,
+            Self::Sse => stream,
+            Self::Ws => Properties { is_socket: true, is_duplex: true, ..stream },
+            Self::WsStock => Properties { is_socket: true, is_stock: true, ..stream },
+            Self::SseStock => Properties { is_stock: true, ..stream },
+        }
+    }
+}
+
+/// What a transport can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Properties {
     /// Whether one request is enough for all messages; otherwise each answer has to be asked for.
-    pub fn streams(self) -> bool {
-        matches!(self, Self::Sse | Self::Ws | Self::WsStock)
-    }
-
+    pub streams: bool,
     /// Whether its handshake is a WebSocket's.
-    pub fn is_socket(self) -> bool {
-        matches!(self, Self::Ws | Self::WsStock)
-    }
-
+    pub is_socket: bool,
     /// Whether a client can publish over the connection it subscribes with.
-    pub fn is_duplex(self) -> bool {
-        self == Self::Ws
-    }
+    pub is_duplex: bool,
+    /// Whether it is an ordinary server's, without resume, that is only there to compare with.
+    pub is_stock: bool,
 }
 
 /// Which way messages go up.

@@ -1,13 +1,13 @@
 //! One script per property, run for every transport there is.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::{
-    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said, Setup,
+    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said, Setup, Visitor, visit,
 };
 use loadgen::result::variant::{Headers, Transport};
-use loadgen::with_client;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -26,7 +26,14 @@ macro_rules! for_every_transport {
             let _turn = tokio::task::block_in_place(beside);
             for &transport in Transport::ALL {
                 let room = Room::open($flags, transport).await;
-                let run = with_client!(transport, C => timeout(DEADLINE, properties::$property::<C>(room)).await);
+                struct Property(Room);
+                impl Visitor for Property {
+                    type Output = Pin<Box<dyn Future<Output = ()> + Send>>;
+                    fn visit<C: Client>(self) -> Self::Output {
+                        Box::pin(properties::$property::<C>(self.0))
+                    }
+                }
+                let run = timeout(DEADLINE, visit(transport, Property(room))).await;
                 assert!(run.is_ok(), "{transport}: not done within {DEADLINE:?}");
             }
         }
@@ -51,7 +58,7 @@ struct Room {
     server: TestServer,
     transport: Transport,
     setup: Setup,
-    publishers: Http,
+    publisher: Http,
 }
 
 impl Room {
@@ -61,6 +68,7 @@ impl Room {
         let hold = Duration::from_secs(25);
         let setup = Setup {
             addr: server.addr,
+            dialect: Arc::default(),
             room: "conformance".into(),
             cadence,
             hold,
@@ -69,8 +77,8 @@ impl Room {
             timestamped: true,
             meter: Arc::default(),
         };
-        let publishers = Http::connect(&setup, "").await.unwrap();
-        Self { server, transport, setup, publishers }
+        let publisher = Http::connect(&setup, "").await.unwrap();
+        Self { server, transport, setup, publisher }
     }
 
     async fn publish(&mut self, text: &str) -> Cursor {
@@ -78,7 +86,8 @@ impl Room {
     }
 
     async fn post(&mut self, draft: &str) -> Cursor {
-        self.publishers.publish("/messages?room=conformance", draft.into(), Repeat::Never).await.unwrap()
+        let path = "/messages?room=conformance".parse().unwrap();
+        self.publisher.publish(path, draft.into(), Repeat::Never).await.unwrap().unwrap()
     }
 
     async fn subscribe<C: Client>(&self, after: After) -> Reader<C> {
@@ -125,7 +134,7 @@ impl<C: Client> Reader<C> {
 
     async fn message(&mut self) -> (u64, String) {
         match self.next().await.unwrap() {
-            Event::Message(Delivery { seq, said: Said::Text(text), .. }) => (seq, text),
+            Event::Message(Delivery { seq: Some(seq), said: Said::Text(text), .. }) => (seq, text),
             other => panic!("a message was expected, {other:?} came"),
         }
     }
@@ -139,7 +148,7 @@ impl<C: Client> Reader<C> {
 
     fn hello(&self) -> &Cursor {
         match &self.events[0] {
-            Event::Hello(cursor) => cursor,
+            Event::Hello(Some(cursor)) => cursor,
             other => panic!("the hello was expected, {other:?} came"),
         }
     }
@@ -242,7 +251,7 @@ mod properties {
     pub(super) async fn closing_delivers_what_is_there_and_ends_the_stream<C: Client>(mut room: Room) {
         let mut reader = room.subscribe::<C>(After::Latest).await;
         room.publish("the last").await;
-        if room.transport.streams() {
+        if room.transport.properties().streams {
             // Everything acked is delivered before the end; who asks for each answer may find a closed door.
             room.server.stop().await;
             assert_eq!(reader.texts(1).await, ["the last"]);
@@ -266,7 +275,7 @@ mod properties {
         // What the kernel's buffers take is no proof: 12 MB is more than they have.
         for i in 0..200 {
             // A poll is answered once, so it has to be repeated.
-            if (i == 0 || !transport.streams()) && deaf.try_write(request.as_bytes()).is_err() {
+            if (i == 0 || !transport.properties().streams) && deaf.try_write(request.as_bytes()).is_err() {
                 break;
             }
             room.publish(&text).await;

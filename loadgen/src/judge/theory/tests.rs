@@ -3,12 +3,6 @@ use crate::result::scenario::tests::scenario;
 use crate::result::usage::Totals;
 use crate::result::variant::Variant;
 
-/// With a seq of three digits and 40 bytes of text.
-const MESSAGE: &str =
-    r#"{"seq":123,"from":"loadgen","text":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","at":1763900000000}"#;
-const CURSOR: &str = "epochabc-123";
-const ACK: &str = r#"{"ack":{"cursor":"epochabc-123","key":"00000000"}}"#;
-
 fn times(count: usize, us: u64) -> Times {
     let mut times = Times::default();
     (0..count).for_each(|_| times.record(us * 1000));
@@ -21,11 +15,9 @@ fn outcome(variant: Variant) -> Outcome {
     let mut outcome = Outcome { variant, ..crate::result::outcome::tests::empty(variant.mode) };
     outcome.latency = times(400, 1500);
     outcome.publishing.acks = times(100, 1000);
-    (outcome.publishing.acked, outcome.realised.seq_digits) = (100, 300);
+    outcome.publishing.acked = 100;
     let usage = &mut outcome.usage;
     (usage.seconds, usage.deliveries, usage.server_cpu_ns) = (10.0, 400, Some(40_000_000));
-    usage.request_headers = [300, 40];
-    usage.minimal = true;
     outcome
 }
 
@@ -35,9 +27,7 @@ fn polled(mode: Transport) -> Outcome {
     outcome.realised.base = times(100, 2000);
     // By the schedule: not the same, so that it is seen which of both counts.
     (outcome.realised.polls, outcome.realised.empties) = (240, 60);
-    outcome.usage.traffic =
-        Totals { requests: 250, empties: 50, heads_full: 200 * 150, heads_empty: 50 * 90, ..Totals::default() };
-    (outcome.usage.traffic.bytes_in, outcome.usage.traffic.bytes_out) = (40_000, 80_000);
+    outcome.usage.traffic = Totals { requests: 250, empties: 50, ..Totals::default() };
     outcome
 }
 
@@ -97,7 +87,7 @@ fn a_check_holds_up_to_its_tolerance_and_what_has_none_is_only_shown() {
 }
 
 #[test]
-fn a_stream_waits_for_those_before_it_and_its_bytes_are_those_of_its_format() {
+fn a_stream_waits_for_those_before_it() {
     let scenario = scenario("--clients 24 --room-size 8 --payload 40");
     let latency = [
         ("latency mean, ms", 1.4, 1.5, None),
@@ -106,83 +96,40 @@ fn a_stream_waits_for_those_before_it_and_its_bytes_are_those_of_its_format() {
         // Three eighths should have waited longer than everybody did.
         ("distance of the two distributions, KS", 0.0, 0.375, None),
     ];
-    let event = format!("id: {CURSOR}\ndata: {MESSAGE}\n\n").len() as f64;
-    let frame = 2.0 + MESSAGE.len() as f64;
-    // 100 acks for 400 deliveries, if the publishers are clients.
-    let acks = (2.0 + ACK.len() as f64) / 4.0;
-    for (mode, publish, bytes) in [
-        (Transport::Sse, Publish::Post, event),
-        (Transport::Ws, Publish::Post, frame),
-        (Transport::Ws, Publish::Native, frame + acks),
-        (Transport::WsStock, Publish::Native, frame + acks),
-    ] {
-        let mut outcome = outcome(Variant { mode, publish });
-        outcome.usage.traffic.bytes_in = 40_000;
-        let bytes = ("bytes to clients per delivery", bytes, 100.0, Some(0.01 * bytes));
-        assert_checks(&outcome, &scenario, &[latency[0], latency[1], latency[2], latency[3], bytes]);
+    for mode in [Transport::Sse, Transport::Ws, Transport::WsStock, Transport::SseStock] {
+        assert_checks(&outcome(mode.into()), &scenario, &latency);
     }
 }
 
 #[test]
-fn a_frame_of_126_bytes_says_its_length_in_two_more() {
-    let outcome = outcome(Variant { mode: Transport::Ws, publish: Publish::Post });
-    let around = MESSAGE.len() - 40;
-    for (length, expected) in [(125, 127.0), (126, 130.0)] {
-        let scenario = scenario(&format!("--payload {}", length - around));
-        assert_eq!(bytes(&outcome, &scenario), (expected, None));
-    }
-}
-
-#[test]
-fn a_short_poll_waits_for_its_turn_and_its_bytes_are_those_of_the_schedule() {
+fn a_short_poll_waits_for_its_turn() {
     let flags = "--clients 24 --room-size 2 --payload 40 --interval 500ms";
     let outcome = polled(Transport::ShortPoll);
-    // 180 of the 240 polls of the schedule bring 400 messages.
-    let answers = 180.0 * (150.0 + format!(r#"{{"cursor":"{CURSOR}","messages":[]}}"#).len() as f64) + 60.0 * 90.0;
-    let down = (400.0 * MESSAGE.len() as f64 + (400.0 - 180.0) + answers) / 400.0;
-    // Twelve rooms: the last two have a name of one character more.
-    let request =
-        format!("GET /short-poll?room=lg-tagtag-0&after={CURSOR} HTTP/1.1\r\nif-none-match: \"{CURSOR}\"\r\n\r\n");
-    let up = 240.0 * (request.len() as f64 + 2.0 / 12.0 + 40.0) / 400.0;
-    let mut expected = vec![
+    let expected = [
         ("latency mean, ms", 252.0, 1.5, None),
         ("latency standard deviation, ms", 500.0 / 12_f64.sqrt(), 0.0, None),
         ("latency p50, ms", 252.0, 1.5, None),
         ("distance of the two distributions, KS", 0.0, 1.0, Some(0.05)),
         ("requests per second, N/T", 48.0, 25.0, Some(0.48)),
         ("empty answers, %", 25.0, 20.0, Some(0.5)),
-        ("bytes to clients per delivery", down, 100.0, Some(0.01 * down)),
-        ("bytes from clients per delivery", up, 200.0, Some(0.01 * up)),
     ];
     assert_checks(&outcome, &scenario(flags), &expected);
-    // A new connection for each poll has other headers, which are not modelled.
-    expected.pop();
-    assert_checks(&outcome, &scenario(&format!("{flags} --no-keep-alive")), &expected);
 }
 
 #[test]
-fn a_long_poll_misses_what_comes_between_two_questions_and_its_bytes_are_those_of_its_answers() {
+fn a_long_poll_misses_what_comes_between_two_questions() {
     let scenario = scenario("--clients 24 --room-size 4 --payload 40 --rate 500 --hold 2ms");
     let outcome = polled(Transport::LongPoll);
     let cycle = 0.001 + (-0.5_f64).exp() * (1.0 - (-1.0_f64).exp()) / 500.0;
     let gap = Gap::of(&outcome, &scenario);
     assert_close("the gap", gap.length, 0.001);
     assert_close("the cycle", gap.cycle, cycle);
-    // Two hundred answers of the two hundred and fifty bring the 400 messages.
-    let bytes = 200.0 * (150.0 + format!(r#"{{"cursor":"{CURSOR}","messages":[]}}"#).len() as f64) + 50.0 * 90.0;
-    let down = (400.0 * MESSAGE.len() as f64 + (400.0 - 200.0) + bytes) / 400.0;
-    let request = format!(
-        "GET /long-poll?room=lg-tagtag-0&after={CURSOR}&wait=2ms HTTP/1.1\r\nif-none-match: \"{CURSOR}\"\r\n\r\n"
-    );
-    let up = 250.0 * (request.len() as f64 + 40.0) / 400.0;
     let found = answers(&outcome, &scenario);
     let of = |what: &str| found.iter().find(|answer| answer.what == what).unwrap_or_else(|| panic!("{what}"));
     for (what, predicted, measured) in [
         // Whoever asks again only now has missed it: an exponential distribution with a mean of one message.
         ("timeouts, % of answers", 100.0 * (-1.5_f64).exp(), 20.0),
         ("messages per answer", 500.0 * cycle, 1.6),
-        ("bytes to clients per delivery", down, 100.0),
-        ("bytes from clients per delivery", up, 200.0),
     ] {
         assert_close(what, of(what).predicted, predicted);
         assert_close(what, of(what).measured, measured);

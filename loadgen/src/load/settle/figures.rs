@@ -14,17 +14,19 @@ use crate::result::variant::{Transport, Variant};
 
 /// From due to the last subscriber, of every message acked and due within the window.
 pub(super) fn last(books: &[Book], evidence: &Evidence, charged: &Charged) -> Times {
-    let mut latest: HashMap<u32, Nanos> = HashMap::new();
-    for message in books.iter().flat_map(|book| &book.logs).flatten().flat_map(|log| &log.messages) {
-        let last = latest.entry(message.number).or_default();
-        *last = message.last.max(*last);
+    let mut latest: HashMap<(u32, u32), Nanos> = HashMap::new();
+    for room in books.iter().flat_map(|book| &book.rooms) {
+        for (number, message) in (0..).zip(&room.messages) {
+            let last = latest.entry((room.room, number)).or_default();
+            *last = message.last.max(*last);
+        }
     }
     let mut times = Times::default();
-    for Publication { stamp, acked, .. } in &evidence.publishers.publications {
-        if acked.is_ok() && evidence.window.contains(&stamp.due) {
-            let never = charged.incomplete.contains(&stamp.due);
-            let last = if never { Some(&evidence.deadline) } else { latest.get(&stamp.number) };
-            last.into_iter().for_each(|last| times.record(last.saturating_sub(stamp.due)));
+    for Publication { message, acked, .. } in &evidence.publishers.publications {
+        if acked.is_ok() && evidence.window.contains(&message.due) {
+            let never = charged.incomplete.contains(&message.due);
+            let last = if never { Some(&evidence.deadline) } else { latest.get(&(message.room, message.number)) };
+            last.into_iter().for_each(|last| times.record(last.saturating_sub(message.due)));
         }
     }
     times
@@ -53,19 +55,20 @@ pub(super) fn drift(slices: &[Times]) -> Option<f64> {
     Some(apart(whole(first)?, whole(second)?).min(apart(typical(first)?, typical(second)?)))
 }
 
-/// By the number of a message: when it was due, and when acked.
-pub(super) type Acks = HashMap<u32, (Nanos, Nanos)>;
+/// By the room and the number of a message: when it was acked.
+pub(super) type Acks = HashMap<(u32, u32), Nanos>;
 
 pub(super) fn acks(evidence: &Evidence) -> Acks {
     let publications = evidence.publishers.publications.iter();
-    publications.filter_map(|done| Some((done.stamp.number, (done.stamp.due, done.acked.as_ref().ok()?.1)))).collect()
+    let ack = |done: &Publication| Some(((done.message.room, done.message.number), done.acked.as_ref().ok()?.at));
+    publications.filter_map(ack).collect()
 }
 
 /// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
 pub(super) fn wait_ks(scenario: &Scenario, acks: &Acks, books: &[Book]) -> Option<f64> {
     let waits = books.iter().flat_map(|book| &book.waits);
     let mut waits: Vec<f64> =
-        waits.filter_map(|wait| Some(wait.asked as f64 - acks.get(&wait.number)?.1 as f64)).collect();
+        waits.filter_map(|wait| Some(wait.asked as f64 - *acks.get(&wait.id())? as f64)).collect();
     ks_uniform(&mut waits, nanos(scenario.interval) as f64)
 }
 
@@ -79,15 +82,12 @@ pub(super) fn realised(
 ) -> Realised {
     let window = &evidence.window;
     let mut realised = Realised::default();
-    let acked = evidence.publishers.publications.iter().filter(|done| window.contains(&done.stamp.due));
-    let seqs = acked.filter_map(|done| done.acked.as_ref().ok()).map(|(cursor, _)| cursor.seq);
-    realised.seq_digits = seqs.map(|seq| seq.max(1).ilog10() as u64 + 1).sum();
     if variant.mode != Transport::ShortPoll {
         return realised;
     }
     for wait in books.iter().flat_map(|book| &book.waits) {
-        if let Some((due, acked)) = acks.get(&wait.number) {
-            let path = acked.saturating_sub(*due);
+        if let Some(acked) = acks.get(&wait.id()) {
+            let path = acked.saturating_sub(wait.message.due);
             realised.base.record(path + wait.received.saturating_sub(wait.asked));
         }
     }

@@ -12,6 +12,14 @@ fn cursor(seq: u64) -> Cursor {
     Cursor { epoch: EPOCH.into(), seq }
 }
 
+fn acked(cursor: Cursor, at: Nanos) -> Acked {
+    Acked { cursor: Some(cursor), at }
+}
+
+fn delivery(seq: Option<u64>, message: MessageId) -> Event {
+    Event::Message(Delivery { seq, received: message.due + 1, asked: None, said: Said::Message(message) })
+}
+
 /// A trial of two clients in one room with a window of ten seconds and ten messages in it, all accepted; `fate`
 /// says what becomes of each message at each client.
 fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
@@ -21,17 +29,16 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     let schedule: Vec<MessageId> = Pacer::new(&scenario, 0).take(10).collect();
     let mut book = Book::new([(0, true), (0, false)].into_iter(), window, 5 * SECOND, 1_000);
     for client in 0..2 {
-        book.record(client, &mut vec![Event::Hello(cursor(0))]).unwrap();
-        for (seq, stamp) in (1..).zip(&schedule).filter(|(seq, _)| fate(client, *seq)) {
-            let delivery = Delivery { seq, received: stamp.due + 1, asked: None, said: Said::MessageId(*stamp) };
-            book.record(client, &mut vec![Event::Message(delivery)]).unwrap();
+        book.record(client, &mut vec![Event::Hello(Some(cursor(0)))]).unwrap();
+        for (seq, message) in (1..).zip(&schedule).filter(|(seq, _)| fate(client, *seq)) {
+            book.record(client, &mut vec![delivery(Some(seq), *message)]).unwrap();
         }
     }
-    let publication = |(seq, stamp): (u64, MessageId)| Publication {
-        stamp,
-        sent: stamp.due,
+    let publication = |(seq, message): (u64, MessageId)| Publication {
+        message,
+        sent: message.due,
         free: 0,
-        acked: Ok((cursor(seq), stamp.due)),
+        acked: Ok(acked(cursor(seq), message.due)),
     };
     let publications = (1..).zip(schedule).map(publication).collect();
     let publishers = Published { publications, sent: 10, paced: 10, in_time: 10, ..Published::default() };
@@ -50,6 +57,12 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     (scenario, evidence)
 }
 
+fn window_of(evidence: &Evidence) -> Window {
+    let window = Window::default();
+    window.set(evidence.window.clone()).unwrap();
+    window
+}
+
 fn settled(trial: (Scenario, Evidence)) -> Outcome {
     settle(Transport::Ws.into(), &trial.0, trial.1)
 }
@@ -66,7 +79,7 @@ fn what_came_is_delivered_and_nothing_is_missing() {
 #[test]
 fn what_came_broken_is_no_delivery_but_a_sample_at_the_deadline() {
     let mut trial = trial(|client, seq| client == 0 || seq < 10);
-    let broken = Delivery { seq: 10, received: 10 * SECOND, asked: None, said: "not as it was sent".into() };
+    let broken = Delivery { seq: Some(10), received: 10 * SECOND, asked: None, said: "not as it was sent".into() };
     trial.1.books[0].record(1, &mut vec![Event::Message(broken)]).unwrap();
     let outcome = settled(trial);
     assert_eq!((outcome.expected, outcome.delivered, outcome.latency.count()), (20, 19, 20));
@@ -120,11 +133,9 @@ fn a_log_that_began_anew_keeps_its_own_account() {
     let anew = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
     let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: anew.clone() };
     for (seq, publication) in (1..).zip(&mut evidence.publishers.publications[8..]) {
-        publication.acked = Ok((Cursor { seq, ..anew.clone() }, publication.stamp.due));
+        publication.acked = Ok(acked(Cursor { seq, ..anew.clone() }, publication.message.due));
         for client in 0..2 {
-            let (received, said) = (publication.stamp.due + 1, Said::MessageId(publication.stamp));
-            let delivery = Event::Message(Delivery { seq, received, asked: None, said });
-            let mut events = vec![delivery];
+            let mut events = vec![delivery(Some(seq), publication.message)];
             if seq == 1 {
                 events.insert(0, Event::Gap(gap.clone()));
             }
@@ -155,11 +166,11 @@ fn after_an_early_end_every_second_is_its_own_and_there_are_no_more_than_there_w
 }
 
 #[test]
-fn an_ack_for_a_message_far_away_is_one_that_never_came_and_takes_no_time() {
+fn an_ack_for_a_place_far_away_takes_no_time_and_what_came_elsewhere_is_unexpected() {
     let (scenario, mut evidence) = trial(|_, seq| seq != 4);
-    evidence.publishers.publications[3].acked = Ok((cursor(1 << 52), 4 * SECOND));
+    evidence.publishers.publications[2].acked = Ok(acked(cursor(1 << 52), 3 * SECOND));
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (20, 18, 2));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost, outcome.audit.unexpected), (20, 18, 2, 2));
 }
 
 #[test]
@@ -186,13 +197,65 @@ fn what_was_refused_and_came_all_the_same_is_unexpected_and_what_has_no_answer_m
 fn what_came_in_another_place_than_it_was_acked_in_is_unexpected() {
     let elsewhere = |cursor: Cursor| {
         let (scenario, mut evidence) = trial(|_, _| true);
-        let at = evidence.publishers.publications[9].stamp.due;
-        evidence.publishers.publications[9].acked = Ok((cursor, at));
+        let at = evidence.publishers.publications[9].message.due;
+        evidence.publishers.publications[9].acked = Ok(acked(cursor, at));
         settled((scenario, evidence)).audit.unexpected
     };
     assert_eq!(elsewhere(cursor(10)), 0, "there it came");
     assert_eq!(elsewhere(cursor(11)), 2, "at both clients");
     assert_eq!(elsewhere(Cursor { epoch: "zzzzzzzz".into(), seq: 10 }), 2);
+}
+
+#[test]
+fn what_came_of_a_server_without_places_is_known_by_the_ids_of_messages() {
+    let (scenario, mut evidence) = trial(|_, _| false);
+    let mut book = Book::new([(0, true), (0, false)].into_iter(), window_of(&evidence), 5 * SECOND, 1_000);
+    for publication in &mut evidence.publishers.publications {
+        publication.acked = Ok(Acked { cursor: None, at: publication.message.due });
+        publication.sent = Nanos::MAX;
+    }
+    let messages: Vec<MessageId> = evidence.publishers.publications.iter().map(|done| done.message).collect();
+    for (client, lacks) in [(0, 3), (1, 10)] {
+        book.record(client, &mut vec![Event::Hello(None)]).unwrap();
+        // In another order than they were due: who has no places says nothing of an order.
+        let came = messages.iter().rev().filter(|message| message.number != lacks);
+        book.record(client, &mut came.map(|message| delivery(None, *message)).collect()).unwrap();
+        book.record(client, &mut vec![delivery(None, messages[5])]).unwrap();
+    }
+    book.record(1, &mut vec![Event::Hello(None), delivery(None, messages[6])]).unwrap();
+    evidence.books = vec![book];
+    let Outcome { expected, delivered, audit, unbalanced, .. } = settled((scenario, evidence));
+    assert_eq!((expected, delivered, audit.expected, audit.received, audit.lost), (20, 19, 20, 19, 1));
+    assert_eq!((audit.doubled, audit.redelivered, audit.reordered, audit.unexpected, unbalanced), (2, 1, 0, 0, 0));
+}
+
+#[test]
+fn what_was_published_before_a_subscriber_was_there_is_not_missed() {
+    let (scenario, mut evidence) = trial(|client, seq| client == 0 || seq > 4);
+    evidence.books[0].subscribers[1].began = Some((0, Some(cursor(4))));
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (16, 16, 0));
+    let (scenario, mut evidence) = trial(|client, seq| client == 0 || seq > 4);
+    for publication in &mut evidence.publishers.publications {
+        publication.acked = Ok(Acked { cursor: None, at: publication.message.due });
+    }
+    evidence.books[0].subscribers[1].began = Some((4 * SECOND + 1, None));
+    let outcome = settled((scenario, evidence));
+    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (16, 16, 0));
+}
+
+#[test]
+fn two_messages_at_one_place_and_one_of_another_trial_are_unexpected() {
+    let (scenario, mut evidence) = trial(|_, _| true);
+    // Two messages without an answer, which both subscribers found at the place of the second.
+    for number in [3, 4] {
+        evidence.publishers.publications[number].acked = Err(Failure::Io("reset".into()));
+        evidence.books[0].rooms[0].messages[number].place = Some((0, 5));
+    }
+    assert_eq!(settled((scenario, evidence)).audit.unexpected, 2);
+    let (scenario, mut evidence) = trial(|_, _| true);
+    evidence.books[0].rooms[0].messages[3].due += 1;
+    assert_eq!(settled((scenario, evidence)).audit.unexpected, 2);
 }
 
 #[test]

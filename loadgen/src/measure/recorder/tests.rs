@@ -7,18 +7,18 @@ fn book() -> Book {
     let window = Window::default();
     window.set(500..2_000).unwrap();
     let mut book = Book::new([(4, false)].into_iter(), window, 1_000_000, 1_000);
-    book.record(0, &mut vec![Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 })]).unwrap();
+    book.record(0, &mut vec![Event::Hello(Some(Cursor { epoch: "abcdefgh".into(), seq: 0 }))]).unwrap();
     book
 }
 
-fn message(seq: u64, stamp: MessageId) -> Event {
-    Event::Message(Delivery { seq, received: 1_501_000, asked: None, said: Said::MessageId(stamp) })
+fn message(seq: u64, id: MessageId) -> Event {
+    Event::Message(Delivery { seq: Some(seq), received: 1_501_000, asked: None, said: Said::Message(id) })
 }
 
 #[test]
 fn latency_counts_from_the_due_time_and_only_within_the_window() {
     let mut book = book();
-    book.record(0, &mut vec![message(1, ID), message(2, MessageId { due: 2_000, ..ID })]).unwrap();
+    book.record(0, &mut vec![message(1, ID), message(2, MessageId { number: 1, due: 2_000, ..ID })]).unwrap();
     let latency = Times::merged(book.slices.iter());
     assert_eq!((latency.count(), book.audit.received, book.audit.late), (1, 2, 2));
     assert_eq!(latency.max().unwrap().as_micros(), 1_500);
@@ -27,7 +27,7 @@ fn latency_counts_from_the_due_time_and_only_within_the_window() {
 #[test]
 fn another_rooms_message_and_a_broken_text_have_classes_of_their_own() {
     let mut book = book();
-    let broken = Event::Message(Delivery { seq: 2, received: 0, asked: None, said: "hello".into() });
+    let broken = Event::Message(Delivery { seq: Some(2), received: 0, asked: None, said: "hello".into() });
     book.record(0, &mut vec![message(1, MessageId { room: 5, ..ID }), broken]).unwrap();
     assert_eq!((book.audit.corrupt, book.audit.wrong_room, book.audit.received), (1, 1, 0));
 }
@@ -35,24 +35,33 @@ fn another_rooms_message_and_a_broken_text_have_classes_of_their_own() {
 #[test]
 fn what_comes_again_after_a_reconnect_is_told_from_what_comes_again_within_a_connection() {
     let mut book = book();
-    let stamp = |number| MessageId { number, ..ID };
-    book.record(0, &mut vec![message(1, stamp(1)), message(1, stamp(1)), message(2, stamp(2))]).unwrap();
-    let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 1 });
-    book.record(0, &mut vec![hello, message(2, stamp(2)), message(3, stamp(3)), message(3, stamp(3))]).unwrap();
+    let id = |number| MessageId { number, ..ID };
+    book.record(0, &mut vec![message(1, id(1)), message(1, id(1)), message(2, id(2))]).unwrap();
+    let hello = Event::Hello(Some(Cursor { epoch: "abcdefgh".into(), seq: 1 }));
+    book.record(0, &mut vec![hello, message(2, id(2)), message(3, id(3)), message(3, id(3))]).unwrap();
     assert_eq!((book.audit.doubled, book.audit.redelivered, book.audit.received), (2, 1, 3));
 }
 
 #[test]
-fn two_subscribers_that_find_different_messages_at_one_seq_are_noticed() {
+fn two_subscribers_that_find_a_message_at_different_places_are_noticed() {
     let window = Window::default();
     window.set(500..2_000).unwrap();
     let mut book = Book::new([(4, false), (4, true)].into_iter(), window, 1_000_000, 1_000);
-    for (client, number) in [(0, 5), (1, 6)] {
-        let hello = Event::Hello(Cursor { epoch: "abcdefgh".into(), seq: 0 });
-        book.record(client, &mut vec![hello, message(1, MessageId { number, ..ID })]).unwrap();
+    for (client, seq) in [(0, 1), (1, 2)] {
+        let hello = Event::Hello(Some(Cursor { epoch: "abcdefgh".into(), seq: 0 }));
+        book.record(client, &mut vec![hello, message(seq, ID)]).unwrap();
     }
     assert_eq!((book.audit.received, book.audit.unexpected), (1, 1));
-    assert_eq!(book.logs[0][0].messages[0].came, 1, "the other one is no delivery of this message");
+    assert_eq!(book.rooms[0].messages[0].came, 1, "the other one is no delivery of this message");
+}
+
+#[test]
+fn what_comes_after_its_successor_is_reordered_and_comes_all_the_same() {
+    let mut book = book();
+    let at = |seq: u64| message(seq, MessageId { number: seq as u32, ..ID });
+    book.record(0, &mut vec![at(1), at(5), at(3), at(3), at(4), at(6)]).unwrap();
+    assert_eq!((book.audit.received, book.audit.reordered, book.audit.doubled), (5, 2, 1));
+    assert_eq!(book.subscribers[0].cursor().unwrap().seq, 6);
 }
 
 #[test]
@@ -60,7 +69,7 @@ fn a_new_epoch_is_a_told_gap_and_starts_a_new_account() {
     let mut book = book();
     let cursor = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
     let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: cursor.clone() };
-    book.record(0, &mut vec![message(1, ID), Event::Gap(gap), message(1, ID)]).unwrap();
+    book.record(0, &mut vec![message(1, ID), Event::Gap(gap), message(1, MessageId { number: 1, ..ID })]).unwrap();
     assert_eq!((book.audit.doubled, book.audit.gaps), (0, 1));
     assert_eq!(book.subscribers[0].cursor(), Some(Cursor { seq: 1, ..cursor }));
 }
@@ -74,14 +83,17 @@ fn what_no_log_of_the_trial_can_have_is_a_failure_and_books_nothing() {
     };
     let far = 10_000_000_000;
     let impossible = [message(far, ID), message(1_001, ID), gap(far, None), gap(5, Some(far)), gap(1_001, None)];
-    for event in impossible.into_iter().chain([Event::Hello(cursor("abcdefgh", far))]) {
+    for event in impossible.into_iter().chain([Event::Hello(Some(cursor("abcdefgh", far)))]) {
         let mut book = book();
         let failure = book.record(0, &mut vec![event, message(1, ID)]).unwrap_err().to_string();
         assert!(failure.contains("cannot have more than 1000 messages"), "{failure}");
-        assert_eq!((book.audit, book.deliveries, book.logs[0].len()), (Audit::default(), 0, 0), "{failure}");
+        assert_eq!((book.audit, book.deliveries, book.rooms[0].messages.len()), (Audit::default(), 0, 0), "{failure}");
     }
     let mut book = book();
-    book.record(0, &mut vec![message(1_000, ID), gap(1_000, Some(1_000))]).unwrap();
+    let numbered = |number| message(1, MessageId { number, ..ID });
+    assert!(book.record(0, &mut vec![numbered(1_000)]).is_err());
+    assert!(book.rooms[0].messages.is_empty());
+    book.record(0, &mut vec![numbered(999), message(1_000, ID), gap(1_000, Some(1_000))]).unwrap();
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn a_server_cannot_begin_its_log_anew_without_end() {
     };
     book.record(0, &mut (1..MAX_LOGS).map(anew).collect()).unwrap();
     assert!(book.record(0, &mut vec![anew(MAX_LOGS)]).is_err());
-    assert_eq!(book.subscribers[0].accounts.len(), MAX_LOGS);
+    assert_eq!(book.subscribers[0].epochs.len(), MAX_LOGS);
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! How a kind of server is spoken to: where a client subscribes and publishes, and what a draft looks like.
+//!
+//! There is one dialect so far, the workbench's own (`docs/protocol.md`); other servers may speak it at other paths.
+
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper::header::HeaderMap;
+
+use super::Failure;
+use super::protocol::After;
+
+/// Where to subscribe. What a template has in braces is filled in; a parameter of its query without a value is left out.
+pub const SUBSCRIBE: &str = "/{transport}?room={room}&after={after}&wait={wait}";
+/// Where to publish.
+pub const PUBLISH: &str = "/messages?room={room}";
+/// What templates may have in braces.
+const NAMES: [&str; 4] = ["transport", "room", "after", "wait"];
+
+/// How a kind of server is spoken to.
+#[derive(Debug, Clone)]
+pub struct Dialect {
+    /// The template of the path of a subscription or a poll.
+    pub subscribe: String,
+    /// The template of the path of a publish.
+    pub publish: String,
+    /// What every request carries besides.
+    pub headers: HeaderMap,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self { subscribe: SUBSCRIBE.into(), publish: PUBLISH.into(), headers: HeaderMap::new() }
+    }
+}
+
+impl Dialect {
+    /// Where to read from a place in a room; `wait` is how long a long poll waits.
+    pub(super) fn subscribe(
+        &self,
+        transport: &str,
+        room: &str,
+        after: &After,
+        wait: Option<Duration>,
+    ) -> Result<Uri, Failure> {
+        let after = match after {
+            After::Oldest => String::new(),
+            After::Latest => "latest".into(),
+            After::Cursor(cursor) => cursor.to_string(),
+        };
+        let wait = wait.map_or(String::new(), |wait| format!("{}ms", wait.as_millis()));
+        uri(&fill(&self.subscribe, &[("transport", transport), ("room", room), ("after", &after), ("wait", &wait)]))
+    }
+
+    /// Where to publish into a room.
+    pub(super) fn publish(&self, room: &str) -> Result<Uri, Failure> {
+        uri(&fill(&self.publish, &[("room", room)]))
+    }
+}
+
+/// A message to be published.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// ASCII without anything that JSON escapes.
+    pub text: String,
+    /// By which the same message is known if it comes again.
+    pub key: String,
+}
+
+impl Draft {
+    pub(super) fn json(&self) -> String {
+        let Self { text, key } = self;
+        format!(r#"{{"from":"loadgen","text":"{text}","key":"{key}"}}"#)
+    }
+}
+
+/// Checks a template: it is a path, and has nothing in braces that nobody knows.
+pub fn check_template(template: &str) -> Result<String, String> {
+    if !template.starts_with('/') {
+        return Err("a path begins with a slash".into());
+    }
+    for part in template.split('{').skip(1) {
+        let name = part.split_once('}').map(|(name, _)| name);
+        if !name.is_some_and(|name| NAMES.contains(&name)) {
+            let known = NAMES.map(|name| format!("{{{name}}}")).join(", ");
+            return Err(format!("{{{part} is unknown; a path may have {known}"));
+        }
+    }
+    Ok(template.into())
+}
+
+/// A template with its names filled in; a parameter whose value is empty is left out.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let filled = |part: &str| {
+        values.iter().fold(part.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    };
+    let Some((path, query)) = template.split_once('?') else { return filled(template) };
+    let pairs = query.split('&').map(|pair| (pair.contains('{'), filled(pair)));
+    let pairs: Vec<String> = pairs.filter(|(open, pair)| !open || !pair.ends_with('=')).map(|(_, pair)| pair).collect();
+    let separator = if pairs.is_empty() { "" } else { "?" };
+    filled(path) + separator + &pairs.join("&")
+}
+
+fn uri(path: &str) -> Result<Uri, Failure> {
+    Uri::try_from(path).map_err(|error| Failure::Protocol(format!("{path:?} is no path: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Cursor;
+
+    #[test]
+    fn what_has_no_value_is_left_out() {
+        let dialect = Dialect::default();
+        let path = |after, wait| dialect.subscribe("long-poll", "a", &after, wait).unwrap().to_string();
+        assert_eq!(path(After::Oldest, None), "/long-poll?room=a");
+        assert_eq!(path(After::Latest, None), "/long-poll?room=a&after=latest");
+        let cursor = After::Cursor(Cursor { epoch: "abcdefgh".into(), seq: 7 });
+        assert_eq!(path(cursor, Some(Duration::from_secs(2))), "/long-poll?room=a&after=abcdefgh-7&wait=2000ms");
+        assert_eq!(dialect.publish("a").unwrap(), "/messages?room=a");
+        let own = Dialect { subscribe: "/rooms/{room}/{transport}?v=&from={after}".into(), ..Dialect::default() };
+        assert_eq!(own.subscribe("sse", "a", &After::Oldest, None).unwrap(), "/rooms/a/sse?v=");
+        let bare = Dialect { subscribe: "/stream?from={after}".into(), ..Dialect::default() };
+        assert_eq!(bare.subscribe("sse", "a", &After::Oldest, None).unwrap(), "/stream");
+    }
+
+    #[test]
+    fn a_template_says_what_it_may_have() {
+        assert!(check_template("/rooms/{room}/stream?after={after}").is_ok());
+        assert!(check_template("rooms").unwrap_err().contains("slash"));
+        for wrong in ["/{rom}", "/{room", "/x?y={}"] {
+            assert!(check_template(wrong).unwrap_err().contains("{room}"), "{wrong}");
+        }
+    }
+}
