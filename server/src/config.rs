@@ -60,9 +60,6 @@ pub struct Config {
     /// Bytes of a connection that may wait in the kernel to be sent; 0 leaves it to the kernel. For measuring.
     #[arg(long, value_name = "SIZE", default_value = "128KiB", value_parser = size, hide = true)]
     pub(crate) unsent: u32,
-    /// Offer `/ws-stock` too: an ordinary WebSocket with a broadcast channel, to compare `/ws` with.
-    #[arg(long)]
-    pub(crate) stock: bool,
     /// What goes wrong on purpose.
     #[cfg(feature = "faults")]
     #[command(flatten)]

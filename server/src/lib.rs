@@ -154,7 +154,7 @@ impl Server {
 }
 
 fn routes(app: Arc<App>) -> Router {
-    let routes = transport::routes(app.config.stock)
+    let routes = transport::routes()
         .route("/messages", post(publish::handle).options(publish::may_i))
         .route("/stats", get(stats::handle))
         .route("/tap", get(tap::handle))

@@ -72,6 +72,7 @@ impl Batch {
     }
 
     /// The messages, one by one, as JSON.
+    #[cfg(test)]
     pub(crate) fn messages(&self) -> &[Bytes] {
         &self.run.messages
     }

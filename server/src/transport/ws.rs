@@ -5,7 +5,7 @@
 //! between frames.
 
 mod arriving;
-pub(super) mod handshake;
+mod handshake;
 
 use std::future::{pending, poll_fn};
 use std::io::{self, Read, Write};
