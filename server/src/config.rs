@@ -7,8 +7,8 @@ use clap::Args;
 use hyper::header::HeaderValue;
 
 use crate::access;
-use crate::log::Window;
 use crate::memory::PER_CONNECTION;
+use crate::rooms::Window;
 use crate::tap::{TAP, TAPS};
 
 /// Descriptors that are not for connections, if there are so many: the listener, the runtime, clients being refused.

@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::App;
 use crate::error::JSON;
-use crate::log::{Batch, Published};
 use crate::memory::Memory;
 use crate::output;
+use crate::rooms::{Batch, Published};
 
 /// The transports, as far as they are counted.
 #[derive(Clone, Copy, Debug)]

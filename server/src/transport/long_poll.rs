@@ -34,12 +34,16 @@ pub(crate) async fn handle(
     let held = match question.after {
         After::Cursor(_) => {
             let _held = Streaming::over(Transport::LongPoll, &app);
-            timeout(wait, question.log.subscribe(question.after).next()).await.ok().flatten()
+            let mut subscription = app.rooms.subscribe(&question.room, question.after).await?;
+            timeout(wait, subscription.next()).await.ok().flatten()
         }
         After::Oldest | After::Latest => None,
     };
     // The hold has ended, or the server drains: whatever there is, by now nothing.
-    let batch = held.unwrap_or_else(|| question.log.read(question.after));
+    let batch = match held {
+        Some(batch) => batch,
+        None => app.rooms.read(&question.room, question.after).await?,
+    };
     question.answer(&app, Transport::LongPoll, &batch, CACHE)
 }
 

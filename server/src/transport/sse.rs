@@ -22,9 +22,9 @@ use crate::conn::peer::EVENTS;
 use crate::cursor::After;
 use crate::error::ApiError;
 use crate::heartbeat::{Beat, Follower};
-use crate::log::Subscription;
 use crate::message::Format;
 use crate::query::{Query, position, single};
+use crate::rooms::Subscription;
 use crate::stats::{Streaming, Transport};
 
 /// How long a browser waits before it connects again, in milliseconds: drawn for each stream, or all would come back at
@@ -41,7 +41,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         Some(id) => position("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
         None => query.after()?,
     };
-    let subscription = app.rooms.get(&query.room()?)?.subscribe(after);
+    let subscription = app.rooms.subscribe(&query.room()?, after).await?;
     let cursor = subscription.cursor();
     // A gap comes next if the client stands elsewhere. Its id must be the first: were the connection cut before it, a
     // browser that had taken the hello's would resume behind the gap and never be told.

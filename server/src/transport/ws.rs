@@ -34,14 +34,13 @@ use crate::conn::Conn;
 use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::heartbeat::Beat;
-use crate::log::{Batch, Subscription};
 use crate::memory::{Held, UNCOUNTED};
 use crate::message::{self, Draft, Format, MAX_DRAFT};
 use crate::problems::Problem;
 use crate::publish::{DIFFERS, publish};
 use crate::query::Query;
 use crate::relay;
-use crate::rooms::RoomName;
+use crate::rooms::{Batch, RoomName, Subscription};
 use crate::stats::{Streaming, Transport};
 use crate::stream::Stream;
 
@@ -69,7 +68,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
     let response = handshake::accept(&request)?;
     let query = Query::of(request.uri());
     let (room, after, signs) = (query.room()?, query.after()?, query.wants_signs()?);
-    let subscription = app.rooms.get(&room)?.subscribe(after);
+    let subscription = app.rooms.subscribe(&room, after).await?;
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
