@@ -34,6 +34,7 @@ mod access;
 mod answer;
 mod config;
 mod conn;
+mod connections;
 mod cursor;
 mod deadline;
 mod distance;
@@ -68,6 +69,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 pub use crate::config::Config;
+use crate::connections::Connections;
 use crate::error::ApiError;
 use crate::heartbeat::Heartbeat;
 use crate::memory::Memory;
@@ -93,7 +95,7 @@ pub(crate) struct App {
     problems: Problems,
     memory: Memory,
     hosts: access::Hosts,
-    max_connections: u64,
+    connections: Arc<Connections>,
     started: Instant,
 }
 
@@ -122,7 +124,7 @@ impl Server {
             problems: Problems::default(),
             hosts: config.hosts(addr.ip()),
             memory,
-            max_connections: limits.connections,
+            connections: Connections::new(limits.connections),
             started: Instant::now(),
             config,
         };

@@ -33,7 +33,7 @@ pub(crate) async fn handle(
     // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
     let held = match question.after {
         After::Cursor(_) => {
-            let _held = Streaming::over(Transport::LongPoll, &app);
+            let _held = Streaming::over(app.stats.of(Transport::LongPoll));
             let mut subscription = app.rooms.subscribe(&question.room, question.after).await?;
             timeout(wait, subscription.next()).await.ok().flatten()
         }

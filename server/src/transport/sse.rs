@@ -54,7 +54,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     let sign = query.wants_signs()?.then(|| sign(app.config.heartbeat.as_millis()));
     let hello = hello + sign.as_deref().unwrap_or_default();
     let sign = sign.map_or(Bytes::from_static(COMMENT), Bytes::from);
-    let open = Streaming::over(Transport::Sse, &app);
+    let open = Streaming::over(app.stats.of(Transport::Sse));
     let (follower, ready) = (app.heartbeat.follow(), Some(hello.into()));
     let events = Events { app, _open: open, subscription, follower, ready, sign };
     let stream = unfold(events, async |mut events| {

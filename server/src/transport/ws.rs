@@ -72,7 +72,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        let parts = upgraded.downcast::<TokioIo<Conn<Stream>>>().expect("the accept loop serves nothing else");
+        let parts = upgraded.downcast::<TokioIo<Conn>>().expect("the accept loop serves nothing else");
         let (conn, early) = relay::between(parts.io.into_inner().upgraded(), parts.read_buf);
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
         let mut session = Session { signs, ..Session::new(app, room, subscription, conn, &early) };
@@ -85,7 +85,7 @@ struct Session {
     app: Arc<App>,
     room: RoomName,
     subscription: Subscription,
-    conn: Conn<Stream>,
+    conn: Conn,
     protocol: WebSocketContext,
     /// Whole frames that wait to be written.
     outbox: BytesMut,
@@ -110,7 +110,7 @@ fn protocol(early: &[u8]) -> WebSocketContext {
 }
 
 impl Session {
-    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<Stream>, early: &[u8]) -> Self {
+    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn, early: &[u8]) -> Self {
         let mut arriving = Arriving::new();
         arriving.pass(early);
         Self {
@@ -131,7 +131,7 @@ impl Session {
     }
 
     async fn run(&mut self) {
-        let _open = Streaming::over(Transport::Ws, &self.app);
+        let _open = Streaming::over(self.app.stats.of(Transport::Ws));
         match self.talk().await {
             // Boxed, because every connection would carry the room for this from its beginning.
             Ok(()) => drop(Box::pin(self.take_leave()).await),
