@@ -62,7 +62,7 @@ impl Question {
             return Ok(response);
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = app.rooms.encode(batch, Format::Json)?;
+        let body = app.encode(batch, Format::Json)?;
         let (size, body) = match batch.gap {
             None => (body.len(), Body::from(body)),
             Some(gap) => {

@@ -66,15 +66,17 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use tokio::net::TcpListener;
 
 pub use crate::config::Config;
 use crate::connections::Connections;
 use crate::error::ApiError;
 use crate::heartbeat::Heartbeat;
-use crate::memory::Memory;
+use crate::memory::{Full, Memory};
+use crate::message::Format;
 use crate::problems::Problems;
-use crate::rooms::Rooms;
+use crate::rooms::{Batch, Rooms};
 pub use crate::run::{Options, run};
 use crate::stats::Stats;
 
@@ -96,7 +98,20 @@ pub(crate) struct App {
     memory: Memory,
     hosts: access::Hosts,
     connections: Arc<Connections>,
+    #[cfg(feature = "faults")]
+    faults: faults::Faults,
     started: Instant,
+}
+
+impl App {
+    /// A batch as a transport is to write it.
+    fn encode(&self, batch: &Batch, format: Format) -> Result<Bytes, Full> {
+        #[cfg(feature = "faults")]
+        if let Some(bytes) = self.faults.tamper(batch, format) {
+            return Ok(bytes);
+        }
+        self.rooms.encode(batch, format)
+    }
 }
 
 /// A server that listens and waits to be run.
@@ -113,8 +128,6 @@ impl Server {
         let limits = limits.map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
         let listener = accept::listen(config.addr(), 2 * config.heartbeat, config.unsent)?;
         let addr = listener.local_addr()?;
-        #[cfg(feature = "faults")]
-        faults::install(&config.faults);
         let memory = Memory::new(limits.memory);
         let app = App {
             rooms: Rooms::new(config.max_rooms, config.window(), &memory),
@@ -125,6 +138,8 @@ impl Server {
             hosts: config.hosts(addr.ip()),
             memory,
             connections: Connections::new(limits.connections),
+            #[cfg(feature = "faults")]
+            faults: faults::Faults::new(&config.faults),
             started: Instant::now(),
             config,
         };

@@ -26,7 +26,7 @@ const DISCARDED: usize = 8 * 1024 * 1024;
 /// What every way of publishing calls.
 pub(crate) async fn publish(app: &App, room: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
     #[cfg(feature = "faults")]
-    crate::faults::delay().await;
+    app.faults.delay().await;
     let published = app.rooms.append(room, draft).await?;
     app.stats.published(&published);
     Ok(published)

@@ -102,7 +102,7 @@ impl Events {
                 batch = self.subscription.next() => {
                     let batch = batch?;
                     // Without memory the stream ends here; the client comes back with the cursor it has.
-                    let messages = self.app.rooms.encode(&batch, Format::Sse).ok()?;
+                    let messages = self.app.encode(&batch, Format::Sse).ok()?;
                     self.app.stats.of(Transport::Sse).delivered(&batch, messages.len());
                     let Some(gap) = batch.gap else { return Some(messages) };
                     self.ready = Some(messages).filter(|messages| !messages.is_empty());

@@ -201,7 +201,7 @@ impl Session {
             self.say(&json!({ "gap": gap }));
             self.flush().await?;
         }
-        let Ok(messages) = self.app.rooms.encode(&batch, Format::Ws) else {
+        let Ok(messages) = self.app.encode(&batch, Format::Ws) else {
             // It comes back with the cursor it has, and misses nothing that is still retained.
             self.close(CloseCode::Again, OUT_OF_MEMORY);
             return Ok(());
