@@ -152,7 +152,7 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
         match app.connections.enter() {
             Some(open) => {
                 app.connections.accepted.fetch_add(1, Relaxed);
-                let conn = Conn::new(Stream::Tcp(stream), app.config.write_deadline).from_outside(open, &app.taps);
+                let conn = Conn::new(Stream::Tcp(stream), app.config.write_deadline).admitted(open, &app.taps);
                 tokio::spawn(connection(Arc::clone(app), conn, peer, routes.clone()));
             }
             None => {

@@ -24,7 +24,7 @@ pub(crate) struct Conn {
     pub(crate) write_deadline: Duration,
     stuck: Option<Deadline>,
     /// Not of a relay: its far end is the connection.
-    from_outside: Option<(Open, Arc<Taps>)>,
+    outside: Option<(Open, Arc<Taps>)>,
     /// While it is hyper that answers.
     peer: Option<Peer>,
     /// The exchange under way, if a page has a tap on it.
@@ -33,12 +33,12 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) fn new(io: Stream, write_deadline: Duration) -> Self {
-        Self { io, write_deadline, stuck: None, from_outside: None, peer: None, tap: None }
+        Self { io, write_deadline, stuck: None, outside: None, peer: None, tap: None }
     }
 
     /// From a client: it is counted as open, and a page may have a tap on it.
-    pub(crate) fn from_outside(self, open: Open, taps: &Arc<Taps>) -> Self {
-        Self { from_outside: Some((open, Arc::clone(taps))), ..self }
+    pub(crate) fn admitted(self, open: Open, taps: &Arc<Taps>) -> Self {
+        Self { outside: Some((open, Arc::clone(taps))), ..self }
     }
 
     /// With a peer that may end its side while it is answered.
@@ -61,7 +61,7 @@ impl Conn {
         let timer = self.stuck.get_or_insert_with(|| Deadline::after(deadline));
         ready!(Pin::new(timer).poll(cx));
         self.io.abandon();
-        if let Some((open, _)) = &self.from_outside {
+        if let Some((open, _)) = &self.outside {
             open.cut();
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
@@ -101,7 +101,7 @@ impl AsyncRead for Conn {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
         let this = &mut *self;
-        if let Some((_, taps)) = &this.from_outside {
+        if let Some((_, taps)) = &this.outside {
             tap::read(&mut this.tap, taps, &buf.filled()[before..]);
         }
         result

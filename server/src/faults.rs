@@ -105,7 +105,9 @@ impl Faults {
             while begun.elapsed() < long {}
         }
         let [drop, double, swap, corrupted] = &self.left;
-        if self.left.iter().all(|left| left.load(Relaxed) == 0) || self.batches.fetch_add(1, Relaxed) % EVERY != 0 {
+        if self.left.iter().all(|left| left.load(Relaxed) == 0)
+            || !self.batches.fetch_add(1, Relaxed).is_multiple_of(EVERY)
+        {
             return None;
         }
         let take = |left: &AtomicU64| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();

@@ -6,11 +6,16 @@
 //!
 //! The way of a message:
 //!
-//! 1. `accept` takes the connection (deadlines, the cap, the drain) and `conn` puts its writes under a deadline;
-//! 2. `publish` checks the `message::Draft`, finds the room (`rooms`) and appends to its log, which gives it a
-//!    seq, encodes it once (`message` is the only place that encodes) and wakes the readers, in shards;
-//! 3. each transport (`transport/*`, one file each, none knows another) reads a `log::Batch`: everything after its
-//!    cursor, merged once per format and shared by all who stand at the same place, and writes it with one write.
+//! 1. `accept` takes the connection (deadlines, the drain) if `connections` has a place for it, and `conn` puts its
+//!    writes under a deadline;
+//! 2. `publish` checks the `message::Draft` and appends it through `rooms` to the room's log, which gives it a seq,
+//!    encodes it once (`message` is the only place that encodes) and wakes the readers, in shards;
+//! 3. each transport (`transport/*`, one file each, none knows another) reads the room or subscribes to it, and gets
+//!    batches: everything after its cursor, merged once per format and shared by all who stand at the same place. It
+//!    writes each with one write.
+//!
+//! `rooms.append`, `read` and `subscribe` are async and may fail: they are all that transports and publishing see of
+//! rooms and logs, and where it will be decided who may.
 //!
 //! The hot path is the third step, and all it does is one `send` for each subscriber: a publish wakes the readers in
 //! steps small enough that tokio looks for I/O between them (`log/wake.rs`); who wakes takes the one run of bytes that
