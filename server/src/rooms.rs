@@ -121,7 +121,7 @@ impl Rooms {
         Self { max, window, memory: memory.clone(), state: Mutex::default() }
     }
 
-    /// Appends to a room. Who does not wait for the end may find the message stored, and with its key find it again.
+    /// Appends to a room. Not cancel safe: a message whose sender stopped waiting may have been stored; its key tells.
     pub(crate) async fn append(&self, name: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
         if self.memory.messages.is_short() {
             self.shed();
