@@ -21,8 +21,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout
 
 use crate::App;
 use crate::access;
+use crate::conn::Conn;
 use crate::conn::peer::Stage;
-use crate::conn::{Conn, Open};
 use crate::deadline::Deadlines;
 use crate::error::ApiError;
 use crate::memory::{self, PER_CONNECTION};
@@ -82,13 +82,8 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
     // In this order: a held poll that the closing log answers is to say `Connection: close`.
     app.heartbeat.drain();
     app.rooms.close();
-    let gone = async {
-        while app.stats.open.load(Relaxed) > 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if timeout_at(deadline, gone).await.is_err() {
-        tracing::warn!(open = app.stats.open.load(Relaxed), "connections were still open at the end of the drain");
+    if timeout_at(deadline, app.connections.all_left()).await.is_err() {
+        tracing::warn!(open = app.connections.open(), "connections were still open at the end of the drain");
     }
     housekeeping.abort();
     app.problems.end();
@@ -110,8 +105,7 @@ async fn keep_house(app: Arc<App>) {
             app.problem(Problem::Memory, None, cost.as_deref().unwrap_or_default());
             told = cost;
         }
-        let open = usize::try_from(app.stats.open.load(Relaxed)).unwrap_or(usize::MAX);
-        let now = app.memory.used().saturating_add(open.saturating_mul(PER_CONNECTION));
+        let now = app.memory.used().saturating_add(app.connections.open().saturating_mul(PER_CONNECTION));
         most = most.max(now);
         if most - now > MUCH {
             most = now;
@@ -148,21 +142,21 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
         };
         spare = spare.or_else(|| listener.as_fd().try_clone_to_owned().ok());
         if spare.is_none() {
-            app.stats.refused.fetch_add(1, Relaxed);
+            app.connections.refused.fetch_add(1, Relaxed);
             refuse_at_once(&stream);
             drop(stream);
             spare = listener.as_fd().try_clone_to_owned().ok();
             continue;
         }
         let _ = stream.set_nodelay(true);
-        match Open::enter(app) {
+        match app.connections.enter() {
             Some(open) => {
-                app.stats.accepted.fetch_add(1, Relaxed);
-                let conn = Conn::new(Stream::Tcp(stream), app.config.write_deadline, Some(open));
+                app.connections.accepted.fetch_add(1, Relaxed);
+                let conn = Conn::new(Stream::Tcp(stream), app.config.write_deadline).admitted(open, &app.taps);
                 tokio::spawn(connection(Arc::clone(app), conn, peer, routes.clone()));
             }
             None => {
-                app.stats.refused.fetch_add(1, Relaxed);
+                app.connections.refused.fetch_add(1, Relaxed);
                 app.problem(Problem::Full, Some(peer), "--max-connections");
                 tokio::spawn(timeout(REFUSAL, refuse(stream)));
             }
@@ -171,7 +165,7 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
 }
 
 /// Serves one connection until it ends. What it holds stands once in the future: every connection has one.
-fn connection(app: Arc<App>, conn: Conn<Stream>, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
+fn connection(app: Arc<App>, conn: Conn, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
     let mut follower = app.heartbeat.follow();
     let http = http(&app);
     let stage = Arc::<Stage>::default();

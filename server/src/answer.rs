@@ -15,17 +15,17 @@ use serde_json::json;
 use crate::App;
 use crate::cursor::{After, Cursor};
 use crate::error::ApiError;
-use crate::log::{Batch, Gap, Log};
 use crate::message::Format;
 use crate::query::Query;
+use crate::rooms::{Batch, Gap, RoomName};
 use crate::stats::Transport;
 
 /// What a poll asks: what comes after a place in a log.
 ///
-/// Keeps nothing of the request: a value of its head would pin the 8 KiB it was read into for as long as a poll is
-/// held.
+/// Keeps nothing of the request but copies: a value of its head would pin the 8 KiB it was read into for as long as a
+/// poll is held.
 pub(crate) struct Question {
-    pub(crate) log: Arc<Log>,
+    pub(crate) room: RoomName,
     pub(crate) after: After,
     /// The client has the answer that says that there is nothing new: `If-None-Match: "<after>"`.
     known: bool,
@@ -34,11 +34,11 @@ pub(crate) struct Question {
 impl FromRequestParts<Arc<App>> for Question {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
         let query = Query::of(&parts.uri);
         let after = query.after()?;
         let known = matches!(after, After::Cursor(cursor) if names(&parts.headers, cursor));
-        Ok(Self { log: app.rooms.get(&query.room()?)?, after, known })
+        Ok(Self { room: query.room()?, after, known })
     }
 }
 
@@ -62,7 +62,7 @@ impl Question {
             return Ok(response);
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = app.rooms.encode(batch, Format::Json)?;
+        let body = app.encode(batch, Format::Json)?;
         let (size, body) = match batch.gap {
             None => (body.len(), Body::from(body)),
             Some(gap) => {

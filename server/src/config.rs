@@ -7,8 +7,8 @@ use clap::Args;
 use hyper::header::HeaderValue;
 
 use crate::access;
-use crate::log::Window;
 use crate::memory::PER_CONNECTION;
+use crate::rooms::Window;
 use crate::tap::{TAP, TAPS};
 
 /// Descriptors that are not for connections, if there are so many: the listener, the runtime, clients being refused.
@@ -60,13 +60,10 @@ pub struct Config {
     /// Bytes of a connection that may wait in the kernel to be sent; 0 leaves it to the kernel. For measuring.
     #[arg(long, value_name = "SIZE", default_value = "128KiB", value_parser = size, hide = true)]
     pub(crate) unsent: u32,
-    /// Offer `/ws-stock` too: an ordinary WebSocket with a broadcast channel, to compare `/ws` with.
-    #[arg(long)]
-    pub(crate) stock: bool,
     /// What goes wrong on purpose.
     #[cfg(feature = "faults")]
     #[command(flatten)]
-    pub(crate) faults: crate::faults::Faults,
+    pub(crate) faults: crate::faults::Flags,
 }
 
 impl Config {

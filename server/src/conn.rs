@@ -7,65 +7,38 @@ pub(crate) mod peer;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use self::peer::{Peer, Socket, Stage};
-use crate::App;
+use self::peer::{Peer, Stage};
+use crate::connections::Open;
 use crate::deadline::Deadline;
 use crate::stream::Stream;
-use crate::tap;
+use crate::tap::{self, Taps};
 
 /// A socket under a write deadline. The timer exists only while a write is stuck.
-pub(crate) struct Conn<S> {
-    pub(crate) io: S,
+pub(crate) struct Conn {
+    pub(crate) io: Stream,
     pub(crate) write_deadline: Duration,
     stuck: Option<Deadline>,
-    open: Option<Open>,
+    /// Not of a relay: its far end is the connection.
+    outside: Option<(Open, Arc<Taps>)>,
     /// While it is hyper that answers.
     peer: Option<Peer>,
     /// The exchange under way, if a page has a tap on it.
     pub(crate) tap: Option<Box<tap::Exchange>>,
 }
 
-/// What happens to a socket whose peer does not read, before it is closed.
-pub(crate) trait Abandon {
-    fn abandon(&self);
-}
-
-impl Abandon for Stream {
-    /// Reset on close: the kernel would keep what was written, megabytes for each, until the peer is gone for good.
-    fn abandon(&self) {
-        if let Self::Tcp(socket) = self {
-            let _ = socket.set_zero_linger();
-        }
+impl Conn {
+    pub(crate) fn new(io: Stream, write_deadline: Duration) -> Self {
+        Self { io, write_deadline, stuck: None, outside: None, peer: None, tap: None }
     }
-}
 
-/// Counts a connection as open for as long as it lives.
-pub(crate) struct Open(Arc<App>);
-
-impl Open {
-    /// `None` if there are already as many as there may be.
-    pub(crate) fn enter(app: &Arc<App>) -> Option<Self> {
-        let max = app.max_connections;
-        let enter = app.stats.open.fetch_update(Relaxed, Relaxed, |open| (open < max).then_some(open + 1));
-        enter.is_ok().then(|| Self(Arc::clone(app)))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.stats.open.fetch_sub(1, Relaxed);
-    }
-}
-
-impl<S> Conn<S> {
-    pub(crate) fn new(io: S, write_deadline: Duration, open: Option<Open>) -> Self {
-        Self { io, write_deadline, stuck: None, open, peer: None, tap: None }
+    /// From a client: it is counted as open, and a page may have a tap on it.
+    pub(crate) fn admitted(self, open: Open, taps: &Arc<Taps>) -> Self {
+        Self { outside: Some((open, Arc::clone(taps))), ..self }
     }
 
     /// With a peer that may end its side while it is answered.
@@ -77,9 +50,7 @@ impl<S> Conn<S> {
     pub(crate) fn upgraded(self) -> Self {
         Self { peer: None, ..self }
     }
-}
 
-impl<S: Abandon> Conn<S> {
     /// Passes a write's result on; one that has made no progress until the deadline is `TimedOut`.
     fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
@@ -90,14 +61,12 @@ impl<S: Abandon> Conn<S> {
         let timer = self.stuck.get_or_insert_with(|| Deadline::after(deadline));
         ready!(Pin::new(timer).poll(cx));
         self.io.abandon();
-        if let Some(Open(app)) = &self.open {
-            app.stats.slow_closes.fetch_add(1, Relaxed);
+        if let Some((open, _)) = &self.outside {
+            open.cut();
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
-}
 
-impl<S: AsyncWrite + Abandon + Unpin> Conn<S> {
     /// Writes what hyper has to say in other bytes, of the same number.
     ///
     /// The head of a stream of events says HTTP/1.1. To hyper it is HTTP/1.0, or the stream would be chunked: and of a
@@ -127,19 +96,19 @@ impl<S: AsyncWrite + Abandon + Unpin> Conn<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
+impl AsyncRead for Conn {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
         let this = &mut *self;
-        if let Some(Open(app)) = &this.open {
-            tap::read(&mut this.tap, &app.taps, &buf.filled()[before..]);
+        if let Some((_, taps)) = &this.outside {
+            tap::read(&mut this.tap, taps, &buf.filled()[before..]);
         }
         result
     }
 }
 
-impl<S: AsyncWrite + Abandon + Socket + Unpin> AsyncWrite for Conn<S> {
+impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         if let (Some(exchange), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
@@ -192,42 +161,24 @@ impl<S: AsyncWrite + Abandon + Socket + Unpin> AsyncWrite for Conn<S> {
 mod tests {
     use super::*;
     use crate::deadline::LAST_LOOK;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::time::Instant;
 
     const DEADLINE: Duration = Duration::from_secs(5);
 
-    impl Abandon for tokio::io::DuplexStream {
-        fn abandon(&self) {}
-    }
-
-    impl Socket for tokio::io::DuplexStream {
-        fn poll_end(&self, _: &mut Context<'_>) -> Poll<io::Result<bool>> {
-            Poll::Pending
-        }
-
-        fn try_send(&self, _: &[u8]) -> io::Result<usize> {
-            Ok(0)
-        }
-
-        fn check(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_write_to_a_peer_that_never_reads_ends_at_the_deadline() {
-        let (near, _far) = tokio::io::duplex(64);
+        let (near, _far) = duplex(64);
         let start = Instant::now();
-        let error = Conn::new(near, DEADLINE, None).write_all(&[0; 65]).await.unwrap_err();
+        let error = Conn::new(Stream::relay(near), DEADLINE).write_all(&[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(start.elapsed(), DEADLINE + LAST_LOOK);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_that_makes_progress_is_not_cut() {
-        let (near, mut far) = tokio::io::duplex(64);
-        let write = tokio::spawn(async move { Conn::new(near, DEADLINE, None).write_all(&[0; 640]).await });
+        let (near, mut far) = duplex(64);
+        let write = tokio::spawn(async move { Conn::new(Stream::relay(near), DEADLINE).write_all(&[0; 640]).await });
         let mut buffer = [0; 64];
         for _ in 0..10 {
             tokio::time::sleep(DEADLINE - Duration::from_millis(1)).await;

@@ -2,7 +2,6 @@
 //! deliveries that cost more. Only in a build with the feature `faults`, never in what is shipped.
 
 use std::str::FromStr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -11,15 +10,16 @@ use clap::Args;
 
 use crate::cursor::Cursor;
 use crate::message::Format;
+use crate::rooms::Batch;
 
 /// A fault strikes every so many batches: not all on one subscriber.
 const EVERY: u64 = 7;
 /// Where a text is corrupted: behind its number, within what every checksum covers.
 const BAD_BYTE: usize = 10;
 
-/// What goes wrong on purpose.
+/// What is to go wrong on purpose.
 #[derive(Args, Debug, Clone, Default)]
-pub(crate) struct Faults {
+pub(crate) struct Flags {
     /// Deliveries that are left out.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
     pub(crate) fault_drop: u64,
@@ -60,77 +60,83 @@ impl FromStr for Delay {
     }
 }
 
-/// The faults of this process. A static, so that the hooks are a line each and nothing carries them around.
-static FAULTS: OnceLock<State> = OnceLock::new();
-
-struct State {
-    faults: Faults,
+/// What goes wrong, and how much of it is still to come.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    flags: Flags,
     /// How many are still to come: dropped, doubled, swapped, corrupted.
     left: [AtomicU64; 4],
     batches: AtomicU64,
     published: AtomicU64,
 }
 
-/// Sets what goes wrong in this process; the first call counts.
-pub(crate) fn install(faults: &Faults) {
-    FAULTS.get_or_init(|| State {
-        left: [faults.fault_drop, faults.fault_double, faults.fault_swap, faults.fault_corrupt].map(Into::into),
-        faults: faults.clone(),
-        batches: AtomicU64::new(0),
-        published: AtomicU64::new(0),
-    });
-}
+impl Faults {
+    pub(crate) fn new(flags: &Flags) -> Self {
+        Self {
+            left: [flags.fault_drop, flags.fault_double, flags.fault_swap, flags.fault_corrupt].map(Into::into),
+            flags: flags.clone(),
+            batches: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+        }
+    }
 
-/// Waits as long as the next message is to come late.
-pub(crate) async fn delay() {
-    const GOLDEN: f64 = 0.618_033_988_749_894_9;
-    let Some(State { faults: Faults { inject_delay: Some(delay), .. }, published, .. }) = FAULTS.get() else { return };
-    // Multiples of the golden ratio fill (0, 1) evenly: few messages already have the distribution asked for.
-    let share = ((published.fetch_add(1, Relaxed) as f64 + 0.5) * GOLDEN).fract();
-    let delay = match delay {
-        Delay::Const(delay) => *delay,
-        Delay::Exp(mean) => mean.mul_f64(-(1.0 - share).ln()),
-    };
-    // A thread's sleep: tokio's timer ticks at 1 ms, which would be part of what is to be found.
-    let _ = tokio::task::spawn_blocking(move || std::thread::sleep(delay)).await;
-}
+    /// Waits as long as the next message is to come late.
+    pub(crate) async fn delay(&self) {
+        const GOLDEN: f64 = 0.618_033_988_749_894_9;
+        let Some(delay) = self.flags.inject_delay else { return };
+        // Multiples of the golden ratio fill (0, 1) evenly: few messages already have the distribution asked for.
+        let share = ((self.published.fetch_add(1, Relaxed) as f64 + 0.5) * GOLDEN).fract();
+        let delay = match delay {
+            Delay::Const(delay) => delay,
+            Delay::Exp(mean) => mean.mul_f64(-(1.0 - share).ln()),
+        };
+        // A thread's sleep: tokio's timer ticks at 1 ms, which would be part of what is to be found.
+        let _ = tokio::task::spawn_blocking(move || std::thread::sleep(delay)).await;
+    }
 
-/// One subscriber's batch with its share of what goes wrong; `None` if that is nothing.
-pub(crate) fn tamper(cursor: Cursor, messages: &[Bytes], format: Format) -> Option<Vec<u8>> {
-    let state = FAULTS.get().filter(|_| !messages.is_empty())?;
-    if let Some(burn) = state.faults.burn {
-        let (begun, long) = (Instant::now(), burn * u32::try_from(messages.len()).unwrap_or(u32::MAX));
-        while begun.elapsed() < long {}
+    /// One subscriber's batch with its share of what goes wrong; `None` if that is nothing.
+    pub(crate) fn tamper(&self, batch: &Batch, format: Format) -> Option<Bytes> {
+        let (cursor, messages) = (batch.cursor, batch.messages());
+        if messages.is_empty() {
+            return None;
+        }
+        if let Some(burn) = self.flags.burn {
+            let (begun, long) = (Instant::now(), burn * u32::try_from(messages.len()).unwrap_or(u32::MAX));
+            while begun.elapsed() < long {}
+        }
+        let [drop, double, swap, corrupted] = &self.left;
+        if self.left.iter().all(|left| left.load(Relaxed) == 0)
+            || !self.batches.fetch_add(1, Relaxed).is_multiple_of(EVERY)
+        {
+            return None;
+        }
+        let take = |left: &AtomicU64| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        let mut parts: Vec<(u64, Bytes)> =
+            (cursor.seq + 1 - messages.len() as u64..).zip(messages.iter().cloned()).collect();
+        if parts.len() > 1 && take(swap) {
+            parts.swap(0, 1);
+        } else if take(drop) {
+            parts.remove(0);
+        } else if take(double) {
+            parts.insert(0, parts[0].clone());
+        } else if take(corrupted) {
+            parts[0].1 = corrupt(&parts[0].1);
+        } else {
+            return None;
+        }
+        let all: Vec<Bytes> = parts.iter().map(|(_, message)| message.clone()).collect();
+        let merged = match format {
+            Format::Json => format.merge(cursor, &all, false),
+            // Each with the seq that is its own.
+            _ => parts
+                .iter()
+                .flat_map(|(seq, message)| {
+                    format.merge(Cursor { seq: *seq, ..cursor }, std::slice::from_ref(message), false)
+                })
+                .collect(),
+        };
+        Some(merged.into())
     }
-    let [drop, double, swap, corrupted] = &state.left;
-    if state.left.iter().all(|left| left.load(Relaxed) == 0) || state.batches.fetch_add(1, Relaxed) % EVERY != 0 {
-        return None;
-    }
-    let take = |left: &AtomicU64| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
-    let mut parts: Vec<(u64, Bytes)> =
-        (cursor.seq + 1 - messages.len() as u64..).zip(messages.iter().cloned()).collect();
-    if parts.len() > 1 && take(swap) {
-        parts.swap(0, 1);
-    } else if take(drop) {
-        parts.remove(0);
-    } else if take(double) {
-        parts.insert(0, parts[0].clone());
-    } else if take(corrupted) {
-        parts[0].1 = corrupt(&parts[0].1);
-    } else {
-        return None;
-    }
-    let all: Vec<Bytes> = parts.iter().map(|(_, message)| message.clone()).collect();
-    Some(match format {
-        Format::Json => format.merge(cursor, &all, false),
-        // Each with the seq that is its own.
-        _ => parts
-            .iter()
-            .flat_map(|(seq, message)| {
-                format.merge(Cursor { seq: *seq, ..cursor }, std::slice::from_ref(message), false)
-            })
-            .collect(),
-    })
 }
 
 fn corrupt(message: &Bytes) -> Bytes {

@@ -6,11 +6,16 @@
 //!
 //! The way of a message:
 //!
-//! 1. `accept` takes the connection (deadlines, the cap, the drain) and `conn` puts its writes under a deadline;
-//! 2. `publish` checks the `message::Draft`, finds the room (`rooms`) and appends to its log, which gives it a
-//!    seq, encodes it once (`message` is the only place that encodes) and wakes the readers, in shards;
-//! 3. each transport (`transport/*`, one file each, none knows another) reads a `log::Batch`: everything after its
-//!    cursor, merged once per format and shared by all who stand at the same place, and writes it with one write.
+//! 1. `accept` takes the connection (deadlines, the drain) if `connections` has a place for it, and `conn` puts its
+//!    writes under a deadline;
+//! 2. `publish` checks the `message::Draft` and appends it through `rooms` to the room's log, which gives it a seq,
+//!    encodes it once (`message` is the only place that encodes) and wakes the readers, in shards;
+//! 3. each transport (`transport/*`, one file each, none knows another) reads the room or subscribes to it, and gets
+//!    batches: everything after its cursor, merged once per format and shared by all who stand at the same place. It
+//!    writes each with one write.
+//!
+//! `rooms.append`, `read` and `subscribe` are async and may fail: they are all that transports and publishing see of
+//! rooms and logs, and where it will be decided who may.
 //!
 //! The hot path is the third step, and all it does is one `send` for each subscriber: a publish wakes the readers in
 //! steps small enough that tokio looks for I/O between them (`log/wake.rs`); who wakes takes the one run of bytes that
@@ -34,6 +39,7 @@ mod access;
 mod answer;
 mod config;
 mod conn;
+mod connections;
 mod cursor;
 mod deadline;
 mod distance;
@@ -65,14 +71,17 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use tokio::net::TcpListener;
 
 pub use crate::config::Config;
+use crate::connections::Connections;
 use crate::error::ApiError;
 use crate::heartbeat::Heartbeat;
-use crate::memory::Memory;
+use crate::memory::{Full, Memory};
+use crate::message::Format;
 use crate::problems::Problems;
-use crate::rooms::Rooms;
+use crate::rooms::{Batch, Rooms};
 pub use crate::run::{Options, run};
 use crate::stats::Stats;
 
@@ -93,8 +102,21 @@ pub(crate) struct App {
     problems: Problems,
     memory: Memory,
     hosts: access::Hosts,
-    max_connections: u64,
+    connections: Arc<Connections>,
+    #[cfg(feature = "faults")]
+    faults: faults::Faults,
     started: Instant,
+}
+
+impl App {
+    /// A batch as a transport is to write it.
+    fn encode(&self, batch: &Batch, format: Format) -> Result<Bytes, Full> {
+        #[cfg(feature = "faults")]
+        if let Some(bytes) = self.faults.tamper(batch, format) {
+            return Ok(bytes);
+        }
+        self.rooms.encode(batch, format)
+    }
 }
 
 /// A server that listens and waits to be run.
@@ -111,8 +133,6 @@ impl Server {
         let limits = limits.map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
         let listener = accept::listen(config.addr(), 2 * config.heartbeat, config.unsent)?;
         let addr = listener.local_addr()?;
-        #[cfg(feature = "faults")]
-        faults::install(&config.faults);
         let memory = Memory::new(limits.memory);
         let app = App {
             rooms: Rooms::new(config.max_rooms, config.window(), &memory),
@@ -122,7 +142,9 @@ impl Server {
             problems: Problems::default(),
             hosts: config.hosts(addr.ip()),
             memory,
-            max_connections: limits.connections,
+            connections: Connections::new(limits.connections),
+            #[cfg(feature = "faults")]
+            faults: faults::Faults::new(&config.faults),
             started: Instant::now(),
             config,
         };
@@ -154,7 +176,7 @@ impl Server {
 }
 
 fn routes(app: Arc<App>) -> Router {
-    let routes = transport::routes(app.config.stock)
+    let routes = transport::routes()
         .route("/messages", post(publish::handle).options(publish::may_i))
         .route("/stats", get(stats::handle))
         .route("/tap", get(tap::handle))

@@ -38,16 +38,17 @@ impl fmt::Debug for Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         use MetricType::{Counter, Gauge};
-        let (app, stats, usage) = (&self.0, &self.0.stats, self.0.rooms.usage());
+        let Self(app) = self;
+        let (stats, connections, usage) = (&app.stats, &app.connections, app.rooms.usage());
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         for (name, kind, help, value) in [
-            ("accepted", Counter, "connections accepted", get(&stats.accepted)),
-            ("refused", Counter, "connections refused, there being as many as there may be", get(&stats.refused)),
-            ("slow_closes", Counter, "connections cut because the peer did not read", get(&stats.slow_closes)),
+            ("accepted", Counter, "connections accepted", get(&connections.accepted)),
+            ("refused", Counter, "connections refused, there being as many as there may be", get(&connections.refused)),
+            ("slow_closes", Counter, "connections cut because the peer did not read", get(&connections.slow_closes)),
             ("published", Counter, "messages stored", get(&stats.published)),
             ("duplicates", Counter, "messages whose key was stored before", get(&stats.duplicates)),
             ("log_lines_lost", Counter, "lines of the log that could not be written", output::lost()),
-            ("connections", Gauge, "connections open, whatever they are used for", get(&stats.open)),
+            ("connections", Gauge, "connections open, whatever they are used for", connections.open() as u64),
             ("rooms", Gauge, "rooms", usage.rooms as u64),
             ("window_messages", Gauge, "messages retained in all rooms", usage.messages as u64),
             ("window_bytes", Gauge, "bytes of messages retained in all rooms", usage.bytes as u64),

@@ -11,11 +11,10 @@ use hyper::{HeaderMap, StatusCode, Uri, header};
 use crate::App;
 use crate::deadline::within;
 use crate::error::{ApiError, Invalid, JSON};
-use crate::log::Published;
 use crate::memory::{Memory, UNCOUNTED};
 use crate::message::{Draft, MAX_DRAFT, MAX_TEXT};
 use crate::query::{Query, single};
-use crate::rooms::RoomName;
+use crate::rooms::{Published, RoomName};
 
 /// What a publisher is told whose key stands for another message already.
 pub(crate) const DIFFERS: &str =
@@ -24,11 +23,11 @@ pub(crate) const DIFFERS: &str =
 /// A body over its limit is read on for so many bytes.
 const DISCARDED: usize = 8 * 1024 * 1024;
 
-/// What every way of publishing calls. A durable or shared log would change this function alone.
+/// What every way of publishing calls.
 pub(crate) async fn publish(app: &App, room: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
     #[cfg(feature = "faults")]
-    crate::faults::delay().await;
-    let published = app.rooms.append(room, draft)?;
+    app.faults.delay().await;
+    let published = app.rooms.append(room, draft).await?;
     app.stats.published(&published);
     Ok(published)
 }

@@ -25,10 +25,10 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// The connection of a WebSocket after its handshake, and what the browser has already sent: unchanged if it is not
 /// tapped, otherwise the near end of a relay.
-pub(crate) fn between(mut conn: Conn<Stream>, early: Bytes) -> (Conn<Stream>, Bytes) {
+pub(crate) fn between(mut conn: Conn, early: Bytes) -> (Conn, Bytes) {
     let Some(exchange) = conn.tap.take() else { return (conn, early) };
     let (near, far) = duplex(PIPE);
-    let near = Conn::new(Stream::relay(near), conn.write_deadline, None);
+    let near = Conn::new(Stream::relay(near), conn.write_deadline);
     tokio::spawn(async move {
         let (exchange, (browser, to_browser), (server, to_server)) = (Arc::new(*exchange), split(conn), split(far));
         // Copied: it would pin the buffer that the whole request was read into.

@@ -1,5 +1,10 @@
-//! Name -> log: a room is made by the first who publishes, polls or subscribes there, and goes when it has rested; when
-//! memory is short, what can be missed goes from all of them.
+//! Append, read, subscribe: all that transports and publishing see of rooms and logs.
+//!
+//! They are async and may fail, although memory answers at once: whoever decides who may, and a log that is stored or
+//! shared, will be waited for here.
+//!
+//! A room is made by the first who publishes, polls or subscribes there, and goes when it has rested; when memory is
+//! short, what can be missed goes from all of them.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -11,8 +16,10 @@ use hyper::StatusCode;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::cursor::After;
 use crate::error::{ApiError, Invalid};
-use crate::log::{Batch, Log, NotStored, Published, Window};
+pub(crate) use crate::log::{Batch, Gap, Published, Subscription, Window};
+use crate::log::{Log, NotStored};
 use crate::memory::{Full, Memory};
 use crate::message::{Draft, Format, check_name};
 
@@ -114,8 +121,8 @@ impl Rooms {
         Self { max, window, memory: memory.clone(), state: Mutex::default() }
     }
 
-    /// Appends to a room.
-    pub(crate) fn append(&self, name: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
+    /// Appends to a room. Not cancel safe: a message whose sender stopped waiting may have been stored; its key tells.
+    pub(crate) async fn append(&self, name: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
         if self.memory.messages.is_short() {
             self.shed();
         }
@@ -124,6 +131,16 @@ impl Rooms {
             self.memory.refuse();
         }
         Ok(published?)
+    }
+
+    /// What comes after a position in a room, at once and possibly nothing.
+    pub(crate) async fn read(&self, name: &RoomName, after: After) -> Result<Batch, ApiError> {
+        Ok(self.get(name)?.read(after))
+    }
+
+    /// A reader of a room that can wait for what comes after a position.
+    pub(crate) async fn subscribe(&self, name: &RoomName, after: After) -> Result<Subscription, ApiError> {
+        Ok(self.get(name)?.subscribe(after))
     }
 
     /// A batch as it goes over the wire; if there is no memory for it, once more after those are gone that are only kept
@@ -136,8 +153,8 @@ impl Rooms {
         })
     }
 
-    /// The room's log, made if there is none.
-    pub(crate) fn get(&self, name: &RoomName) -> Result<Arc<Log>, ApiError> {
+    /// The room's log, made if there is none; to ask for it is to use the room.
+    fn get(&self, name: &RoomName) -> Result<Arc<Log>, ApiError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         if let Some(room) = state.rooms.get_mut(name) {

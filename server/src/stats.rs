@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::App;
 use crate::error::JSON;
-use crate::log::{Batch, Published};
 use crate::memory::Memory;
 use crate::output;
+use crate::rooms::{Batch, Published};
 
 /// The transports, as far as they are counted.
 #[derive(Clone, Copy, Debug)]
@@ -76,37 +76,32 @@ impl Traffic {
 }
 
 /// Counts a stream or a held poll as open for as long as it lives.
-pub(crate) struct Streaming(Arc<App>, Transport);
+pub(crate) struct Streaming(Arc<Traffic>);
 
 impl Streaming {
-    pub(crate) fn over(transport: Transport, app: &Arc<App>) -> Self {
-        app.stats.of(transport).open.fetch_add(1, Relaxed);
-        Self(Arc::clone(app), transport)
+    pub(crate) fn over(traffic: &Arc<Traffic>) -> Self {
+        traffic.open.fetch_add(1, Relaxed);
+        Self(Arc::clone(traffic))
     }
 }
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        self.0.stats.of(self.1).open.fetch_sub(1, Relaxed);
+        self.0.open.fetch_sub(1, Relaxed);
     }
 }
 
 /// Counters since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    pub(crate) accepted: AtomicU64,
-    pub(crate) open: AtomicU64,
-    /// Connections over the cap.
-    pub(crate) refused: AtomicU64,
-    pub(crate) slow_closes: AtomicU64,
     pub(crate) published: AtomicU64,
     pub(crate) duplicates: AtomicU64,
-    traffic: [Traffic; Transport::ALL.len()],
+    traffic: [Arc<Traffic>; Transport::ALL.len()],
     refusals: Mutex<BTreeMap<u16, u64>>,
 }
 
 impl Stats {
-    pub(crate) fn of(&self, transport: Transport) -> &Traffic {
+    pub(crate) fn of(&self, transport: Transport) -> &Arc<Traffic> {
         &self.traffic[transport as usize]
     }
 
@@ -134,7 +129,7 @@ impl Stats {
 
 /// `GET /stats`.
 pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
-    let stats = &app.stats;
+    let (stats, connections) = (&app.stats, &app.connections);
     let get = |counter: &AtomicU64| counter.load(Relaxed);
     let usage = app.rooms.usage();
     let mut body = json!({
@@ -148,8 +143,8 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         "memory": memory(&app.memory, usage.shed),
         "window": { "messages": usage.messages, "bytes": usage.bytes, "fullest_percent": usage.fullest_percent },
         "connections": {
-            "open": get(&stats.open), "ws": stats.of(Transport::Ws).open(), "accepted": get(&stats.accepted),
-            "refused": get(&stats.refused), "slow_closes": get(&stats.slow_closes),
+            "open": connections.open(), "ws": stats.of(Transport::Ws).open(), "accepted": get(&connections.accepted),
+            "refused": get(&connections.refused), "slow_closes": get(&connections.slow_closes),
         },
         "refusals": stats.refusals(),
         "published": get(&stats.published),

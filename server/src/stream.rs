@@ -56,6 +56,37 @@ impl Stream {
             Self::Relay(_) => None,
         }
     }
+
+    /// Reset on close: of a peer that does not read, the kernel would keep what was written, megabytes for each, until
+    /// the peer is gone for good.
+    pub(crate) fn abandon(&self) {
+        if let Self::Tcp(socket) = self {
+            let _ = socket.set_zero_linger();
+        }
+    }
+
+    /// Whether the peer has ended its side and all that it sent was read; pending while neither more nor the end came.
+    /// Of a relay, this and the next two are not asked: hyper never sees one.
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Self::Tcp(socket) = self else { return Poll::Pending };
+        let mut byte = [0];
+        socket.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|count| count == 0)
+    }
+
+    /// Sends some of these bytes, if there is room.
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Self::Tcp(socket) = self else { return Ok(0) };
+        match socket.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            result => result,
+        }
+    }
+
+    /// The error that the socket has met, if it has.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let Self::Tcp(socket) = self else { return Ok(()) };
+        socket.take_error()?.map_or(Ok(()), Err)
+    }
 }
 
 impl Relay {

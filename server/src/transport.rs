@@ -4,7 +4,6 @@ mod long_poll;
 mod short_poll;
 mod sse;
 mod ws;
-mod ws_stock;
 
 use std::sync::Arc;
 
@@ -13,10 +12,9 @@ use axum::routing::{any, get};
 
 use crate::App;
 
-/// What a client may subscribe with, and if asked for an ordinary WebSocket to compare with.
-pub(crate) fn routes(stock: bool) -> Router<Arc<App>> {
-    let stock = if stock { ws_stock::routes() } else { Router::new() };
-    stock
+/// What a client may subscribe with.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
         .route("/short-poll", get(short_poll::handle))
         .route("/long-poll", get(long_poll::handle))
         .route("/sse", get(sse::handle))

@@ -74,7 +74,7 @@ impl Peer {
     }
 
     /// Called when everything that hyper had to say was written. An error: the peer is gone.
-    pub(super) fn look(&mut self, io: &impl Socket, cx: &mut Context<'_>) -> io::Result<()> {
+    pub(super) fn look(&mut self, io: &Stream, cx: &mut Context<'_>) -> io::Result<()> {
         let first: &[u8] = match self.stage.0.load(Relaxed) {
             WAITING => b"H",
             STREAMING => b"\n",
@@ -97,37 +97,5 @@ impl Peer {
             }
         }
         Ok(())
-    }
-}
-
-/// What is asked of a socket past hyper.
-pub(crate) trait Socket {
-    /// Whether the peer has ended its side and all that it sent was read; pending while neither more nor the end came.
-    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>;
-    /// Sends some of these bytes, if there is room.
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// The error that the socket has met, if it has.
-    fn check(&self) -> io::Result<()>;
-}
-
-/// Of a relay nothing is asked: hyper never sees one.
-impl Socket for Stream {
-    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let Self::Tcp(socket) = self else { return Poll::Pending };
-        let mut byte = [0];
-        socket.poll_peek(cx, &mut tokio::io::ReadBuf::new(&mut byte)).map_ok(|count| count == 0)
-    }
-
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Self::Tcp(socket) = self else { return Ok(0) };
-        match socket.try_write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            result => result,
-        }
-    }
-
-    fn check(&self) -> io::Result<()> {
-        let Self::Tcp(socket) = self else { return Ok(()) };
-        socket.take_error()?.map_or(Ok(()), Err)
     }
 }

@@ -72,6 +72,7 @@ impl Batch {
     }
 
     /// The messages, one by one, as JSON.
+    #[cfg(any(test, feature = "faults"))]
     pub(crate) fn messages(&self) -> &[Bytes] {
         &self.run.messages
     }
@@ -79,10 +80,6 @@ impl Batch {
     /// The messages as one run of bytes, shared with every reader of the same range. Counted until the last of them
     /// has written it; only what is small is merged even if there is no memory left.
     pub(crate) fn encoded(&self, format: Format) -> Result<Bytes, Full> {
-        #[cfg(feature = "faults")]
-        if let Some(bytes) = crate::faults::tamper(self.cursor, &self.run.messages, format) {
-            return Ok(bytes.into());
-        }
         let Run { messages, pool, .. } = &*self.run;
         let shared = &self.run.encoded[format as usize];
         if let Some(bytes) = shared.get() {

@@ -10,26 +10,26 @@ fn rooms(max: usize) -> Rooms {
 }
 
 /// As many messages of 100 bytes.
-fn fill(rooms: &Rooms, room: &str, messages: usize) {
+async fn fill(rooms: &Rooms, room: &str, messages: usize) {
     for _ in 0..messages {
         let draft = Draft { from: "ann".into(), text: "x".repeat(100), key: None };
-        rooms.append(&name(room), &draft).unwrap();
+        rooms.append(&name(room), &draft).await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_room_that_nobody_uses_goes_after_its_rest_and_one_that_is_used_never() {
     let rooms = rooms(8);
-    rooms.get(&name("rests")).unwrap();
-    let log = rooms.get(&name("watched")).unwrap();
-    let subscription = log.subscribe(After::Latest);
-    let polled = rooms.get(&name("polled")).unwrap();
+    rooms.read(&name("rests"), After::Latest).await.unwrap();
+    let subscription = rooms.subscribe(&name("watched"), After::Latest).await.unwrap();
+    let polled = rooms.read(&name("polled"), After::Latest).await.unwrap().cursor;
     for _ in 0..10 {
-        assert!(Arc::ptr_eq(&polled, &rooms.get(&name("polled")).unwrap()), "a poll is a use");
+        let again = rooms.read(&name("polled"), After::Latest).await.unwrap().cursor;
+        assert_eq!(polled, again, "a poll is a use");
         tokio::time::advance(REST / 9).await;
         rooms.tidy();
     }
-    assert!(Arc::ptr_eq(&log, &rooms.get(&name("watched")).unwrap()));
+    assert_eq!(subscription.cursor(), rooms.read(&name("watched"), After::Latest).await.unwrap().cursor);
     assert_eq!(rooms.usage().rooms, 2, "the one that is watched and the one that is polled");
     tokio::time::advance(10 * REST).await;
     rooms.tidy();
@@ -46,9 +46,9 @@ async fn a_room_that_nobody_uses_goes_after_its_rest_and_one_that_is_used_never(
 async fn when_memory_is_short_the_fullest_rooms_lose_their_oldest_messages_and_the_others_none() {
     let memory = Memory::new(200_000);
     let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
-    fill(&rooms, "small", 10);
-    fill(&rooms, "large", 100);
-    fill(&rooms, "larger", 150);
+    fill(&rooms, "small", 10).await;
+    fill(&rooms, "large", 100).await;
+    fill(&rooms, "larger", 150).await;
     let other = memory.messages.hold(92_000 - memory.used());
     let [small, large, larger] = ["small", "large", "larger"].map(|room| rooms.get(&name(room)).unwrap());
     let held = [&small, &large, &larger].map(|log| log.memory());
@@ -71,7 +71,7 @@ async fn however_fast_they_come_no_message_is_refused_while_older_ones_can_go() 
     let memory = Memory::new(200_000);
     let rooms = Rooms::new(8, Window { messages: 10_000, bytes: 1 << 20 }, &memory);
     // Not a moment passes meanwhile.
-    fill(&rooms, "fast", 5_000);
+    fill(&rooms, "fast", 5_000).await;
     assert!(rooms.usage().shed > 4_000);
 }
 
@@ -81,21 +81,22 @@ async fn what_finds_no_place_even_so_is_refused_and_counted() {
     let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
     let other = memory.messages.hold(10_000);
     let draft = Draft { from: "ann".into(), text: "x".into(), key: Some("k".into()) };
-    let error = rooms.append(&name("a"), &draft).unwrap_err();
+    let error = rooms.append(&name("a"), &draft).await.unwrap_err();
     assert!(error.to_json().contains("--memory"), "{error:?}");
     assert_eq!(memory.refused(), 1);
     drop(other);
-    assert!(!rooms.append(&name("a"), &draft).unwrap().duplicate, "its key was not taken");
+    assert!(!rooms.append(&name("a"), &draft).await.unwrap().duplicate, "its key was not taken");
 }
 
 #[tokio::test(start_paused = true)]
 async fn merged_ranges_are_counted_and_go_within_a_second_unless_somebody_still_reads_them() {
     let memory = Memory::new(1 << 20);
     let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
-    fill(&rooms, "a", 100);
+    fill(&rooms, "a", 100).await;
     let messages = memory.used();
-    let log = rooms.get(&name("a")).unwrap();
-    let range = rooms.encode(&log.read(After::Oldest), Format::Sse).unwrap();
+    let batch = rooms.read(&name("a"), After::Oldest).await.unwrap();
+    let range = rooms.encode(&batch, Format::Sse).unwrap();
+    drop(batch);
     assert!(memory.used() - messages >= range.len());
     rooms.tidy();
     assert!(memory.used() - messages >= range.len(), "it is still being written");
@@ -129,11 +130,11 @@ async fn at_the_cap_only_a_rested_room_without_subscriber_goes() {
 #[tokio::test(start_paused = true)]
 async fn a_room_that_comes_back_has_another_epoch() {
     let rooms = rooms(1);
-    let before = rooms.get(&name("a")).unwrap().read(After::Latest).cursor;
+    let before = rooms.read(&name("a"), After::Latest).await.unwrap().cursor;
     tokio::time::advance(REST).await;
     rooms.get(&name("b")).unwrap();
     tokio::time::advance(REST).await;
-    assert_ne!(before, rooms.get(&name("a")).unwrap().read(After::Latest).cursor);
+    assert_ne!(before, rooms.read(&name("a"), After::Latest).await.unwrap().cursor);
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +179,7 @@ async fn rooms_of_one_large_message_that_are_never_left_keep_no_room_from_others
     let large = Draft { from: "ann".into(), text: "x".repeat(9_000), key: None };
     let all: Vec<_> = (0..30).map(|n| name(&n.to_string())).collect();
     for room in &all {
-        rooms.append(room, &large).unwrap();
+        rooms.append(room, &large).await.unwrap();
         rooms.get(&all[0]).unwrap();
     }
     let first = rooms.get(&all[0]).unwrap();
@@ -187,5 +188,5 @@ async fn rooms_of_one_large_message_that_are_never_left_keep_no_room_from_others
     assert_eq!(cursor.seq, 1, "what is gone still counts");
     let told = first.read(After::Cursor(crate::cursor::Cursor { seq: 0, ..cursor })).gap.unwrap();
     assert_eq!((told.missed, told.cursor), (Some(1), cursor));
-    assert_eq!(rooms.append(&all[0], &large).unwrap().cursor.seq, 2);
+    assert_eq!(rooms.append(&all[0], &large).await.unwrap().cursor.seq, 2);
 }

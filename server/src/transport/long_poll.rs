@@ -33,13 +33,17 @@ pub(crate) async fn handle(
     // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
     let held = match question.after {
         After::Cursor(_) => {
-            let _held = Streaming::over(Transport::LongPoll, &app);
-            timeout(wait, question.log.subscribe(question.after).next()).await.ok().flatten()
+            let _held = Streaming::over(app.stats.of(Transport::LongPoll));
+            let mut subscription = app.rooms.subscribe(&question.room, question.after).await?;
+            timeout(wait, subscription.next()).await.ok().flatten()
         }
         After::Oldest | After::Latest => None,
     };
     // The hold has ended, or the server drains: whatever there is, by now nothing.
-    let batch = held.unwrap_or_else(|| question.log.read(question.after));
+    let batch = match held {
+        Some(batch) => batch,
+        None => app.rooms.read(&question.room, question.after).await?,
+    };
     question.answer(&app, Transport::LongPoll, &batch, CACHE)
 }
 

@@ -16,6 +16,6 @@ const CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// `GET /short-poll?room=R&after=C`.
 pub(crate) async fn handle(State(app): State<Arc<App>>, question: Question) -> Result<Response, ApiError> {
-    let batch = question.log.read(question.after);
+    let batch = app.rooms.read(&question.room, question.after).await?;
     question.answer(&app, Transport::ShortPoll, &batch, CACHE)
 }

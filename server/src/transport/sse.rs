@@ -22,9 +22,9 @@ use crate::conn::peer::EVENTS;
 use crate::cursor::After;
 use crate::error::ApiError;
 use crate::heartbeat::{Beat, Follower};
-use crate::log::Subscription;
 use crate::message::Format;
 use crate::query::{Query, position, single};
+use crate::rooms::Subscription;
 use crate::stats::{Streaming, Transport};
 
 /// How long a browser waits before it connects again, in milliseconds: drawn for each stream, or all would come back at
@@ -41,7 +41,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         Some(id) => position("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
         None => query.after()?,
     };
-    let subscription = app.rooms.get(&query.room()?)?.subscribe(after);
+    let subscription = app.rooms.subscribe(&query.room()?, after).await?;
     let cursor = subscription.cursor();
     // A gap comes next if the client stands elsewhere. Its id must be the first: were the connection cut before it, a
     // browser that had taken the hello's would resume behind the gap and never be told.
@@ -54,7 +54,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     let sign = query.wants_signs()?.then(|| sign(app.config.heartbeat.as_millis()));
     let hello = hello + sign.as_deref().unwrap_or_default();
     let sign = sign.map_or(Bytes::from_static(COMMENT), Bytes::from);
-    let open = Streaming::over(Transport::Sse, &app);
+    let open = Streaming::over(app.stats.of(Transport::Sse));
     let (follower, ready) = (app.heartbeat.follow(), Some(hello.into()));
     let events = Events { app, _open: open, subscription, follower, ready, sign };
     let stream = unfold(events, async |mut events| {
@@ -102,7 +102,7 @@ impl Events {
                 batch = self.subscription.next() => {
                     let batch = batch?;
                     // Without memory the stream ends here; the client comes back with the cursor it has.
-                    let messages = self.app.rooms.encode(&batch, Format::Sse).ok()?;
+                    let messages = self.app.encode(&batch, Format::Sse).ok()?;
                     self.app.stats.of(Transport::Sse).delivered(&batch, messages.len());
                     let Some(gap) = batch.gap else { return Some(messages) };
                     self.ready = Some(messages).filter(|messages| !messages.is_empty());

@@ -5,10 +5,12 @@
 //! between frames.
 
 mod arriving;
-pub(super) mod handshake;
+mod handshake;
+mod publishing;
+mod socket;
 
 use std::future::{pending, poll_fn};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,34 +25,30 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::WebSocketContext;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use self::arriving::Arriving;
+use self::socket::{Socket, protocol};
 use crate::App;
 use crate::conn::Conn;
 use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::heartbeat::Beat;
-use crate::log::{Batch, Subscription};
 use crate::memory::{Held, UNCOUNTED};
-use crate::message::{self, Draft, Format, MAX_DRAFT};
+use crate::message::{self, Format, MAX_DRAFT};
 use crate::problems::Problem;
-use crate::publish::{DIFFERS, publish};
 use crate::query::Query;
 use crate::relay;
-use crate::rooms::RoomName;
+use crate::rooms::{Batch, RoomName, Subscription};
 use crate::stats::{Streaming, Transport};
-use crate::stream::Stream;
 
 /// Built for `tests/autobahn.sh`: what comes in goes back, and nothing else is said. Never in what is shipped.
 const ECHO: bool = cfg!(feature = "echo");
 /// The largest message taken in, in bytes.
 const MAX_MESSAGE: usize = if ECHO { 64 << 20 } else { MAX_DRAFT };
-/// Zero-filled on every read and held by every connection: tungstenite's default of 128 KiB would be its memory.
-const READ_BUFFER: usize = 256;
 /// Answers to a client that sends without pause are written once they reach so many bytes.
 const OUTBOX: usize = 16 * 1024;
 /// A peer that sends without pause is read so many bytes of before others have their turn: a flood of empty fragments
@@ -69,11 +67,11 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
     let response = handshake::accept(&request)?;
     let query = Query::of(request.uri());
     let (room, after, signs) = (query.room()?, query.after()?, query.wants_signs()?);
-    let subscription = app.rooms.get(&room)?.subscribe(after);
+    let subscription = app.rooms.subscribe(&room, after).await?;
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        let parts = upgraded.downcast::<TokioIo<Conn<Stream>>>().expect("the accept loop serves nothing else");
+        let parts = upgraded.downcast::<TokioIo<Conn>>().expect("the accept loop serves nothing else");
         let (conn, early) = relay::between(parts.io.into_inner().upgraded(), parts.read_buf);
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
         let mut session = Session { signs, ..Session::new(app, room, subscription, conn, &early) };
@@ -86,7 +84,7 @@ struct Session {
     app: Arc<App>,
     room: RoomName,
     subscription: Subscription,
-    conn: Conn<Stream>,
+    conn: Conn,
     protocol: WebSocketContext,
     /// Whole frames that wait to be written.
     outbox: BytesMut,
@@ -102,21 +100,13 @@ struct Session {
     signs: bool,
 }
 
-fn protocol(early: &[u8]) -> WebSocketContext {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE));
-    WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config))
-}
-
 impl Session {
-    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn<Stream>, early: &[u8]) -> Self {
+    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn, early: &[u8]) -> Self {
         let mut arriving = Arriving::new();
         arriving.pass(early);
         Self {
             conn,
-            protocol: protocol(early),
+            protocol: protocol(MAX_MESSAGE, early),
             outbox: BytesMut::new(),
             arriving,
             held: None,
@@ -132,7 +122,7 @@ impl Session {
     }
 
     async fn run(&mut self) {
-        let _open = Streaming::over(Transport::Ws, &self.app);
+        let _open = Streaming::over(self.app.stats.of(Transport::Ws));
         match self.talk().await {
             // Boxed, because every connection would carry the room for this from its beginning.
             Ok(()) => drop(Box::pin(self.take_leave()).await),
@@ -202,7 +192,7 @@ impl Session {
             self.say(&json!({ "gap": gap }));
             self.flush().await?;
         }
-        let Ok(messages) = self.app.rooms.encode(&batch, Format::Ws) else {
+        let Ok(messages) = self.app.encode(&batch, Format::Ws) else {
             // It comes back with the cursor it has, and misses nothing that is still retained.
             self.close(CloseCode::Again, OUT_OF_MEMORY);
             return Ok(());
@@ -228,7 +218,10 @@ impl Session {
             match protocol.read(&mut socket) {
                 Ok(Message::Text(text)) if ECHO => self.append(message::text(text)),
                 Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
-                Ok(Message::Text(text)) => self.publish(text.as_bytes()).await,
+                Ok(Message::Text(text)) => {
+                    let answer = publishing::answer(&self.app, &self.room, text.as_bytes()).await;
+                    self.say(&answer);
+                }
                 Ok(Message::Binary(_)) => self.close(CloseCode::Unsupported, "send text frames"),
                 // tungstenite answers a close frame when it is read from once more, and then says so.
                 Err(Error::ConnectionClosed) => self.closing = true,
@@ -254,7 +247,7 @@ impl Session {
     /// Nothing more has arrived: of a message that is not whole, counts what there is and sets a time for the rest.
     fn await_the_rest(&mut self) {
         if self.arriving.largest() >= LARGE {
-            self.protocol = protocol(&[]);
+            self.protocol = protocol(MAX_MESSAGE, &[]);
         }
         let so_far = self.arriving.so_far();
         match &mut self.held {
@@ -273,26 +266,6 @@ impl Session {
         if self.late.as_ref().map(Deadline::time) != due {
             self.late = due.map(Deadline::at);
         }
-    }
-
-    async fn publish(&mut self, text: &[u8]) {
-        let answer = match self.try_publish(text).await {
-            Ok(answer) => answer,
-            Err(error) => refusal(&error.reason, text),
-        };
-        self.say(&answer);
-    }
-
-    async fn try_publish(&mut self, text: &[u8]) -> Result<serde_json::Value, ApiError> {
-        let draft = Draft::from_json(text)?;
-        let published = publish(&self.app, &self.room, &draft).await?;
-        Ok(match &draft.key {
-            Some(key) if published.differs => {
-                json!({ "ack": { "cursor": published.cursor, "key": key, "differs": DIFFERS } })
-            }
-            Some(key) => json!({ "ack": { "cursor": published.cursor, "key": key } }),
-            None => json!({ "ack": { "cursor": published.cursor } }),
-        })
     }
 
     fn say(&mut self, value: &serde_json::Value) {
@@ -340,48 +313,5 @@ async fn elapsed(timer: &mut Option<Deadline>) {
     match timer {
         Some(timer) => timer.await,
         None => pending().await,
-    }
-}
-
-/// `{"error":{"reason","key"?}}`: the key is told if one can be made out, so that the client knows which of its
-/// messages it was.
-fn refusal(reason: &str, text: &[u8]) -> serde_json::Value {
-    match message::key_of(text) {
-        Some(key) => json!({ "error": { "reason": reason, "key": key } }),
-        None => json!({ "error": { "reason": reason } }),
-    }
-}
-
-/// What tungstenite sees of the connection: it reads from the socket and writes into the outbox.
-struct Socket<'a> {
-    stream: &'a mut Stream,
-    outbox: &'a mut BytesMut,
-    arriving: &'a mut Arriving,
-    /// So many bytes more in this turn.
-    left: &'a mut usize,
-}
-
-impl Read for Socket<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if *self.left == 0 {
-            // tokio still calls the socket readable: it comes back to it after everybody else.
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let most = buf.len().min(*self.left);
-        let count = self.stream.try_read(&mut buf[..most])?;
-        *self.left -= count;
-        self.arriving.pass(&buf[..count]);
-        Ok(count)
-    }
-}
-
-impl Write for Socket<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.outbox.extend_from_slice(buf);
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -29,7 +29,6 @@ mod settings;
 mod sizes;
 mod soak;
 mod sse;
-mod stock;
 mod strict;
 mod tap;
 mod timeline;

@@ -11,7 +11,7 @@ use crate::query::single;
 
 /// Checks the request and makes the 101; 405 for any method but GET, 426 for what is no upgrade or another version, 400
 /// for a bad key, or two (RFC 6455 section 11.3).
-pub(in crate::transport) fn accept(request: &Request) -> Result<Response, ApiError> {
+pub(super) fn accept(request: &Request) -> Result<Response, ApiError> {
     if request.method() != Method::GET {
         return Err(ApiError::wrong_method(Some("GET")));
     }
