@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::Client;
 use serde_json::json;
 
 use crate::browser::{Browser, Tab};
@@ -355,9 +354,9 @@ pub(crate) async fn open_all<'a>(browser: &'a Browser, addr: SocketAddr, query: 
 
 /// Publishes the numbers from 1.
 async fn publish(server: &TestServer, room: &str, count: usize) {
-    let (http, url) = (Client::new(), server.url(&format!("/messages?room={room}")));
+    let path = format!("/messages?room={room}");
     for n in 1..=count {
         let body = json!({ "from": "counter", "text": n.to_string() }).to_string();
-        assert_eq!(http.post(&url).body(body).send().await.expect("an answer").status(), 201);
+        assert_eq!(server.post(&path, body).await.status, 201);
     }
 }
