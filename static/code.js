@@ -2,9 +2,9 @@
 
 import { $, element } from "./format.js";
 
-export function code(technique, link) {
-  const server = `${technique.replace("-", "_")}.rs`;
-  for (const [id, url] of Object.entries({ client: `/${technique}.js`, server: `/source/${server}` })) {
+export function code(transport, link) {
+  const server = `${transport.replace("-", "_")}.rs`;
+  for (const [id, url] of Object.entries({ client: `/${transport}.js`, server: `/source/${server}` })) {
     const link = Object.assign(element("a", url.slice(1)), { href: url });
     $(`${id}-name`).replaceChildren(id === "client" ? "In the browser: " : "In the server: ", link);
     $("code").addEventListener("toggle", () => $("code").open && $(id).textContent === "" && show($(id), url));

@@ -1,11 +1,12 @@
 // How many tabs of this browser hold one of its six connections: each tells the others, and the sixth says what follows.
 
 import { element } from "./format.js";
+import { TRANSPORTS } from "./transports.js";
 
 const SIX = 6; // Connections a browser opens to one host over HTTP/1.1, for all its tabs together.
 
-export function crowd(technique) {
-  if (!["long-poll", "sse"].includes(technique)) return;
+export function crowd(transport) {
+  if (!TRANSPORTS.find(({ id }) => id === transport)?.holds) return;
   const [channel, me, others] = [new BroadcastChannel("holds-a-connection"), Math.random(), new Set()];
   const warning = element("p", "", "warning");
   warning.role = "status";

@@ -1,33 +1,43 @@
-// The start page's live figures, as the server tells them.
+// The start page: a card for each transport, and the live figures, as the server tells them.
 
 import { $, element, number } from "./format.js";
 import { carry } from "./nav.js";
+import { TRANSPORTS } from "./transports.js";
 
 const [PERIOD, PATIENCE] = [2_000, 5_000]; // Milliseconds.
+
+/** A card's heading now, and below it what the transport's own page says for it. */
+async function card({ id, title }) {
+  const [item, heading] = [element("li"), element("h2")];
+  heading.append(Object.assign(element("a", title), { href: `/${id}.html` }));
+  item.dataset.transport = id;
+  item.append(heading);
+  $("cards").append(item);
+  const page = await (await fetch(`/${id}.html`)).text();
+  item.append(new DOMParser().parseFromString(page, "text/html").getElementById("card").content);
+}
 
 async function show() {
   const { transports, rooms, published, deliveries } = await (
     await fetch("/stats", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) })
   ).json();
   const figures = [
-    ["Short polls answered", number(transports["short-poll"].empties + transports["short-poll"].batches), "short-poll"],
-    ["Long polls held", number(transports["long-poll"].open), "long-poll"],
-    ["Event streams open", number(transports.sse.open), "sse"],
-    ["WebSockets open", number(transports.ws.open), "ws"],
-    ["Rooms", number(rooms)],
-    ["Messages", number(published)],
-    ["Deliveries", number(deliveries)],
+    ...TRANSPORTS.map(({ id, live }) => [live.title, live.sum.reduce((sum, name) => sum + transports[id][name], 0), id]),
+    ["Rooms", rooms],
+    ["Messages", published],
+    ["Deliveries", deliveries],
   ];
   $("figures").replaceChildren(
-    ...figures.map(([name, value, technique]) => {
+    ...figures.map(([name, value, transport]) => {
       const pair = element("div");
-      if (technique) pair.dataset.technique = technique;
-      pair.append(element("dt", name), element("dd", value));
+      if (transport) pair.dataset.transport = transport;
+      pair.append(element("dt", name), element("dd", number(value)));
       return pair;
     }),
   );
 }
 
+TRANSPORTS.forEach(card);
 carry(location.search);
 let last = new Date();
 for (;;) {

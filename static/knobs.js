@@ -10,9 +10,9 @@ const MOST_UNDER_WAY = 20; // The automatic sender waits while so many messages 
 const [FLOOD, FLOOD_SIZE] = [20, 60_000];
 
 /** `watch` begins the tap, without which there is no distance; `keep` remembers the setting in the address. */
-export function knobs({ link, technique, tap, tally, settings, watch, keep }) {
+export function knobs({ link, transport, tap, tally, settings, watch, keep }) {
   for (const label of document.querySelectorAll("#knobs-panel [data-for]")) {
-    label.hidden = label.dataset.for !== document.body.dataset.technique;
+    label.hidden = label.dataset.for !== document.body.dataset.transport;
   }
   for (const name of ["interval", "hold"]) {
     const change = (value) => {
@@ -47,7 +47,7 @@ export function knobs({ link, technique, tap, tally, settings, watch, keep }) {
   $("knobs").onsubmit = (event) => event.preventDefault();
   $("rate").onchange = () => sender(link, settings);
   $("pull").onclick = () => pull(link);
-  $("behind").onclick = () => fallBehind(link, technique, tally);
+  $("behind").onclick = () => fallBehind(link, transport, tally);
   $("break").onclick = async () => {
     await watch();
     await tap.cut().catch((error) => tell(`The stream cannot be broken: ${error.message}.`));
@@ -68,10 +68,10 @@ async function pull(link) {
   for (const button of buttons) button.disabled = false;
 }
 
-/** Lets a reader of the same technique come back too late: in a room of this page's own, for the flood is nobody else's. */
-async function fallBehind(link, technique, tally) {
+/** Lets a reader of the same transport come back too late: in a room of this page's own, for the flood is nobody else's. */
+async function fallBehind(link, transport, tally) {
   const { interval, hold, tap } = link;
-  const own = new Link(technique, { room: `behind-${randomKey()}`, interval, hold, tap });
+  const own = new Link(transport, { room: `behind-${randomKey()}`, interval, hold, tap });
   $("behind").disabled = true;
   try {
     const latest = new URLSearchParams({ room: own.room, after: "latest" });

@@ -1,5 +1,5 @@
-// A link to one room, which every technique is given: it asks, waits, remembers where the reader stands and tells
-// whoever watches. How messages travel is each technique's own file.
+// A link to one room, which every transport is given: it asks, waits, remembers where the reader stands and tells
+// whoever watches. How messages travel is each transport's own file.
 
 import { time } from "./format.js";
 
@@ -11,7 +11,7 @@ export const LIVE = ["open", "polling", "catching up"];
 export class Link {
   cursor; // The last message seen.
   outbox = new Map(); // What was sent from here and has not come back: key -> { draft, since, cursor once acked, refused }.
-  #technique;
+  #transport;
   #watchers = [];
   #stream; // An EventSource or a WebSocket.
   #cut = new AbortController();
@@ -20,21 +20,21 @@ export class Link {
   #hurry = false;
   #failures = 0;
   #refused = false; // For good: nothing is asked until something has changed.
-  #poll; // Of a technique that asks again and again: when it asked, for how long that may be held, when it asks next.
+  #poll; // Of a transport that asks again and again: when it asked, for how long that may be held, when it asks next.
   #sign; // Of a stream: when something was last heard, and how often there is a sign of life at least.
   #watchdog;
   #why; // The reason for which the page itself closed the stream.
 
   /** `room`; `interval` and `hold` in milliseconds; `tap`, if what goes over is to be seen. */
-  constructor(technique, settings) {
-    this.#technique = technique;
+  constructor(transport, settings) {
+    this.#transport = transport;
     Object.assign(this, settings);
     addEventListener("online", () => this.reconnect());
   }
 
   start() {
     this.begun = Date.now();
-    this.#technique.run(this);
+    this.#transport.run(this);
   }
 
   /** Functions to call: state, messages, gap, pending, acked, settled, refused, asked, beat. */
@@ -196,7 +196,7 @@ export class Link {
     const half = !draft.from.isWellFormed() || !draft.text.isWellFormed();
     if (half) this.refused(draft.key, "it has half of a character, which cannot be sent");
     else if (size > MAX_TEXT) this.refused(draft.key, `it has ${size} bytes; at most ${MAX_TEXT} are accepted`);
-    else this.#technique.send(this, draft);
+    else this.#transport.send(this, draft);
   }
 
   /** A draft leaves for the first time; until now it was this page that kept it. */
@@ -265,7 +265,7 @@ export class Link {
   reconnect() {
     if (this.#refused) {
       this.#refused = false;
-      return this.#technique.run(this);
+      return this.#transport.run(this);
     }
     this.#hurry = true;
     this.#close("opened anew");

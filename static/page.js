@@ -1,4 +1,4 @@
-// The page of a technique: the chat, and beside it what looks inside. The body names the technique, and so its module.
+// The page of a transport: the chat, and beside it what looks inside. The body names the transport, and so its module.
 
 import { chat } from "./chat.js";
 import { code } from "./code.js";
@@ -13,7 +13,7 @@ import { Tally } from "./tally.js";
 import { Tap } from "./tap.js";
 import { Wire } from "./wire.js";
 
-const name = document.body.dataset.technique;
+const name = document.body.dataset.transport;
 const given = new URLSearchParams(location.search);
 
 // Static text of ours: what people write goes in by textContent alone.
@@ -21,10 +21,10 @@ $("chat").innerHTML = CHAT;
 $("panels").innerHTML = PANELS;
 for (const id of ["try", "code"]) $(id).append(...document.querySelectorAll(`[data-panel=${id}]`));
 
-const technique = await import(`./${name}.js`);
+const transport = await import(`./${name}.js`);
 const settings = read(given);
 const { interval, hold, distance } = settings;
-const link = new Link(technique, { room: given.get("room") || "lobby", interval, hold });
+const link = new Link(transport, { room: given.get("room") || "lobby", interval, hold });
 const tap = new Tap();
 tap.distance = distance;
 const tally = new Tally(link, tap);
@@ -69,7 +69,7 @@ $("join").onsubmit = (event) => {
   location.search = remember($("room").value);
 };
 chat(link);
-knobs({ link, technique, tap, tally, settings, watch, keep });
+knobs({ link, transport, tap, tally, settings, watch, keep });
 code(name, link);
 new Wire(tap, link);
 crowd(name);

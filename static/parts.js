@@ -1,4 +1,4 @@
-// What the page of every technique is made of: the chat, and the panels beside it. No text of anybody's comes in here.
+// What the page of every transport is made of: the chat, and the panels beside it. No text of anybody's comes in here.
 
 const panel = (id, title, about, content) => `
   <details class="panel" id="${id}"><summary><h2>${title}</h2> <span>${about}</span></summary>${content}</details>`;

@@ -1,4 +1,4 @@
-// The race: every technique at once, in one room. All messages are sent the same way, over a WebSocket that is no lane, so
+// The race: every transport at once, in one room. All messages are sent the same way, over a WebSocket that is no lane, so
 // that what differs is how they come back and what that costs.
 
 import { $, bytes, element, median, number, plural, time } from "./format.js";
@@ -6,7 +6,7 @@ import { Link, randomKey } from "./link.js";
 import { carry } from "./nav.js";
 import { knob, read, tell, worthSaying } from "./settings.js";
 import { Tap } from "./tap.js";
-import { TECHNIQUES } from "./techniques.js";
+import { TRANSPORTS } from "./transports.js";
 import * as ws from "./ws.js";
 
 const AGES = 200; // The newest of each lane.
@@ -21,29 +21,33 @@ const { interval, hold } = settings;
 const tap = new Tap();
 const here = () => performance.timeOrigin + performance.now();
 
-/** One technique's lane: what has arrived in it, how late, and at what price. */
+/** One transport's lane: what has arrived in it, how late, and at what price. */
 class Lane {
   ages = [];
   messages = 0;
 
-  constructor({ id, name, takes, technique }) {
+  constructor({ id, title, takes, tone }) {
     this.id = id;
-    this.link = new Link(technique, { room, interval, hold, tap: `${tap.id}.${id}` });
-    this.link.watch({
-      messages: (messages) => messages.forEach((message) => this.arrived(message)),
-      state: (state) => this.state(state),
-      gap: ({ missed }) => (this.parts.last.textContent = `a gap: ${missed ?? "?"} messages are gone`),
-      asked: () => click(id),
-    });
+    this.tone = tone;
     this.item = $("lane").content.firstElementChild.cloneNode(true);
-    this.item.dataset.technique = this.item.id = id;
+    this.item.dataset.transport = this.item.id = id;
     const parts = [...this.item.querySelectorAll("[data-part]")];
     this.parts = Object.fromEntries(parts.map((part) => [part.dataset.part, part]));
-    this.parts.name.textContent = name;
+    this.parts.name.textContent = title;
     this.parts.name.href = `/${id}.html`;
     this.parts.takes.textContent = takes;
     drag(this.parts.pad);
     $("lanes").append(this.item);
+  }
+
+  async load() {
+    this.link = new Link(await import(`./${this.id}.js`), { room, interval, hold, tap: `${tap.id}.${this.id}` });
+    this.link.watch({
+      messages: (messages) => messages.forEach((message) => this.arrived(message)),
+      state: (state) => this.state(state),
+      gap: ({ missed }) => (this.parts.last.textContent = `a gap: ${missed ?? "?"} messages are gone`),
+      asked: () => click(this.tone),
+    });
   }
 
   arrived({ from, text, at }) {
@@ -83,7 +87,8 @@ class Lane {
 
 // --- what is sent
 
-const lanes = TECHNIQUES.map((technique) => new Lane(technique));
+const lanes = TRANSPORTS.map((transport) => new Lane(transport));
+await Promise.all(lanes.map((lane) => lane.load()));
 const sender = new Link(ws, { room, tap: `${tap.id}.sender` });
 sender.watch({
   state: (state) => Object.assign($("sender"), { textContent: state }).dataset.state = state,
@@ -155,13 +160,12 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 const flash = (part) => still.matches || part.animate([{ opacity: 0.3 }, { opacity: 1 }], 300);
 
 let audio;
-const tone = { "short-poll": 520, "long-poll": 660, sse: 780, ws: 980 };
 $("sound").onchange = () => (audio = $("sound").checked ? new AudioContext() : void audio?.close());
 
 /** One short click for a request. */
-function click(id) {
+function click(tone) {
   if (!audio) return;
-  const [oscillator, gain] = [new OscillatorNode(audio, { frequency: tone[id] }), new GainNode(audio, { gain: 0.2 })];
+  const [oscillator, gain] = [new OscillatorNode(audio, { frequency: tone }), new GainNode(audio, { gain: 0.2 })];
   gain.gain.exponentialRampToValueAtTime(0.001, audio.currentTime + 0.04);
   oscillator.connect(gain).connect(audio.destination);
   oscillator.start();
@@ -192,7 +196,7 @@ tap.distance = settings.distance;
 knob($("distance"), "distance", settings.distance, distance);
 $("distance").oninput = far;
 far();
-const { link: polls } = lanes[0];
+const { link: polls } = lanes.find(({ id }) => id === "short-poll");
 const often = (value) => {
   polls.interval = value;
   polls.reconnect();

@@ -8,7 +8,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -26,8 +26,10 @@ use loadgen::cores::{available, pin};
 use loadgen::load::subscribers::Subscribers;
 use loadgen::message_id::MessageId;
 use loadgen::result::variant::{Headers, Transport};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 const CLIENTS: usize = 1000;
 const MEASURE: Duration = Duration::from_secs(5);
@@ -180,30 +182,14 @@ fn push(listener: &TcpListener, batch: usize, stop: &AtomicBool) {
 }
 
 fn greet(listener: &TcpListener) -> TcpStream {
-    let (mut stream, _) = listener.accept().expect("a client");
-    let request = head(&mut stream);
-    let name = "sec-websocket-key: ";
-    let begin = request.to_lowercase().find(name).expect("a handshake") + name.len();
-    let accept = derive_accept_key(&request.as_bytes()[begin..begin + 24]);
-    let hello = format!(r#"{{"hello":{{"cursor":"{EPOCH}-0"}}}}"#);
-    let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
-    );
-    let mut bytes = answer.into_bytes();
-    frame(hello.as_bytes(), &mut bytes);
-    stream.write_all(&bytes).expect("room for a handshake");
-    stream.set_nonblocking(true).unwrap();
+    let (stream, _) = listener.accept().expect("a client");
     stream.set_nodelay(true).unwrap();
+    let mut socket = tungstenite::accept(stream).expect("a handshake");
+    let hello = format!(r#"{{"hello":{{"cursor":"{EPOCH}-0"}}}}"#);
+    socket.send(hello.into()).expect("room for a greeting");
+    let stream = socket.into_inner();
+    stream.set_nonblocking(true).unwrap();
     stream
-}
-
-fn head(stream: &mut TcpStream) -> String {
-    let (mut request, mut byte) = (Vec::new(), [0; 1024]);
-    while !request.ends_with(b"\r\n\r\n") {
-        let n = stream.read(&mut byte).expect("a request");
-        request.extend_from_slice(&byte[..n]);
-    }
-    String::from_utf8(request).expect("text")
 }
 
 fn frames(first: u64, batch: usize) -> Vec<u8> {
@@ -211,18 +197,11 @@ fn frames(first: u64, batch: usize) -> Vec<u8> {
     for seq in (first..).take(batch) {
         let stamp = MessageId { number: seq as u32, room: 0, due: now() };
         let text = stamp.to_text(128);
-        frame(format!(r#"{{"seq":{seq},"from":"loadgen","text":"{text}","at":1763900000000}}"#).as_bytes(), &mut bytes);
+        let message = format!(r#"{{"seq":{seq},"from":"loadgen","text":"{text}","at":1763900000000}}"#);
+        let frame = Frame::message(message, OpCode::Data(Data::Text), true);
+        frame.format(&mut bytes).expect("a buffer takes everything");
     }
     bytes
-}
-
-fn frame(payload: &[u8], out: &mut Vec<u8>) {
-    out.push(0x81);
-    match u8::try_from(payload.len()).ok().filter(|n| *n < 126) {
-        Some(n) => out.push(n),
-        None => out.extend([&[126][..], &(payload.len() as u16).to_be_bytes()].concat()),
-    }
-    out.extend_from_slice(payload);
 }
 
 /// Polls: the first question gets an empty answer, all others a 304.

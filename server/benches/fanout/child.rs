@@ -1,10 +1,11 @@
 //! Processes that are measured: started on a core of their own, watched from outside, ended with the benchmark.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use procfs::process::{ClearRefs, Process, SmapsRollup};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The core of whatever is measured, and that of the readers; the same one where there is only one.
@@ -85,56 +86,52 @@ impl Measured {
         child.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"))
     }
 
+    fn own(&self) -> Process {
+        process_of(self.process.id()).expect("it runs")
+    }
+
     /// Itself and its children.
-    fn processes(&self) -> Vec<u32> {
-        let own = self.process.id();
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-        std::iter::once(own).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
+    fn processes(&self) -> impl Iterator<Item = Process> {
+        let own = self.own();
+        let children = own.task_main_thread().and_then(|task| task.children()).unwrap_or_default();
+        std::iter::once(own).chain(children.into_iter().filter_map(process_of))
     }
 
-    /// CPU time of all its threads so far, in nanoseconds (`/proc/PID/task/*/schedstat`).
+    /// CPU time of all its threads so far, in nanoseconds.
     pub(crate) fn cpu(&self) -> u64 {
-        let tasks = self.processes().into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok());
-        let times = tasks.flatten().flatten().filter_map(|task| {
-            let line = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            line.split(' ').next()?.parse::<u64>().ok()
-        });
-        times.sum()
+        let tasks = self.processes().filter_map(|process| process.tasks().ok()).flatten().flatten();
+        tasks.filter_map(|task| Some(task.schedstat().ok()?.sum_exec_runtime)).sum()
     }
 
-    /// Proportional set size and anonymous memory, in bytes (`/proc/PID/smaps_rollup`).
     pub(crate) fn memory(&self) -> Memory {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id())).expect("it runs");
-        Memory { pss: kib(&text, "Pss:"), anonymous: kib(&text, "Anonymous:") }
+        let SmapsRollup { memory_map_rollup } = self.own().smaps_rollup().expect("it runs");
+        let sizes = memory_map_rollup.into_iter().next().expect("one, for everything").extension.map;
+        Memory { pss: sizes["Pss"] as f64, anonymous: sizes["Anonymous"] as f64 }
     }
 
     /// The most it has had resident since it was last asked, in bytes.
     pub(crate) fn peak(&self) -> f64 {
-        let pid = self.process.id();
-        let peak = kib(&fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs"), "VmHWM:");
-        // 5 resets the peak (proc(5)).
-        fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("our own child");
-        peak
+        let own = self.own();
+        let kib = own.status().expect("it runs").vmhwm.expect("a field of proc(5)");
+        own.clear_refs(ClearRefs::PeakRSS).expect("our own child");
+        kib as f64 * 1024.0
     }
 }
 
-/// What a process has in memory, in bytes.
+/// What a process has in memory, in bytes: its proportional set size, and what is in no file.
 pub(crate) struct Memory {
     pub(crate) pss: f64,
     pub(crate) anonymous: f64,
 }
 
-fn kib(text: &str, name: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a field of proc(5)");
-    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1024.0
+fn process_of(pid: u32) -> Option<Process> {
+    Process::new(i32::try_from(pid).ok()?).ok()
 }
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        for pid in self.processes() {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
+        for pid in self.processes().filter_map(|process| Pid::from_raw(process.pid)) {
+            let _ = kill_process(pid, Signal::TERM);
         }
         let _ = self.process.wait();
     }

@@ -1,5 +1,6 @@
 //! Many subscribers on one core: every connection is read when it has something, and each message's lateness taken.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -26,7 +27,8 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    fn open(self) -> String {
+    /// The request that subscribes.
+    pub(crate) fn open(self) -> String {
         let common = "host: 127.0.0.1\r\n";
         match self {
             Self::Ws => format!(
@@ -75,8 +77,7 @@ impl Crowd {
         let mut crowd =
             Self { way, framing, epoll, peers: Vec::new(), events: Vec::with_capacity(1024), buffer: vec![0; BUFFER] };
         for token in 0..count {
-            let mut stream = TcpStream::connect(addr).expect("a connection");
-            stream.set_nodelay(true).expect("a TCP socket");
+            let mut stream = connect(addr);
             stream.write_all(way.open().as_bytes()).expect("it listens");
             let head = read_head(&mut stream);
             stream.set_nonblocking(true).expect("a socket");
@@ -165,12 +166,24 @@ impl Crowd {
 impl Peer {
     /// The next question of a long poll, after the cursor of an answer.
     fn asks(&mut self, answer: &[u8]) {
-        let start = memchr::memmem::find(answer, br#""cursor":""#).expect("a cursor") + 10;
-        let length = memchr::memchr(b'"', &answer[start..]).expect("the end of a cursor");
-        let cursor = String::from_utf8_lossy(&answer[start..start + length]);
+        let cursor = cursor_of(answer);
         let question = format!("GET /long-poll?after={cursor}&wait=60s HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
         self.stream.write_all(question.as_bytes()).expect("it fits into an empty socket");
     }
+}
+
+/// A connection on which nothing waits to be sent.
+pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).expect("a connection");
+    stream.set_nodelay(true).expect("a TCP socket");
+    stream
+}
+
+/// The cursor in an answer of a poll.
+pub(crate) fn cursor_of(answer: &[u8]) -> Cow<'_, str> {
+    let start = memchr::memmem::find(answer, br#""cursor":""#).expect("a cursor") + 10;
+    let length = memchr::memchr(b'"', &answer[start..]).expect("the end of a cursor");
+    String::from_utf8_lossy(&answer[start..start + length])
 }
 
 /// Whether an answer of a poll has all its bytes.

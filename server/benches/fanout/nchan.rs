@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::child::{Cores, Measured};
+use crate::crowd::cursor_of;
 use crate::polling::Pollers;
 use crate::publisher::Schedule;
 use crate::section::Size;
@@ -21,7 +22,7 @@ pub(crate) fn short_poll(cores: &Cores, size: &Size, bars: &mut Bars) {
     let server = Measured::server(cores);
     let mut first = Pollers::connect(server.addr, 1, "/short-poll HTTP/1.1");
     let answer = first.ask();
-    let cursor = answer.split(r#""cursor":""#).nth(1).and_then(|rest| rest.split('"').next()).expect("a cursor");
+    let cursor = cursor_of(answer.as_bytes());
     let count = size.some.min(512);
     let question = format!("/short-poll?after={cursor} HTTP/1.1\r\nif-none-match: \"{cursor}\"");
     let mut ours = Pollers::connect(server.addr, count, &question);

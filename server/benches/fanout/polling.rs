@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::crowd::is_whole;
+use crate::crowd::{connect, is_whole};
 use crate::publisher::Schedule;
 
 /// The connections of pollers that all ask the same.
@@ -16,8 +16,7 @@ pub(crate) struct Pollers {
 impl Pollers {
     /// Connects; the question is what comes after `GET `, with any headers beside `host`.
     pub(crate) fn connect(addr: SocketAddr, count: usize, question: &str) -> Self {
-        let streams = (0..count).map(|_| TcpStream::connect(addr).expect("a connection"));
-        let streams = streams.inspect(|stream| stream.set_nodelay(true).expect("a TCP socket")).collect();
+        let streams = (0..count).map(|_| connect(addr)).collect();
         Self { streams, question: format!("GET {question}\r\nhost: 127.0.0.1\r\n\r\n").into_bytes() }
     }
 

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::crowd::{Way, connect};
+
 /// When each message of a window is due: at a fixed rate, counted from its start.
 #[derive(Clone, Copy)]
 pub(crate) struct Schedule {
@@ -52,9 +54,7 @@ impl Publisher {
     /// Publishes over `/ws`; the message is of so many bytes once the server has encoded it (while `seq` has 4 digits).
     pub(crate) fn to_server(addr: SocketAddr, encoded: usize) -> Self {
         let mut stream = connect(addr);
-        let request = "GET /ws?after=latest HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-                       sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-        stream.write_all(request.as_bytes()).expect("it listens");
+        stream.write_all(Way::Ws.open().as_bytes()).expect("it listens");
         let envelope = br#"{"seq":1000,"from":"b","text":"","at":1763900000000}"#.len();
         let draft = format!(r#"{{"from":"b","text":"{}"}}"#, "x".repeat(encoded - envelope));
         // Masked with zeros: RFC 6455 asks for a mask, not for a secret one.
@@ -95,12 +95,6 @@ impl Publisher {
             }
         }
     }
-}
-
-fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).expect("a connection");
-    stream.set_nodelay(true).expect("a TCP socket");
-    stream
 }
 
 /// RFC 6455 section 5.2: a final text frame of this length.

@@ -1,9 +1,9 @@
 //! The demo pages, in a real browser.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::Client;
 use serde_json::json;
 
 use crate::browser::{Browser, Tab};
@@ -141,7 +141,7 @@ async fn hostile_texts_and_names_are_shown_as_text_by_every_page() {
         }
         assert_eq!(tab.texts("#chat :is(img, script, iframe, style), #panels :is(img, script, iframe)").await, [""; 0]);
     }
-    race.until(".lane [data-part=messages]", |counts| counts == ["30"; 4]).await;
+    race.until(".lane [data-part=messages]", |counts| counts == ["30"; PAGES.len()]).await;
     assert_eq!(browser.complaints().await, [""; 0]);
 }
 
@@ -167,13 +167,13 @@ async fn the_pages_ask_nobody_else_and_are_small() {
 }
 
 #[tokio::test]
-async fn the_start_page_leads_to_every_technique_and_complains_of_nothing() {
+async fn the_start_page_leads_to_every_transport_and_complains_of_nothing() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let start = browser.open(&server.url("/")).await;
-    assert_eq!(
-        start.texts(".techniques h2").await,
-        ["Short polling", "Long polling", "Server-sent events", "WebSocket"]
-    );
+    let titles: Vec<_> = listed().map(|transport| said(transport, "title")).collect();
+    assert_eq!(start.texts(".cards h2").await, titles);
+    // Each page brings its own.
+    start.until(".cards svg + p", |texts| texts.len() == PAGES.len()).await;
     for page in PAGES {
         let start = browser.open(&server.url("/")).await;
         start.click(&format!("a[href='{page}']")).await;
@@ -272,15 +272,67 @@ async fn type_strange(tab: &Tab<'_>, escaped: &str) {
     tab.run(&script.replace("TEXT", escaped)).await;
 }
 
+/// The pages' own list of transports, an entry each.
+fn listed() -> impl Iterator<Item = &'static str> {
+    include_str!("../../../static/transports.js").split("\n  {\n").skip(1)
+}
+
+/// What an entry says under a name; of several, the first.
+fn said(entry: &'static str, name: &str) -> &'static str {
+    let value = entry.split(&format!("{name}: \"")).nth(1).and_then(|rest| rest.split('"').next());
+    value.unwrap_or_else(|| panic!("no {name}: {entry}"))
+}
+
+#[tokio::test]
+async fn every_transport_of_the_server_is_in_the_list_of_the_pages_and_has_a_page_and_a_script() {
+    let server = TestServer::start("");
+    let ids: BTreeSet<_> = listed().map(|transport| said(transport, "id")).collect();
+    assert_eq!(ids, PAGES.map(|page| page.trim_matches('/').trim_end_matches(".html")).into());
+    let stats = server.stats().await;
+    let counted = stats["transports"].as_object().expect("transports").keys();
+    assert_eq!(counted.map(String::as_str).collect::<BTreeSet<_>>(), ids);
+    for transport in listed() {
+        let (id, title) = (said(transport, "id"), said(transport, "title"));
+        let page = server.get(&format!("/{id}.html")).await.body;
+        for part in [&format!("data-transport=\"{id}\""), &format!("<h1>{title}</h1>"), "<template id=\"card\">"] {
+            assert!(page.contains(part), "/{id}.html has no {part}");
+        }
+        let script = server.get(&format!("/{id}.js")).await.body;
+        assert!(script.contains("function run(link)") && script.contains("send"), "/{id}.js: {script}");
+        let source = server.get(&format!("/source/{}.rs", id.replace('-', "_"))).await;
+        assert_eq!(source.status, 200, "the page of {id} shows the server's file");
+        assert_ne!(server.post(&format!("/{id}"), "").await.status, 404, "/{id} is an endpoint");
+        assert!(!said(transport, "name").is_empty() && !said(transport, "takes").is_empty(), "{id}");
+        let figures = transport.split_once("sum: [").and_then(|(_, rest)| rest.split_once(']')).expect("figures").0;
+        for figure in figures.split(", ").map(|name| name.trim_matches('"')) {
+            assert!(stats["transports"][id][figure].is_u64(), "/stats has no {figure} of {id}");
+        }
+    }
+}
+
 #[test]
-fn the_colours_of_the_techniques_are_those_of_the_reports() {
-    let (pages, charts) =
-        (include_str!("../../../static/style.css"), include_str!("../../../loadgen/src/report/chart.css"));
-    for page in PAGES {
-        let name = page.trim_start_matches('/').trim_end_matches(".html");
-        let pair = pages.split(&format!("--{name}: light-dark(")).nth(1).and_then(|rest| rest.split(')').next());
-        for colour in pair.expect("a colour for each").split(", ") {
-            assert!(charts.contains(&format!("--{name}:{colour}")), "{name} is {colour} in the pages alone");
+fn every_page_has_its_links_and_colours_from_the_list_and_names_no_transport_by_hand() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../static");
+    let files = std::fs::read_dir(folder).expect("the pages").map(|file| file.unwrap().path());
+    for path in files.filter(|path| path.extension().is_some_and(|kind| kind == "html")) {
+        let (name, text) = (path.display(), std::fs::read_to_string(&path).unwrap());
+        assert!(text.contains("<script type=\"module\" src=\"/nav.js\" blocking=\"render\">"), "{name}");
+        assert!(path.ends_with("index.html") || text.contains("<nav aria-label=\"Pages\"></nav>"), "{name}");
+    }
+    let style = include_str!("../../../static/style.css");
+    for transport in listed() {
+        let id = said(transport, "id");
+        assert!(!style.contains(&format!("--{id}")) && !style.contains(&format!("\"{id}\"")), "{id} in style.css");
+    }
+}
+
+#[test]
+fn the_colours_of_the_transports_are_those_of_the_reports() {
+    let charts = include_str!("../../../loadgen/src/report/chart.css");
+    for transport in listed() {
+        let id = said(transport, "id");
+        for colour in ["light", "dark"].map(|scheme| said(transport, scheme)) {
+            assert!(charts.contains(&format!("--{id}:{colour}")), "{id} is {colour} in the pages alone");
         }
     }
 }
@@ -302,9 +354,9 @@ pub(crate) async fn open_all<'a>(browser: &'a Browser, addr: SocketAddr, query: 
 
 /// Publishes the numbers from 1.
 async fn publish(server: &TestServer, room: &str, count: usize) {
-    let (http, url) = (Client::new(), server.url(&format!("/messages?room={room}")));
+    let path = format!("/messages?room={room}");
     for n in 1..=count {
         let body = json!({ "from": "counter", "text": n.to_string() }).to_string();
-        assert_eq!(http.post(&url).body(body).send().await.expect("an answer").status(), 201);
+        assert_eq!(server.post(&path, body).await.status, 201);
     }
 }

@@ -83,7 +83,7 @@ async fn with_the_users_own_colours_the_dots_of_the_race_are_seen() {
     let race = browser.open(&server.url("/race.html")).await;
     let features = json!({ "features": [{ "name": "forced-colors", "value": "active" }] });
     browser.cdp("Emulation.setEmulatedMedia", features).await;
-    race.until(".dot", |dots| dots.len() == 4).await;
+    race.until(".dot", |dots| dots.len() == PAGES.len()).await;
     assert_eq!(race.run("return matchMedia('(forced-colors: active)').matches").await, true);
     let vanished = "const colour = (css) => getComputedStyle(document.querySelector(css)).backgroundColor;
         return colour('.dot') === colour('.pad')";

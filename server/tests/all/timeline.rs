@@ -248,7 +248,7 @@ async fn the_navigation_keeps_room_and_settings_and_curl_asks_where_the_page_is(
 async fn the_start_page_shows_no_figures_of_before() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let tab = browser.open(&server.url("/")).await;
-    tab.until("#figures dd", |figures| figures.len() == 7).await;
+    tab.until("#figures dd", |figures| figures.len() == PAGES.len() + 3).await;
     server.stop().await;
     tab.until("#stale", |says| says[0].starts_with("The server has not answered since ")).await;
     assert_eq!(tab.texts("#figures dd").await, [""; 0]);

@@ -1,4 +1,4 @@
-//! What the pages of the techniques show of their wire, in a real browser, beside what a proxy in between has seen.
+//! What the pages of the transports show of their wire, in a real browser, beside what a proxy in between has seen.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
