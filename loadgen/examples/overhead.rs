@@ -70,7 +70,8 @@ fn main() -> Result<()> {
 fn setup(addr: SocketAddr) -> Setup {
     let cadence = Cadence { interval: Duration::from_millis(1), phase: Duration::ZERO };
     let (room, hold, meter) = ("overhead".into(), Duration::from_secs(25), Arc::default());
-    Setup { addr, room, cadence, hold, headers: Headers::Browser, keep_alive: true, timestamped: false, meter }
+    let dialect = Arc::default();
+    Setup { addr, dialect, room, cadence, hold, headers: Headers::Browser, keep_alive: true, timestamped: false, meter }
 }
 
 /// loadgen's own subscribers, with everything that a trial keeps.

@@ -119,7 +119,7 @@ struct TargetFlags {
     /// The path of a publish.
     #[arg(long, value_name = "PATH", requires = "dialect", default_value = PUBLISH, value_parser = check_template)]
     publish_path: String,
-    /// More flags for the servers that are started, such as `--heartbeat 5s`; a word with a space in it stands in quotes.
+    /// More flags for the servers of the workbench that are started, such as `--heartbeat 5s`; a word with a space in it stands in quotes.
     #[arg(
         long,
         value_name = "FLAGS",
@@ -286,6 +286,10 @@ async fn execute(
 ) -> Result<Exit> {
     capacity::check(&comparison.scenario, Capacity::here())?;
     let server = target.running().await?;
+    let stock = comparison.variants.iter().find(|variant| variant.mode.properties().is_stock);
+    if let (Some(stock), Some(url)) = (stock, &target.url) {
+        anyhow::bail!("--mode {stock}: its server is started for it, so it cannot be the one at --url {url}");
+    }
     if let Some(target) = &server {
         comparison.target = Some(target.addr.to_string());
         comparison.environment.pinned.server.clear();

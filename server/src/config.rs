@@ -63,7 +63,7 @@ pub struct Config {
     /// What goes wrong on purpose.
     #[cfg(feature = "faults")]
     #[command(flatten)]
-    pub(crate) faults: crate::faults::Flags,
+    pub(crate) faults: crate::faults::FaultFlags,
 }
 
 impl Config {

@@ -19,7 +19,7 @@ const BAD_BYTE: usize = 10;
 
 /// What is to go wrong on purpose.
 #[derive(Args, Debug, Clone, Default)]
-pub(crate) struct Flags {
+pub(crate) struct FaultFlags {
     /// Deliveries that are left out.
     #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
     pub(crate) fault_drop: u64,
@@ -63,7 +63,7 @@ impl FromStr for Delay {
 /// What goes wrong, and how much of it is still to come.
 #[derive(Debug)]
 pub(crate) struct Faults {
-    flags: Flags,
+    flags: FaultFlags,
     /// How many are still to come: dropped, doubled, swapped, corrupted.
     left: [AtomicU64; 4],
     batches: AtomicU64,
@@ -71,7 +71,7 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    pub(crate) fn new(flags: &Flags) -> Self {
+    pub(crate) fn new(flags: &FaultFlags) -> Self {
         Self {
             left: [flags.fault_drop, flags.fault_double, flags.fault_swap, flags.fault_corrupt].map(Into::into),
             flags: flags.clone(),

@@ -217,6 +217,7 @@ async fn a_publish_without_a_key_is_never_sent_again() {
     let server = TestServer::start("");
     let (addr, requests) = closes_what_has_rested(server.addr);
     let setup = Setup {
+        dialect: Arc::default(),
         addr,
         room: "blame".into(),
         cadence: Cadence { interval: Duration::from_secs(1), phase: Duration::ZERO },
@@ -232,7 +233,7 @@ async fn a_publish_without_a_key_is_never_sent_again() {
     ] {
         let mut http = Http::connect(&setup, "").await.unwrap();
         let before = requests.load(Relaxed);
-        let mut publish = async || http.publish("/messages?room=blame", draft.into(), repeat).await;
+        let mut publish = async || http.publish("/messages?room=blame".parse().unwrap(), draft.into(), repeat).await;
         let first = publish().await.unwrap();
         // Less than a server lets a connection rest, but enough to be idle.
         tokio::time::sleep(RESTED * 2).await;

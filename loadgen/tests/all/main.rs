@@ -9,6 +9,7 @@ mod clockwork;
 mod conformance;
 mod faults;
 mod folders;
+mod foreign;
 mod helper;
 mod hostile;
 mod others;
