@@ -6,7 +6,7 @@ import { Link, randomKey } from "./link.js";
 import { knob, tell } from "./settings.js";
 
 const PULLED = 5_000; // Milliseconds.
-const MOST_UNDER_WAY = 20; // The automatic sender waits while so many messages have not been answered for.
+const MOST_UNDER_WAY = 20; // The automatic sender waits while this many messages have not been answered for.
 const [FLOOD, FLOOD_SIZE] = [20, 60_000];
 
 /** `watch` begins the tap, without which there is no distance; `keep` remembers the setting in the address. */

@@ -1,4 +1,4 @@
-//! What loadgen's books cost: deliveries and polls per second on one core, with audit, usage and timestamps, beside a bare
+//! What loadgen's recording costs: deliveries and polls per second on one core, with audit, usage and timestamps, beside a bare
 //! client of the same kind (the same library, nothing kept) in the same run.
 //!
 //!     cargo run --release -p loadgen --example overhead          (about 80 s; needs two cores to itself)
@@ -49,19 +49,22 @@ fn main() -> Result<()> {
     ] {
         let mut ratios = Vec::new();
         for _ in 0..2 {
-            let [bare, books] = [true, false].map(|bare| {
+            let [bare, recorders] = [true, false].map(|bare| {
                 let source = Source::start(first, batch);
                 let addr = source.addr;
                 let rate = std::thread::spawn(move || {
                     pin(&[last]);
-                    if bare { bare_clients(transport, addr) } else { with_books(transport, addr) }
+                    if bare { bare_clients(transport, addr) } else { with_recorders(transport, addr) }
                 });
                 let rate = rate.join().expect("the clients do not panic").expect("the clients run");
                 source.stop.store(true, Relaxed);
                 rate
             });
-            console::print(&format!("{name}: bare {bare:.0}/s, with books {books:.0}/s, ratio {:.2}\n", books / bare))?;
-            ratios.push(books / bare);
+            console::print(&format!(
+                "{name}: bare {bare:.0}/s, with recorders {recorders:.0}/s, ratio {:.2}\n",
+                recorders / bare
+            ))?;
+            ratios.push(recorders / bare);
         }
     }
     Ok(())
@@ -75,12 +78,12 @@ fn setup(addr: SocketAddr) -> Setup {
 }
 
 /// loadgen's own subscribers, with everything that a trial keeps.
-fn with_books(transport: Transport, addr: SocketAddr) -> Result<f64> {
+fn with_recorders(transport: Transport, addr: SocketAddr) -> Result<f64> {
     let window = Window::default();
     let clients = (0..CLIENTS).map(|n| (0, Setup { timestamped: n % 16 == 0, ..setup(addr) })).collect();
     let subscribers = Subscribers::start(transport, clients, 1, &window, u64::MAX, u64::MAX)?;
     subscribers.allow(CLIENTS);
-    while subscribers.sum(|book| book.connected) < CLIENTS {
+    while subscribers.sum(|recorder| recorder.connected) < CLIENTS {
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(Duration::from_secs(1));
@@ -88,13 +91,13 @@ fn with_books(transport: Transport, addr: SocketAddr) -> Result<f64> {
     window.get_or_init(|| begun..begun + 60_000_000_000);
     let done = |subscribers: &Subscribers| match transport {
         Transport::ShortPoll => subscribers.traffic().requests,
-        _ => subscribers.sum(|book| book.deliveries),
+        _ => subscribers.sum(|recorder| recorder.deliveries),
     };
     let (from, since) = (done(&subscribers), Instant::now());
     std::thread::sleep(MEASURE);
     let rate = (done(&subscribers) - from) as f64 / since.elapsed().as_secs_f64();
     let returned = subscribers.finish();
-    let faults: String = returned.books.iter().map(|book| book.audit.faults()).collect();
+    let faults: String = returned.recorders.iter().map(|recorder| recorder.audit.faults()).collect();
     anyhow::ensure!(faults.is_empty(), "the audit found {faults}");
     Ok(rate)
 }

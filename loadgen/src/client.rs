@@ -70,7 +70,7 @@ pub trait Client: Sized + Send + 'static {
         async { Err(Failure::Protocol("this transport has no way up".into())) }
     }
 
-    /// Takes leave as its transport does.
+    /// Leaves as its transport does.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 

@@ -45,7 +45,7 @@ pub struct Folder {
 
 impl Folder {
     /// This folder, made if it is not there; an error if it has a result, if another run writes there, or if there is
-    /// no room for so many trials.
+    /// no room for this many trials.
     pub fn claim(path: &Path, trials: usize) -> Result<Self> {
         let (failed, mut made) = (|| cannot_make(path), Made::default());
         made.make_outer(path).with_context(failed)?;

@@ -1,28 +1,29 @@
 //! Plays thousands of chat clients and measures what each transport costs.
 //!
-//! A load flows one way: scenario (what goes in) -> [`plan`] (which trials, in which order) -> [`trial`] (connect,
-//! warm up, measure, drain) -> [`client`] -> the server ([`target`]) -> [`measure`] -> [`settle`] -> outcome (what came
-//! out) -> [`judge`] -> [`report`].
+//! A load flows one way: scenario (what goes in) -> [`plan`] (which trials, in which order) -> [`target`] (what is
+//! measured) -> [`load`] (the phases of a trial) -> [`client`] -> the server -> [`measure`] -> outcome (what came out) ->
+//! [`judge`] -> [`report`].
 //!
 //! All that is saved of it is in [`result`], below everything: it knows no other module, and [`judge`] and [`report`]
 //! know nothing else. [`comparison`] begins one and reads one from its file. No two modules know each other in a circle
 //! (`tests/all/structure.rs`).
 //!
-//! A trial has two sides that know nothing of each other. [`publishers`] publishes: [`pacer`] says which message is due
-//! when, from the seed alone, a thread keeps that time, and each text carries its due time and a checksum
-//! ([`payload`]). [`subscribers`] subscribes: threads with a runtime and a book each, one connection per simulated client,
-//! [`client::Client`] for what differs between transports and one file for each of them.
+//! A trial (`load/trial`) runs the phases of the scenario's timeline. It has two sides that know nothing of each other.
+//! `load/publishers` publish: [`pacer`] says which message is due when, from the seed alone, a thread keeps that time, and
+//! each text carries its id, its due time and a checksum ([`message_id`]). `load/subscribers` subscribe: threads with a
+//! runtime and a recorder each, one connection per simulated client, [`client::Client`] for what differs between transports
+//! and one file for each of them; [`client::dialect`] for what differs between servers.
 //!
-//! What is measured: `measure/recorder` (how late: received minus due), `measure/audit` (how complete: what every
-//! subscriber should have got), `measure/reading` (at what price). [`settle`] brings the two sides together into a
-//! [`result::outcome::Outcome`].
+//! What is measured: `measure/recorder` (how late: received minus due), `measure/audit` (how complete: which messages every
+//! subscriber has got, by their ids), `measure/reading` (at what price). `load/settle` brings the two sides together into
+//! a [`result::outcome::Outcome`].
 //!
 //! [`selftest`] says in a minute what the machine may be trusted with. `examples/overhead.rs` and `examples/power.rs`
-//! measure loadgen itself: what its books cost, and which differences its comparisons find.
+//! measure loadgen itself: what its recording costs, and which differences its comparisons find.
 //!
 //! Around it: [`console`] (what people are told), [`signals`] (what ends a run early), [`folder`] (where results go).
 //!
-//! The server is known over HTTP and WebSocket alone; its messages are parsed with types of our own.
+//! A server is known over HTTP and WebSocket alone; its messages are parsed with types of our own.
 
 // People are told things by `console` alone: these would panic where nobody reads.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -14,7 +14,7 @@ use crate::console;
 use crate::cores;
 use crate::judge::{theory, verdict};
 use crate::load::trial::Setting;
-use crate::measure::recorder::Book;
+use crate::measure::recorder::Recorder;
 use crate::message_id::MessageId;
 use crate::plan::against_own_server;
 use crate::progress::Progress;
@@ -26,7 +26,7 @@ use crate::result::scenario::Scenario;
 use crate::result::variant::Transport;
 use crate::result::verdict::{Kind, Verdict};
 
-/// Timers are tried for so long, each kind.
+/// Timers are tried for this long, each kind.
 const TIMERS: Duration = Duration::from_secs(2);
 /// As many clients as are connected at once, if there is room for them.
 const CROWD: u64 = 5000;
@@ -191,7 +191,7 @@ fn room(found: &mut Findings, cores: &Cores) -> u64 {
 /// The audit on deliveries of which it is known what is wrong with them.
 fn audit(found: &mut Findings) {
     let expected = Audit { received: 993, doubled: 3, reordered: 2, corrupt: 4, wrong_room: 2, ..Audit::default() };
-    let mut book = Book::new([(0, false)].into_iter(), Window::default(), Nanos::MAX, 1000);
+    let mut recorder = Recorder::new([(0, false)].into_iter(), Window::default(), Nanos::MAX, 1000);
     let mut events = vec![Event::Hello(Some(Cursor { epoch: "selftest".into(), seq: 0 }))];
     let mut message = |seq: u64, said| {
         events.push(Event::Message(Delivery { seq: Some(seq), received: 1, asked: None, said }));
@@ -208,10 +208,10 @@ fn audit(found: &mut Findings) {
             _ => message(seq, sent(seq, 0)),
         }
     }
-    let recorded = book.record(0, &mut events);
-    let missing = book.subscribers[0].received.missing(1000).flatten();
+    let recorded = recorder.record(0, &mut events);
+    let missing = recorder.subscribers[0].received.missing(1000).flatten();
     // Numbers from 0, seqs from 1: the four broken ones, the two of another room, and the one that never came.
-    let good = recorded.is_ok() && book.audit == expected && missing.eq([599, 600, 601, 602, 699, 799, 899]);
+    let good = recorded.is_ok() && recorder.audit == expected && missing.eq([599, 600, 601, 602, 699, 799, 899]);
     found.tell(
         good,
         "audit",

@@ -32,7 +32,7 @@ use crate::signals;
 const START: Duration = Duration::from_secs(20);
 /// An address is not longer than this many bytes.
 const ADDRESS: u64 = 100;
-/// A server that has been asked to leave may take so long: its drain has a deadline of 8 s.
+/// A server that has been asked to leave may take this long: its drain has a deadline of 8 s.
 const LEAVE: Duration = Duration::from_secs(12);
 /// A wait for it that is longer than this is said.
 const SLOW: Duration = Duration::from_secs(1);

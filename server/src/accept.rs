@@ -31,13 +31,13 @@ use crate::stream::Stream;
 
 /// tokio's own `bind` listens with 128: thousands of clients at once overflow it and wait 1 s and 3 s for a retry.
 const BACKLOG: u32 = 4096;
-/// A drain ends after so long, whoever is still there: `SIGTERM` to exit in under 10 s.
+/// A drain ends after this long, whoever is still there: `SIGTERM` to exit in under 10 s.
 const DRAIN: Duration = Duration::from_secs(8);
 /// After the last message that was accepted, polls are answered this long: who asks every second has asked again.
 const GRACE: Duration = Duration::from_secs(2);
 /// When this much less is in use than before, the allocator is asked to return it.
 const MUCH: usize = 16 << 20;
-/// A refused client may take so long to send its request and read why.
+/// A refused client may take this long to send its request and read why.
 const REFUSAL: Duration = Duration::from_secs(1);
 /// The longest request head; hyper's smallest buffer is 8 KiB.
 const MAX_HEAD: usize = 16 * 1024;

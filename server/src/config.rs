@@ -8,10 +8,10 @@ use hyper::header::HeaderValue;
 
 use crate::access;
 use crate::memory::PER_CONNECTION;
-use crate::rooms::Window;
+use crate::rooms::Retention;
 use crate::tap::{TAP, TAPS};
 
-/// Descriptors that are not for connections, if there are so many: the listener, the runtime, clients being refused.
+/// Descriptors that are not for connections, if there are this many: the listener, the runtime, clients being refused.
 const RESERVED_DESCRIPTORS: u64 = 512;
 /// The least memory that lets hundreds of clients in.
 const LEAST_MEMORY: usize = 32 << 20;
@@ -43,18 +43,18 @@ pub struct Config {
     #[arg(long, value_name = "SIZE", value_parser = memory, allow_hyphen_values = true)]
     pub(crate) memory: Option<usize>,
     /// Messages a room retains.
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = at_least_one, allow_hyphen_values = true)]
-    pub(crate) window_messages: usize,
+    #[arg(long, alias = "window-messages", value_name = "N", default_value_t = 8192, value_parser = at_least_one, allow_hyphen_values = true)]
+    pub(crate) retain_messages: usize,
     /// Bytes of messages a room retains.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = bytes, allow_hyphen_values = true)]
-    pub(crate) window_bytes: usize,
-    /// A peer that takes nothing for so long is cut.
+    #[arg(long, alias = "window-bytes", value_name = "SIZE", default_value = "1MiB", value_parser = bytes, allow_hyphen_values = true)]
+    pub(crate) retain_bytes: usize,
+    /// A peer that takes nothing for this long is cut.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive, allow_hyphen_values = true)]
     pub(crate) write_deadline: Duration,
-    /// A connection that sends no (whole) request for so long is closed.
+    /// A connection that sends no (whole) request for this long is closed.
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = positive, allow_hyphen_values = true)]
     pub(crate) idle_deadline: Duration,
-    /// Open streams get a sign of life so often.
+    /// Open streams get a sign of life this often.
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive, allow_hyphen_values = true)]
     pub(crate) heartbeat: Duration,
     /// Bytes of a connection that may wait in the kernel to be sent; 0 leaves it to the kernel. For measuring.
@@ -79,11 +79,11 @@ impl Config {
         access::Hosts::new(address, of_pages.chain(self.allow_host.iter().cloned()).chain(own))
     }
 
-    pub(crate) fn window(&self) -> Window {
-        Window { messages: self.window_messages, bytes: self.window_bytes }
+    pub(crate) fn retention(&self) -> Retention {
+        Retention { messages: self.retain_messages, bytes: self.retain_bytes }
     }
 
-    /// What the server may have: so many descriptors, and as much memory unless `--memory` says how much.
+    /// What the server may have: this many descriptors, and as much memory unless `--memory` says how much.
     pub(crate) fn limits(&self, descriptors: u64, quarter: usize) -> Result<Limits, String> {
         let memory = self.memory.unwrap_or(quarter.max(LEAST_MEMORY));
         let half = (memory / 2 / PER_CONNECTION) as u64;

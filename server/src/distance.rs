@@ -90,7 +90,7 @@ pub(crate) struct Arrival<T> {
 }
 
 impl<T> Departure<T> {
-    /// Sends something of so many bytes when there is room for it, over a way of this length; false if nobody is there to
+    /// Sends something of this many bytes when there is room for it, over a way of this length; false if nobody is there to
     /// take it.
     pub(crate) async fn send(&self, size: usize, thing: T, way: Duration) -> bool {
         let due = Instant::now() + way;

@@ -1,4 +1,4 @@
-//! Faults for self-tests: exactly so many deliveries dropped, doubled, swapped or corrupted; messages that come later,
+//! Faults for self-tests: exactly this many deliveries dropped, doubled, swapped or corrupted; messages that come later,
 //! deliveries that cost more. Only in a build with the feature `faults`, never in what is shipped.
 
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::cursor::Cursor;
 use crate::message::Format;
 use crate::rooms::Batch;
 
-/// A fault strikes every so many batches: not all on one subscriber.
+/// A fault strikes every this many batches: not all on one subscriber.
 const EVERY: u64 = 7;
 /// Where a text is corrupted: behind its number, within what every checksum covers.
 const BAD_BYTE: usize = 10;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Connections beat in so many groups, spread over the period.
+/// Connections beat in this many groups, spread over the period.
 const SHARDS: usize = 32;
 
 /// The server's heartbeat.

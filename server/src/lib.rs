@@ -2,7 +2,7 @@
 //!
 //! The log (`log`) is the only shared state: a subscriber, of any transport, is a `cursor::Cursor` into it plus a
 //! wake-up. There are no queues per connection. A reader that is slow finds a longer batch when it comes back, and
-//! one that fell off the retained window is told what it missed.
+//! one that fell behind what is retained is told what it missed.
 //!
 //! The way of a message:
 //!
@@ -135,7 +135,7 @@ impl Server {
         let addr = listener.local_addr()?;
         let memory = Memory::new(limits.memory);
         let app = App {
-            rooms: Rooms::new(config.max_rooms, config.window(), &memory),
+            rooms: Rooms::new(config.max_rooms, config.retention(), &memory),
             stats: Stats::default(),
             heartbeat: Heartbeat::new(),
             taps: tap::Taps::new(limits.taps),

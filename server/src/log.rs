@@ -22,10 +22,10 @@ use crate::message::{self, Draft};
 
 /// How much a log retains.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    /// At most so many messages.
+pub(crate) struct Retention {
+    /// At most this many messages.
     pub(crate) messages: usize,
-    /// At most so many bytes of encoded messages (the newest is retained whatever its size).
+    /// At most this many bytes of encoded messages (the newest is retained whatever its size).
     pub(crate) bytes: usize,
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum NotStored {
 #[derive(Debug)]
 pub(crate) struct Log {
     epoch: Epoch,
-    window: Window,
+    retention: Retention,
     ranges: Arc<Pool>,
     state: Mutex<State>,
     wake: Arc<Wake>,
@@ -61,9 +61,9 @@ pub(crate) struct Log {
 
 impl Log {
     /// An empty log of a new epoch.
-    pub(crate) fn new(window: Window, memory: &Memory) -> Arc<Self> {
+    pub(crate) fn new(retention: Retention, memory: &Memory) -> Arc<Self> {
         let (state, ranges) = (Mutex::new(State::new(memory.messages.hold(0))), Arc::clone(&memory.ranges));
-        Arc::new(Self { epoch: Epoch::draw(), window, ranges, state, wake: Arc::default() })
+        Arc::new(Self { epoch: Epoch::draw(), retention, ranges, state, wake: Arc::default() })
     }
 
     /// Stores a message under the next seq and wakes the readers; a key that is still retained stores nothing.
@@ -82,7 +82,7 @@ impl Log {
         let seq = state.head() + 1;
         let encoded = message::encode(draft, seq, unix_millis());
         state.push(Entry { encoded, key: draft.key.as_deref().map(Arc::from) });
-        state.trim(1, |state| state.count() > self.window.messages || state.bytes > self.window.bytes);
+        state.trim(1, |state| state.count() > self.retention.messages || state.bytes > self.retention.bytes);
         drop(state);
         self.wake.all();
         Ok(Published { cursor: self.at(seq), duplicate: false, differs: false })
@@ -148,9 +148,9 @@ impl Log {
         self.wake.left()
     }
 
-    pub(crate) fn retained(&self) -> Window {
+    pub(crate) fn retained(&self) -> Retention {
         let state = self.state.lock();
-        Window { messages: state.count(), bytes: state.bytes }
+        Retention { messages: state.count(), bytes: state.bytes }
     }
 
     fn locate(&self, state: &State, after: After) -> (u64, Option<Gap>) {
@@ -223,7 +223,7 @@ impl Reader {
     fn look(&mut self) -> Poll<Option<Batch>> {
         let mut state = self.log.state.lock();
         let (seq, gap) = match self.gap.take() {
-            // Messages may have left the window since the gap was found.
+            // Messages may have gone since the gap was found.
             Some(gap) => {
                 let since = state.oldest - 1 - gap.cursor.seq;
                 self.log.gap(&state, gap.reason, gap.missed.map(|missed| missed + since))

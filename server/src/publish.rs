@@ -20,7 +20,7 @@ use crate::rooms::{Published, RoomName};
 pub(crate) const DIFFERS: &str =
     "the key is that of an earlier message, and so is the cursor; this message differs from it and was not stored";
 
-/// A body over its limit is read on for so many bytes.
+/// A body over its limit is read on for this many bytes.
 const DISCARDED: usize = 8 * 1024 * 1024;
 
 /// What every way of publishing calls.

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::tap::{Taps, UNDER_WAY, read};
 
-    /// How many bytes a session can write, so many at once, to a browser that reads none.
+    /// How many bytes a session can write, this many at once, to a browser that reads none.
     async fn written(at_once: usize) -> usize {
         let taps = Taps::new(1);
         taps.open("7").expect("there is room");

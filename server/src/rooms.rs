@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::cursor::After;
 use crate::error::{ApiError, Invalid};
-pub(crate) use crate::log::{Batch, Gap, Published, Subscription, Window};
+pub(crate) use crate::log::{Batch, Gap, Published, Retention, Subscription};
 use crate::log::{Log, NotStored};
 use crate::memory::{Full, Memory};
 use crate::message::{Draft, Format, check_name};
@@ -73,7 +73,7 @@ impl From<Full> for ApiError {
 #[derive(Debug)]
 pub(crate) struct Rooms {
     max: usize,
-    window: Window,
+    retention: Retention,
     memory: Memory,
     state: Mutex<State>,
 }
@@ -109,16 +109,16 @@ pub(crate) struct Usage {
     pub(crate) subscribers: usize,
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
-    /// The fullest room's share of its window, in percent, by messages or by bytes.
+    /// How much of what it may retain the fullest room has, in percent, by messages or by bytes.
     pub(crate) fullest_percent: usize,
     /// Messages that went before their time because memory was short.
     pub(crate) shed: u64,
 }
 
 impl Rooms {
-    /// No rooms yet; at most `max`, each with a log of this window.
-    pub(crate) fn new(max: usize, window: Window, memory: &Memory) -> Self {
-        Self { max, window, memory: memory.clone(), state: Mutex::default() }
+    /// No rooms yet; at most `max`, each with a log that retains this much.
+    pub(crate) fn new(max: usize, retention: Retention, memory: &Memory) -> Self {
+        Self { max, retention, memory: memory.clone(), state: Mutex::default() }
     }
 
     /// Appends to a room. Not cancel safe: a message whose sender stopped waiting may have been stored; its key tells.
@@ -171,7 +171,7 @@ impl Rooms {
             );
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }
-        let log = Log::new(self.window, &self.memory);
+        let log = Log::new(self.retention, &self.memory);
         state.rooms.insert(name.clone(), Room { log: Arc::clone(&log), touched: now });
         Ok(log)
     }
@@ -185,8 +185,8 @@ impl Rooms {
         };
         let mut usage = Usage { rooms: logs.len(), shed, ..Usage::default() };
         for log in logs {
-            let Window { messages, bytes } = log.retained();
-            let percent = (messages * 100 / self.window.messages).max(bytes * 100 / self.window.bytes);
+            let Retention { messages, bytes } = log.retained();
+            let percent = (messages * 100 / self.retention.messages).max(bytes * 100 / self.retention.bytes);
             usage.subscribers += log.subscribers();
             usage.messages += messages;
             usage.bytes += bytes;

@@ -141,7 +141,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         "rooms": usage.rooms,
         "subscribers": usage.subscribers,
         "memory": memory(&app.memory, usage.shed),
-        "window": { "messages": usage.messages, "bytes": usage.bytes, "fullest_percent": usage.fullest_percent },
+        "retained": { "messages": usage.messages, "bytes": usage.bytes, "fullest_percent": usage.fullest_percent },
         "connections": {
             "open": connections.open(), "ws": stats.of(Transport::Ws).open(), "accepted": get(&connections.accepted),
             "refused": get(&connections.refused), "slow_closes": get(&connections.slow_closes),

@@ -48,7 +48,7 @@ pub(crate) const TAPS: usize = 64;
 pub(crate) const TAP: usize = ENTRIES * (SHOWN + 256) + OF_ONE_TAP;
 /// Ways of one page that are counted apart: the lanes of the race.
 const LANES: usize = 8;
-/// A tap that nobody has read for so long goes. Browsers wake a hidden page once a minute.
+/// A tap that nobody has read for this long goes. Browsers wake a hidden page once a minute.
 const IDLE: Duration = Duration::from_secs(90);
 
 /// The taps of all pages.

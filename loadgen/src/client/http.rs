@@ -26,7 +26,7 @@ use crate::clock::{Nanos, nanos, now};
 const IDLE: Duration = Duration::from_millis(100);
 /// A close that comes more than this after a request did not cross it: the server had the request and cut its client.
 const CROSSING: Duration = Duration::from_secs(1);
-/// So much of a refusal is read: its reason.
+/// This much of a refusal is read: its reason.
 const REASON: usize = 4096;
 type Asked = Request<Full<Bytes>>;
 

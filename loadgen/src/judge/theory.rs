@@ -9,7 +9,7 @@ use crate::result::outcome::Outcome;
 use crate::result::scenario::{GOLDEN, Scenario};
 use crate::result::variant::Transport;
 
-/// A distribution is stood for by so many of its quantiles.
+/// A distribution is stood for by this many of its quantiles.
 const POINTS: usize = 500;
 
 /// What theory says of a transport's trials.

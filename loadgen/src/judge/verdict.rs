@@ -47,7 +47,7 @@ const RULES: [Rule; 16] = {
     const HELD: &str = "loadgen was stopped or paused; run it again and leave it alone";
     const SLOW: &str = "give loadgen another core, lower --clients or --rate, or calm the machine";
     const CLOCK: &str = "the clock went back, or a sample is beyond an hour; run it on a machine with a sound clock";
-    const BOOKS: &str = "this is a fault of loadgen; please report it with the JSON";
+    const RECORDERS: &str = "this is a fault of loadgen; please report it with the JSON";
     const PHASE: &str = "polls and publishes follow each other; use --arrivals poisson and a longer --duration";
     const LONGER: &str = "let it warm up longer (--warmup), or measure longer (--duration)";
     [
@@ -64,7 +64,7 @@ const RULES: [Rule; 16] = {
         rule("messages_unpaced", "messages the pacer missed", "%", GeneratorLimited, SLOW),
         rule("receive_delay_p99", "client receive delay p99", "ms", GeneratorLimited, SLOW),
         rule("samples_impossible", "samples below zero or above an hour", "samples", GeneratorLimited, CLOCK),
-        rule("audit_unbalanced", "deliveries the audit cannot account for", "deliveries", GeneratorLimited, BOOKS),
+        rule("audit_unbalanced", "deliveries the audit cannot account for", "deliveries", GeneratorLimited, RECORDERS),
         rule("poll_waits", "poll waits from U(0, interval)", "KS", ScheduleOff, PHASE),
         rule("drift", "p50 from half to half", "%", NotSteady, LONGER),
     ]

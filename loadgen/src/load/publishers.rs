@@ -22,7 +22,7 @@ use crate::message_id::MessageId;
 use crate::result::histogram::Times;
 use crate::result::scenario::{Part, room_name};
 
-/// Who sleeps looks up so often whether it is to stop.
+/// Who sleeps looks up this often whether it is to stop.
 const NAP: Duration = Duration::from_millis(50);
 
 /// What became of one message.
@@ -61,7 +61,7 @@ pub struct Published {
 pub struct Assignment {
     /// Where; the room is each message's own.
     pub setup: Setup,
-    /// Over so many connections.
+    /// Over this many connections.
     pub publishers: usize,
     /// Or over a subscriber's own connection, by room, where there is one.
     pub orders: HashMap<u32, UnboundedSender<Order>>,

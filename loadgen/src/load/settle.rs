@@ -1,4 +1,4 @@
-//! Settling a trial: publications against deliveries, every worker's book into one outcome.
+//! Settling a trial: publications against deliveries, every worker's recorder into one outcome.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::client::{Acked, Cursor, Failure};
 use crate::clock::{Nanos, nanos};
 use crate::load::publishers::{Publication, Published};
-use crate::measure::recorder::{Book, Subscriber, slices_per_second};
+use crate::measure::recorder::{Recorder, Subscriber, slices_per_second};
 use crate::message_id::MessageId;
 use crate::pacer::Pacer;
 use crate::result::audit::Audit;
@@ -17,7 +17,7 @@ use crate::result::scenario::Scenario;
 use crate::result::usage::Usage;
 use crate::result::variant::Variant;
 
-/// Beyond its interval, a poll may take so long before what it should have brought is missing.
+/// Beyond its interval, a poll may take this long before what it should have brought is missing.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Fewer messages say nothing about whether a trial was steady.
@@ -31,7 +31,7 @@ pub struct Evidence {
     pub connected: usize,
     /// Messages due within it count: less than was planned, after an early end.
     pub window: Range<Nanos>,
-    /// The window as it was planned, by which the books are divided into slices.
+    /// The window as it was planned, by which the notes are divided into slices.
     pub planned: Range<Nanos>,
     /// When it began, in UTC.
     pub began: String,
@@ -40,7 +40,7 @@ pub struct Evidence {
     /// What the publishers did.
     pub publishers: Published,
     /// What was delivered.
-    pub books: Vec<Book>,
+    pub recorders: Vec<Recorder>,
     /// How long what the timestamped clients read had been in the kernel.
     pub receive_delays: Vec<Nanos>,
     /// What it cost.
@@ -56,7 +56,7 @@ struct Accepted {
 
 /// What the subscribers of one room were to get.
 #[derive(Default)]
-struct RoomBooks {
+struct RoomRecord {
     /// How many messages of the room the pacer handed over.
     paced: u32,
     /// Those that were accepted, by their number.
@@ -88,15 +88,15 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
     let rooms = rooms(scenario, &evidence, &schedule);
     let unexpected = unexpected(scenario, &evidence);
     let mut charged = Charged::default();
-    let mut books = std::mem::take(&mut evidence.books);
-    books.iter_mut().for_each(|book| charge(book, &rooms, scenario, &evidence, &mut charged));
-    let mut audit: Audit = books.iter().map(|book| book.audit).sum();
+    let mut recorders = std::mem::take(&mut evidence.recorders);
+    recorders.iter_mut().for_each(|recorder| charge(recorder, &rooms, scenario, &evidence, &mut charged));
+    let mut audit: Audit = recorders.iter().map(|recorder| recorder.audit).sum();
     let unbalanced = audit.received.abs_diff(charged.accounted);
     audit.unexpected += unexpected;
     audit.received = audit.received.saturating_sub(unexpected);
-    let merged = |times: fn(&Book) -> &Times| Times::merged(books.iter().map(times));
-    let slices: Vec<Times> = (0..books.iter().map(|book| book.slices.len()).max().unwrap_or(0))
-        .map(|i| Times::merged(books.iter().filter_map(|book| book.slices.get(i))))
+    let merged = |times: fn(&Recorder) -> &Times| Times::merged(recorders.iter().map(times));
+    let slices: Vec<Times> = (0..recorders.iter().map(|recorder| recorder.slices.len()).max().unwrap_or(0))
+        .map(|i| Times::merged(recorders.iter().filter_map(|recorder| recorder.slices.get(i))))
         .collect();
     let window_seconds = evidence.window.end.saturating_sub(evidence.window.start) as f64 / 1e9;
     let seconds = window_seconds.ceil() as usize;
@@ -112,31 +112,31 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         connections: Connections {
             wanted: scenario.clients,
             connected: evidence.connected,
-            refused: books.iter().map(|book| book.refused).sum(),
-            lost: books.iter().map(|book| book.disconnects).sum(),
-            cut: books.iter().map(|book| book.cut).sum(),
+            refused: recorders.iter().map(|recorder| recorder.refused).sum(),
+            lost: recorders.iter().map(|recorder| recorder.disconnects).sum(),
+            cut: recorders.iter().map(|recorder| recorder.cut).sum(),
         },
         expected: charged.expected,
         delivered: charged.expected.saturating_sub(charged.undelivered),
         audit,
         latency: Times::merged(slices.iter()),
         intervals: (0..seconds).map(interval).collect(),
-        last: figures::last(&books, &evidence, &charged),
-        followed: books.iter().flat_map(|book| &book.subscribers).filter_map(figures::followed).collect(),
-        polls: merged(|book| &book.polls),
-        connects: merged(|book| &book.connects),
+        last: figures::last(&recorders, &evidence, &charged),
+        followed: recorders.iter().flat_map(|recorder| &recorder.subscribers).filter_map(figures::followed).collect(),
+        polls: merged(|recorder| &recorder.polls),
+        connects: merged(|recorder| &recorder.connects),
         timer_delay: Times::merged(
-            books.iter().map(|book| &book.timer_delay).chain([&evidence.publishers.timer_delay]),
+            recorders.iter().map(|recorder| &recorder.timer_delay).chain([&evidence.publishers.timer_delay]),
         ),
         receive_delay,
         drift_percent: figures::drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
-        wait_ks: figures::wait_ks(scenario, &acks, &books),
-        realised: figures::realised(variant, scenario, &evidence, &acks, &books, &rooms),
-        restarts: restarts(&books),
-        impossible: books.iter().map(|book| book.impossible).sum(),
+        wait_ks: figures::wait_ks(scenario, &acks, &recorders),
+        realised: figures::realised(variant, scenario, &evidence, &acks, &recorders, &rooms),
+        restarts: restarts(&recorders),
+        impossible: recorders.iter().map(|recorder| recorder.impossible).sum(),
         unbalanced,
-        failures: failures(&evidence, &books),
-        series: (0..seconds).map(|i| books.iter().filter_map(|book| book.series.get(i)).sum()).collect(),
+        failures: failures(&evidence, &recorders),
+        series: (0..seconds).map(|i| recorders.iter().filter_map(|recorder| recorder.series.get(i)).sum()).collect(),
         usage: evidence.usage,
         publishing,
         began: evidence.began,
@@ -183,8 +183,8 @@ fn publishing(evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Publishing 
     sums
 }
 
-fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Vec<RoomBooks> {
-    let mut rooms: Vec<RoomBooks> = (0..scenario.rooms()).map(|_| RoomBooks::default()).collect();
+fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Vec<RoomRecord> {
+    let mut rooms: Vec<RoomRecord> = (0..scenario.rooms()).map(|_| RoomRecord::default()).collect();
     for message in pacer(scenario, evidence).take(evidence.publishers.paced as usize) {
         rooms[message.room as usize].paced += 1;
     }
@@ -214,7 +214,7 @@ fn unexpected(scenario: &Scenario, evidence: &Evidence) -> u64 {
     let due: HashMap<(u32, u32), Nanos> = paced.map(|message| ((message.room, message.number), message.due)).collect();
     let mut taken: HashMap<(u32, &str, u64), u32> = HashMap::new();
     let mut count = 0;
-    for room in evidence.books.iter().flat_map(|book| &book.rooms) {
+    for room in evidence.recorders.iter().flat_map(|recorder| &recorder.rooms) {
         for (number, message) in (0..).zip(&room.messages).filter(|(_, message)| message.came > 0) {
             let id = (room.room, number);
             let place = message.place.map(|(epoch, seq)| (room.epochs[epoch].as_str(), seq));
@@ -265,27 +265,33 @@ fn fate(subscriber: &Subscriber, message: &Accepted) -> Fate {
     if subscriber.was_told(place) || subscriber.spoiled.contains(&place) { Fate::Explained } else { Fate::Silent }
 }
 
-/// Charges a book with what its subscribers should have got: what never came, whoever is to blame, is a sample at the
+/// Charges a recorder with what its subscribers should have got: what never came, whoever is to blame, is a sample at the
 /// deadline.
-fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &Evidence, charged: &mut Charged) {
+fn charge(
+    recorder: &mut Recorder,
+    rooms: &[RoomRecord],
+    scenario: &Scenario,
+    evidence: &Evidence,
+    charged: &mut Charged,
+) {
     let Evidence { window, deadline, .. } = evidence;
     // Not yet missing is what may still be waiting for the next poll when the trial ends early.
     let overdue = deadline.saturating_sub(nanos(scenario.interval + GRACE));
     let mut missed = Vec::new();
-    for subscriber in book.subscribers.iter().filter(|subscriber| subscriber.began.is_some()) {
+    for subscriber in recorder.subscribers.iter().filter(|subscriber| subscriber.began.is_some()) {
         let room = &rooms[subscriber.room as usize];
         charged.expected += room.scheduled.len() as u64;
         charged.accounted += subscriber.received.count(room.paced);
-        book.audit.expected += room.accepted.len() as u64;
+        recorder.audit.expected += room.accepted.len() as u64;
         let mut missing = room.unaccepted.clone();
         for message in subscriber.received.missing(room.paced).flat_map(|range| room.accepted.range(range)) {
             match fate(subscriber, message.1) {
                 Fate::Earlier => {
-                    book.audit.expected -= 1;
+                    recorder.audit.expected -= 1;
                     charged.expected -= u64::from(window.contains(&message.1.due));
                     continue;
                 }
-                Fate::Silent => book.audit.lost += u64::from(message.1.due <= overdue),
+                Fate::Silent => recorder.audit.lost += u64::from(message.1.due <= overdue),
                 Fate::Explained => {}
             }
             missing.push(message.1.due);
@@ -300,12 +306,12 @@ fn charge(book: &mut Book, rooms: &[RoomBooks], scenario: &Scenario, evidence: &
             }
         }
     }
-    missed.into_iter().for_each(|due| book.miss(due, *deadline));
+    missed.into_iter().for_each(|due| recorder.miss(due, *deadline));
 }
 
-fn failures(evidence: &Evidence, books: &[Book]) -> BTreeMap<String, Failures> {
+fn failures(evidence: &Evidence, recorders: &[Recorder]) -> BTreeMap<String, Failures> {
     let mut all: BTreeMap<String, Failures> = BTreeMap::new();
-    for (kind, failures) in books.iter().flat_map(|book| &book.failures) {
+    for (kind, failures) in recorders.iter().flat_map(|recorder| &recorder.failures) {
         tally(&mut all, kind.clone(), failures.count, || failures.example.clone());
     }
     for failure in evidence.publishers.publications.iter().filter_map(|done| done.acked.as_ref().err()) {
@@ -315,8 +321,8 @@ fn failures(evidence: &Evidence, books: &[Book]) -> BTreeMap<String, Failures> {
 }
 
 /// The most that the log of one room began anew.
-fn restarts(books: &[Book]) -> u64 {
-    let logs = books.iter().flat_map(|book| &book.subscribers).map(|subscriber| subscriber.epochs.len());
+fn restarts(recorders: &[Recorder]) -> u64 {
+    let logs = recorders.iter().flat_map(|recorder| &recorder.subscribers).map(|subscriber| subscriber.epochs.len());
     logs.max().unwrap_or(0).saturating_sub(1) as u64
 }
 

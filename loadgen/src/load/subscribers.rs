@@ -1,4 +1,4 @@
-//! The simulated clients: threads with a share of them each, a book per thread, and the clients' ways through a trial.
+//! The simulated clients: threads with a share of them each, a recorder per thread, and the clients' ways through a trial.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::client::dialect::Draft;
 use crate::client::{self, After, Answer, Client, Event, Failure, Meter, Setup, Visitor};
 use crate::clock::{Nanos, Window, now, sleep_until, tick};
 use crate::fault;
-use crate::measure::recorder::Book;
+use crate::measure::recorder::Recorder;
 use crate::result::histogram::Times;
 use crate::result::scenario::Part;
 use crate::result::usage::{Tcp, Totals};
@@ -27,11 +27,11 @@ use crate::result::variant::Transport;
 pub(crate) const CONNECTS_PER_SECOND: u64 = 2000;
 /// The distance between two of them.
 const RAMP: Nanos = 1_000_000_000 / CONNECTS_PER_SECOND;
-/// A client that is not connected after so long is not connected.
+/// A client that is not connected after this long is not connected.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A lost connection is made again after a random share of this.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// Clients may take so long to take leave.
+/// Clients may take this long to leave.
 const LEAVE: Duration = Duration::from_secs(2);
 
 /// Where the subscribers are in their trial: this many may connect, until it is time to leave.
@@ -47,7 +47,7 @@ pub type Order = (Draft, Answer);
 /// What a worker shares with the trial.
 #[derive(Debug)]
 struct Shared {
-    book: Mutex<Book>,
+    recorder: Mutex<Recorder>,
     meter: Arc<Meter>,
 }
 
@@ -68,7 +68,7 @@ pub struct Subscribers {
 }
 
 impl Subscribers {
-    /// Starts `workers` threads, which wait for leave to connect their share of the clients: for each the number of
+    /// Starts `workers` threads, which wait until they may connect their share of the clients: for each the number of
     /// its room, and where it goes. A delivery is late after `patience`; no room can have more than `most` messages.
     pub fn start(
         transport: Transport,
@@ -89,8 +89,8 @@ impl Subscribers {
         }
         let workers = shares.into_iter().enumerate().map(|(i, share)| {
             let clients = share.iter().map(|place| (place.room, place.setup.timestamped));
-            let book = Mutex::new(Book::new(clients, window.clone(), patience, most));
-            let shared = Arc::new(Shared { book, meter: Arc::new(Meter::new(window.clone())) });
+            let recorder = Mutex::new(Recorder::new(clients, window.clone(), patience, most));
+            let shared = Arc::new(Shared { recorder, meter: Arc::new(Meter::new(window.clone())) });
             let (phase, theirs, gap) = (phase.subscribe(), Arc::clone(&shared), RAMP * workers as u64);
             let thread = std::thread::Builder::new().name(format!("clients-{i}"));
             let worker = Worker { share, gap, shared: theirs, phase };
@@ -99,7 +99,7 @@ impl Subscribers {
         Ok(Self { workers: workers.collect::<Result<_>>()?, phase, orders })
     }
 
-    /// Lets the first so many of the clients connect.
+    /// Lets the first this many of the clients connect.
     pub fn allow(&self, clients: usize) {
         self.phase.send_replace(Phase::Gather(clients as u64));
     }
@@ -111,25 +111,26 @@ impl Subscribers {
 
     /// How long it may take until everybody has connected or failed to.
     pub fn patience(&self) -> Duration {
-        let clients = self.sum(|book| book.subscribers.len() as u64);
+        let clients = self.sum(|recorder| recorder.subscribers.len() as u64);
         Duration::from_secs(clients / CONNECTS_PER_SECOND) + CONNECT_TIMEOUT * 2
     }
 
     /// What most often went wrong, in words.
     pub fn worst_failure(&self) -> String {
-        let books = self.workers.iter().map(|(shared, _)| shared.book.lock());
-        let failures = books.flat_map(|book| book.failures.values().cloned().collect::<Vec<_>>());
+        let recorders = self.workers.iter().map(|(shared, _)| shared.recorder.lock());
+        let failures = recorders.flat_map(|recorder| recorder.failures.values().cloned().collect::<Vec<_>>());
         failures.max_by_key(|failures| failures.count).map_or("no answer".into(), |failures| failures.example)
     }
 
-    /// A sum over all books.
-    pub fn sum<T: std::iter::Sum>(&self, figure: impl Fn(&Book) -> T) -> T {
-        self.workers.iter().map(|(shared, _)| figure(&shared.book.lock())).sum()
+    /// A sum over all recorders.
+    pub fn sum<T: std::iter::Sum>(&self, figure: impl Fn(&Recorder) -> T) -> T {
+        self.workers.iter().map(|(shared, _)| figure(&shared.recorder.lock())).sum()
     }
 
     /// The latencies of messages due in the last second or so before this time.
     pub fn latency(&self, before: Nanos) -> Times {
-        let latencies: Vec<Times> = self.workers.iter().map(|(shared, _)| shared.book.lock().recent(before)).collect();
+        let latencies: Vec<Times> =
+            self.workers.iter().map(|(shared, _)| shared.recorder.lock().recent(before)).collect();
         Times::merged(latencies.iter())
     }
 
@@ -138,14 +139,14 @@ impl Subscribers {
         self.workers.iter().map(|(shared, _)| shared.meter.totals()).sum()
     }
 
-    /// Lets everybody take leave and hands over what is known.
+    /// Lets everybody leave and hands over what is known.
     pub fn finish(self) -> Returned {
         self.phase.send_replace(Phase::Leave);
         let mut returned = Returned::default();
         for (shared, thread) in self.workers {
-            // What was booked before a panic still counts.
+            // What was noted before a panic still counts.
             fault::joined("worker", &thread.join());
-            returned.books.push(std::mem::take(&mut *shared.book.lock()));
+            returned.recorders.push(std::mem::take(&mut *shared.recorder.lock()));
             returned.tcp = returned.tcp + shared.meter.closed();
             returned.traffic = returned.traffic + shared.meter.totals();
             returned.receive_delays.extend(shared.meter.take_receive_delays());
@@ -158,7 +159,7 @@ impl Subscribers {
 #[derive(Debug, Default)]
 pub struct Returned {
     /// What was delivered.
-    pub books: Vec<Book>,
+    pub recorders: Vec<Recorder>,
     /// What the kernel counted, over the whole life of the connections.
     pub tcp: Tcp,
     /// What the sockets' wrappers counted, over the same time.
@@ -194,7 +195,7 @@ fn work<C: Client>(worker: Worker) {
         let ticked = Arc::clone(&shared);
         let ticker = tokio::spawn(tick(move |late| {
             fault::provoke(Part::Ticker);
-            ticked.book.lock().tick(late);
+            ticked.recorder.lock().tick(late);
         }));
         let (mut clients, mut aborts, mut next) = (JoinSet::new(), Vec::new(), now());
         for (client, Place { ramp, mut setup, orders, .. }) in share.into_iter().enumerate() {
@@ -217,7 +218,7 @@ fn work<C: Client>(worker: Worker) {
     });
 }
 
-/// One client's life: connect, take what comes, reconnect if the connection is lost, take leave.
+/// One client's life: connect, take what comes, reconnect if the connection is lost, leave.
 async fn live<C: Client>(
     client: usize,
     setup: Setup,
@@ -231,19 +232,19 @@ async fn live<C: Client>(
         match connect(client, &setup, &shared).await {
             Ok(connected) => current = Some(connected),
             Err(failure) => {
-                let mut book = shared.book.lock();
-                return *if failure.is_own() { &mut book.unable } else { &mut book.refused } += 1;
+                let mut recorder = shared.recorder.lock();
+                return *if failure.is_own() { &mut recorder.unable } else { &mut recorder.refused } += 1;
             }
         }
-        shared.book.lock().connects.record(now() - began);
+        shared.recorder.lock().connects.record(now() - began);
         loop {
             let Err(failure) = stay(client, &mut current, &mut orders, &shared).await else { return };
             {
-                let mut book = shared.book.lock();
-                book.fail(&failure);
-                book.disconnects += 1;
-                book.cut += u64::from(!failure.is_own());
-                book.connected -= 1;
+                let mut recorder = shared.recorder.lock();
+                recorder.fail(&failure);
+                recorder.disconnects += 1;
+                recorder.cut += u64::from(!failure.is_own());
+                recorder.connected -= 1;
             }
             current = None;
             while current.is_none() {
@@ -259,17 +260,17 @@ async fn live<C: Client>(
     }
 }
 
-/// Connects, or resumes where the account stands, and books how that went.
+/// Connects, or resumes where the account stands, and notes how that went.
 async fn connect<C: Client>(client: usize, setup: &Setup, shared: &Shared) -> Result<C, Failure> {
-    let after = shared.book.lock().subscribers[client].cursor().map_or(After::Latest, After::Cursor);
+    let after = shared.recorder.lock().subscribers[client].cursor().map_or(After::Latest, After::Cursor);
     let mut events = Vec::new();
     let result = timeout(CONNECT_TIMEOUT, C::connect(setup, &after, &mut events)).await;
-    let mut book = shared.book.lock();
+    let mut recorder = shared.recorder.lock();
     let result = result.unwrap_or_else(|_| Err(Failure::Io("no answer within 10 s".into())));
-    let result = result.and_then(|connected| book.record(client, &mut events).map(|()| connected));
+    let result = result.and_then(|connected| recorder.record(client, &mut events).map(|()| connected));
     match &result {
-        Ok(_) => book.connected += 1,
-        Err(failure) => book.fail(failure),
+        Ok(_) => recorder.connected += 1,
+        Err(failure) => recorder.fail(failure),
     }
     result
 }
@@ -292,7 +293,7 @@ async fn stay<C: Client>(
             },
         };
         if !events.is_empty() {
-            shared.book.lock().record(client, &mut events)?;
+            shared.recorder.lock().record(client, &mut events)?;
             fault::provoke(Part::Client);
         }
         result?;

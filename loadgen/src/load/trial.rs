@@ -12,7 +12,7 @@ use crate::load::publishers::{Assignment, Publishers};
 use crate::load::settle::{Evidence, settle};
 use crate::load::subscribers::{Returned, Subscribers};
 use crate::measure::reading::{self, Reading};
-use crate::measure::recorder::Book;
+use crate::measure::recorder::Recorder;
 use crate::pacer::{Cadence, Pacer};
 use crate::progress::Progress;
 use crate::result::environment::Cores;
@@ -27,13 +27,13 @@ use crate::target::Target;
 const LOOK: Duration = Duration::from_millis(10);
 /// From connected to a reading of memory: allocators and handshakes come to rest.
 const REST: Duration = Duration::from_millis(200);
-/// So many subscribers, spread over the order of connecting, read with the kernel's arrival stamps.
+/// This many subscribers, spread over the order of connecting, read with the kernel's arrival stamps.
 const RX_TIMESTAMPED: usize = 64;
 /// All subscribers have been without a connection for this long: there is nothing to measure any more.
 const DESERTED: Duration = Duration::from_secs(3);
-/// In that time each client has lost its connection so often, and nothing was delivered: none keeps one.
+/// In that time each client has lost its connection this often, and nothing was delivered: none keeps one.
 const FLAPS: u64 = 3;
-/// After an interruption, what was published may still arrive for so long.
+/// After an interruption, what was published may still arrive for this long.
 const LAST_WAIT: Duration = Duration::from_secs(3);
 
 /// What all trials of a plan have in common.
@@ -152,7 +152,8 @@ impl<'a> Trial<'a> {
             // Whoever has connected and lost its connection again has connected; a client that has neither connected nor
             // failed by the deadline never will.
             Phase::Connect { clients } => {
-                let tried = |book: &Book| book.connects.count() as usize + book.refused + book.unable;
+                let tried =
+                    |recorder: &Recorder| recorder.connects.count() as usize + recorder.refused + recorder.unable;
                 self.subscribers.sum(tried) >= clients || now() >= since + nanos(self.subscribers.patience())
             }
             Phase::Rest => now() >= since + nanos(REST),
@@ -168,17 +169,18 @@ impl<'a> Trial<'a> {
         match phase {
             Phase::Connect { .. } | Phase::WarmUp | Phase::GracePeriod => {}
             Phase::Rest => {
-                self.connected = self.subscribers.sum(|book| book.connected);
+                self.connected = self.subscribers.sum(|recorder| recorder.connected);
                 self.usage.memory.push(reading::memory(self.connected, self.target.memory()));
-                let has_tried =
-                    self.subscribers.sum(|book| book.connects.count() as usize + book.refused + book.unable);
+                let has_tried = self
+                    .subscribers
+                    .sum(|recorder| recorder.connects.count() as usize + recorder.refused + recorder.unable);
                 if has_tried > 0 && self.connected == 0 {
-                    let has_been = self.subscribers.sum(|book| book.connects.count()) > 0;
+                    let has_been = self.subscribers.sum(|recorder| recorder.connects.count()) > 0;
                     let what = if has_been { "keeps its connection" } else { "could connect" };
                     return Err(End::Broken(format!("no client {what} ({})", self.subscribers.worst_failure())));
                 }
             }
-            Phase::Measure => self.book(),
+            Phase::Measure => self.note_usage(),
         }
         Ok(())
     }
@@ -201,14 +203,14 @@ impl<'a> Trial<'a> {
             &self.target.pids,
             cores,
             self.subscribers.traffic(),
-            self.subscribers.sum(|book| book.deliveries),
+            self.subscribers.sum(|recorder| recorder.deliveries),
         )
     }
 
-    fn book(&mut self) {
+    fn note_usage(&mut self) {
         if let Some(begun) = self.begun.take() {
             let now = self.reading();
-            reading::book(&mut self.usage, &begun, &now, self.setting.cores);
+            reading::note(&mut self.usage, &begun, &now, self.setting.cores);
         }
     }
 
@@ -218,7 +220,9 @@ impl<'a> Trial<'a> {
             return false;
         }
         let expected = self.publishers.acked_times(|room| self.scenario.population(room));
-        expected.is_some_and(|expected| self.subscribers.sum(|book| book.audit.came() + book.audit.gaps) >= expected)
+        expected.is_some_and(|expected| {
+            self.subscribers.sum(|recorder| recorder.audit.came() + recorder.audit.gaps) >= expected
+        })
     }
 
     /// Waits for a condition; ends early if the trial cannot go on.
@@ -240,7 +244,7 @@ impl<'a> Trial<'a> {
         if let Some(reason) = broken_itself().or_else(|| self.target.gone()).or_else(|| self.flaps()) {
             return Some(reason);
         }
-        if self.connected == 0 || self.subscribers.sum(|book| book.connected) > 0 {
+        if self.connected == 0 || self.subscribers.sum(|recorder| recorder.connected) > 0 {
             self.deserted_since = None;
             return None;
         }
@@ -255,9 +259,9 @@ impl<'a> Trial<'a> {
         if now() - before.at < nanos(DESERTED) {
             return None;
         }
-        let disconnects = self.subscribers.sum(|book| book.disconnects);
-        let deliveries = self.subscribers.sum(|book| book.deliveries);
-        let clients = self.subscribers.sum(|book| book.connects.count());
+        let disconnects = self.subscribers.sum(|recorder| recorder.disconnects);
+        let deliveries = self.subscribers.sum(|recorder| recorder.deliveries);
+        let clients = self.subscribers.sum(|recorder| recorder.connects.count());
         self.look = Look { at: now(), disconnects, deliveries };
         let lost = disconnects - before.disconnects;
         (clients > 0 && lost >= FLAPS * clients && deliveries == before.deliveries).then(|| {
@@ -270,17 +274,19 @@ impl<'a> Trial<'a> {
     fn status(&self) -> (u64, String) {
         // What is younger than an interval has only come to those who asked early.
         let asked = if self.variant.mode == Transport::ShortPoll { nanos(self.scenario.interval) } else { 0 };
-        let (connected, latency) =
-            (self.subscribers.sum(|book| book.connected), self.subscribers.latency(now().saturating_sub(asked)));
+        let (connected, latency) = (
+            self.subscribers.sum(|recorder| recorder.connected),
+            self.subscribers.latency(now().saturating_sub(asked)),
+        );
         let mut text = format!("{connected} of {} connected", self.scenario.clients);
         if let (Some(p50), Some(p99)) = (latency.ms(0.5), latency.ms(0.99)) {
             text += &format!(", p50 {p50:.1} ms, p99 {p99:.1} ms");
         }
-        (self.subscribers.sum(|book| book.deliveries), text)
+        (self.subscribers.sum(|recorder| recorder.deliveries), text)
     }
 
     async fn finish(mut self, end: End) -> Outcome {
-        self.book();
+        self.note_usage();
         let planned = self.window.get().cloned().unwrap_or_default();
         // What was due after an early end never counted.
         let window = planned.start..planned.end.min(now()).max(planned.start);
@@ -294,12 +300,12 @@ impl<'a> Trial<'a> {
         let (deadline, connected, began, mut usage) = (now(), self.connected, self.began, self.usage);
         usage.server_peak = self.target.peak();
         let publishers = self.publishers.finish();
-        let Returned { books, tcp, traffic, receive_delays } = self.subscribers.finish();
+        let Returned { recorders, tcp, traffic, receive_delays } = self.subscribers.finish();
         (usage.tcp, usage.life) = (tcp, traffic);
         // The server is not to blame for what was not done.
         let end = broken_itself().map_or(end, End::Broken);
         let evidence =
-            Evidence { end, connected, window, planned, began, deadline, publishers, books, receive_delays, usage };
+            Evidence { end, connected, window, planned, began, deadline, publishers, recorders, receive_delays, usage };
         settle(self.variant, self.scenario, evidence)
     }
 }

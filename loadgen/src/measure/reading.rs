@@ -104,8 +104,8 @@ pub fn memory(connections: usize, server_pss: Option<u64>) -> Memory {
     Memory { connections, server_pss, kernel: pages * procfs::page_size() + slab }
 }
 
-/// Books what lies between two readings.
-pub fn book(usage: &mut Usage, from: &Reading, to: &Reading, cores: &Cores) {
+/// Notes what lies between two readings.
+pub fn note(usage: &mut Usage, from: &Reading, to: &Reading, cores: &Cores) {
     let wall = to.at.saturating_sub(from.at);
     let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
     usage.seconds = wall as f64 / 1e9;

@@ -1,4 +1,4 @@
-//! What one worker's clients report, written down as it comes: one book per worker, so nobody waits for another's.
+//! What one worker's clients report, written down as it comes: one recorder per worker, so nobody waits for another's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -16,9 +16,9 @@ const SECOND: Nanos = 1_000_000_000;
 const MAX_WAITS: usize = 500_000;
 /// How many latencies are kept of one client that is followed by itself, 4 bytes each.
 const MAX_SAMPLES: usize = 100_000;
-/// So many incarnations of its log one client may see: each is a restart of the server.
+/// This many incarnations of its log one client may see: each is a restart of the server.
 const MAX_LOGS: usize = 100;
-/// A window has at least so many slices, so that a stall in some of them leaves the others.
+/// A window has at least this many slices, so that a stall in some of them leaves the others.
 const SLICES: u64 = 20;
 
 /// How many slices a second of this window is divided into: one, unless the window is short.
@@ -32,9 +32,9 @@ fn slice<'a>(slices: &'a mut Vec<Times>, window: &Range<Nanos>, due: Nanos) -> &
     &mut slices[i]
 }
 
-/// A worker's book. `client` counts from 0 within the worker.
+/// A worker's recorder. `client` counts from 0 within the worker.
 #[derive(Debug, Default)]
-pub struct Book {
+pub struct Recorder {
     window: Window,
     patience: Nanos,
     /// No log of the trial can have more messages.
@@ -93,7 +93,7 @@ impl Wait {
     }
 }
 
-/// One client in the book.
+/// One client in the recorder.
 #[derive(Debug, Clone)]
 pub struct Subscriber {
     /// The number of its room.
@@ -111,7 +111,7 @@ pub struct Subscriber {
     pub spoiled: BTreeSet<Place>,
     /// Its own latencies in the window, in microseconds, if it is one of those that are followed by themselves.
     pub samples: Option<Vec<u32>>,
-    /// Where the room stands in [`Book::rooms`].
+    /// Where the room stands in [`Recorder::rooms`].
     seen: usize,
     /// The seq of the last message it has got in the current log.
     last: u64,
@@ -149,8 +149,8 @@ impl Subscriber {
     }
 }
 
-impl Book {
-    /// An empty book for clients: the room of each, and whether it is followed by itself. What comes later than
+impl Recorder {
+    /// An empty recorder for clients: the room of each, and whether it is followed by itself. What comes later than
     /// `patience` after it was due is late; a log with more than `most` messages is impossible.
     pub fn new(clients: impl Iterator<Item = (u32, bool)>, window: Window, patience: Nanos, most: u64) -> Self {
         let mut rooms: Vec<SeenRoom> = Vec::new();
@@ -166,8 +166,8 @@ impl Book {
         Self { window, patience, most, subscribers, rooms, ..Self::default() }
     }
 
-    /// Books what a client has reported. An error means that the server said something impossible: what came after it
-    /// is not booked.
+    /// Notes what a client has reported. An error means that the server said something impossible: what came after it
+    /// is not noted.
     pub fn record(&mut self, client: usize, events: &mut Vec<Event>) -> Result<(), Failure> {
         for event in events.drain(..) {
             match event {
@@ -197,19 +197,19 @@ impl Book {
         Err(Failure::Protocol(format!("{what} at {count}, in a room that cannot have more than {most} messages")))
     }
 
-    /// Books how late the worker's ticker was.
+    /// Notes how late the worker's ticker was.
     pub fn tick(&mut self, late: Nanos) {
         if is_under_way(&self.window) {
             self.timer_delay.record(late);
         }
     }
 
-    /// Books a failure.
+    /// Notes a failure.
     pub fn fail(&mut self, failure: &Failure) {
         tally(&mut self.failures, failure.kind(), 1, || failure.to_string());
     }
 
-    /// Books a delivery of a message due within the window that never came.
+    /// Notes a delivery of a message due within the window that never came.
     pub fn miss(&mut self, due: Nanos, deadline: Nanos) {
         if let Some(window) = self.window.get() {
             slice(&mut self.slices, window, due).record(deadline.saturating_sub(due));
@@ -306,12 +306,12 @@ impl Book {
         Ok(())
     }
 
-    /// Books how long a message took.
+    /// Notes how long a message took.
     fn time(&mut self, client: usize, message: &MessageId, delivery: &Delivery) {
         let latency = delivery.received.saturating_sub(message.due);
         self.audit.late += u64::from(latency > self.patience);
         let Some(window) = self.window.get().filter(|window| window.contains(&message.due)) else { return };
-        // Received before it was due: the clock went back, and the books are not to be believed.
+        // Received before it was due: the clock went back, and the notes are not to be believed.
         self.impossible += u64::from(delivery.received < message.due || latency > Times::HIGHEST);
         slice(&mut self.slices, window, message.due).record(latency);
         let samples = self.subscribers[client].samples.as_mut();

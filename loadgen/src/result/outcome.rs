@@ -69,7 +69,7 @@ pub struct Outcome {
     pub failures: BTreeMap<String, Failures>,
     /// Samples below zero or above an hour: there must be none.
     pub impossible: u64,
-    /// By how much the audit's books do not balance: expected = delivered + missing + told, summed over all subscribers.
+    /// By how much the audit does not balance: expected = delivered + missing + told, summed over all subscribers.
     pub unbalanced: u64,
 }
 
@@ -247,7 +247,7 @@ impl Outcome {
         self.end != End::Interrupted && (self.delivered < self.expected || self.audit.lost > 0)
     }
 
-    /// How long the measuring window was, in seconds, where the scenario planned so many.
+    /// How long the measuring window was, in seconds, where the scenario planned this many.
     pub fn seconds(&self, planned: f64) -> f64 {
         self.window_seconds.unwrap_or(planned)
     }

@@ -219,7 +219,7 @@ pub fn room_name(tag: &str, room: u32) -> String {
 pub enum RoomSize {
     /// Everybody.
     All,
-    /// So many.
+    /// This many.
     Of(usize),
 }
 

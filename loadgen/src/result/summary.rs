@@ -109,7 +109,7 @@ impl Summary {
         format!("{measured}{}", if self.is_whole() { "" } else { "; messages missing" })
     }
 
-    /// Deliveries per second, in each second of the window, of which so many were planned; averaged over the merged
+    /// Deliveries per second, in each second of the window, of which this many were planned; averaged over the merged
     /// trials.
     pub fn flow(&self, planned: f64) -> impl Iterator<Item = f64> + '_ {
         let seconds = self.outcome.seconds(planned);

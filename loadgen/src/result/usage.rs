@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Headers of a segment on a real link: IPv4, TCP and its timestamp option.
 const HEADERS: f64 = 52.0;
 
-/// Memory with so many connections, all of them idle.
+/// Memory with this many connections, all of them idle.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Memory {
     /// Connected clients.
@@ -18,15 +18,15 @@ pub struct Memory {
     pub kernel: u64,
 }
 
-/// So many ticks tell how a process's time divides into user and system mode: the kernel looks every 10 ms in which of
+/// This many ticks tell how a process's time divides into user and system mode: the kernel looks every 10 ms in which of
 /// them it is, so a share of one half is known to 5 points.
 const ENOUGH_TICKS: u64 = 100;
-/// And so many of them in user mode, for a figure of that alone.
+/// And this many of them in user mode, for a figure of that alone.
 const ENOUGH_USER_TICKS: u64 = 10;
-/// Memory per connection needs so many connections: a page, or what another program does meanwhile, is then little of
+/// Memory per connection needs this many connections: a page, or what another program does meanwhile, is then little of
 /// each.
 const ENOUGH_CONNECTIONS: usize = 100;
-/// And readings at so many counts of connections beside none.
+/// And readings at this many counts of connections beside none.
 const ENOUGH_COUNTS: usize = 3;
 /// And its standard error may be so much of it: readings that are no line say nothing about a connection.
 const LARGEST_ERROR: f64 = 0.25;
@@ -176,7 +176,7 @@ impl Usage {
         ]
     }
 
-    /// A time in percent of what so many cores or threads had.
+    /// A time in percent of what this many cores or threads had.
     pub fn percent(&self, ns: u64, of: u64) -> f64 {
         100.0 * ns as f64 / (self.seconds * 1e9 * of as f64).max(1.0)
     }

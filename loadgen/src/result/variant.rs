@@ -94,5 +94,6 @@ pub enum Headers {
     /// What Chromium sends, and a 200-byte cookie.
     Browser,
     /// Only what the protocol needs.
+    #[value(alias = "lean")]
     Minimal,
 }

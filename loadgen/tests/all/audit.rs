@@ -1,4 +1,4 @@
-//! The audit at its word: a server that drops, doubles, swaps and corrupts exactly so many deliveries.
+//! The audit at its word: a server that drops, doubles, swaps and corrupts exactly this many deliveries.
 
 use loadgen::result::comparison::Comparison;
 use loadgen::result::variant::Transport;

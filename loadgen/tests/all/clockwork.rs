@@ -19,7 +19,7 @@ fn run(arguments: &str, server_flags: &str) -> Comparison {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The latencies of a trial against a server with this delay, as so many quantiles in milliseconds.
+/// The latencies of a trial against a server with this delay, as this many quantiles in milliseconds.
 fn latencies(transport: Transport, delay: &str) -> Vec<f64> {
     let load = "--clients 40 --rate 50 --interval 50ms --warmup 500ms --duration 4s";
     let comparison = run(&format!("--mode {transport} {load}"), &format!("--inject-delay {delay}"));
@@ -32,7 +32,7 @@ fn w1(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len().max(1) as f64
 }
 
-/// The distribution of a sum of two independent quantities, as so many quantiles.
+/// The distribution of a sum of two independent quantities, as this many quantiles.
 fn sum_of(a: &[f64], b: &[f64], points: usize) -> Vec<f64> {
     let mut sums: Vec<f64> = a.iter().flat_map(|a| b.iter().map(move |b| a + b)).collect();
     sums.sort_unstable_by(f64::total_cmp);

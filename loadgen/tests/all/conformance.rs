@@ -45,7 +45,7 @@ for_every_transport! {
     a_resumed_client_gets_exactly_the_rest: "";
     a_waiting_reader_gets_the_next_message: "";
     a_repeated_key_is_stored_once: "";
-    a_cursor_past_the_window_is_told_how_many_it_missed: "--window-messages 10";
+    a_cursor_past_the_window_is_told_how_many_it_missed: "--retain-messages 10";
     a_cursor_ahead_of_the_log_is_told: "";
     a_cursor_of_another_epoch_is_told: "";
     latest_begins_at_the_head: "";

@@ -232,7 +232,7 @@ fn a_disk_that_fills_during_the_run_is_said_and_nothing_of_zero_bytes_stays() {
     let first: Comparison = serde_json::from_slice(&fs::read(result.0.join("data")).unwrap()).unwrap();
     assert_eq!(first.trials.len(), 1, "what was written before is whole");
 
-    // Files of more than so many blocks of 512 bytes cannot be written: the small reports could, the data cannot.
+    // Files of more than this many blocks of 512 bytes cannot be written: the small reports could, the data cannot.
     let out = result.0.join("limited");
     let mut command = Command::new("sh");
     command.args(["-c", r#"ulimit -f 16; exec "$0" "$@""#, program()]);

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::helper::{Folder, beside, program};
 
 const HEALTH: &str = r#"{"name":"server","protocol":1}"#;
-/// No log has so many messages; a walk over them takes a minute.
+/// No log has this many messages; a walk over them takes a minute.
 const FAR: u64 = 10_000_000_000;
 
 /// A request, as far as anybody needs it here.

@@ -17,3 +17,4 @@ mod reference;
 mod signals;
 mod streams;
 mod structure;
+mod words;

@@ -15,7 +15,7 @@ use crate::publisher::Schedule;
 
 /// What a reader takes at a time: more than a socket holds.
 const BUFFER: usize = 1 << 20;
-/// Lateness is taken from one in so many subscribers, all over the order in which they connected.
+/// Lateness is taken from one in this many subscribers, all over the order in which they connected.
 const SAMPLED: usize = 8;
 
 /// How a subscriber speaks.
@@ -70,7 +70,7 @@ pub(crate) struct Window {
 }
 
 impl Crowd {
-    /// Connects so many, and waits until each has had its first answer.
+    /// Connects this many, and waits until each has had its first answer.
     pub(crate) fn connect(addr: SocketAddr, way: Way, count: usize) -> Self {
         let framing = if way == Way::Ws { Framing::Frames } else { Framing::text() };
         let epoll = epoll::create(CreateFlags::CLOEXEC).expect("an epoll");
@@ -95,7 +95,7 @@ impl Crowd {
         self.peers.len()
     }
 
-    /// Reads for so long, whatever comes: heartbeats, the hello.
+    /// Reads for this long, whatever comes: heartbeats, the hello.
     pub(crate) fn settle(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while let Some(left) = end.checked_duration_since(Instant::now()) {
@@ -110,10 +110,10 @@ impl Crowd {
 
     /// Reads while a schedule is published, until everything is there or nobody may wait any longer.
     pub(crate) fn window(&mut self, schedule: &Schedule, patience: Duration) -> Window {
-        let owed = schedule.count * self.peers.len() as u64;
+        let expected = schedule.count * self.peers.len() as u64;
         let lateness = Histogram::new_with_bounds(1, 60_000_000, 3).expect("valid bounds");
         let mut window = Window { deliveries: 0, in_time: 0, lateness };
-        while window.deliveries < owed && Instant::now() < schedule.end() + patience {
+        while window.deliveries < expected && Instant::now() < schedule.end() + patience {
             self.wait(Duration::from_millis(50));
             for i in 0..self.events.len() {
                 let token = self.events[i].data.u64() as usize;

@@ -13,7 +13,7 @@ use crate::publisher::Schedule;
 use crate::section::Size;
 use crate::spread::{Bars, Spread};
 
-/// It listens within so long.
+/// It listens within this long.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An empty answer at a fixed rate, beside nchan's interval poll (Debian's nginx with libnginx-mod-nchan).

@@ -1,4 +1,4 @@
-//! Short polls at a fixed rate: so many connections that each ask in their turn, however slow the answers are.
+//! Short polls at a fixed rate: this many connections that each ask in their turn, however slow the answers are.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -16,7 +16,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` messages a second for so long, from a moment on.
+    /// `rate` messages a second for this long, from a moment on.
     pub(crate) fn new(rate: u32, time: Duration) -> Self {
         let period = Duration::from_secs(1) / rate;
         let count = (time.as_nanos() / period.as_nanos()) as u64;
@@ -51,7 +51,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes over `/ws`; the message is of so many bytes once the server has encoded it (while `seq` has 4 digits).
+    /// Publishes over `/ws`; the message is of this many bytes once the server has encoded it (while `seq` has 4 digits).
     pub(crate) fn to_server(addr: SocketAddr, encoded: usize) -> Self {
         let mut stream = connect(addr);
         stream.write_all(Way::Ws.open().as_bytes()).expect("it listens");

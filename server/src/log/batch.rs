@@ -13,7 +13,7 @@ use crate::message::Format;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum GapReason {
-    /// The cursor is older than what the window retains.
+    /// The cursor is older than what the log retains.
     Window,
     /// The cursor belongs to another incarnation of the log.
     Epoch,

@@ -133,7 +133,7 @@ impl State {
         if let Some(run) = self.runs.iter().find(|run| run.after == seq && (run.end() == head || run.full)) {
             return Arc::clone(run);
         }
-        let first = usize::try_from(seq + 1 - self.oldest).expect("a window fits in memory");
+        let first = usize::try_from(seq + 1 - self.oldest).expect("what is retained fits in memory");
         let most = if ranges.is_short() { SMALL_BATCH_BYTES } else { MAX_BATCH_BYTES };
         let mut bytes = 0;
         let fits = |entry: &&Entry| {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::message::Format;
 
-const WIDE: Window = Window { messages: 8192, bytes: 1 << 20 };
+const WIDE: Retention = Retention { messages: 8192, bytes: 1 << 20 };
 /// Far beyond what the slowest machine needs: whoever is not there by then never comes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -30,8 +30,8 @@ pub(super) fn found_nothing() {
     }
 }
 
-fn new_log(window: Window) -> Arc<Log> {
-    Log::new(window, &Memory::new(usize::MAX))
+fn new_log(retention: Retention) -> Arc<Log> {
+    Log::new(retention, &Memory::new(usize::MAX))
 }
 
 fn draft(text: &str, key: Option<&str>) -> Draft {

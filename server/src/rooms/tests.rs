@@ -6,7 +6,7 @@ fn name(text: &str) -> RoomName {
 }
 
 fn rooms(max: usize) -> Rooms {
-    Rooms::new(max, Window { messages: 8, bytes: 1024 }, &Memory::new(usize::MAX))
+    Rooms::new(max, Retention { messages: 8, bytes: 1024 }, &Memory::new(usize::MAX))
 }
 
 /// As many messages of 100 bytes.
@@ -45,7 +45,7 @@ async fn a_room_that_nobody_uses_goes_after_its_rest_and_one_that_is_used_never(
 #[tokio::test(start_paused = true)]
 async fn when_memory_is_short_the_fullest_rooms_lose_their_oldest_messages_and_the_others_none() {
     let memory = Memory::new(200_000);
-    let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
+    let rooms = Rooms::new(8, Retention { messages: 1000, bytes: 1 << 20 }, &memory);
     fill(&rooms, "small", 10).await;
     fill(&rooms, "large", 100).await;
     fill(&rooms, "larger", 150).await;
@@ -69,7 +69,7 @@ async fn when_memory_is_short_the_fullest_rooms_lose_their_oldest_messages_and_t
 #[tokio::test(start_paused = true)]
 async fn however_fast_they_come_no_message_is_refused_while_older_ones_can_go() {
     let memory = Memory::new(200_000);
-    let rooms = Rooms::new(8, Window { messages: 10_000, bytes: 1 << 20 }, &memory);
+    let rooms = Rooms::new(8, Retention { messages: 10_000, bytes: 1 << 20 }, &memory);
     // Not a moment passes meanwhile.
     fill(&rooms, "fast", 5_000).await;
     assert!(rooms.usage().shed > 4_000);
@@ -78,7 +78,7 @@ async fn however_fast_they_come_no_message_is_refused_while_older_ones_can_go() 
 #[tokio::test(start_paused = true)]
 async fn what_finds_no_place_even_so_is_refused_and_counted() {
     let memory = Memory::new(20_000);
-    let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
+    let rooms = Rooms::new(8, Retention { messages: 1000, bytes: 1 << 20 }, &memory);
     let other = memory.messages.hold(10_000);
     let draft = Draft { from: "ann".into(), text: "x".into(), key: Some("k".into()) };
     let error = rooms.append(&name("a"), &draft).await.unwrap_err();
@@ -91,7 +91,7 @@ async fn what_finds_no_place_even_so_is_refused_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn merged_ranges_are_counted_and_go_within_a_second_unless_somebody_still_reads_them() {
     let memory = Memory::new(1 << 20);
-    let rooms = Rooms::new(8, Window { messages: 1000, bytes: 1 << 20 }, &memory);
+    let rooms = Rooms::new(8, Retention { messages: 1000, bytes: 1 << 20 }, &memory);
     fill(&rooms, "a", 100).await;
     let messages = memory.used();
     let batch = rooms.read(&name("a"), After::Oldest).await.unwrap();
@@ -175,7 +175,7 @@ async fn the_lobby_takes_no_place_of_another_room() {
 #[tokio::test(start_paused = true)]
 async fn rooms_of_one_large_message_that_are_never_left_keep_no_room_from_others() {
     let memory = Memory::new(200_000);
-    let rooms = Rooms::new(100, Window { messages: 1000, bytes: 1 << 20 }, &memory);
+    let rooms = Rooms::new(100, Retention { messages: 1000, bytes: 1 << 20 }, &memory);
     let large = Draft { from: "ann".into(), text: "x".repeat(9_000), key: None };
     let all: Vec<_> = (0..30).map(|n| name(&n.to_string())).collect();
     for room in &all {

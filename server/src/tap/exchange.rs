@@ -32,7 +32,7 @@ impl Exchange {
         Some(Box::new(Self { tap, number, lane, answering: false, under_way, up, down, replaced: false }))
     }
 
-    /// The connection has written so many bytes of these.
+    /// The connection has written this many bytes of these.
     pub(crate) fn wrote(&mut self, parts: &[&[u8]], size: usize) {
         self.answering = true;
         let (mut shown, mut left) = (Vec::new(), size);

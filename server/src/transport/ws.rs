@@ -49,12 +49,12 @@ use crate::stats::{Streaming, Transport};
 const ECHO: bool = cfg!(feature = "echo");
 /// The largest message taken in, in bytes.
 const MAX_MESSAGE: usize = if ECHO { 64 << 20 } else { MAX_DRAFT };
-/// Answers to a client that sends without pause are written once they reach so many bytes.
+/// Answers to a client that sends without pause are written once they reach this many bytes.
 const OUTBOX: usize = 16 * 1024;
-/// A peer that sends without pause is read so many bytes of before others have their turn: a flood of empty fragments
+/// A peer that sends without pause is read this many bytes of before others have their turn: a flood of empty fragments
 /// or pongs would never end by itself.
 const TURN: usize = 4096;
-/// A connection is given up when so many pings in a row went unanswered.
+/// A connection is given up when this many pings in a row went unanswered.
 const MISSED_PINGS: u32 = 2;
 const OUT_OF_MEMORY: &str = "the server has no memory left (--memory); try again";
 /// tungstenite keeps the buffer of its largest message: after one of this many bytes it gets a new one.

@@ -60,7 +60,7 @@ fn assert_prompt(what: &str, waits: Vec<Duration>) {
     assert!(held_up.len() < 2, "{what}: {held_up:?}");
 }
 
-/// What it got is in order, and the gap and what follows it are all it was owed.
+/// What it got is in order, and the gap and what follows it are all that it was to get.
 async fn assert_resumes(server: &Program, mut cut: RawWs, epoch: &str, last: u64) {
     cut.hello().await;
     let mut seen = 0;

@@ -47,9 +47,9 @@ async fn the_binary_says_which_flag_is_wrong_and_exits_with_2() {
     assert!(reason.contains(&format!("127.0.0.1:{port}")) && reason.contains("--port"), "{reason}");
 
     for (flag, value) in [
-        ("--window-bytes", "nonsense"),
-        ("--window-bytes", "0"),
-        ("--window-messages", "0"),
+        ("--retain-bytes", "nonsense"),
+        ("--retain-bytes", "0"),
+        ("--retain-messages", "0"),
         ("--max-rooms", "0"),
         ("--write-deadline", "0s"),
         ("--heartbeat", "soon"),

@@ -54,7 +54,7 @@ fn seq(ack: &str) -> u64 {
 #[tokio::test]
 async fn a_publish_that_is_cut_at_any_byte_and_sent_again_is_stored_once() {
     for native in [false, true] {
-        let server = TestServer::start("--window-messages 100000");
+        let server = TestServer::start("--retain-messages 100000");
         let request = if native { frame(0) } else { post(0) }.len();
         let answer = if native { over_ws(&server, 0).await } else { over_http(&server, 0).await }.1;
         for n in 1..=request + answer {

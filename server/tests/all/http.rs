@@ -114,7 +114,7 @@ async fn a_body_in_a_content_coding_is_refused_with_what_is_accepted() {
 
 #[tokio::test]
 async fn the_same_key_again_answers_200_with_the_same_cursor_and_stores_nothing() {
-    let server = TestServer::start("--window-messages 2");
+    let server = TestServer::start("--retain-messages 2");
     let first = server.post("/messages", message("once", "k 1~")).await;
     let again = server.post("/messages", message("another body", "k 1~")).await;
     assert_eq!((first.status, again.status), (201, 200));
@@ -206,7 +206,7 @@ async fn only_a_poll_whose_etag_is_its_own_cursor_is_answered_304() {
 
 #[tokio::test]
 async fn a_cursor_that_cannot_go_on_is_told_a_gap_and_reads_everything_retained() {
-    let server = TestServer::start("--window-messages 2");
+    let server = TestServer::start("--retain-messages 2");
     let first = server.get("/short-poll").await.cursor();
     let epoch = &first[..8];
     for n in 1..=5 {

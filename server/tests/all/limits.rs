@@ -104,7 +104,7 @@ async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_p
 
 #[tokio::test]
 async fn who_has_read_while_the_server_was_stopped_is_not_cut() {
-    let server = Program::start("--write-deadline 2s --window-bytes 16MiB --log off").await;
+    let server = Program::start("--write-deadline 2s --retain-bytes 16MiB --log off").await;
     let mut readers = Vec::new();
     for _ in 0..10 {
         let mut raw = Raw::connect_narrow(server.addr).await;
@@ -291,7 +291,7 @@ async fn a_drain_lets_polls_come_once_more_for_what_was_acked() {
 
 #[tokio::test]
 async fn out_of_descriptors_everybody_is_answered_and_there_is_room_again() {
-    /// Who is one too many is let go without a word if he has said none for so long.
+    /// Who is one too many is let go without a word if he has said none for this long.
     const REFUSAL: Duration = Duration::from_secs(1);
     // Half of 64 are for connections; or, told to let in more than there can be, every one that there is.
     for (flags, served) in [("", 32..33), ("--max-connections 1000", 33..64)] {

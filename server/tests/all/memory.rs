@@ -183,7 +183,7 @@ async fn all_attacks_at_once_stay_within_the_memory_that_was_given_and_leave_non
     let mut probe = RawWs::open(server.addr, "?room=quiet").await;
     probe.hello().await;
     let attackers = async {
-        // Peers that never read are owed more and more.
+        // Peers that never read have more and more to get.
         let more = publish(&server, (0..1000).map(|n| post(n % 400, 20_000 + n, LARGE)));
         let (peers, done) = tokio::join!(attack(&server), more);
         count(done);

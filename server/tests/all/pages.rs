@@ -16,7 +16,7 @@ pub(crate) const PAGES: [&str; 4] = ["/short-poll.html", "/long-poll.html", "/ss
 #[tokio::test]
 async fn two_tabs_of_any_page_see_each_others_messages_once_and_in_order() {
     let browser = Browser::start().await;
-    // A server for each: a browser opens only so many connections to one.
+    // A server for each: a browser opens only this many connections to one.
     let servers = PAGES.map(|_| TestServer::start(""));
     for (page, server) in PAGES.iter().zip(&servers) {
         let ann = browser.open(&server.url(&format!("{page}?room=tea&name=ann"))).await;
@@ -209,7 +209,7 @@ async fn a_long_history_is_read_to_its_end_and_the_list_keeps_the_newest_500() {
 
 #[tokio::test]
 async fn a_page_that_fell_behind_the_window_says_how_many_messages_it_missed() {
-    let (server, browser) = (TestServer::start("--window-messages 3"), Browser::start().await);
+    let (server, browser) = (TestServer::start("--retain-messages 3"), Browser::start().await);
     let tab = browser.open(&server.url("/short-poll.html?room=w")).await;
     tab.is("open").await;
     publish(&server, "w", 1).await;

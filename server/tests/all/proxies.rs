@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::helper::{Api, TestServer};
 use crate::raw::{PATIENCE, PONG, Raw, RawWs, handshake};
 
-/// A silent connection or a silent answer is cut by the proxy after so long.
+/// A silent connection or a silent answer is cut by the proxy after this long.
 const CUT: Duration = Duration::from_secs(5);
 const BOTH: [fn(&TestServer) -> Proxy; 2] = [nginx, haproxy];
 

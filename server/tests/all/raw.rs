@@ -139,7 +139,7 @@ impl Raw {
         read.expect("neither bytes nor an end").is_ok_and(|count| count > 0)
     }
 
-    /// Reads so many bytes and no more.
+    /// Reads this many bytes and no more.
     pub(crate) async fn skip(&mut self, count: usize) {
         self.take(count).await.expect("so much comes");
     }

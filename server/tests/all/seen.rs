@@ -22,7 +22,7 @@ fn samples(text: &str) -> HashMap<&str, u64> {
 
 #[tokio::test]
 async fn metrics_and_stats_tell_what_went_over_each_transport() {
-    let server = TestServer::start("--window-messages 4");
+    let server = TestServer::start("--retain-messages 4");
     let (mut ws, mut stream) = (RawWs::open(server.addr, "").await, Raw::connect(server.addr).await);
     stream.send("GET /sse HTTP/1.1\r\nhost: test\r\n\r\n").await;
     server.until("both listen", |stats| stats["subscribers"] == 2).await;
@@ -71,8 +71,8 @@ async fn metrics_and_stats_tell_what_went_over_each_transport() {
         ("refused_total", 0),
         ("slow_closes_total", 0),
         ("rooms", 1),
-        ("window_messages", 2),
-        ("window_fullest_percent", 50),
+        ("retained_messages", 2),
+        ("retention_fullest_percent", 50),
         ("refusals_total{status=\"400\"}", 1),
         ("refusals_total{status=\"404\"}", 2),
     ] {

@@ -15,7 +15,7 @@ fn draft(length: usize) -> String {
     json!({ "from": "ann", "text": "x".repeat(length) }).to_string()
 }
 
-/// A short message of so many bytes: JSON may have any white space.
+/// A short message of this many bytes: JSON may have any white space.
 fn padded(length: usize) -> String {
     let draft = draft(2);
     format!("{}{draft}", " ".repeat(length - draft.len()))
@@ -106,7 +106,7 @@ async fn whatever_is_too_large_leaves_the_memory_as_it_was() {
     assert!(server.memory("VmHWM") < 64 * 1024, "{} KiB at most", server.memory("VmHWM"));
 }
 
-/// Everything that is too large, so many times.
+/// Everything that is too large, this many times.
 async fn too_large(server: &Program, times: usize) {
     let deep = format!(r#"{{"from":"ann","text":{}"#, "[".repeat(100_000));
     for _ in 0..times {
@@ -139,7 +139,7 @@ async fn too_large(server: &Program, times: usize) {
 
 #[tokio::test]
 async fn rooms_and_keys_without_end_are_refused_or_forgotten_and_memory_stays_level() {
-    let server = Program::start("--max-rooms 100 --window-messages 100 --log off").await;
+    let server = Program::start("--max-rooms 100 --retain-messages 100 --log off").await;
     let draft = |key: usize| json!({ "from": "ann", "text": "hi", "key": format!("{key:064}") }).to_string();
     for room in 0..100 {
         assert_eq!(server.post(&format!("/messages?room={room}"), draft(0)).await.status, 201);
@@ -155,7 +155,7 @@ async fn rooms_and_keys_without_end_are_refused_or_forgotten_and_memory_stays_le
     }
     let (after, stats) = (server.memory("RssAnon"), server.stats().await);
     assert!(after < before + 1024, "{before} KiB before, {after} after");
-    assert_eq!((&stats["rooms"], &stats["window"]["messages"]), (&json!(100), &json!(199)));
+    assert_eq!((&stats["rooms"], &stats["retained"]["messages"]), (&json!(100), &json!(199)));
     assert_eq!(server.post("/messages?room=1", draft(3499)).await.status, 200, "the newest key is known");
     assert_eq!(server.post("/messages?room=1", draft(2000)).await.status, 201, "an old one went with its message");
 }

@@ -11,11 +11,11 @@ use crate::program::Program;
 use crate::raw::{BINARY, CLOSE, Raw, RawWs, TEXT};
 
 /// Short, so that a round has several of each; and windows that are full after the first.
-const FLAGS: &str = "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --window-messages 10 --log off";
+const FLAGS: &str = "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --retain-messages 10 --log off";
 const ROUND: Duration = Duration::from_secs(1);
-/// Who has not come to an end so long after the round's hangs.
+/// Who has not come to an end this long after the round's hangs.
 const HANGS: Duration = Duration::from_secs(30);
-/// So many of each kind at once.
+/// This many of each kind at once.
 const ACTORS: usize = 10;
 const ROOMS: usize = 4;
 /// Memory may differ by so much: allocators keep what they like.

@@ -160,7 +160,7 @@ async fn streams_that_break_together_are_told_to_come_back_one_by_one() {
 
 #[tokio::test]
 async fn a_gap_is_an_event_of_its_own_whose_id_is_where_reading_goes_on() {
-    let server = TestServer::start("--window-messages 2");
+    let server = TestServer::start("--retain-messages 2");
     let first = server.publish("one").await;
     for text in ["two", "three", "four", "five"] {
         server.publish(text).await;

@@ -184,7 +184,7 @@ fn milliseconds(head: &str) -> f64 {
 
 #[tokio::test]
 async fn a_short_poll_that_is_behind_asks_again_at_once() {
-    let (server, browser) = (TestServer::start("--window-bytes 8MiB"), Browser::start().await);
+    let (server, browser) = (TestServer::start("--retain-bytes 8MiB"), Browser::start().await);
     for n in 0..30 {
         let text = format!("{}{n}", "x".repeat(60_000));
         assert_eq!(server.post("/messages", json!({ "from": "ann", "text": text }).to_string()).await.status, 201);

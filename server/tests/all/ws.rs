@@ -53,7 +53,7 @@ async fn a_client_resumes_after_its_cursor_or_from_now_on() {
 
 #[tokio::test]
 async fn a_cursor_that_cannot_go_on_gets_a_gap_frame_before_any_message() {
-    let server = TestServer::start("--window-messages 2");
+    let server = TestServer::start("--retain-messages 2");
     let head = several(&server, 5).await;
     let epoch = &head[..8];
     for (cursor, reason, missed) in [
@@ -71,7 +71,7 @@ async fn a_cursor_that_cannot_go_on_gets_a_gap_frame_before_any_message() {
     assert_eq!(ws.json().await["gap"]["reason"], "epoch", "at once, though there is no message");
 }
 
-/// Publishes so many messages; the cursor of the last.
+/// Publishes this many messages; the cursor of the last.
 async fn several(server: &TestServer, count: usize) -> String {
     let mut cursor = String::new();
     for n in 1..=count {

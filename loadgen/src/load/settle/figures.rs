@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{Charged, Evidence, RoomBooks};
+use super::{Charged, Evidence, RoomRecord};
 use crate::clock::{Nanos, nanos};
 use crate::load::publishers::Publication;
-use crate::measure::recorder::{Book, Subscriber};
+use crate::measure::recorder::{Recorder, Subscriber};
 use crate::pacer::Cadence;
 use crate::result::histogram::Times;
 use crate::result::outcome::{Followed, Realised};
@@ -13,9 +13,9 @@ use crate::result::scenario::Scenario;
 use crate::result::variant::{Transport, Variant};
 
 /// From due to the last subscriber, of every message acked and due within the window.
-pub(super) fn last(books: &[Book], evidence: &Evidence, charged: &Charged) -> Times {
+pub(super) fn last(recorders: &[Recorder], evidence: &Evidence, charged: &Charged) -> Times {
     let mut latest: HashMap<(u32, u32), Nanos> = HashMap::new();
-    for room in books.iter().flat_map(|book| &book.rooms) {
+    for room in recorders.iter().flat_map(|recorder| &recorder.rooms) {
         for (number, message) in (0..).zip(&room.messages) {
             let last = latest.entry((room.room, number)).or_default();
             *last = message.last.max(*last);
@@ -65,8 +65,8 @@ pub(super) fn acks(evidence: &Evidence) -> Acks {
 }
 
 /// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
-pub(super) fn wait_ks(scenario: &Scenario, acks: &Acks, books: &[Book]) -> Option<f64> {
-    let waits = books.iter().flat_map(|book| &book.waits);
+pub(super) fn wait_ks(scenario: &Scenario, acks: &Acks, recorders: &[Recorder]) -> Option<f64> {
+    let waits = recorders.iter().flat_map(|recorder| &recorder.waits);
     let mut waits: Vec<f64> =
         waits.filter_map(|wait| Some(wait.asked as f64 - *acks.get(&wait.id())? as f64)).collect();
     ks_uniform(&mut waits, nanos(scenario.interval) as f64)
@@ -77,15 +77,15 @@ pub(super) fn realised(
     scenario: &Scenario,
     evidence: &Evidence,
     acks: &Acks,
-    books: &[Book],
-    rooms: &[RoomBooks],
+    recorders: &[Recorder],
+    rooms: &[RoomRecord],
 ) -> Realised {
     let window = &evidence.window;
     let mut realised = Realised::default();
     if variant.mode != Transport::ShortPoll {
         return realised;
     }
-    for wait in books.iter().flat_map(|book| &book.waits) {
+    for wait in recorders.iter().flat_map(|recorder| &recorder.waits) {
         if let Some(acked) = acks.get(&wait.id()) {
             let path = acked.saturating_sub(wait.message.due);
             realised.base.record(path + wait.received.saturating_sub(wait.asked));

@@ -27,11 +27,11 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     let window = Window::default();
     let range = window.get_or_init(|| 0..10 * SECOND + 1).clone();
     let schedule: Vec<MessageId> = Pacer::new(&scenario, 0).take(10).collect();
-    let mut book = Book::new([(0, true), (0, false)].into_iter(), window, 5 * SECOND, 1_000);
+    let mut recorder = Recorder::new([(0, true), (0, false)].into_iter(), window, 5 * SECOND, 1_000);
     for client in 0..2 {
-        book.record(client, &mut vec![Event::Hello(Some(cursor(0)))]).unwrap();
+        recorder.record(client, &mut vec![Event::Hello(Some(cursor(0)))]).unwrap();
         for (seq, message) in (1..).zip(&schedule).filter(|(seq, _)| fate(client, *seq)) {
-            book.record(client, &mut vec![delivery(Some(seq), *message)]).unwrap();
+            recorder.record(client, &mut vec![delivery(Some(seq), *message)]).unwrap();
         }
     }
     let publication = |(seq, message): (u64, MessageId)| Publication {
@@ -50,7 +50,7 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         began: String::new(),
         deadline: 20 * SECOND,
         publishers,
-        books: vec![book],
+        recorders: vec![recorder],
         receive_delays: Vec::new(),
         usage: Usage::default(),
     };
@@ -80,7 +80,7 @@ fn what_came_is_delivered_and_nothing_is_missing() {
 fn what_came_broken_is_no_delivery_but_a_sample_at_the_deadline() {
     let mut trial = trial(|client, seq| client == 0 || seq < 10);
     let broken = Delivery { seq: Some(10), received: 10 * SECOND, asked: None, said: "not as it was sent".into() };
-    trial.1.books[0].record(1, &mut vec![Event::Message(broken)]).unwrap();
+    trial.1.recorders[0].record(1, &mut vec![Event::Message(broken)]).unwrap();
     let outcome = settled(trial);
     assert_eq!((outcome.expected, outcome.delivered, outcome.latency.count()), (20, 19, 20));
     assert_eq!((outcome.audit.corrupt, outcome.audit.lost, outcome.unbalanced), (1, 0, 0));
@@ -103,7 +103,7 @@ fn what_was_told_as_a_gap_is_not_lost_but_late() {
     let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
     let gap = crate::client::Gap { reason: crate::client::GapReason::Window, missed: Some(2), cursor: cursor(10) };
     for client in 0..2 {
-        evidence.books[0].record(client, &mut vec![Event::Gap(gap.clone())]).unwrap();
+        evidence.recorders[0].record(client, &mut vec![Event::Gap(gap.clone())]).unwrap();
     }
     let outcome = settled((scenario, evidence));
     assert_eq!((outcome.delivered, outcome.audit.lost, outcome.audit.gaps), (16, 0, 4));
@@ -139,7 +139,7 @@ fn a_log_that_began_anew_keeps_its_own_account() {
             if seq == 1 {
                 events.insert(0, Event::Gap(gap.clone()));
             }
-            evidence.books[0].record(client, &mut events).unwrap();
+            evidence.recorders[0].record(client, &mut events).unwrap();
         }
     }
     let outcome = settled((scenario, evidence));
@@ -176,8 +176,8 @@ fn an_ack_for_a_place_far_away_takes_no_time_and_what_came_elsewhere_is_unexpect
 #[test]
 fn who_ended_the_connections_is_kept_apart() {
     let (scenario, mut evidence) = trial(|_, _| true);
-    let book = &mut evidence.books[0];
-    (book.disconnects, book.cut, book.refused, book.unable) = (5, 3, 2, 7);
+    let recorder = &mut evidence.recorders[0];
+    (recorder.disconnects, recorder.cut, recorder.refused, recorder.unable) = (5, 3, 2, 7);
     (evidence.publishers.retries, evidence.usage.life.reconnects) = (4, 9);
     let Outcome { connections, publishing, .. } = settled((scenario, evidence));
     assert_eq!((connections.lost, connections.cut, connections.refused, publishing.retries), (5, 3, 2, 4));
@@ -209,21 +209,21 @@ fn what_came_in_another_place_than_it_was_acked_in_is_unexpected() {
 #[test]
 fn what_came_of_a_server_without_places_is_known_by_the_ids_of_messages() {
     let (scenario, mut evidence) = trial(|_, _| false);
-    let mut book = Book::new([(0, true), (0, false)].into_iter(), window_of(&evidence), 5 * SECOND, 1_000);
+    let mut recorder = Recorder::new([(0, true), (0, false)].into_iter(), window_of(&evidence), 5 * SECOND, 1_000);
     for publication in &mut evidence.publishers.publications {
         publication.acked = Ok(Acked { cursor: None, at: publication.message.due });
         publication.sent = Nanos::MAX;
     }
     let messages: Vec<MessageId> = evidence.publishers.publications.iter().map(|done| done.message).collect();
     for (client, lacks) in [(0, 3), (1, 10)] {
-        book.record(client, &mut vec![Event::Hello(None)]).unwrap();
+        recorder.record(client, &mut vec![Event::Hello(None)]).unwrap();
         // In another order than they were due: who has no places says nothing of an order.
         let came = messages.iter().rev().filter(|message| message.number != lacks);
-        book.record(client, &mut came.map(|message| delivery(None, *message)).collect()).unwrap();
-        book.record(client, &mut vec![delivery(None, messages[5])]).unwrap();
+        recorder.record(client, &mut came.map(|message| delivery(None, *message)).collect()).unwrap();
+        recorder.record(client, &mut vec![delivery(None, messages[5])]).unwrap();
     }
-    book.record(1, &mut vec![Event::Hello(None), delivery(None, messages[6])]).unwrap();
-    evidence.books = vec![book];
+    recorder.record(1, &mut vec![Event::Hello(None), delivery(None, messages[6])]).unwrap();
+    evidence.recorders = vec![recorder];
     let Outcome { expected, delivered, audit, unbalanced, .. } = settled((scenario, evidence));
     assert_eq!((expected, delivered, audit.expected, audit.received, audit.lost), (20, 19, 20, 19, 1));
     assert_eq!((audit.doubled, audit.redelivered, audit.reordered, audit.unexpected, unbalanced), (2, 1, 0, 0, 0));
@@ -232,14 +232,14 @@ fn what_came_of_a_server_without_places_is_known_by_the_ids_of_messages() {
 #[test]
 fn what_was_published_before_a_subscriber_was_there_is_not_missed() {
     let (scenario, mut evidence) = trial(|client, seq| client == 0 || seq > 4);
-    evidence.books[0].subscribers[1].began = Some((0, Some(cursor(4))));
+    evidence.recorders[0].subscribers[1].began = Some((0, Some(cursor(4))));
     let outcome = settled((scenario, evidence));
     assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (16, 16, 0));
     let (scenario, mut evidence) = trial(|client, seq| client == 0 || seq > 4);
     for publication in &mut evidence.publishers.publications {
         publication.acked = Ok(Acked { cursor: None, at: publication.message.due });
     }
-    evidence.books[0].subscribers[1].began = Some((4 * SECOND + 1, None));
+    evidence.recorders[0].subscribers[1].began = Some((4 * SECOND + 1, None));
     let outcome = settled((scenario, evidence));
     assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (16, 16, 0));
 }
@@ -250,18 +250,18 @@ fn two_messages_at_one_place_and_one_of_another_trial_are_unexpected() {
     // Two messages without an answer, which both subscribers found at the place of the second.
     for number in [3, 4] {
         evidence.publishers.publications[number].acked = Err(Failure::Io("reset".into()));
-        evidence.books[0].rooms[0].messages[number].place = Some((0, 5));
+        evidence.recorders[0].rooms[0].messages[number].place = Some((0, 5));
     }
     assert_eq!(settled((scenario, evidence)).audit.unexpected, 2);
     let (scenario, mut evidence) = trial(|_, _| true);
-    evidence.books[0].rooms[0].messages[3].due += 1;
+    evidence.recorders[0].rooms[0].messages[3].due += 1;
     assert_eq!(settled((scenario, evidence)).audit.unexpected, 2);
 }
 
 #[test]
-fn a_delivery_that_the_recorder_missed_leaves_the_books_unbalanced() {
+fn a_delivery_that_the_recorder_missed_leaves_the_recorders_unbalanced() {
     let (scenario, mut evidence) = trial(|_, _| true);
-    evidence.books[0].audit.received -= 1;
+    evidence.recorders[0].audit.received -= 1;
     assert_eq!(settled((scenario, evidence)).unbalanced, 1);
 }
 

@@ -23,7 +23,7 @@ fn payloads(mut run: &[u8]) -> Vec<&str> {
 
 /// Every message ever published; what is retained is worked out anew each time.
 struct Model {
-    window: Window,
+    retention: Retention,
     epoch: Epoch,
     messages: Vec<(String, Option<String>)>,
     closed: bool,
@@ -46,13 +46,13 @@ impl Model {
         format!(r#"{{"seq":{seq},"from":"ann","text":"{text}","at":1763900000000}}"#).len()
     }
 
-    /// The oldest seq from which everything up to the head fits the window; the newest always does.
+    /// The oldest seq from which everything up to the head is retained; the newest always does.
     fn oldest(&self) -> u64 {
         let (mut oldest, mut bytes) = (self.head() + 1, 0);
         while oldest > 1 {
             bytes += self.length(oldest - 1);
-            let fits = bytes <= self.window.bytes || oldest == self.head() + 1;
-            if !fits || self.head() + 1 - oldest >= self.window.messages as u64 {
+            let fits = bytes <= self.retention.bytes || oldest == self.head() + 1;
+            if !fits || self.head() + 1 - oldest >= self.retention.messages as u64 {
                 break;
             }
             oldest -= 1;
@@ -96,7 +96,7 @@ impl Model {
         (after + 1..=self.head()).take(1000).take_while(fits).last().unwrap_or(after)
     }
 
-    /// Checks a batch to the byte against what a reader who stood there is owed.
+    /// Checks a batch to the byte against what a reader who stood there is to get.
     fn check(&self, standing: &mut Standing, batch: &Batch) {
         let before = self.oldest() - 1;
         let fell_off = (standing.seq < before).then_some(GapReason::Window);
@@ -127,14 +127,14 @@ impl Model {
     }
 
     fn check_next(&self, standing: &mut Standing, next: Poll<Option<Batch>>) {
-        let owed = standing.untold.is_some() || standing.seq < self.head();
+        let expected = standing.untold.is_some() || standing.seq < self.head();
         match next {
             Poll::Ready(Some(batch)) => {
-                assert!(owed, "nothing is made up");
+                assert!(expected, "nothing is made up");
                 self.check(standing, &batch);
             }
-            Poll::Ready(None) => assert!(self.closed && !owed, "the end comes after everything was delivered"),
-            Poll::Pending => assert!(!self.closed && !owed, "nobody waits for what is there"),
+            Poll::Ready(None) => assert!(self.closed && !expected, "the end comes after everything was delivered"),
+            Poll::Pending => assert!(!self.closed && !expected, "nobody waits for what is there"),
         }
     }
 }
@@ -182,10 +182,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn window() -> impl Strategy<Value = Window> {
+fn retention() -> impl Strategy<Value = Retention> {
     let messages = prop_oneof![3 => 1..12_usize, 1 => 900..2500_usize];
     let bytes = prop_oneof![1..1500_usize, Just(1 << 20)];
-    (messages, bytes).prop_map(|(messages, bytes)| Window { messages, bytes })
+    (messages, bytes).prop_map(|(messages, bytes)| Retention { messages, bytes })
 }
 
 proptest! {
@@ -193,12 +193,12 @@ proptest! {
 
     #[test]
     fn whatever_happens_in_whatever_order_the_log_does_as_the_model(
-        window in window(),
+        retention in retention(),
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let log = new_log(window);
+        let log = new_log(retention);
         let epoch = log.read(After::Latest).cursor.epoch;
-        let mut model = Model { window, epoch, messages: Vec::new(), closed: false };
+        let mut model = Model { retention, epoch, messages: Vec::new(), closed: false };
         let mut readers: Vec<(Subscription, Standing)> = Vec::new();
         for step in steps {
             run(&log, &mut model, &mut readers, step);

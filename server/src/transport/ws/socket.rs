@@ -11,7 +11,7 @@ use crate::stream::Stream;
 /// Zero-filled on every read and held by every connection: tungstenite's default of 128 KiB would be its memory.
 const READ_BUFFER: usize = 256;
 
-/// A server's side of the protocol: messages of at most so many bytes, and what has been read of them already.
+/// A server's side of the protocol: messages of at most this many bytes, and what has been read of them already.
 pub(super) fn protocol(most: usize, early: &[u8]) -> WebSocketContext {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -25,7 +25,7 @@ pub(super) struct Socket<'a> {
     pub(super) stream: &'a mut Stream,
     pub(super) outbox: &'a mut BytesMut,
     pub(super) arriving: &'a mut Arriving,
-    /// So many bytes more in this turn.
+    /// This many bytes more in this turn.
     pub(super) left: &'a mut usize,
 }
 
