@@ -16,6 +16,8 @@ const GONE: [(&str, &str); 10] = [
     ("trifle", "negligible"),
     ("gate", "validity check"),
 ];
+/// What tells of them.
+const TELLS: [&str; 2] = ["words.rs", "CHANGELOG.md"];
 /// The race has lanes; nothing else has.
 const RACE: [&str; 10] = [
     "race",
@@ -78,9 +80,12 @@ fn words_that_went_do_not_come_back() {
         let Ok(text) = fs::read_to_string(&path) else { continue };
         for (n, line) in (1..).zip(text.lines()) {
             for word in words(line) {
-                let gone = GONE.iter().filter(|_| name != "words.rs").find(|(gone, _)| is_one_of_them(&word, gone));
+                let gone = GONE
+                    .iter()
+                    .filter(|_| !TELLS.contains(&name.as_str()))
+                    .find(|(gone, _)| is_one_of_them(&word, gone));
                 wrong.extend(gone.map(|(gone, right)| format!("{}:{n}: {gone} is {right}", path.display())));
-                if is_one_of_them(&word, "lane") && !is_race {
+                if is_one_of_them(&word, "lane") && !is_race && !TELLS.contains(&name.as_str()) {
                     wrong.push(format!("{}:{n}: a lane is a variant, but in the race", path.display()));
                 }
             }
