@@ -30,7 +30,12 @@ fn main() {
     for (name, fact) in facts {
         println!("cargo::rustc-env=LOADGEN_{name}={fact}");
     }
-    for path in PARTS.iter().map(|part| root.join(part)).chain(moves(&root)).filter(|path| path.exists()) {
+    for path in PARTS
+        .iter()
+        .map(|part| root.join(part))
+        .chain(moves(&root))
+        .filter(|path| path.exists())
+    {
         println!("cargo::rerun-if-changed={}", path.display());
     }
 }
@@ -43,8 +48,15 @@ pub(crate) fn commit(root: &Path) -> Option<String> {
         return None;
     }
     let commit = git(root, &["rev-parse", "--short", "HEAD"])?;
-    let changes = git(root, &[&["status", "--porcelain", "--"][..], &PARTS].concat())?;
-    Some(if changes.is_empty() { commit } else { format!("{commit}-dirty") })
+    let changes = git(
+        root,
+        &[&["status", "--porcelain", "--"][..], &PARTS].concat(),
+    )?;
+    Some(if changes.is_empty() {
+        commit
+    } else {
+        format!("{commit}-dirty")
+    })
 }
 
 /// The files that tell that another commit has been checked out, or made: they are not touched otherwise, so that
@@ -52,14 +64,23 @@ pub(crate) fn commit(root: &Path) -> Option<String> {
 pub(crate) fn moves(root: &Path) -> Vec<PathBuf> {
     let branch = git(root, &["symbolic-ref", "--quiet", "HEAD"]);
     // The log of HEAD grows with every commit, also where the branch has no file of its own.
-    let names = ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref());
-    names.filter_map(|name| Some(root.join(git(root, &["rev-parse", "--git-path", name])?))).collect()
+    let names = ["HEAD", "logs/HEAD", "packed-refs"]
+        .into_iter()
+        .chain(branch.as_deref());
+    names
+        .filter_map(|name| Some(root.join(git(root, &["rev-parse", "--git-path", name])?)))
+        .collect()
 }
 
 /// The name of the profile: Cargo tells only which of its own it is derived from, but builds each in its own folder.
 pub(crate) fn profile(out: &Path) -> String {
-    let folder = out.ancestors().find(|folder| folder.ends_with("build")).and_then(Path::parent);
-    let name = folder.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let folder = out
+        .ancestors()
+        .find(|folder| folder.ends_with("build"))
+        .and_then(Path::parent);
+    let name = folder
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "unknown".into())
 }
 
@@ -68,6 +89,9 @@ fn git(root: &Path, arguments: &[&str]) -> Option<String> {
 }
 
 fn output(command: &mut Command) -> Option<String> {
-    let output = command.output().ok().filter(|output| output.status.success())?;
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

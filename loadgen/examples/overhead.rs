@@ -54,9 +54,16 @@ fn main() -> Result<()> {
                 let addr = source.addr;
                 let rate = std::thread::spawn(move || {
                     pin(&[last]);
-                    if bare { bare_clients(transport, addr) } else { with_recorders(transport, addr) }
+                    if bare {
+                        bare_clients(transport, addr)
+                    } else {
+                        with_recorders(transport, addr)
+                    }
                 });
-                let rate = rate.join().expect("the clients do not panic").expect("the clients run");
+                let rate = rate
+                    .join()
+                    .expect("the clients do not panic")
+                    .expect("the clients run");
                 source.stop.store(true, Relaxed);
                 rate
             });
@@ -71,16 +78,39 @@ fn main() -> Result<()> {
 }
 
 fn setup(addr: SocketAddr) -> Setup {
-    let cadence = Cadence { interval: Duration::from_millis(1), phase: Duration::ZERO };
+    let cadence = Cadence {
+        interval: Duration::from_millis(1),
+        phase: Duration::ZERO,
+    };
     let (room, hold, meter) = ("overhead".into(), Duration::from_secs(25), Arc::default());
     let dialect = Arc::default();
-    Setup { addr, dialect, room, cadence, hold, headers: Headers::Browser, keep_alive: true, timestamped: false, meter }
+    Setup {
+        addr,
+        dialect,
+        room,
+        cadence,
+        hold,
+        headers: Headers::Browser,
+        keep_alive: true,
+        timestamped: false,
+        meter,
+    }
 }
 
 /// loadgen's own subscribers, with everything that a trial keeps.
 fn with_recorders(transport: Transport, addr: SocketAddr) -> Result<f64> {
     let window = Window::default();
-    let clients = (0..CLIENTS).map(|n| (0, Setup { timestamped: n % 16 == 0, ..setup(addr) })).collect();
+    let clients = (0..CLIENTS)
+        .map(|n| {
+            (
+                0,
+                Setup {
+                    timestamped: n % 16 == 0,
+                    ..setup(addr)
+                },
+            )
+        })
+        .collect();
     let subscribers = Subscribers::start(transport, clients, 1, &window, u64::MAX, u64::MAX)?;
     subscribers.allow(CLIENTS);
     while subscribers.sum(|recorder| recorder.connected) < CLIENTS {
@@ -97,14 +127,20 @@ fn with_recorders(transport: Transport, addr: SocketAddr) -> Result<f64> {
     std::thread::sleep(MEASURE);
     let rate = (done(&subscribers) - from) as f64 / since.elapsed().as_secs_f64();
     let returned = subscribers.finish();
-    let faults: String = returned.recorders.iter().map(|recorder| recorder.audit.faults()).collect();
+    let faults: String = returned
+        .recorders
+        .iter()
+        .map(|recorder| recorder.audit.faults())
+        .collect();
     anyhow::ensure!(faults.is_empty(), "the audit found {faults}");
     Ok(rate)
 }
 
 /// The libraries alone: frames and answers are counted and forgotten.
 fn bare_clients(transport: Transport, addr: SocketAddr) -> Result<f64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let count = Arc::new(AtomicU64::new(0));
     runtime.block_on(async {
         for _ in 0..CLIENTS {
@@ -126,7 +162,8 @@ fn bare_clients(transport: Transport, addr: SocketAddr) -> Result<f64> {
 async fn bare_socket(stream: tokio::net::TcpStream, count: Arc<AtomicU64>) -> Result<()> {
     let config = WebSocketConfig::default().read_buffer_size(4096);
     let url = "ws://127.0.0.1/ws?room=overhead";
-    let (mut socket, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
+    let (mut socket, _) =
+        tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
     while let Some(frame) = socket.next().await {
         count.fetch_add(u64::from(frame?.is_text()), Relaxed);
     }
@@ -134,12 +171,18 @@ async fn bare_socket(stream: tokio::net::TcpStream, count: Arc<AtomicU64>) -> Re
 }
 
 async fn bare_poll(stream: tokio::net::TcpStream, count: Arc<AtomicU64>) -> Result<()> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     loop {
         sender.ready().await?;
         let request = hyper::Request::get("/short-poll?room=overhead").header("host", "127.0.0.1");
-        sender.send_request(request.body(Empty::<Bytes>::new())?).await?.into_body().collect().await?;
+        sender
+            .send_request(request.body(Empty::<Bytes>::new())?)
+            .await?
+            .into_body()
+            .collect()
+            .await?;
         count.fetch_add(1, Relaxed);
     }
 }
@@ -154,11 +197,18 @@ impl Source {
     /// `batch` frames in each write; none: polls are answered.
     fn start(core: usize, batch: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let (addr, stop) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let (addr, stop) = (
+            listener.local_addr().unwrap(),
+            Arc::new(AtomicBool::new(false)),
+        );
         let over = Arc::clone(&stop);
         std::thread::spawn(move || {
             pin(&[core]);
-            if batch > 0 { push(&listener, batch, &over) } else { answer(&listener) }
+            if batch > 0 {
+                push(&listener, batch, &over);
+            } else {
+                answer(&listener);
+            }
         });
         Self { addr, stop }
     }
@@ -199,9 +249,14 @@ fn greet(listener: &TcpListener) -> TcpStream {
 fn frames(first: u64, batch: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for seq in (first..).take(batch) {
-        let stamp = MessageId { number: seq as u32, room: 0, due: now() };
+        let stamp = MessageId {
+            number: seq as u32,
+            room: 0,
+            due: now(),
+        };
         let text = stamp.to_text(128);
-        let message = format!(r#"{{"seq":{seq},"from":"loadgen","text":"{text}","at":1763900000000}}"#);
+        let message =
+            format!(r#"{{"seq":{seq},"from":"loadgen","text":"{text}","at":1763900000000}}"#);
         let frame = Frame::message(message, OpCode::Data(Data::Text), true);
         frame.format(&mut bytes).expect("a buffer takes everything");
     }
@@ -210,7 +265,10 @@ fn frames(first: u64, batch: usize) -> Vec<u8> {
 
 /// Polls: the first question gets an empty answer, all others a 304.
 fn answer(listener: &TcpListener) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         listener.set_nonblocking(true).unwrap();
         let listener = tokio::net::TcpListener::from_std(listener.try_clone().unwrap()).unwrap();
@@ -224,8 +282,13 @@ fn answer(listener: &TcpListener) {
 async fn reply(mut stream: tokio::net::TcpStream) -> std::io::Result<()> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let body = format!(r#"{{"cursor":"{EPOCH}-0","messages":[]}}"#);
-    let first = format!("HTTP/1.1 200 OK\r\netag: \"{EPOCH}-0\"\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    let later = format!("HTTP/1.1 304 Not Modified\r\netag: \"{EPOCH}-0\"\r\ncache-control: no-cache\r\n\r\n");
+    let first = format!(
+        "HTTP/1.1 200 OK\r\netag: \"{EPOCH}-0\"\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let later = format!(
+        "HTTP/1.1 304 Not Modified\r\netag: \"{EPOCH}-0\"\r\ncache-control: no-cache\r\n\r\n"
+    );
     let (mut buffer, mut length, mut answer) = ([0; 2048], 0, &first);
     loop {
         match stream.read(&mut buffer[length..]).await? {

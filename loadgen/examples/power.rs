@@ -56,7 +56,11 @@ const ROWS: [&str; 4] = ["as it is", "its control", "20 % more CPU", "50 % more 
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Serve { config, options } => return server::run(*config, &options),
-        Command::Record { file, blocks, seconds } => loadgen::block_on(record(&file, blocks, seconds)),
+        Command::Record {
+            file,
+            blocks,
+            seconds,
+        } => loadgen::block_on(record(&file, blocks, seconds)),
         Command::Resample { file } => resample(&file),
     };
     let code = result.map_or_else(
@@ -73,7 +77,11 @@ fn main() -> ExitCode {
 async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<f64>> {
     let progress = Progress::new(true);
     let flags = ["--burn".to_owned(), format!("{:.0}ns", burn_us * 1e3)];
-    let setting = Setting { scenario, cores, progress: &progress };
+    let setting = Setting {
+        scenario,
+        cores,
+        progress: &progress,
+    };
     let (outcome, _) = against_own_server(Transport::Ws.into(), &setting, &flags).await?;
     let valid = verdict::of(&outcome).kind == Kind::Valid;
     Ok(Figure::Cpu.of(&outcome).filter(|_| valid))
@@ -87,7 +95,9 @@ async fn record(file: &str, blocks: usize, seconds: u64) -> Result<()> {
     for _ in 0..3 {
         costs.extend(cpu(&scenario, &cores, 0.0).await?);
     }
-    let cost = ratio_of(costs).context("no valid trial of three: calm the machine")?.median;
+    let cost = ratio_of(costs)
+        .context("no valid trial of three: calm the machine")?
+        .median;
     console::say(&format!("a delivery costs {cost:.2} us"));
     let mut lines = String::from("block,row,server_cpu_us\n");
     for block in 1..=blocks {
@@ -113,22 +123,34 @@ fn ratios(file: &str) -> Result<Vec<[f64; 4]>> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
     let mut blocks: std::collections::BTreeMap<usize, [Option<f64>; 4]> = Default::default();
     for line in text.lines().skip(1) {
-        let [block, row, value] = line.split(',').collect::<Vec<_>>()[..] else { bail!("{file}: what is {line:?}?") };
+        let [block, row, value] = line.split(',').collect::<Vec<_>>()[..] else {
+            bail!("{file}: what is {line:?}?")
+        };
         blocks.entry(block.parse()?).or_default()[row.parse::<usize>()?] = value.parse().ok();
     }
     let whole = |block: [Option<f64>; 4]| Some([block[0]?, block[1]?, block[2]?, block[3]?]);
-    Ok(blocks.into_values().filter_map(whole).map(|block| block.map(|value| value / block[0])).collect())
+    Ok(blocks
+        .into_values()
+        .filter_map(whole)
+        .map(|block| block.map(|value| value / block[0]))
+        .collect())
 }
 
 fn resample(file: &str) -> Result<()> {
     let blocks = ratios(file)?;
     if blocks.len() < 10 {
-        bail!("{file}: {} whole blocks; at least 10 are needed", blocks.len());
+        bail!(
+            "{file}: {} whole blocks; at least 10 are needed",
+            blocks.len()
+        );
     }
     console::print(&format!("{} whole blocks of valid trials\n", blocks.len()))?;
     for (row, name) in ROWS.iter().enumerate().skip(1) {
         let all = ratio_of(blocks.iter().map(|block| block[row]).collect()).context("no blocks")?;
-        console::print(&format!("{name}: CPU x {:.3}, {:?}\n", all.median, all.interval))?;
+        console::print(&format!(
+            "{name}: CPU x {:.3}, {:?}\n",
+            all.median, all.interval
+        ))?;
     }
     let mut random = fastrand::Rng::with_seed(1);
     let mut found = |row: usize, control: usize, size: usize, times: usize| {
@@ -141,13 +163,19 @@ fn resample(file: &str) -> Result<()> {
             };
             let judged = draw(row).map(|ratio| judge(ratio, draw(control), 1.05));
             // Any difference between the control and it is a false one; a server that takes more CPU must be said to.
-            count += usize::from(
-                judged.is_some_and(|it| it == Difference::Higher || (row == control && it == Difference::Lower)),
-            );
+            count += usize::from(judged.is_some_and(|it| {
+                it == Difference::Higher || (row == control && it == Difference::Lower)
+            }));
         }
         count
     };
-    for (row, size, times) in [(3, 10, 10), (3, 10, 1000), (2, 10, 1000), (2, 30, 10), (2, 30, 1000)] {
+    for (row, size, times) in [
+        (3, 10, 10),
+        (3, 10, 1000),
+        (2, 10, 1000),
+        (2, 30, 10),
+        (2, 30, 1000),
+    ] {
         console::print(&format!(
             "{}, {size} blocks: found in {} of {times} comparisons\n",
             ROWS[row],

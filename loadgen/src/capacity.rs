@@ -22,8 +22,13 @@ impl Capacity {
     pub fn here() -> Self {
         use procfs::{Current, Meminfo};
         use rustix::process::{Resource, getrlimit};
-        let free = Meminfo::current().ok().and_then(|memory| memory.mem_available);
-        Self { files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), memory: free.unwrap_or(u64::MAX) }
+        let free = Meminfo::current()
+            .ok()
+            .and_then(|memory| memory.mem_available);
+        Self {
+            files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+            memory: free.unwrap_or(u64::MAX),
+        }
     }
 }
 
@@ -36,12 +41,26 @@ const CLIENT: u64 = 32 * 1024;
 
 /// Refuses a load that this machine has no room for, whatever its single numbers are; names the flag that is at fault.
 pub fn check(scenario: &Scenario, capacity: Capacity) -> Result<()> {
-    let Scenario { clients, publishers, .. } = *scenario;
+    let Scenario {
+        clients,
+        publishers,
+        ..
+    } = *scenario;
     let left = capacity.files.saturating_sub(SPARE_DESCRIPTORS);
-    let files = format!("this process may open {} files (ulimit -n), enough for", capacity.files);
-    ensure!((publishers as u64) < left, "--publishers {publishers}: {files} {} publishers", left.saturating_sub(1));
+    let files = format!(
+        "this process may open {} files (ulimit -n), enough for",
+        capacity.files
+    );
+    ensure!(
+        (publishers as u64) < left,
+        "--publishers {publishers}: {files} {} publishers",
+        left.saturating_sub(1)
+    );
     let most = left - publishers as u64;
-    ensure!(clients as u64 <= most, "--clients {clients}: {files} {most} clients");
+    ensure!(
+        clients as u64 <= most,
+        "--clients {clients}: {files} {most} clients"
+    );
     let rate = scenario.publish_rate();
     ensure!(
         rate <= MAX_PUBLISH_RATE,
@@ -60,8 +79,16 @@ pub fn check(scenario: &Scenario, capacity: Capacity) -> Result<()> {
     // Each worker has a histogram for each second, and twice as many are there when they are brought together.
     let copies = crate::cores::available().len() as u64 + 2;
     let needs = [
-        ("--duration", (scenario.duration().as_secs() + 20) * copies * HISTOGRAM, "histograms of every second"),
-        ("--rate", messages as u64 * MESSAGE, "what became of every message"),
+        (
+            "--duration",
+            (scenario.duration().as_secs() + 20) * copies * HISTOGRAM,
+            "histograms of every second",
+        ),
+        (
+            "--rate",
+            messages as u64 * MESSAGE,
+            "what became of every message",
+        ),
         ("--clients", clients as u64 * CLIENT, "clients"),
     ];
     let all: u64 = needs.iter().map(|(_, bytes, _)| bytes).sum();

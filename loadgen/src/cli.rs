@@ -36,7 +36,14 @@ const WARMUP: Duration = Duration::from_secs(10);
 pub struct Run {
     /// The transport.
     // An `Option` because a subcommand takes its place; clap still asks for it otherwise.
-    #[arg(short, long, value_enum, ignore_case = true, required = true, help_heading = "Load")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        ignore_case = true,
+        required = true,
+        help_heading = "Load"
+    )]
     mode: Option<Transport>,
     /// Which way messages go up: over publishers' own connections, or as clients of the transport do.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
@@ -77,7 +84,13 @@ pub struct Compare {
     #[command(flatten)]
     output: Output,
     /// The folder in which each comparison gets a folder of its own.
-    #[arg(short, long, value_name = "DIR", default_value = "results", help_heading = "Output")]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        default_value = "results",
+        help_heading = "Output"
+    )]
     out: PathBuf,
     /// A name for it, part of its folder's name.
     #[arg(long, default_value = "compare", help_heading = "Output")]
@@ -135,7 +148,9 @@ struct TargetFlags {
 impl TargetFlags {
     /// The server that runs already, if one is named.
     async fn running(&self) -> Result<Option<Target>> {
-        let Some(url) = &self.url else { return Ok(None) };
+        let Some(url) = &self.url else {
+            return Ok(None);
+        };
         let dialect = Dialect {
             subscribe: self.subscribe_path.clone(),
             publish: self.publish_path.clone(),
@@ -144,7 +159,13 @@ impl TargetFlags {
         let target = match self.dialect {
             None => signals::or_interrupted(Target::at(url, self.allow_remote, dialect)).await?,
             Some(DialectName::Workbench) => {
-                signals::or_interrupted(Target::foreign(url, self.allow_remote, &self.server_pid, dialect)).await?
+                signals::or_interrupted(Target::foreign(
+                    url,
+                    self.allow_remote,
+                    &self.server_pid,
+                    dialect,
+                ))
+                .await?
             }
         };
         Ok(Some(target))
@@ -172,7 +193,9 @@ struct Words(Vec<String>);
 
 impl Words {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        shlex::split(text).map(Self).ok_or("a quotation mark is not closed, or the last character is a backslash")
+        shlex::split(text)
+            .map(Self)
+            .ok_or("a quotation mark is not closed, or the last character is a backslash")
     }
 }
 
@@ -215,9 +238,21 @@ impl From<Exit> for std::process::ExitCode {
 impl Run {
     /// Runs it. An error is one of usage.
     pub async fn run(self) -> Result<Exit> {
-        let variants = self.mode.into_iter().map(|mode| Variant { mode, publish: self.publish }).collect();
+        let variants = self
+            .mode
+            .into_iter()
+            .map(|mode| Variant {
+                mode,
+                publish: self.publish,
+            })
+            .collect();
         let comparison = begin(variants, 1, self.scenario, command());
-        let claim = |trials| self.out.as_deref().map(|out| Folder::claim(out, trials)).transpose();
+        let claim = |trials| {
+            self.out
+                .as_deref()
+                .map(|out| Folder::claim(out, trials))
+                .transpose()
+        };
         execute(comparison, &self.target, &self.output, claim).await
     }
 }
@@ -231,7 +266,9 @@ impl Compare {
             "--name {:?}: only letters, digits, - and _ are accepted, 1 to {NAME} of them",
             self.name
         );
-        let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(['-', ':'], "");
+        let time = humantime::format_rfc3339_seconds(SystemTime::now())
+            .to_string()
+            .replace(['-', ':'], "");
         let folder = format!("{time}-{}", self.name);
         let claims = self.standard || self.thorough;
         let duration = self.scenario.duration.or(Some(BLOCK[usize::from(claims)]));
@@ -243,13 +280,21 @@ impl Compare {
             _ => self.blocks.into(),
         };
         let mut variants: Vec<Variant> = Vec::new();
-        let ways = [Publish::Post, Publish::Native].into_iter().take(1 + usize::from(self.publish == Publish::Native));
-        for variant in ways.flat_map(|publish| self.mode.iter().map(move |&mode| Variant { mode, publish })) {
+        let ways = [Publish::Post, Publish::Native]
+            .into_iter()
+            .take(1 + usize::from(self.publish == Publish::Native));
+        for variant in
+            ways.flat_map(|publish| self.mode.iter().map(move |&mode| Variant { mode, publish }))
+        {
             if !variants.contains(&variant) {
                 variants.push(variant);
             }
         }
-        let scenario = Scenario { duration, warmup, ..self.scenario };
+        let scenario = Scenario {
+            duration,
+            warmup,
+            ..self.scenario
+        };
         let comparison = begin(variants, blocks, scenario, command());
         let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
         execute(comparison, &self.target, &self.output, claim).await
@@ -261,7 +306,10 @@ impl Report {
     pub fn run(&self) -> Result<Exit> {
         let data = data_file(&self.result)?;
         let comparison = load(&data)?;
-        let path = data.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let path = data
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let mut folder = Folder::of_result(path)?;
         let written = report::render(&comparison).and_then(|files| folder.write(&files));
         if written.is_ok() {
@@ -286,9 +334,14 @@ async fn execute(
 ) -> Result<Exit> {
     capacity::check(&comparison.scenario, Capacity::here())?;
     let server = target.running().await?;
-    let stock = comparison.variants.iter().find(|variant| variant.mode.properties().is_stock);
+    let stock = comparison
+        .variants
+        .iter()
+        .find(|variant| variant.mode.properties().is_stock);
     if let (Some(stock), Some(url)) = (stock, &target.url) {
-        anyhow::bail!("--mode {stock}: its server is started for it, so it cannot be the one at --url {url}");
+        anyhow::bail!(
+            "--mode {stock}: its server is started for it, so it cannot be the one at --url {url}"
+        );
     }
     if let Some(target) = &server {
         comparison.target = Some(target.addr.to_string());
@@ -298,11 +351,22 @@ async fn execute(
     let progress = Progress::new(output.quiet);
     progress.say(&format!("{}.", comparison.workload()));
     progress.say(&comparison.forecast());
-    comparison.cautions().into_iter().for_each(|caution| progress.say(caution));
-    let mut plan = Plan { comparison, server, server_flags: target.server_flags.0.clone(), folder, report: None };
+    comparison
+        .cautions()
+        .into_iter()
+        .for_each(|caution| progress.say(caution));
+    let mut plan = Plan {
+        comparison,
+        server,
+        server_flags: target.server_flags.0.clone(),
+        folder,
+        report: None,
+    };
     let result = plan.run(&progress).await;
     progress.clear();
-    let Plan { comparison, report, .. } = plan;
+    let Plan {
+        comparison, report, ..
+    } = plan;
     let text = if output.json {
         serde_json::to_string_pretty(&comparison)? + "\n"
     } else if comparison.trials.is_empty() {
@@ -314,13 +378,29 @@ async fn execute(
     if let Some(report) = report.filter(|_| !output.quiet) {
         say_where(&report);
     }
-    let exit = [result, printed].into_iter().filter_map(Result::err).map(failed).last();
-    Ok(exit.unwrap_or_else(|| if comparison.has_failed() { Exit::Failed } else { Exit::Done }))
+    let exit = [result, printed]
+        .into_iter()
+        .filter_map(Result::err)
+        .map(failed)
+        .last();
+    Ok(exit.unwrap_or_else(|| {
+        if comparison.has_failed() {
+            Exit::Failed
+        } else {
+            Exit::Done
+        }
+    }))
 }
 
 /// What standard output shows of a comparison.
 fn table(comparison: &Comparison, all: bool) -> String {
-    console::visible(&markdown::terminal(comparison, Shown { all, width: console::columns() }))
+    console::visible(&markdown::terminal(
+        comparison,
+        Shown {
+            all,
+            width: console::columns(),
+        },
+    ))
 }
 
 fn say_where(report: &Path) {
@@ -328,7 +408,10 @@ fn say_where(report: &Path) {
 }
 
 /// Something went wrong that no better command would have avoided.
-#[expect(clippy::needless_pass_by_value, reason = "where it is called, the error has no other owner")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "where it is called, the error has no other owner"
+)]
 fn failed(error: anyhow::Error) -> Exit {
     console::say(&format!("loadgen: {error:#}"));
     Exit::Failed
@@ -339,7 +422,9 @@ fn command() -> String {
     let (mut words, mut is_header) = (vec!["loadgen".to_owned()], false);
     for word in std::env::args_os().skip(1) {
         let text = word.to_string_lossy();
-        let header = text.strip_prefix("--header=").or(is_header.then_some(&text));
+        let header = text
+            .strip_prefix("--header=")
+            .or(is_header.then_some(&text));
         let name = header.map(|header| header.split(':').next().unwrap_or_default());
         words.push(match name {
             Some(name) if is_header => shell::quote(format!("{name}: ...").as_ref()),

@@ -62,10 +62,15 @@ pub trait Client: Sized + Send + 'static {
     ) -> impl Future<Output = Result<Self, Failure>> + Send;
 
     /// Polls, waits or reads as its transport does, and appends what came: possibly nothing, and before an error too.
-    fn next(&mut self, events: &mut Vec<Event>) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn next(&mut self, events: &mut Vec<Event>)
+    -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Publishes over its own connection, if its transport can; what becomes of it is told to `answer`.
-    fn publish(&mut self, draft: &Draft, answer: Answer) -> impl Future<Output = Result<(), Failure>> + Send {
+    fn publish(
+        &mut self,
+        draft: &Draft,
+        answer: Answer,
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = (draft, answer);
         async { Err(Failure::Protocol("this transport has no way up".into())) }
     }
@@ -81,7 +86,9 @@ async fn greeted<C: Client>(mut client: C, events: &mut Vec<Event>) -> Result<C,
     }
     match &events[0] {
         Event::Hello(_) => Ok(client),
-        other => Err(Failure::Protocol(format!("{other:?} came first and not the hello"))),
+        other => Err(Failure::Protocol(format!(
+            "{other:?} came first and not the hello"
+        ))),
     }
 }
 

@@ -29,7 +29,8 @@ pub fn now() -> Nanos {
 /// The time of another clock.
 pub fn time_of(clock: ClockId) -> Nanos {
     let time = clock_gettime(clock);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// A duration in nanoseconds.

@@ -21,7 +21,12 @@ mod saved;
 const CONTROL_FROM: usize = 6;
 
 /// One that begins now, of trials that each start their own server, on this machine; none has run yet.
-pub fn begin(variants: Vec<Variant>, blocks: usize, mut scenario: Scenario, mut command: String) -> Comparison {
+pub fn begin(
+    variants: Vec<Variant>,
+    blocks: usize,
+    mut scenario: Scenario,
+    mut command: String,
+) -> Comparison {
     // What the defaults were is kept, not that they were taken.
     (scenario.warmup, scenario.duration) = (Some(scenario.warmup()), Some(scenario.duration()));
     if scenario.seed.is_none() {
@@ -55,14 +60,25 @@ pub fn load(path: &Path) -> Result<Comparison> {
 }
 
 fn expected(path: &Path) -> String {
-    format!("cannot read {}; expected a folder that loadgen has written, or its {DATA}", shell::path(path))
+    format!(
+        "cannot read {}; expected a folder that loadgen has written, or its {DATA}",
+        shell::path(path)
+    )
 }
 
 /// The JSON of a folder, or this file itself.
 pub fn data_file(path: &Path) -> Result<PathBuf> {
     let metadata = fs::metadata(path).with_context(|| expected(path))?;
-    ensure!(metadata.is_dir() || metadata.is_file(), "{}: it is neither a folder nor a file", expected(path));
-    Ok(if metadata.is_dir() { path.join(DATA) } else { path.into() })
+    ensure!(
+        metadata.is_dir() || metadata.is_file(),
+        "{}: it is neither a folder nor a file",
+        expected(path)
+    );
+    Ok(if metadata.is_dir() {
+        path.join(DATA)
+    } else {
+        path.into()
+    })
 }
 
 /// What every version has.
@@ -84,14 +100,26 @@ fn parse(json: &[u8]) -> Result<Comparison> {
     ensure!(!json.trim_ascii().is_empty(), "the file is empty");
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(json) {
         match error.classify() {
-            Category::Eof => bail!("the file is truncated: it ends at byte {}, within the JSON", json.len()),
+            Category::Eof => bail!(
+                "the file is truncated: it ends at byte {}, within the JSON",
+                json.len()
+            ),
             _ => bail!("the file is not JSON: {error}"),
         }
     }
-    let Ok(Head { schema, environment: WrittenBy { version, commit } }) = serde_json::from_slice(json) else {
-        bail!("the file is JSON, but not a result of loadgen, which has \"schema\" and \"environment\"");
+    let Ok(Head {
+        schema,
+        environment: WrittenBy { version, commit },
+    }) = serde_json::from_slice(json)
+    else {
+        bail!(
+            "the file is JSON, but not a result of loadgen, which has \"schema\" and \"environment\""
+        );
     };
-    let (own, commit) = (env!("CARGO_PKG_VERSION"), commit.map_or(String::new(), |commit| format!(" ({commit})")));
+    let (own, commit) = (
+        env!("CARGO_PKG_VERSION"),
+        commit.map_or(String::new(), |commit| format!(" ({commit})")),
+    );
     ensure!(
         schema == SCHEMA,
         "schema {schema}, written by loadgen {version}{commit}, which reads it; this loadgen {own} reads schema {SCHEMA}"

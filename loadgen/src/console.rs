@@ -29,10 +29,12 @@ const ERASE: &str = "\r\x1b[K";
 
 static CONSOLE: LazyLock<Console> = LazyLock::new(|| {
     // Where no thread can be started, nothing is said.
-    let _ = std::thread::Builder::new().name("console".into()).spawn(|| {
-        cores::pin(&cores::split().loadgen);
-        CONSOLE.write();
-    });
+    let _ = std::thread::Builder::new()
+        .name("console".into())
+        .spawn(|| {
+            cores::pin(&cores::split().loadgen);
+            CONSOLE.write();
+        });
     Console::default()
 });
 
@@ -44,7 +46,8 @@ pub fn say(text: &str) {
 
 /// Whether standard error is a terminal on which a line can be drawn over.
 pub fn is_live() -> bool {
-    let is_capable = || std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    let is_capable =
+        || std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
     stderr().is_terminal() && is_capable()
 }
 
@@ -82,7 +85,10 @@ pub fn print(text: &str) -> Result<()> {
 pub fn take_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        say(&format!("loadgen: a fault of loadgen's own: thread {:?} {panic}", thread.name().unwrap_or("?")));
+        say(&format!(
+            "loadgen: a fault of loadgen's own: thread {:?} {panic}",
+            thread.name().unwrap_or("?")
+        ));
         say_backtrace();
     }));
 }
@@ -149,7 +155,9 @@ impl State {
         if let Some(line) = self.lines.pop_front() {
             let lost = match self.lost {
                 0 => String::new(),
-                lost => format!("loadgen: {lost} lines before this one were lost: nothing took them\n"),
+                lost => {
+                    format!("loadgen: {lost} lines before this one were lost: nothing took them\n")
+                }
             };
             (self.drawn, self.stale) = (false, self.stale || self.drawn);
             return Some(format!("{erase}{lost}{line}\n"));
@@ -160,7 +168,11 @@ impl State {
         self.drawn = !self.live.is_empty();
         // One column less: some terminals go to the next line after the last one.
         let text: String = self.live.chars().take(width().saturating_sub(1)).collect();
-        Some(if self.drawn { format!("{ERASE}{text}") } else { erase.into() })
+        Some(if self.drawn {
+            format!("{ERASE}{text}")
+        } else {
+            erase.into()
+        })
     }
 }
 
@@ -199,7 +211,10 @@ pub fn columns() -> Option<usize> {
 }
 
 fn columns_of(stream: impl AsFd) -> Option<usize> {
-    tcgetwinsize(stream).map(|size| size.ws_col.into()).ok().filter(|&columns| columns > 0)
+    tcgetwinsize(stream)
+        .map(|size| size.ws_col.into())
+        .ok()
+        .filter(|&columns| columns > 0)
 }
 
 /// Writes it all, without a buffer or a lock; waits also where another process has made the stream non-blocking.
@@ -227,7 +242,10 @@ mod tests {
         let mut state = State::default();
         (0..WAITING + 3).for_each(|i| state.push(format!("line {i}")));
         let first = state.next(|| 80).unwrap();
-        assert_eq!(first, "loadgen: 3 lines before this one were lost: nothing took them\nline 3\n");
+        assert_eq!(
+            first,
+            "loadgen: 3 lines before this one were lost: nothing took them\nline 3\n"
+        );
         state.lost = 0;
         assert_eq!(state.next(|| 80).unwrap(), "line 4\n");
         (5..WAITING + 3).for_each(|_| drop(state.next(|| 80).unwrap()));
@@ -236,7 +254,11 @@ mod tests {
 
     #[test]
     fn a_line_takes_the_place_of_the_one_that_is_drawn_over_and_that_comes_again_below_it() {
-        let mut state = State { live: "0123456789".into(), stale: true, ..State::default() };
+        let mut state = State {
+            live: "0123456789".into(),
+            stale: true,
+            ..State::default()
+        };
         assert_eq!(state.next(|| 5).unwrap(), "\r\u{1b}[K0123");
         assert_eq!(state.next(|| 5), None);
         state.push("said".into());
@@ -249,6 +271,9 @@ mod tests {
 
     #[test]
     fn what_comes_from_elsewhere_does_not_steer_the_terminal() {
-        assert_eq!(visible("a\u{1b}[31m\r\n\tb\u{9b}é"), "a\\u{1b}[31m\\r\n\tb\\u{9b}é");
+        assert_eq!(
+            visible("a\u{1b}[31m\r\n\tb\u{9b}é"),
+            "a\\u{1b}[31m\\r\n\tb\\u{9b}é"
+        );
     }
 }

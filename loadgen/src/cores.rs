@@ -11,16 +11,24 @@ pub fn split() -> Cores {
 
 fn divide(cores: &[usize]) -> Cores {
     if let [only] = cores {
-        return Cores { server: vec![*only], loadgen: vec![*only] };
+        return Cores {
+            server: vec![*only],
+            loadgen: vec![*only],
+        };
     }
     let (server, loadgen) = cores.split_at(cores.len() / 2);
-    Cores { server: server.to_vec(), loadgen: loadgen.to_vec() }
+    Cores {
+        server: server.to_vec(),
+        loadgen: loadgen.to_vec(),
+    }
 }
 
 /// The cores this process may use.
 pub fn available() -> Vec<usize> {
     let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect();
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|&core| set.is_set(core))
+        .collect();
     if cores.is_empty() { vec![0] } else { cores }
 }
 
@@ -43,6 +51,12 @@ mod tests {
             assert!(!server.is_empty() && server.iter().all(|core| !loadgen.contains(core)));
             assert_eq!(server.len() + loadgen.len(), n);
         }
-        assert_eq!(divide(&[3]), Cores { server: vec![3], loadgen: vec![3] });
+        assert_eq!(
+            divide(&[3]),
+            Cores {
+                server: vec![3],
+                loadgen: vec![3]
+            }
+        );
     }
 }

@@ -17,12 +17,18 @@ pub fn here(pinned: Cores) -> Environment {
         cores: cores::available().len(),
         pinned,
         memory: Meminfo::current().map_or(0, |memory| memory.mem_total),
-        kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+        kernel: format!(
+            "{} {}",
+            uname.sysname().to_string_lossy(),
+            uname.release().to_string_lossy()
+        ),
         clock: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         ports: read("/proc/sys/net/ipv4/ip_local_port_range").replace('\t', " to "),
         descriptors: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
         version: env!("CARGO_PKG_VERSION").into(),
-        commit: Some(env!("LOADGEN_COMMIT")).filter(|commit| *commit != "unknown").map(String::from),
+        commit: Some(env!("LOADGEN_COMMIT"))
+            .filter(|commit| *commit != "unknown")
+            .map(String::from),
         rustc: env!("LOADGEN_RUSTC").into(),
         profile: env!("LOADGEN_PROFILE").into(),
         target: env!("LOADGEN_TARGET").into(),

@@ -47,7 +47,12 @@ pub fn first() -> Option<String> {
 
 /// Panics, once, if a test wants this part to.
 pub(crate) fn provoke(part: Part) {
-    if IS_PROVOKED.load(Relaxed) && PROVOKED.lock().take_if(|provoked| *provoked == part).is_some() {
+    if IS_PROVOKED.load(Relaxed)
+        && PROVOKED
+            .lock()
+            .take_if(|provoked| *provoked == part)
+            .is_some()
+    {
         panic!("provoked in {part:?}");
     }
 }
@@ -61,6 +66,8 @@ pub(crate) fn joined<T>(what: &str, result: &std::thread::Result<T>) {
 
 fn describe(name: &str, info: &PanicHookInfo<'_>) -> String {
     let text = info.payload_as_str().unwrap_or("no text");
-    let place = info.location().map_or(String::new(), |place| format!(" at {place}"));
+    let place = info
+        .location()
+        .map_or(String::new(), |place| format!(" at {place}"));
     format!("the thread {name} panicked{place}: {text}")
 }

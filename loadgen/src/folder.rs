@@ -62,15 +62,26 @@ impl Folder {
     /// A new folder of this name in another; if there is one, `-2` and so on is added.
     pub fn claim_new(outer: &Path, name: &str, trials: usize) -> Result<Self> {
         for n in 1..=MOST_OF_A_NAME {
-            let path = outer.join(if n == 1 { name.into() } else { format!("{name}-{n}") });
+            let path = outer.join(if n == 1 {
+                name.into()
+            } else {
+                format!("{name}-{n}")
+            });
             let (failed, mut made) = (|| cannot_make(&path), Made::default());
             made.make_outer(&path).with_context(failed)?;
             match made.make(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                other => return other.with_context(failed).and_then(|()| Self::begin(&path, trials, made)),
+                other => {
+                    return other
+                        .with_context(failed)
+                        .and_then(|()| Self::begin(&path, trials, made));
+                }
             }
         }
-        bail!("--out: {} has {MOST_OF_A_NAME} folders named {name}", shell::path(outer))
+        bail!(
+            "--out: {} has {MOST_OF_A_NAME} folders named {name}",
+            shell::path(outer)
+        )
     }
 
     /// The folder of a result whose reports are rendered again; an error if one of them is not loadgen's.
@@ -81,11 +92,20 @@ impl Folder {
             let path = path.join(file.name);
             if fs::symlink_metadata(&path).is_ok() {
                 let is_ours = is_marked(&path, file.mark).unwrap_or(false);
-                ensure!(is_ours, "{} was not written by loadgen; move it away", shell::path(&path));
+                ensure!(
+                    is_ours,
+                    "{} was not written by loadgen; move it away",
+                    shell::path(&path)
+                );
                 own.insert(file.name);
             }
         }
-        Ok(Self { path: path.into(), _made: Made::default(), _lock: lock, own })
+        Ok(Self {
+            path: path.into(),
+            _made: Made::default(),
+            _lock: lock,
+            own,
+        })
     }
 
     /// Locks it and tries what can be known before the load.
@@ -93,12 +113,27 @@ impl Folder {
         let lock = lock(path).context("--out")?;
         for file in &FILES {
             let taken = path.join(file.name);
-            ensure!(!is_there(&taken), "--out: {} is there already; name another folder", shell::path(&taken));
+            ensure!(
+                !is_there(&taken),
+                "--out: {} is there already; name another folder",
+                shell::path(&taken)
+            );
         }
         let room = ROOM + ROOM_PER_TRIAL * trials as u64;
-        let failed = || format!("--out: cannot write about {} KiB of results into {}", room >> 10, shell::path(path));
+        let failed = || {
+            format!(
+                "--out: cannot write about {} KiB of results into {}",
+                room >> 10,
+                shell::path(path)
+            )
+        };
         try_room(path, room).with_context(failed)?;
-        Ok(Self { path: path.into(), _made: made, _lock: lock, own: BTreeSet::new() })
+        Ok(Self {
+            path: path.into(),
+            _made: made,
+            _lock: lock,
+            own: BTreeSet::new(),
+        })
     }
 
     /// Where it is.
@@ -112,7 +147,9 @@ impl Folder {
         let _writing = WRITING.lock();
         let result = self.draft_and_place(files);
         if result.is_err() {
-            files.iter().for_each(|(name, _)| drop(fs::remove_file(self.draft(name))));
+            files
+                .iter()
+                .for_each(|(name, _)| drop(fs::remove_file(self.draft(name))));
         }
         result
     }
@@ -123,7 +160,10 @@ impl Folder {
 
     fn draft_and_place(&mut self, files: &[(&'static str, String)]) -> Result<()> {
         for (name, text) in files {
-            assert!(FILES.iter().any(|file| file.name == *name), "{name} is not among the files of a result");
+            assert!(
+                FILES.iter().any(|file| file.name == *name),
+                "{name} is not among the files of a result"
+            );
             let failed = || format!("cannot write {}", shell::path(&self.path.join(name)));
             let file = draft(&self.draft(name), text).with_context(failed)?;
             if *name == DATA {
@@ -162,7 +202,11 @@ impl Made {
 
     /// Makes the folders around a path that are not there.
     fn make_outer(&mut self, path: &Path) -> io::Result<()> {
-        let outer: Vec<&Path> = path.ancestors().skip(1).take_while(|outer| !outer.as_os_str().is_empty()).collect();
+        let outer: Vec<&Path> = path
+            .ancestors()
+            .skip(1)
+            .take_while(|outer| !outer.as_os_str().is_empty())
+            .collect();
         for outer in outer.into_iter().rev() {
             match self.make(outer) {
                 Err(error) if !outer.is_dir() => return Err(error),
@@ -180,7 +224,10 @@ impl Drop for Made {
 }
 
 fn remove_empty(folders: &[PathBuf]) {
-    folders.iter().rev().for_each(|path| drop(fs::remove_dir(path)));
+    folders
+        .iter()
+        .rev()
+        .for_each(|path| drop(fs::remove_dir(path)));
 }
 
 /// Before the process ends in the midst of something: no file is half written from now on, and no empty folder stays.
@@ -199,9 +246,12 @@ fn cannot_make(path: &Path) -> String {
 }
 
 fn lock(path: &Path) -> Result<File> {
-    let folder = File::open(path).with_context(|| format!("cannot open the folder {}", shell::path(path)))?;
+    let folder = File::open(path)
+        .with_context(|| format!("cannot open the folder {}", shell::path(path)))?;
     match folder.try_lock() {
-        Err(TryLockError::WouldBlock) => bail!("another loadgen is writing into {}", shell::path(path)),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another loadgen is writing into {}", shell::path(path))
+        }
         // Some file systems lock no folders. There the first of two runs that writes its data is the only one.
         _ => Ok(folder),
     }
@@ -209,17 +259,21 @@ fn lock(path: &Path) -> Result<File> {
 
 fn is_marked(path: &Path, mark: &str) -> io::Result<bool> {
     let mut beginning = Vec::new();
-    File::open(path)?.take(BEGINNING).read_to_end(&mut beginning)?;
+    File::open(path)?
+        .take(BEGINNING)
+        .read_to_end(&mut beginning)?;
     Ok(beginning.is_empty() || String::from_utf8_lossy(&beginning).contains(mark))
 }
 
 /// Whether a file of this size can be made here.
 fn try_room(folder: &Path, room: u64) -> io::Result<()> {
     let path = folder.join(".room.draft");
-    let tried = create(&path).and_then(|mut file| match fallocate(&file, FallocateFlags::empty(), 0, room) {
-        // Some file systems cannot promise room.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.write_all(&[0; 4096]),
-        other => Ok(other?),
+    let tried = create(&path).and_then(|mut file| {
+        match fallocate(&file, FallocateFlags::empty(), 0, room) {
+            // Some file systems cannot promise room.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.write_all(&[0; 4096]),
+            other => Ok(other?),
+        }
     });
     let removed = fs::remove_file(&path);
     tried.and(removed)
@@ -241,9 +295,10 @@ fn draft(path: &Path, text: &str) -> io::Result<File> {
 fn place_new(draft: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(draft, path) {
         Ok(()) => fs::remove_file(draft),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(io::Error::new(error.kind(), "another program made it during the run, and it is not written over"))
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(io::Error::new(
+            error.kind(),
+            "another program made it during the run, and it is not written over",
+        )),
         Err(_) if !is_there(path) => fs::rename(draft, path),
         Err(error) => Err(error),
     }
@@ -262,7 +317,10 @@ mod tests {
         let outer = temporary("names");
         let folders = [1, 2, 3].map(|_| Folder::claim_new(&outer, "same", 1).unwrap());
         let names = ["same", "same-2", "same-3"].map(|name| outer.join(name));
-        assert_eq!(folders.each_ref().map(|folder| folder.path().to_owned()), names);
+        assert_eq!(
+            folders.each_ref().map(|folder| folder.path().to_owned()),
+            names
+        );
         folders.into_iter().rev().for_each(drop);
         assert!(!outer.exists(), "what is empty goes");
     }
@@ -271,18 +329,28 @@ mod tests {
     fn all_of_the_files_are_written_or_none() {
         let path = temporary("files");
         let mut folder = Folder::claim(&path, 1).unwrap();
-        assert!(Folder::claim(&path, 1).unwrap_err().to_string().contains("--out"));
+        assert!(
+            Folder::claim(&path, 1)
+                .unwrap_err()
+                .to_string()
+                .contains("--out")
+        );
         let text = |text: &str| text.to_owned();
         folder.write(&[("cpu.svg", text("1"))]).unwrap();
         folder.write(&[("cpu.svg", text("2"))]).unwrap();
         fs::create_dir(path.join(".bytes.svg.draft")).unwrap();
-        folder.write(&[("cpu.svg", text("3")), ("bytes.svg", text("3"))]).unwrap_err();
+        folder
+            .write(&[("cpu.svg", text("3")), ("bytes.svg", text("3"))])
+            .unwrap_err();
         assert_eq!(fs::read_to_string(path.join("cpu.svg")).unwrap(), "2");
         fs::remove_dir(path.join(".bytes.svg.draft")).unwrap();
         fs::write(path.join("memory.svg"), "mine").unwrap();
         folder.write(&[("memory.svg", text("4"))]).unwrap_err();
         assert_eq!(fs::read_to_string(path.join("memory.svg")).unwrap(), "mine");
-        let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(&path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         assert_eq!(names, ["cpu.svg", "memory.svg"]);
         fs::remove_dir_all(&path).unwrap();

@@ -10,7 +10,11 @@ const LONGEST: usize = 300;
 /// direction, and of bounded length.
 pub fn plain(text: &str) -> Cow<'_, str> {
     let is_short = text.len() <= LONGEST || text.chars().nth(LONGEST).is_none();
-    if is_short { spelled(text) } else { Cow::Owned(spelled(&text[..cut(text)]).into_owned() + "…") }
+    if is_short {
+        spelled(text)
+    } else {
+        Cow::Owned(spelled(&text[..cut(text)]).into_owned() + "…")
+    }
 }
 
 /// The same of any length, for text that is kept as it is otherwise.
@@ -18,12 +22,20 @@ pub fn spelled(text: &str) -> Cow<'_, str> {
     if !text.contains(acts) {
         return Cow::Borrowed(text);
     }
-    let spell = |c: char| if acts(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    let spell = |c: char| {
+        if acts(c) {
+            c.escape_unicode().to_string()
+        } else {
+            c.to_string()
+        }
+    };
     Cow::Owned(text.chars().map(spell).collect())
 }
 
 fn cut(text: &str) -> usize {
-    text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at)
+    text.char_indices()
+        .nth(LONGEST)
+        .map_or(text.len(), |(at, _)| at)
 }
 
 /// Whether a character does something instead of being seen: the control characters (C0, DEL, C1), line and paragraph
@@ -39,9 +51,18 @@ mod tests {
 
     #[test]
     fn what_acts_is_spelled_out_and_what_is_seen_stays() {
-        assert_eq!(plain("grüß 漢字 \"quoted\" <b>"), "grüß 漢字 \"quoted\" <b>");
-        assert_eq!(plain("\u{1b}[31mred\u{7}\r\n"), r"\u{1b}[31mred\u{7}\u{d}\u{a}");
-        assert_eq!(plain("\u{9b}2J\u{7f}\u{202e}\u{2028}\u{feff}"), r"\u{9b}2J\u{7f}\u{202e}\u{2028}\u{feff}");
+        assert_eq!(
+            plain("grüß 漢字 \"quoted\" <b>"),
+            "grüß 漢字 \"quoted\" <b>"
+        );
+        assert_eq!(
+            plain("\u{1b}[31mred\u{7}\r\n"),
+            r"\u{1b}[31mred\u{7}\u{d}\u{a}"
+        );
+        assert_eq!(
+            plain("\u{9b}2J\u{7f}\u{202e}\u{2028}\u{feff}"),
+            r"\u{9b}2J\u{7f}\u{202e}\u{2028}\u{feff}"
+        );
         let every: String = (0..=0x2fff_u32).filter_map(char::from_u32).collect();
         assert!(!spelled(&every).contains(char::is_control));
     }

@@ -26,7 +26,11 @@ be written; 2 wrong usage; 130, 143, 129 ended early by Ctrl-C, SIGTERM, SIGHUP 
 /// Plays thousands of chat clients and measures what each transport costs.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES, max_term_width = 110)]
-#[command(arg_required_else_help = true, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -97,8 +101,12 @@ fn main() -> ExitCode {
 
 /// What would be right, below what is wrong with the command line.
 fn say_what_was_meant(answer: &clap::Error) {
-    let arguments: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into()).collect();
-    if let Some(hint) = hint::hint(&arguments, &answer.to_string()).filter(|_| answer.use_stderr()) {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into())
+        .collect();
+    if let Some(hint) = hint::hint(&arguments, &answer.to_string()).filter(|_| answer.use_stderr())
+    {
         console::say(&format!("loadgen: {hint}"));
         console::flush();
     }
@@ -114,7 +122,9 @@ fn answer_usage(answer: &clap::Error) -> ExitCode {
     }
     match answer.print().and_then(|()| std::io::stdout().flush()) {
         Err(error) if !answer.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
-            console::say(&format!("loadgen: cannot write to standard output: {error}"));
+            console::say(&format!(
+                "loadgen: cannot write to standard output: {error}"
+            ));
             console::flush();
             ExitCode::from(1)
         }

@@ -30,8 +30,12 @@ impl MessageId {
     /// The text of a message of `size` bytes, at least [`MIN`].
     pub fn to_text(self, size: usize) -> String {
         let head = format!("{:08x}{:08x}{:016x}", self.number, self.room, self.due);
-        let padding: String =
-            PADDING.chars().cycle().skip(self.number as usize % PADDING.len()).take(size.saturating_sub(MIN)).collect();
+        let padding: String = PADDING
+            .chars()
+            .cycle()
+            .skip(self.number as usize % PADDING.len())
+            .take(size.saturating_sub(MIN))
+            .collect();
         let mut text = String::with_capacity(size);
         let _ = write!(text, "{head}{:08x}{padding}", checksum(&head, &padding));
         text
@@ -63,7 +67,11 @@ fn checksum(head: &str, padding: &str) -> u32 {
 mod tests {
     use super::*;
 
-    const ID: MessageId = MessageId { number: 7, room: 3, due: 1_234_567_890_123 };
+    const ID: MessageId = MessageId {
+        number: 7,
+        room: 3,
+        due: 1_234_567_890_123,
+    };
 
     #[test]
     fn a_text_has_the_size_asked_for_and_reads_back() {
@@ -80,7 +88,11 @@ mod tests {
         for i in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[i] ^= 1;
-            assert_eq!(MessageId::from_text(&String::from_utf8(bytes).unwrap()), None, "byte {i}");
+            assert_eq!(
+                MessageId::from_text(&String::from_utf8(bytes).unwrap()),
+                None,
+                "byte {i}"
+            );
             assert_eq!(MessageId::from_text(&text[..i]), None, "cut at {i}");
         }
     }

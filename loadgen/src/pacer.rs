@@ -57,7 +57,11 @@ impl Iterator for Pacer {
         };
         self.count = self.count.checked_add(1)?;
         let number = &mut self.numbers[room as usize];
-        let message = MessageId { number: *number, room, due: self.start + self.offset as Nanos };
+        let message = MessageId {
+            number: *number,
+            room,
+            due: self.start + self.offset as Nanos,
+        };
         *number += 1;
         Some(message)
     }
@@ -76,12 +80,18 @@ impl Cadence {
     /// The grid of the n-th client: multiples of the golden ratio fill the interval evenly, over all clients and
     /// over those of each room.
     pub fn nth(n: usize, interval: Duration) -> Self {
-        Self { interval, phase: interval.mul_f64((n as f64 * GOLDEN).fract()) }
+        Self {
+            interval,
+            phase: interval.mul_f64((n as f64 * GOLDEN).fract()),
+        }
     }
 
     /// When a client of a scenario polls.
     pub fn of(scenario: &Scenario, client: usize) -> Self {
-        Self::nth(if scenario.in_phase { 0 } else { client }, scenario.interval)
+        Self::nth(
+            if scenario.in_phase { 0 } else { client },
+            scenario.interval,
+        )
     }
 
     /// The first tick after a point in time.
@@ -114,28 +124,48 @@ mod tests {
         // 50 rooms at 2/s: 100/s, so 20,000 messages in 200 s; the sd of that count's time is 1.4 s.
         let due = schedule("--clients 1000 --rate 2", 20_000);
         assert!((due.last().unwrap().due as f64 / 1e9 - 200.0).abs() < 7.0);
-        let gaps: Vec<f64> = due.windows(2).map(|pair| (pair[1].due - pair[0].due) as f64 / 1e9).collect();
+        let gaps: Vec<f64> = due
+            .windows(2)
+            .map(|pair| (pair[1].due - pair[0].due) as f64 / 1e9)
+            .collect();
         let longer = gaps.iter().filter(|&&gap| gap > 0.01).count() as f64 / gaps.len() as f64;
-        assert!((longer - (-1.0_f64).exp()).abs() < 0.02, "P(gap > mean) = 1/e, found {longer}");
+        assert!(
+            (longer - (-1.0_f64).exp()).abs() < 0.02,
+            "P(gap > mean) = 1/e, found {longer}"
+        );
         let per_room = due.iter().filter(|due| due.room == 17).count();
-        assert!((300..500).contains(&per_room), "400 expected, found {per_room}");
+        assert!(
+            (300..500).contains(&per_room),
+            "400 expected, found {per_room}"
+        );
     }
 
     #[test]
     fn fixed_arrivals_serve_the_rooms_in_turn_at_even_distances() {
         let due = schedule("--clients 40 --rate 5 --arrivals fixed", 4);
         assert_eq!(
-            due.iter().map(|due| (due.room, due.due / MS)).collect::<Vec<_>>(),
+            due.iter()
+                .map(|due| (due.room, due.due / MS))
+                .collect::<Vec<_>>(),
             [(0, 100), (1, 200), (0, 300), (1, 400)]
         );
     }
 
     #[test]
     fn ticks_stay_on_the_grid_whenever_one_asks() {
-        let cadence = Cadence { interval: Duration::from_millis(250), phase: Duration::from_millis(100) };
-        for (time, tick) in
-            [(0, 100), (99, 100), (100, 350), (340, 350), (1_000, 1_100), (1_099, 1_100), (1_100, 1_350)]
-        {
+        let cadence = Cadence {
+            interval: Duration::from_millis(250),
+            phase: Duration::from_millis(100),
+        };
+        for (time, tick) in [
+            (0, 100),
+            (99, 100),
+            (100, 350),
+            (340, 350),
+            (1_000, 1_100),
+            (1_099, 1_100),
+            (1_100, 1_350),
+        ] {
             assert_eq!(cadence.tick_after(time * MS), tick * MS, "after {time} ms");
         }
     }
@@ -144,10 +174,14 @@ mod tests {
     fn phases_fill_the_interval_evenly_in_every_room() {
         let interval = Duration::from_secs(1);
         for room in 0..50 {
-            let mut phases: Vec<f64> =
-                (room * 20..room * 20 + 20).map(|n| Cadence::nth(n, interval).phase.as_secs_f64()).collect();
+            let mut phases: Vec<f64> = (room * 20..room * 20 + 20)
+                .map(|n| Cadence::nth(n, interval).phase.as_secs_f64())
+                .collect();
             phases.sort_by(f64::total_cmp);
-            let widest = phases.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+            let widest = phases
+                .windows(2)
+                .map(|pair| pair[1] - pair[0])
+                .fold(0.0, f64::max);
             assert!(widest < 0.1, "20 phases in 1 s with a hole of {widest} s");
         }
     }

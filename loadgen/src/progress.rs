@@ -37,14 +37,20 @@ struct Shown {
 
 impl Shown {
     fn now(deliveries: u64) -> Self {
-        Self { at: Instant::now(), deliveries }
+        Self {
+            at: Instant::now(),
+            deliveries,
+        }
     }
 
     /// The rate since then, if anything came.
     fn rate(self, deliveries: u64) -> String {
         match deliveries.saturating_sub(self.deliveries) {
             0 => String::new(),
-            more => format!(", {:.0} deliveries/s", more as f64 / self.at.elapsed().as_secs_f64()),
+            more => format!(
+                ", {:.0} deliveries/s",
+                more as f64 / self.at.elapsed().as_secs_f64()
+            ),
         }
     }
 }
@@ -52,7 +58,13 @@ impl Shown {
 impl Last {
     fn new(label: &str, left: Option<Duration>) -> Self {
         let ends = left.map(|left| Instant::now() + left);
-        Self { label: label.into(), ends, phase: "", said: Shown::now(0), drawn: Shown::now(0) }
+        Self {
+            label: label.into(),
+            ends,
+            phase: "",
+            said: Shown::now(0),
+            drawn: Shown::now(0),
+        }
     }
 }
 
@@ -60,7 +72,12 @@ impl Progress {
     /// On standard error, as it is.
     pub fn new(quiet: bool) -> Self {
         let last = Mutex::new(Last::new("", None));
-        Self { live: !quiet && console::is_live(), quiet, began: Instant::now(), last }
+        Self {
+            live: !quiet && console::is_live(),
+            quiet,
+            began: Instant::now(),
+            last,
+        }
     }
 
     /// Names the trial that begins, and says how long all that are left take with it, if that is known.
@@ -78,11 +95,17 @@ impl Progress {
             return;
         }
         let (deliveries, status) = status();
-        let left = last.ends.map(|ends| clock(ends.saturating_duration_since(Instant::now())));
+        let left = last
+            .ends
+            .map(|ends| clock(ends.saturating_duration_since(Instant::now())));
         let left = left.map_or(String::new(), |left| format!(", {left} left"));
         let time = format!("{}{left}", clock(self.began.elapsed()));
         let text = |since: Shown| {
-            let rate = if begins { String::new() } else { since.rate(deliveries) };
+            let rate = if begins {
+                String::new()
+            } else {
+                since.rate(deliveries)
+            };
             format!("{} ({time}): {phase}, {status}{rate}", last.label)
         };
         let (said, drawn) = (text(last.said), text(last.drawn));
@@ -127,7 +150,12 @@ mod tests {
 
     #[test]
     fn a_time_reads_as_a_clock_does() {
-        for (seconds, text) in [(0, "0:00"), (65, "1:05"), (3600, "1:00:00"), (36_725, "10:12:05")] {
+        for (seconds, text) in [
+            (0, "0:00"),
+            (65, "1:05"),
+            (3600, "1:00:00"),
+            (36_725, "10:12:05"),
+        ] {
             assert_eq!(clock(Duration::from_secs(seconds)), text);
         }
     }

@@ -53,7 +53,10 @@ struct Findings {
 impl Findings {
     fn tell(&mut self, good: bool, what: &str, text: &str) {
         self.sound &= good;
-        self.print(&format!("{} {what:<10} {text}\n", if good { "ok  " } else { "BAD " }));
+        self.print(&format!(
+            "{} {what:<10} {text}\n",
+            if good { "ok  " } else { "BAD " }
+        ));
     }
 
     /// Prints it; a failure is said once, and the test goes on.
@@ -72,25 +75,39 @@ impl Selftest {
         let cores = cores::split();
         cores::pin(&cores.loadgen);
         let progress = Progress::new(self.quiet);
-        let mut found = Findings { sound: true, unprinted: false };
+        let mut found = Findings {
+            sound: true,
+            unprinted: false,
+        };
         clock(&mut found);
         timers(&mut found).await;
         let room = room(&mut found, &cores);
         audit(&mut found);
         let run = async |mode: Transport, scenario: &Scenario| {
-            let setting = Setting { scenario, cores: &cores, progress: &progress };
+            let setting = Setting {
+                scenario,
+                cores: &cores,
+                progress: &progress,
+            };
             Ok::<_, anyhow::Error>(against_own_server(mode.into(), &setting, &[]).await?.0)
         };
-        let polling = Scenario::parse("--clients 200 --rate 2 --interval 500ms --warmup 1s --duration 6s")?;
+        let polling =
+            Scenario::parse("--clients 200 --rate 2 --interval 500ms --warmup 1s --duration 6s")?;
         progress.begin("known answer of polling", None);
         let polled = run(Transport::ShortPoll, &polling).await?;
         polls(&mut found, &polling, &polled);
         let crowd = room.min(CROWD);
-        let calm = Scenario::parse(&format!("--clients {crowd} --rate 0.2 --warmup 1s --duration 4s"))?;
+        let calm = Scenario::parse(&format!(
+            "--clients {crowd} --rate 0.2 --warmup 1s --duration 4s"
+        ))?;
         progress.begin("a calm socket", None);
         let calm = run(Transport::Ws, &calm).await?;
         socket(&mut found, &calm);
-        let stolen = [polled, calm].map(|outcome| outcome.usage.percent(outcome.usage.steal_ns, outcome.usage.cores));
+        let stolen = [polled, calm].map(|outcome| {
+            outcome
+                .usage
+                .percent(outcome.usage.steal_ns, outcome.usage.cores)
+        });
         let stolen = stolen[0].max(stolen[1]);
         found.tell(
             stolen <= 1.0,
@@ -98,28 +115,47 @@ impl Selftest {
             &format!("{stolen:.1} % of the machine's time went to other machines meanwhile"),
         );
         for (mode, what, rates) in [
-            (Transport::Ws, "ws deliveries/s in rooms of 20", &DELIVERIES[..]),
+            (
+                Transport::Ws,
+                "ws deliveries/s in rooms of 20",
+                &DELIVERIES[..],
+            ),
             (Transport::ShortPoll, "short polls/s", &POLLS),
         ] {
             let mut trusted = None;
             for &rate in rates {
                 let per_client = f64::from(rate) / 500.0;
                 let load = match mode {
-                    Transport::ShortPoll => format!("--rate 1 --interval {:.0}us", 1e6 / per_client),
+                    Transport::ShortPoll => {
+                        format!("--rate 1 --interval {:.0}us", 1e6 / per_client)
+                    }
                     _ => format!("--rate {per_client}"),
                 };
-                let scenario = Scenario::parse(&format!("--clients 500 --warmup 1s --duration 3s {load}"))?;
+                let scenario =
+                    Scenario::parse(&format!("--clients 500 --warmup 1s --duration 3s {load}"))?;
                 progress.begin(&format!("{rate} {what}"), None);
                 let verdict = verdict::of(&run(mode, &scenario).await?);
                 if verdict.kind != Kind::Valid {
-                    progress.say(&format!("     {rate} {what} are too many: {}", why(&verdict)));
+                    progress.say(&format!(
+                        "     {rate} {what} are too many: {}",
+                        why(&verdict)
+                    ));
                     break;
                 }
                 trusted = Some(rate);
             }
             let text = trusted.map_or_else(
-                || format!("not even {} {what} could be measured; calm the machine", rates[0]),
-                |rate| format!("up to {rate} {what} are measured soundly, with the server on this machine"),
+                || {
+                    format!(
+                        "not even {} {what} could be measured; calm the machine",
+                        rates[0]
+                    )
+                },
+                |rate| {
+                    format!(
+                        "up to {rate} {what} are measured soundly, with the server on this machine"
+                    )
+                },
             );
             found.tell(trusted.is_some(), "rate", &text);
         }
@@ -129,7 +165,11 @@ impl Selftest {
         } else {
             "Not everything is as it has to be: what is BAD above comes first.\n"
         });
-        Ok(if found.sound && !found.unprinted { Exit::Done } else { Exit::Failed })
+        Ok(if found.sound && !found.unprinted {
+            Exit::Done
+        } else {
+            Exit::Failed
+        })
     }
 }
 
@@ -145,7 +185,11 @@ fn clock(found: &mut Findings) {
     found.tell(
         back == 0 && cost < 1000,
         "clock",
-        if back == 0 { &text } else { "it goes back: no figure means anything here" },
+        if back == 0 {
+            &text
+        } else {
+            "it goes back: no figure means anything here"
+        },
     );
 }
 
@@ -167,36 +211,82 @@ async fn timers(found: &mut Findings) {
     let ms = |times: &Times| times.ms(0.99).unwrap_or(0.0);
     let (thread, runtime) = (ms(&thread), ms(&runtime));
     let good = thread <= 1.0 && runtime <= 5.0;
-    let text =
-        format!("99 of 100 sleeps end within {thread:.2} ms (publishers) and {runtime:.2} ms (polls) of their time");
-    found.tell(good, "timers", &if good { text } else { text + "; the machine is busy, stop what else runs" });
+    let text = format!(
+        "99 of 100 sleeps end within {thread:.2} ms (publishers) and {runtime:.2} ms (polls) of their time"
+    );
+    found.tell(
+        good,
+        "timers",
+        &if good {
+            text
+        } else {
+            text + "; the machine is busy, stop what else runs"
+        },
+    );
 }
 
 /// Cores, descriptors, ports: for how many clients there is room.
 fn room(found: &mut Findings, cores: &Cores) -> u64 {
     let apart = cores.server != cores.loadgen;
-    let text = format!("server on {:?}, loadgen on {:?}", cores.server, cores.loadgen);
+    let text = format!(
+        "server on {:?}, loadgen on {:?}",
+        cores.server, cores.loadgen
+    );
     let shared = "server and loadgen share the only core: latency is of both together";
     found.tell(apart, "cores", if apart { &text } else { shared });
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u64>().ok());
-    let ports = ends.next().zip(ends.next()).map_or(28_232, |(low, high)| high + 1 - low);
+    let range =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = range
+        .split_whitespace()
+        .filter_map(|end| end.parse::<u64>().ok());
+    let ports = ends
+        .next()
+        .zip(ends.next())
+        .map_or(28_232, |(low, high)| high + 1 - low);
     let most = files.min(ports).saturating_sub(SPARE_DESCRIPTORS);
-    let text = format!("at most {most} clients: {files} files may be open, {ports} ports are there to connect from");
+    let text = format!(
+        "at most {most} clients: {files} files may be open, {ports} ports are there to connect from"
+    );
     found.tell(most >= 1000, "clients", &text);
     most
 }
 
 /// The audit on deliveries of which it is known what is wrong with them.
 fn audit(found: &mut Findings) {
-    let expected = Audit { received: 993, doubled: 3, reordered: 2, corrupt: 4, wrong_room: 2, ..Audit::default() };
-    let mut recorder = Recorder::new([(0, false)].into_iter(), Window::default(), Nanos::MAX, 1000);
-    let mut events = vec![Event::Hello(Some(Cursor { epoch: "selftest".into(), seq: 0 }))];
-    let mut message = |seq: u64, said| {
-        events.push(Event::Message(Delivery { seq: Some(seq), received: 1, asked: None, said }));
+    let expected = Audit {
+        received: 993,
+        doubled: 3,
+        reordered: 2,
+        corrupt: 4,
+        wrong_room: 2,
+        ..Audit::default()
     };
-    let sent = |seq: u64, room| Said::Message(MessageId { number: seq as u32 - 1, room, due: 0 });
+    let mut recorder = Recorder::new(
+        [(0, false)].into_iter(),
+        Window::default(),
+        Nanos::MAX,
+        1000,
+    );
+    let mut events = vec![Event::Hello(Some(Cursor {
+        epoch: "selftest".into(),
+        seq: 0,
+    }))];
+    let mut message = |seq: u64, said| {
+        events.push(Event::Message(Delivery {
+            seq: Some(seq),
+            received: 1,
+            asked: None,
+            said,
+        }));
+    };
+    let sent = |seq: u64, room| {
+        Said::Message(MessageId {
+            number: seq as u32 - 1,
+            room,
+            due: 0,
+        })
+    };
     for seq in 1..=1000 {
         match seq {
             100 | 200 | 300 => (0..2).for_each(|_| message(seq, sent(seq, 0))),
@@ -211,7 +301,9 @@ fn audit(found: &mut Findings) {
     let recorded = recorder.record(0, &mut events);
     let missing = recorder.subscribers[0].received.missing(1000).flatten();
     // Numbers from 0, seqs from 1: the four broken ones, the two of another room, and the one that never came.
-    let good = recorded.is_ok() && recorder.audit == expected && missing.eq([599, 600, 601, 602, 699, 799, 899]);
+    let good = recorded.is_ok()
+        && recorder.audit == expected
+        && missing.eq([599, 600, 601, 602, 699, 799, 899]);
     found.tell(
         good,
         "audit",
@@ -224,7 +316,10 @@ fn audit(found: &mut Findings) {
 }
 
 fn why(verdict: &Verdict) -> String {
-    verdict.failed().map_or_else(|| verdict.kind.to_string(), |check| format!("{}: {check}", verdict.kind))
+    verdict.failed().map_or_else(
+        || verdict.kind.to_string(),
+        |check| format!("{}: {check}", verdict.kind),
+    )
 }
 
 /// The known answer of polling.
@@ -265,5 +360,9 @@ fn socket(found: &mut Findings, outcome: &Outcome) {
 /// Why a trial is not to be believed, or what went wrong in it.
 fn trouble(outcome: &Outcome) -> Option<String> {
     let verdict = verdict::of(outcome);
-    if verdict.kind == Kind::Valid { outcome.failure() } else { Some(why(&verdict)) }
+    if verdict.kind == Kind::Valid {
+        outcome.failure()
+    } else {
+        Some(why(&verdict))
+    }
 }

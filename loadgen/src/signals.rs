@@ -14,7 +14,11 @@ use tokio::sync::watch;
 use crate::{children, console, cores, folder};
 
 /// The signals, as they are called.
-const SIGNALS: [(&str, i32); 3] = [("SIGINT", libc::SIGINT), ("SIGTERM", libc::SIGTERM), ("SIGHUP", libc::SIGHUP)];
+const SIGNALS: [(&str, i32); 3] = [
+    ("SIGINT", libc::SIGINT),
+    ("SIGTERM", libc::SIGTERM),
+    ("SIGHUP", libc::SIGHUP),
+];
 /// One wish may come as several signals: `timeout` sends one to the process and one to its group, a wrapper passes on
 /// what all have got. Nobody presses Ctrl-C twice within this time.
 const BURST: Duration = Duration::from_millis(200);
@@ -22,7 +26,8 @@ const BURST: Duration = Duration::from_millis(200);
 const HANG_UP: Duration = Duration::from_secs(1);
 
 /// The first signal that has come.
-static RECEIVED: LazyLock<watch::Sender<Option<Received>>> = LazyLock::new(|| watch::Sender::new(None));
+static RECEIVED: LazyLock<watch::Sender<Option<Received>>> =
+    LazyLock::new(|| watch::Sender::new(None));
 
 /// A signal that has come.
 #[derive(Debug, Clone, Copy)]
@@ -80,17 +85,32 @@ pub async fn or_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<
 
 /// Listens from now on. A signal that is ignored (`nohup`) stays ignored.
 pub fn listen(first: First) -> Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot listen for signals")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot listen for signals")?;
     let context = runtime.enter();
     // Its default action is to end the process; listened for, a file that grows too big is an error to be told.
     drop(signal(SignalKind::from_raw(libc::SIGXFSZ)).context("cannot listen for signals")?);
-    let ignored = procfs::process::Process::myself().and_then(|own| own.status()).map_or(0, |status| status.sigign);
-    for (name, number) in SIGNALS.into_iter().filter(|(_, number)| ignored & (1 << (number - 1)) == 0) {
-        let mut stream = signal(SignalKind::from_raw(number)).context("cannot listen for signals")?;
+    let ignored = procfs::process::Process::myself()
+        .and_then(|own| own.status())
+        .map_or(0, |status| status.sigign);
+    for (name, number) in SIGNALS
+        .into_iter()
+        .filter(|(_, number)| ignored & (1 << (number - 1)) == 0)
+    {
+        let mut stream =
+            signal(SignalKind::from_raw(number)).context("cannot listen for signals")?;
         runtime.spawn(async move {
             while stream.recv().await.is_some() {
-                arrive(Received { name, number, at: Instant::now() }, first);
+                arrive(
+                    Received {
+                        name,
+                        number,
+                        at: Instant::now(),
+                    },
+                    first,
+                );
             }
         });
     }
@@ -142,10 +162,25 @@ mod tests {
 
     #[test]
     fn what_comes_in_a_burst_is_one_wish() {
-        let first = Received { name: "", number: libc::SIGHUP, at: Instant::now() };
-        let then = |number, millis| Received { name: "", number, at: first.at + Duration::from_millis(millis) };
-        assert!(then(libc::SIGHUP, 900).repeats(&first) && then(libc::SIGTERM, 100).repeats(&first));
-        assert!(!then(libc::SIGHUP, 1100).repeats(&first) && !then(libc::SIGTERM, 300).repeats(&first));
-        assert_eq!([1, 2, 15].map(|number| then(number, 0).exit_code()), [129, 130, 143]);
+        let first = Received {
+            name: "",
+            number: libc::SIGHUP,
+            at: Instant::now(),
+        };
+        let then = |number, millis| Received {
+            name: "",
+            number,
+            at: first.at + Duration::from_millis(millis),
+        };
+        assert!(
+            then(libc::SIGHUP, 900).repeats(&first) && then(libc::SIGTERM, 100).repeats(&first)
+        );
+        assert!(
+            !then(libc::SIGHUP, 1100).repeats(&first) && !then(libc::SIGTERM, 300).repeats(&first)
+        );
+        assert_eq!(
+            [1, 2, 15].map(|number| then(number, 0).exit_code()),
+            [129, 130, 143]
+        );
     }
 }

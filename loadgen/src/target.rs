@@ -67,18 +67,29 @@ fn flags_for(scenario: &Scenario, flags: &[String]) -> Vec<String> {
         "--port 0 --print-addr --exit-with-stdin --max-rooms {} --max-connections {connections}",
         scenario.rooms().max(1000)
     );
-    all.split(' ').map(String::from).chain(flags.iter().cloned()).collect()
+    all.split(' ')
+        .map(String::from)
+        .chain(flags.iter().cloned())
+        .collect()
 }
 
 impl Target {
     /// Starts a server for this transport on a free port and on these cores: `loadgen serve`, or an ordinary one.
-    pub async fn start(server_cores: &[usize], scenario: &Scenario, mode: Transport, flags: &[String]) -> Result<Self> {
+    pub async fn start(
+        server_cores: &[usize],
+        scenario: &Scenario,
+        mode: Transport,
+        flags: &[String],
+    ) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
         let mut command = Command::new(program);
         if mode.properties().is_stock {
             command.arg("stock");
             let target = Self::spawn(command, server_cores, START).await?;
-            return Ok(Self { tried: Tried::Stock, ..target });
+            return Ok(Self {
+                tried: Tried::Stock,
+                ..target
+            });
         }
         command.arg("serve").args(flags_for(scenario, flags));
         Self::spawn(command, server_cores, START).await
@@ -86,7 +97,10 @@ impl Target {
 
     /// Starts this server, which prints its address within the time.
     async fn spawn(mut command: Command, server_cores: &[usize], time: Duration) -> Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // A group of its own: Ctrl-C is for loadgen, which then ends its server in good order.
         command.process_group(0);
         let own_cores = cores::available();
@@ -94,15 +108,24 @@ impl Target {
         let child = command.spawn();
         cores::pin(&own_cores);
         let mut child = child.context("cannot start the server")?;
-        let (stdout, stderr, pid) = (child.stdout.take(), child.stderr.take(), i32::try_from(child.id()).ok());
+        let (stdout, stderr, pid) = (
+            child.stdout.take(),
+            child.stderr.take(),
+            i32::try_from(child.id()).ok(),
+        );
         let process = Process::new(child);
-        let (stdout, stderr) = stdout.zip(stderr).context("the server has no standard output")?;
+        let (stdout, stderr) = stdout
+            .zip(stderr)
+            .context("the server has no standard output")?;
         let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
         let stderr = BufReader::new(pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))?);
         let (mut line, mut stdout) = (Vec::new(), BufReader::new(stdout.take(ADDRESS)));
         let reading = async { Ok(timeout(time, stdout.read_until(b'\n', &mut line)).await) };
         match signals::or_interrupted(reading).await? {
-            Err(_) => bail!("the server did not say within {} s where it listens, and was killed", time.as_secs_f64()),
+            Err(_) => bail!(
+                "the server did not say within {} s where it listens, and was killed",
+                time.as_secs_f64()
+            ),
             Ok(read) => read.context("cannot read the server's address")?,
         };
         let line = String::from_utf8_lossy(&line);
@@ -120,7 +143,9 @@ impl Target {
             }
             Err(_) => {
                 let status = process.kill()?;
-                let reason = first_line(stderr).await.unwrap_or_else(|| format!("it said {line:?}"));
+                let reason = first_line(stderr)
+                    .await
+                    .unwrap_or_else(|| format!("it said {line:?}"));
                 bail!("the server did not start: {reason} (it ended with {status})")
             }
         }
@@ -146,7 +171,9 @@ impl Target {
 
     /// Asks a server of our own to drain and leave, and waits for it; a signal ends the wait, and the server.
     pub async fn stop(mut self, progress: &Progress) -> Result<()> {
-        let Some(process) = self.process.take() else { return Ok(()) };
+        let Some(process) = self.process.take() else {
+            return Ok(());
+        };
         process.end_input();
         let (asked, mut is_slow) = (Instant::now(), false);
         while asked.elapsed() < LEAVE {
@@ -167,7 +194,10 @@ impl Target {
             tokio::time::sleep(LOOK).await;
         }
         process.kill()?;
-        bail!("the server did not leave within {} s and was killed", LEAVE.as_secs())
+        bail!(
+            "the server did not leave within {} s and was killed",
+            LEAVE.as_secs()
+        )
     }
 }
 
@@ -188,7 +218,11 @@ async fn pass_on(mut stderr: BufReader<pipe::Receiver>) {
 /// Why a server that has ended did not start, in its own words.
 async fn first_line(mut stderr: BufReader<pipe::Receiver>) -> Option<String> {
     let line = timeout(LAST_LINES, next_line(&mut stderr)).await.ok()??;
-    Some(line.trim_start_matches("error: ").trim_start_matches("server: ").into())
+    Some(
+        line.trim_start_matches("error: ")
+            .trim_start_matches("server: ")
+            .into(),
+    )
 }
 
 async fn next_line(stderr: &mut BufReader<pipe::Receiver>) -> Option<String> {
@@ -211,11 +245,16 @@ mod tests {
                 "echo 'error: what is --bogus\nUsage' >&2; exit 2",
                 "did not start: what is --bogus (it ended with exit status: 2)",
             ),
-            ("exec >&-; read line", "it said \"\" (it ended with signal: 9"),
+            (
+                "exec >&-; read line",
+                "it said \"\" (it ended with signal: 9",
+            ),
         ] {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            let error = Target::spawn(command, &cores::available(), Duration::from_secs(1)).await.unwrap_err();
+            let error = Target::spawn(command, &cores::available(), Duration::from_secs(1))
+                .await
+                .unwrap_err();
             assert!(error.to_string().contains(says), "{script}: {error}");
         }
     }

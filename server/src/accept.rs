@@ -47,10 +47,17 @@ const MAX_HEAD: usize = 16 * 1024;
 /// for a quarter of an hour. Of what a peer does not take, at most `unsent` bytes wait in the kernel (0: what the kernel
 /// thinks fit, megabytes): the rest waits here, where it is counted and has a deadline.
 pub(crate) fn listen(addr: SocketAddr, lost: Duration, unsent: u32) -> io::Result<TcpListener> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     socket.set_reuseaddr(true)?;
     // Accepted connections inherit it.
-    set_tcp_user_timeout(&socket, u32::try_from(lost.as_millis()).expect("at most two days"))?;
+    set_tcp_user_timeout(
+        &socket,
+        u32::try_from(lost.as_millis()).expect("at most two days"),
+    )?;
     if unsent > 0 {
         SockRef::from(&socket).set_tcp_notsent_lowat(unsent)?;
     }
@@ -59,7 +66,12 @@ pub(crate) fn listen(addr: SocketAddr, lost: Duration, unsent: u32) -> io::Resul
 }
 
 /// Accepts until `shutdown`, then drains: everything acked is delivered, every connection ended.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    routes: Router,
+    shutdown: impl Future<Output = ()>,
+) {
     let heart = tokio::spawn({
         let app = Arc::clone(&app);
         async move { app.heartbeat.run(app.config.heartbeat).await }
@@ -82,8 +94,14 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, routes: Router, 
     // In this order: a held poll that the closing log answers is to say `Connection: close`.
     app.heartbeat.drain();
     app.rooms.close();
-    if timeout_at(deadline, app.connections.all_left()).await.is_err() {
-        tracing::warn!(open = app.connections.open(), "connections were still open at the end of the drain");
+    if timeout_at(deadline, app.connections.all_left())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            open = app.connections.open(),
+            "connections were still open at the end of the drain"
+        );
     }
     housekeeping.abort();
     app.problems.end();
@@ -105,7 +123,10 @@ async fn keep_house(app: Arc<App>) {
             app.problem(Problem::Memory, None, cost.as_deref().unwrap_or_default());
             told = cost;
         }
-        let now = app.memory.used().saturating_add(app.connections.open().saturating_mul(PER_CONNECTION));
+        let now = app
+            .memory
+            .used()
+            .saturating_add(app.connections.open().saturating_mul(PER_CONNECTION));
         most = most.max(now);
         if most - now > MUCH {
             most = now;
@@ -120,8 +141,11 @@ async fn keep_house(app: Arc<App>) {
 ///
 /// The sum, and not what is new: of many lines some are kept back.
 fn shortage(gone: u64, without: u64) -> Option<String> {
-    (gone + without > 0)
-        .then(|| format!("since the start {gone} messages went early; {without} times there was no room at all"))
+    (gone + without > 0).then(|| {
+        format!(
+            "since the start {gone} messages went early; {without} times there was no room at all"
+        )
+    })
 }
 
 async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
@@ -152,7 +176,8 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
         match app.connections.enter() {
             Some(open) => {
                 app.connections.accepted.fetch_add(1, Relaxed);
-                let conn = Conn::new(Stream::Tcp(stream), app.config.write_deadline).admitted(open, &app.taps);
+                let conn = Conn::new(Stream::Tcp(stream), app.config.write_deadline)
+                    .admitted(open, &app.taps);
                 tokio::spawn(connection(Arc::clone(app), conn, peer, routes.clone()));
             }
             None => {
@@ -165,7 +190,12 @@ async fn accept_all(app: &Arc<App>, listener: &TcpListener, routes: &Router) {
 }
 
 /// Serves one connection until it ends. What it holds stands once in the future: every connection has one.
-fn connection(app: Arc<App>, conn: Conn, peer: SocketAddr, routes: Router) -> impl Future<Output = ()> {
+fn connection(
+    app: Arc<App>,
+    conn: Conn,
+    peer: SocketAddr,
+    routes: Router,
+) -> impl Future<Output = ()> {
     let mut follower = app.heartbeat.follow();
     let http = http(&app);
     let stage = Arc::<Stage>::default();
@@ -175,10 +205,13 @@ fn connection(app: Arc<App>, conn: Conn, peer: SocketAddr, routes: Router) -> im
         service_fn(move |request| {
             stage.asked();
             let stage = Arc::clone(&stage);
-            access::answer(&app, &routes, request).inspect_ok(move |response| stage.answered(response))
+            access::answer(&app, &routes, request)
+                .inspect_ok(move |response| stage.answered(response))
         })
     };
-    let mut connection = http.serve_connection(TokioIo::new(conn), answers).with_upgrades();
+    let mut connection = http
+        .serve_connection(TokioIo::new(conn), answers)
+        .with_upgrades();
     async move {
         let ended = tokio::select! {
             biased;
@@ -197,7 +230,10 @@ fn connection(app: Arc<App>, conn: Conn, peer: SocketAddr, routes: Router) -> im
 
 fn http(app: &App) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(Deadlines).header_read_timeout(app.config.idle_deadline).max_buf_size(MAX_HEAD).half_close(true);
+    http.timer(Deadlines)
+        .header_read_timeout(app.config.idle_deadline)
+        .max_buf_size(MAX_HEAD)
+        .half_close(true);
     http
 }
 
@@ -220,7 +256,6 @@ fn refuse_at_once(stream: &TcpStream) {
 fn refusal() -> String {
     let reason = "the server has as many connections as it may (--max-connections); try again";
     let body = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason).to_json();
-    let head =
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n";
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n";
     format!("{head}content-length: {}\r\n\r\n{body}", body.len())
 }

@@ -59,7 +59,8 @@ pub(crate) fn answer(
     routes: &Router,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-    let asked = tracing::enabled!(Level::DEBUG).then(|| format!("{} {}", request.method(), request.uri().path()));
+    let asked = tracing::enabled!(Level::DEBUG)
+        .then(|| format!("{} {}", request.method(), request.uri().path()));
     let answer = match check(app, &request) {
         Ok(()) => match app.taps.of(request.uri()) {
             None => Either::Left(routes.clone().call(request)),
@@ -85,17 +86,28 @@ fn check<B>(app: &Arc<App>, request: &Request<B>) -> Result<(), ApiError> {
     if let Some((own, host)) = own
         && !app.hosts.serves(own.host)
     {
-        app.problem(Problem::Foreign, None, &format!("Host: {host}, which --allow-host does not name"));
+        app.problem(
+            Problem::Foreign,
+            None,
+            &format!("Host: {host}, which --allow-host does not name"),
+        );
         let (host, name) = (shown(host), shown(host::split(host).0));
-        let reason = format!("this server is not {host}; start it with --allow-host {name} if it is to answer for it");
+        let reason = format!(
+            "this server is not {host}; start it with --allow-host {name} if it is to answer for it"
+        );
         return Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, reason));
     }
     let own = own.map(|(own, _)| own);
     // The demo pages are nobody's secret, and opening a page makes nothing.
     match check_page(app, request, own) {
         Err(reason) if !pages::serves(uri.path()) => {
-            let from = request.headers().get(header::ORIGIN).or_else(|| request.headers().get(SITE));
-            let from = from.map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();
+            let from = request
+                .headers()
+                .get(header::ORIGIN)
+                .or_else(|| request.headers().get(SITE));
+            let from = from
+                .map(|value| String::from_utf8_lossy(value.as_bytes()))
+                .unwrap_or_default();
             app.problem(Problem::Foreign, None, &from);
             Err(ApiError::new(StatusCode::FORBIDDEN, reason))
         }
@@ -104,7 +116,11 @@ fn check<B>(app: &Arc<App>, request: &Request<B>) -> Result<(), ApiError> {
 }
 
 /// Whether the page that a request comes from may use the server; otherwise why not.
-fn check_page<B>(app: &App, request: &Request<B>, own: Option<Authority<'_>>) -> Result<(), String> {
+fn check_page<B>(
+    app: &App,
+    request: &Request<B>,
+    own: Option<Authority<'_>>,
+) -> Result<(), String> {
     let headers = request.headers();
     let mut named = false;
     for from in headers.get_all(header::ORIGIN) {
@@ -135,14 +151,20 @@ fn foreign(origin: &str) -> String {
         "if it is the server's own, the proxy in front must pass Host on as it came \
          (nginx: proxy_set_header Host $http_host;)"
     };
-    format!("a page of {origin} may not use this server; {proxy}; start it with --allow-origin {origin} if it may")
+    format!(
+        "a page of {origin} may not use this server; {proxy}; start it with --allow-origin {origin} if it may"
+    )
 }
 
 /// What somebody sent, fit to be shown: the longest host name has 253 characters.
 fn shown(text: &str) -> String {
     match text {
         "" => "nothing".into(),
-        text => text.chars().take(300).flat_map(char::escape_debug).collect(),
+        text => text
+            .chars()
+            .take(300)
+            .flat_map(char::escape_debug)
+            .collect(),
     }
 }
 
@@ -157,14 +179,19 @@ pub(crate) fn cors(named: &[HeaderValue]) -> CorsLayer {
 
 /// A path, and one of a sensible length; longer than a whole head may be, and hyper has answered 431.
 fn check_target(uri: &Uri) -> Result<(), ApiError> {
-    let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let length = uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
     if length > MAX_TARGET {
         let reason = format!("a path with its query may have {MAX_TARGET} bytes, found {length}");
         return Err(ApiError::new(StatusCode::URI_TOO_LONG, reason));
     }
     let is_plain = uri.scheme_str().is_none_or(|scheme| scheme == "http");
     if !is_plain || !uri.path().starts_with('/') {
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "what is requested must begin with / or http://"));
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "what is requested must begin with / or http://",
+        ));
     }
     Ok(())
 }
@@ -178,11 +205,22 @@ fn authority<B>(request: &Request<B>) -> Result<Option<(Authority<'_>, &str)>, I
         (None, None) if request.version() == Version::HTTP_10 => None,
         (first, _) => {
             let found = if first.is_some() { "more" } else { "none" };
-            return Err(Invalid::new("Host", format!("a request must have one Host header, found {found}")));
+            return Err(Invalid::new(
+                "Host",
+                format!("a request must have one Host header, found {found}"),
+            ));
         }
     };
-    let Some(text) = request.uri().authority().map(http::uri::Authority::as_str).or(host) else { return Ok(None) };
-    let parsed = Authority::parse(text).ok_or_else(|| Invalid::not("Host", "a host or host:port", text))?;
+    let Some(text) = request
+        .uri()
+        .authority()
+        .map(http::uri::Authority::as_str)
+        .or(host)
+    else {
+        return Ok(None);
+    };
+    let parsed =
+        Authority::parse(text).ok_or_else(|| Invalid::not("Host", "a host or host:port", text))?;
     Ok(Some((parsed, text)))
 }
 

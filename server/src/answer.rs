@@ -38,7 +38,11 @@ impl FromRequestParts<Arc<App>> for Question {
         let query = Query::of(&parts.uri);
         let after = query.after()?;
         let known = matches!(after, After::Cursor(cursor) if names(&parts.headers, cursor));
-        Ok(Self { room: query.room()?, after, known })
+        Ok(Self {
+            room: query.room()?,
+            after,
+            known,
+        })
     }
 }
 
@@ -54,14 +58,22 @@ impl Question {
         let traffic = app.stats.of(transport);
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
-        headers.insert(header::ETAG, format!("\"{}\"", batch.cursor).parse().expect("a cursor is plain ASCII"));
+        headers.insert(
+            header::ETAG,
+            format!("\"{}\"", batch.cursor)
+                .parse()
+                .expect("a cursor is plain ASCII"),
+        );
         headers.insert(header::CACHE_CONTROL, cache);
         if batch.is_nothing() && self.known {
             traffic.delivered(batch, 0);
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         let body = app.encode(batch, Format::Json)?;
         let (size, body) = match batch.gap {
             None => (body.len(), Body::from(body)),
@@ -69,7 +81,10 @@ impl Question {
                 let pieces = with_gap(&body, &gap);
                 let size = pieces.iter().map(Bytes::len).sum();
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-                (size, Body::from_stream(iter(pieces.map(Ok::<_, Infallible>))))
+                (
+                    size,
+                    Body::from_stream(iter(pieces.map(Ok::<_, Infallible>))),
+                )
             }
         };
         traffic.delivered(batch, size);
@@ -80,14 +95,25 @@ impl Question {
 
 /// An answer with a gap in it: the shared one, with the gap in the place of its end.
 fn with_gap(body: &Bytes, gap: &Gap) -> [Bytes; 2] {
-    let end = body.strip_suffix(b"}").expect("a poll's answer is an object").len();
-    [body.slice(..end), format!(r#","gap":{}}}"#, json!(gap)).into()]
+    let end = body
+        .strip_suffix(b"}")
+        .expect("a poll's answer is an object")
+        .len();
+    [
+        body.slice(..end),
+        format!(r#","gap":{}}}"#, json!(gap)).into(),
+    ]
 }
 
 /// Whether `If-None-Match` lists the entity tag of a cursor (RFC 9110 section 13.1.2: weak comparison).
 fn names(headers: &HeaderMap, cursor: Cursor) -> bool {
-    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let tags = lists.flat_map(|list| list.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    let lists = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let tags = lists
+        .flat_map(|list| list.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/"));
     let mut named = tags.filter_map(|tag| tag.strip_prefix('"')?.strip_suffix('"'));
     named.any(|name| name.parse() == Ok(cursor))
 }
@@ -101,10 +127,19 @@ mod tests {
     fn an_answer_with_a_gap_shares_the_messages_of_the_one_without() {
         let cursor: Cursor = "abcdefgh-5".parse().unwrap();
         let body = Bytes::from_static(br#"{"cursor":"abcdefgh-7","messages":[6,7]}"#);
-        let [messages, gap] = with_gap(&body, &Gap { reason: GapReason::Window, missed: Some(3), cursor });
+        let [messages, gap] = with_gap(
+            &body,
+            &Gap {
+                reason: GapReason::Window,
+                missed: Some(3),
+                cursor,
+            },
+        );
         assert_eq!(messages.as_ptr(), body.as_ptr());
-        let expected =
-            r#"{"cursor":"abcdefgh-7","messages":[6,7],"gap":{"reason":"window","missed":3,"cursor":"abcdefgh-5"}}"#;
-        assert_eq!(String::from_utf8([messages, gap].concat()).unwrap(), expected);
+        let expected = r#"{"cursor":"abcdefgh-7","messages":[6,7],"gap":{"reason":"window","missed":3,"cursor":"abcdefgh-5"}}"#;
+        assert_eq!(
+            String::from_utf8([messages, gap].concat()).unwrap(),
+            expected
+        );
     }
 }

@@ -76,11 +76,17 @@ impl Config {
         let of_pages = self.allow_origin.iter().filter_map(access::origin::host);
         let own = Some(&self.host.given).filter(|given| given.parse::<IpAddr>().is_err());
         let own = own.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
-        access::Hosts::new(address, of_pages.chain(self.allow_host.iter().cloned()).chain(own))
+        access::Hosts::new(
+            address,
+            of_pages.chain(self.allow_host.iter().cloned()).chain(own),
+        )
     }
 
     pub(crate) fn retention(&self) -> Retention {
-        Retention { messages: self.retain_messages, bytes: self.retain_bytes }
+        Retention {
+            messages: self.retain_messages,
+            bytes: self.retain_bytes,
+        }
     }
 
     /// What the server may have: this many descriptors, and as much memory unless `--memory` says how much.
@@ -89,7 +95,9 @@ impl Config {
         let half = (memory / 2 / PER_CONNECTION) as u64;
         let default = (descriptors - RESERVED_DESCRIPTORS.min(descriptors / 2)).min(half);
         let connections = self.max_connections.unwrap_or(default);
-        let reserved = usize::try_from(connections).unwrap_or(usize::MAX).saturating_mul(PER_CONNECTION);
+        let reserved = usize::try_from(connections)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(PER_CONNECTION);
         // A quarter is for the rest.
         if reserved > memory / 4 * 3 {
             return Err(format!(
@@ -101,7 +109,11 @@ impl Config {
             ));
         }
         let taps = TAPS.min(memory / 8 / TAP);
-        Ok(Limits { connections, taps, memory: memory - reserved - taps * TAP })
+        Ok(Limits {
+            connections,
+            taps,
+            memory: memory - reserved - taps * TAP,
+        })
     }
 }
 
@@ -126,20 +138,32 @@ pub(crate) struct Host {
 
 /// An address, with or without the brackets that it has in a URL, or a name that the system resolves.
 fn host(text: &str) -> Result<Host, String> {
-    let literal = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let literal = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
     if let Ok(addr) = literal.parse() {
-        return Ok(Host { given: literal.into(), addr });
+        return Ok(Host {
+            given: literal.into(),
+            addr,
+        });
     }
     let right = "must be an address such as 127.0.0.1 or ::1, or a name such as localhost";
     let name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     if text.is_empty() || !text.bytes().all(name) {
         return Err(right.into());
     }
-    let resolved = (text, 0).to_socket_addrs().map_err(|error| format!("{right}; this one is unknown: {error}"))?;
+    let resolved = (text, 0)
+        .to_socket_addrs()
+        .map_err(|error| format!("{right}; this one is unknown: {error}"))?;
     let addrs: Vec<IpAddr> = resolved.map(|addr| addr.ip()).collect();
     // One of them: clients try both families, and the older one is everywhere.
     let addr = addrs.iter().find(|addr| addr.is_ipv4()).or(addrs.first());
-    addr.map(|&addr| Host { given: text.into(), addr }).ok_or_else(|| format!("{right}; this one has no address"))
+    addr.map(|&addr| Host {
+        given: text.into(),
+        addr,
+    })
+    .ok_or_else(|| format!("{right}; this one has no address"))
 }
 
 /// Where a client of this machine reaches what listens there: a wildcard is no address that can be opened.
@@ -160,17 +184,25 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 fn bytes(text: &str) -> Result<usize, String> {
-    let size = parse_size::parse_size(text).ok().and_then(|size| usize::try_from(size).ok());
-    size.filter(|&size| size > 0).ok_or_else(|| "must be a size such as 64KiB or 1MiB".into())
+    let size = parse_size::parse_size(text)
+        .ok()
+        .and_then(|size| usize::try_from(size).ok());
+    size.filter(|&size| size > 0)
+        .ok_or_else(|| "must be a size such as 64KiB or 1MiB".into())
 }
 
 fn memory(text: &str) -> Result<usize, String> {
     let right = "must be a size from 32MiB, such as 256MiB or 4GiB";
-    bytes(text).ok().filter(|&size| size >= LEAST_MEMORY).ok_or_else(|| right.into())
+    bytes(text)
+        .ok()
+        .filter(|&size| size >= LEAST_MEMORY)
+        .ok_or_else(|| right.into())
 }
 
 fn size(text: &str) -> Result<u32, String> {
-    let size = parse_size::parse_size(text).ok().and_then(|size| u32::try_from(size).ok());
+    let size = parse_size::parse_size(text)
+        .ok()
+        .and_then(|size| u32::try_from(size).ok());
     size.ok_or_else(|| "must be a size such as 128KiB, or 0".into())
 }
 
@@ -178,7 +210,8 @@ fn positive(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).ok();
     let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(24 * 3600));
     let right = "must be a time from 1ms to 1day, such as 500ms or 25s";
-    time.filter(|time| (shortest..=longest).contains(time)).ok_or_else(|| right.into())
+    time.filter(|time| (shortest..=longest).contains(time))
+        .ok_or_else(|| right.into())
 }
 
 #[cfg(test)]
@@ -194,13 +227,20 @@ mod tests {
 
     fn limits(flags: &str, descriptors: u64) -> Result<Limits, String> {
         let flags = Flags::try_parse_from(format!("server {flags}").split_whitespace());
-        flags.map_err(|error| error.to_string())?.config.limits(descriptors, 6 << 30)
+        flags
+            .map_err(|error| error.to_string())?
+            .config
+            .limits(descriptors, 6 << 30)
     }
 
     #[test]
     fn who_is_gone_is_noticed_before_a_proxy_in_between_would_cut_who_is_there() {
         let Flags { config } = Flags::parse_from(["server"]);
-        let [heartbeat, write, idle] = [config.heartbeat, config.write_deadline, config.idle_deadline];
+        let [heartbeat, write, idle] = [
+            config.heartbeat,
+            config.write_deadline,
+            config.idle_deadline,
+        ];
         // Proxies cut what rests for 30 or 60 s.
         assert!((20..=25).contains(&heartbeat.as_secs()), "{heartbeat:?}");
         assert_eq!((write.as_secs(), idle.as_secs()), (5, 75), "as documented");
@@ -216,9 +256,17 @@ mod tests {
             ("--max-connections 100", 20_000, 100),
         ] {
             let found = limits(flags, descriptors).unwrap();
-            let memory = if flags.contains("256MiB") { 256 << 20 } else { 6 << 30 };
+            let memory = if flags.contains("256MiB") {
+                256 << 20
+            } else {
+                6 << 30
+            };
             assert_eq!(found.connections, connections, "{flags}");
-            assert_eq!(found.taps, if memory == 6 << 30 { 64 } else { 46 }, "{flags}");
+            assert_eq!(
+                found.taps,
+                if memory == 6 << 30 { 64 } else { 46 },
+                "{flags}"
+            );
             let set_aside = connections as usize * PER_CONNECTION + found.taps * TAP;
             assert_eq!(found.memory, memory - set_aside, "{flags}");
         }
@@ -227,11 +275,23 @@ mod tests {
     #[test]
     fn too_little_memory_is_refused_with_how_much_would_do() {
         let error = limits("--max-connections 5000 --memory 256MiB", 20_000).unwrap_err();
-        assert!(error.contains("--max-connections 5000 needs --memory 261MiB"), "{error}");
+        assert!(
+            error.contains("--max-connections 5000 needs --memory 261MiB"),
+            "{error}"
+        );
         assert!(limits("--max-connections 5000 --memory 261MiB", 20_000).is_ok());
-        for flags in ["--memory 31MiB", "--memory 0", "--memory many", "--memory -1", "--memory 1e30"] {
+        for flags in [
+            "--memory 31MiB",
+            "--memory 0",
+            "--memory many",
+            "--memory -1",
+            "--memory 1e30",
+        ] {
             let error = limits(flags, 20_000).unwrap_err();
-            assert!(error.contains("--memory") && error.contains("from 32MiB"), "{flags}: {error}");
+            assert!(
+                error.contains("--memory") && error.contains("from 32MiB"),
+                "{flags}: {error}"
+            );
         }
     }
 }

@@ -33,17 +33,30 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) fn new(io: Stream, write_deadline: Duration) -> Self {
-        Self { io, write_deadline, stuck: None, outside: None, peer: None, tap: None }
+        Self {
+            io,
+            write_deadline,
+            stuck: None,
+            outside: None,
+            peer: None,
+            tap: None,
+        }
     }
 
     /// From a client: it is counted as open, and a page may have a tap on it.
     pub(crate) fn admitted(self, open: Open, taps: &Arc<Taps>) -> Self {
-        Self { outside: Some((open, Arc::clone(taps))), ..self }
+        Self {
+            outside: Some((open, Arc::clone(taps))),
+            ..self
+        }
     }
 
     /// With a peer that may end its side while it is answered.
     pub(crate) fn answering(self, stage: Arc<Stage>) -> Self {
-        Self { peer: Some(Peer::new(stage)), ..self }
+        Self {
+            peer: Some(Peer::new(stage)),
+            ..self
+        }
     }
 
     /// hyper answers no more on it.
@@ -52,7 +65,11 @@ impl Conn {
     }
 
     /// Passes a write's result on; one that has made no progress until the deadline is `TimedOut`.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.stuck = None;
             return result;
@@ -64,7 +81,10 @@ impl Conn {
         if let Some((open, _)) = &self.outside {
             open.cut();
         }
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer does not read",
+        )))
     }
 
     /// Writes what hyper has to say in other bytes, of the same number.
@@ -72,17 +92,30 @@ impl Conn {
     /// The head of a stream of events says HTTP/1.1. To hyper it is HTTP/1.0, or the stream would be chunked: and of a
     /// chunked body, haproxy holds back each piece for 200 ms, in case more of it comes (measured, as it is by default).
     /// Without a length and without chunks the body ends with the connection (RFC 9112 section 6.3, rule 8).
-    fn write_other(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
-        let peer = self.peer.as_mut().filter(|peer| peer.ahead || peer.stage.begins())?;
+    fn write_other(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Option<Poll<io::Result<usize>>> {
+        let peer = self
+            .peer
+            .as_mut()
+            .filter(|peer| peer.ahead || peer.stage.begins())?;
         let (head, body) = bufs.split_first()?;
         let (version, head) = head.split_at(head.len().min(b"HTTP/1.x".len()));
-        let version = if peer.stage.begins() && version == b"HTTP/1.0" { b"HTTP/1.1" } else { version };
+        let version = if peer.stage.begins() && version == b"HTTP/1.0" {
+            b"HTTP/1.1"
+        } else {
+            version
+        };
         // Further pieces go out with the next write.
         let pieces = [version, head, body.first().map_or(&[], |piece| piece)];
         // A tap notes the first letter with the rest: who is gone never got it.
         let ahead = usize::from(peer.ahead);
         let unsent = [&version[ahead..], head, pieces[2]].map(io::IoSlice::new);
-        let result = Pin::new(&mut self.io).poll_write_vectored(cx, &unsent).map_ok(|size| size + ahead);
+        let result = Pin::new(&mut self.io)
+            .poll_write_vectored(cx, &unsent)
+            .map_ok(|size| size + ahead);
         if let Poll::Ready(Ok(size)) = result {
             peer.ahead = false;
             if peer.stage.begins() {
@@ -97,7 +130,11 @@ impl Conn {
 }
 
 impl AsyncRead for Conn {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
         let this = &mut *self;
@@ -109,7 +146,11 @@ impl AsyncRead for Conn {
 }
 
 impl AsyncWrite for Conn {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         if let (Some(exchange), Poll::Ready(Ok(size))) = (&mut self.tap, &result) {
             exchange.wrote(&[buf], *size);
@@ -170,7 +211,10 @@ mod tests {
     async fn a_write_to_a_peer_that_never_reads_ends_at_the_deadline() {
         let (near, _far) = duplex(64);
         let start = Instant::now();
-        let error = Conn::new(Stream::relay(near), DEADLINE).write_all(&[0; 65]).await.unwrap_err();
+        let error = Conn::new(Stream::relay(near), DEADLINE)
+            .write_all(&[0; 65])
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(start.elapsed(), DEADLINE + LAST_LOOK);
     }
@@ -178,7 +222,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_that_makes_progress_is_not_cut() {
         let (near, mut far) = duplex(64);
-        let write = tokio::spawn(async move { Conn::new(Stream::relay(near), DEADLINE).write_all(&[0; 640]).await });
+        let write = tokio::spawn(async move {
+            Conn::new(Stream::relay(near), DEADLINE)
+                .write_all(&[0; 640])
+                .await
+        });
         let mut buffer = [0; 64];
         for _ in 0..10 {
             tokio::time::sleep(DEADLINE - Duration::from_millis(1)).await;

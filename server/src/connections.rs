@@ -25,7 +25,13 @@ impl Connections {
     pub(crate) fn new(most: u64) -> Arc<Self> {
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         let [accepted, refused, slow_closes] = Default::default();
-        Arc::new(Self { most, free: Semaphore::new(most as usize), accepted, refused, slow_closes })
+        Arc::new(Self {
+            most,
+            free: Semaphore::new(most as usize),
+            accepted,
+            refused,
+            slow_closes,
+        })
     }
 
     /// `None` if there are already as many as there may be.
@@ -68,7 +74,8 @@ mod tests {
     use tokio::time::timeout;
 
     #[tokio::test(start_paused = true)]
-    async fn there_are_never_more_than_so_many_and_a_place_is_free_again_when_its_connection_ends() {
+    async fn there_are_never_more_than_so_many_and_a_place_is_free_again_when_its_connection_ends()
+    {
         let connections = Connections::new(2);
         let (first, second) = (connections.enter().unwrap(), connections.enter().unwrap());
         assert!(connections.enter().is_none());
@@ -87,7 +94,11 @@ mod tests {
         let [first, second] = [(); 2].map(|()| connections.enter().unwrap());
         let waits = timeout(Duration::from_secs(1), connections.all_left()).await;
         assert!(waits.is_err());
-        assert_eq!(connections.open(), 2, "those that are still there at the end of a drain");
+        assert_eq!(
+            connections.open(),
+            2,
+            "those that are still there at the end of a drain"
+        );
         let leave = async {
             drop(first);
             tokio::time::sleep(Duration::from_secs(1)).await;

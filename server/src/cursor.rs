@@ -14,7 +14,9 @@ pub(crate) struct Epoch([u8; EPOCH_LENGTH]);
 
 impl Epoch {
     pub(crate) fn draw() -> Self {
-        Self(std::array::from_fn(|_| EPOCH_ALPHABET[fastrand::usize(..EPOCH_ALPHABET.len())]))
+        Self(std::array::from_fn(|_| {
+            EPOCH_ALPHABET[fastrand::usize(..EPOCH_ALPHABET.len())]
+        }))
     }
 }
 
@@ -58,7 +60,10 @@ impl FromStr for Cursor {
             return Err(NotACursor);
         }
         let seq = digits.parse().map_err(|_| NotACursor)?;
-        Ok(Self { epoch: Epoch(epoch), seq })
+        Ok(Self {
+            epoch: Epoch(epoch),
+            seq,
+        })
     }
 }
 
@@ -80,7 +85,10 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_as_it_is_written() {
         for seq in [0, 1, 17, u64::MAX] {
-            let cursor = Cursor { epoch: Epoch::draw(), seq };
+            let cursor = Cursor {
+                epoch: Epoch::draw(),
+                seq,
+            };
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
     }

@@ -22,7 +22,11 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     pub(crate) fn at(time: tokio::time::Instant) -> Self {
-        Self { time, sleep: Box::pin(tokio::time::sleep_until(time)), looked: false }
+        Self {
+            time,
+            sleep: Box::pin(tokio::time::sleep_until(time)),
+            looked: false,
+        }
     }
 
     /// The time it was set to.
@@ -44,7 +48,9 @@ impl Future for Deadline {
             return Poll::Ready(());
         }
         self.looked = true;
-        self.sleep.as_mut().reset(tokio::time::Instant::now() + LAST_LOOK);
+        self.sleep
+            .as_mut()
+            .reset(tokio::time::Instant::now() + LAST_LOOK);
         self.sleep.as_mut().poll(cx)
     }
 }

@@ -37,7 +37,11 @@ pub(crate) fn between(tap: Arc<Tap>, mut routes: Router, request: Request<Incomi
         let due = Instant::now() + tap.one_way();
         // Something that is whole arrives whole; each piece of an endless answer has a way of its own.
         let whole = head.headers.contains_key(CONTENT_LENGTH) || body.size_hint().exact().is_some();
-        let body = if whole { body } else { piece_by_piece(&tap, body) };
+        let body = if whole {
+            body
+        } else {
+            piece_by_piece(&tap, body)
+        };
         sleep_until(due).await;
         Ok(Response::from_parts(head, body))
     })
@@ -63,7 +67,9 @@ fn piece_by_piece(tap: &Arc<Tap>, mut body: Body) -> Body {
             () = carry => {}
         }
     });
-    let arriving = unfold(arrival, async |mut arrival| Some((Ok::<_, Infallible>(arrival.next().await?), arrival)));
+    let arriving = unfold(arrival, async |mut arrival| {
+        Some((Ok::<_, Infallible>(arrival.next().await?), arrival))
+    });
     Body::new(StreamBody::new(arriving))
 }
 
@@ -71,7 +77,17 @@ fn piece_by_piece(tap: &Arc<Tap>, mut body: Body) -> Body {
 pub(crate) fn road<T>(tap: &Arc<Tap>) -> (Departure<T>, Arrival<T>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(UNDER_WAY));
-    (Departure { tap: Arc::clone(tap), room, sender }, Arrival { receiver, last: None })
+    (
+        Departure {
+            tap: Arc::clone(tap),
+            room,
+            sender,
+        },
+        Arrival {
+            receiver,
+            last: None,
+        },
+    )
 }
 
 /// The room that something takes on its way, of its connection and of its tap.
@@ -96,7 +112,12 @@ impl<T> Departure<T> {
         let due = Instant::now() + way;
         // What is larger than the whole road goes when there is nothing else on it.
         let size = u32::try_from((size + PIECE).min(UNDER_WAY)).expect("a small constant");
-        let take = async |room: &Arc<Semaphore>| Arc::clone(room).acquire_many_owned(size).await.expect("never closed");
+        let take = async |room: &Arc<Semaphore>| {
+            Arc::clone(room)
+                .acquire_many_owned(size)
+                .await
+                .expect("never closed")
+        };
         let room = [take(&self.room).await, take(&self.tap.under_way).await];
         self.sender.send((due, thing, room)).is_ok()
     }
@@ -140,23 +161,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_under_way_of_an_answer_is_bounded_in_bytes() {
         let settle = || tokio::time::sleep(Duration::from_secs(1));
-        for (size, most) in [(1, UNDER_WAY / PIECE), (1000, UNDER_WAY / 1000), (128 * 1024, 1)] {
+        for (size, most) in [
+            (1, UNDER_WAY / PIECE),
+            (1000, UNDER_WAY / 1000),
+            (128 * 1024, 1),
+        ] {
             let tap = Taps::new(1).open("7").expect("there is room");
             let (body, taken) = endless(size);
             let mut far = piece_by_piece(&tap, body);
             settle().await;
             // One more waits for its room.
             let first = taken.load(Relaxed);
-            assert!((most / 2..=most + 1).contains(&first), "{first} pieces of {size}");
+            assert!(
+                (most / 2..=most + 1).contains(&first),
+                "{first} pieces of {size}"
+            );
             far.frame().await.expect("a piece").expect("no error");
             settle().await;
-            assert_eq!(taken.load(Relaxed), first, "who has one and asks for no more is still busy with it");
+            assert_eq!(
+                taken.load(Relaxed),
+                first,
+                "who has one and asks for no more is still busy with it"
+            );
             far.frame().await.expect("a piece").expect("no error");
             settle().await;
             assert_eq!(taken.load(Relaxed), first + 1);
             drop(far);
             settle().await;
-            assert_eq!(tap.under_way.available_permits(), OF_ONE_TAP, "all room is given back");
+            assert_eq!(
+                tap.under_way.available_permits(),
+                OF_ONE_TAP,
+                "all room is given back"
+            );
         }
     }
 

@@ -9,8 +9,10 @@ use serde::Serialize;
 use serde_json::json;
 
 /// The headers of everything in JSON but a poll's answer.
-pub(crate) const JSON: [(HeaderName, &str); 2] =
-    [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+pub(crate) const JSON: [(HeaderName, &str); 2] = [
+    (header::CONTENT_TYPE, "application/json"),
+    (header::CACHE_CONTROL, "no-store"),
+];
 
 /// A value that is not accepted, with the name of the field or parameter it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +24,18 @@ pub(crate) struct Invalid {
 
 impl Invalid {
     pub(crate) fn new(parameter: &'static str, reason: impl Into<String>) -> Self {
-        Self { parameter, reason: reason.into() }
+        Self {
+            parameter,
+            reason: reason.into(),
+        }
     }
 
     /// It must be what is right, and is what was found.
     pub(crate) fn not(parameter: &'static str, right: impl fmt::Display, found: &str) -> Self {
-        Self { parameter, reason: format!("{parameter} must be {right}, found {}", excerpt(found)) }
+        Self {
+            parameter,
+            reason: format!("{parameter} must be {right}, found {}", excerpt(found)),
+        }
     }
 }
 
@@ -54,19 +62,31 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, right: None, reason: reason.into(), parameter: None }
+        Self {
+            status,
+            right: None,
+            reason: reason.into(),
+            parameter: None,
+        }
     }
 
     /// 405, with the methods that are right unless axum adds them.
     pub(crate) fn wrong_method(allow: Option<&'static str>) -> Self {
         let reason = "messages are sent with POST to /messages, everything else is read with GET";
         let right = allow.map(|methods| (header::ALLOW, methods));
-        Self { right, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, reason) }
+        Self {
+            right,
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, reason)
+        }
     }
 
     /// 415, with the header that says what is accepted (RFC 9110 section 15.5.16).
     pub(crate) fn unsupported(invalid: Invalid, accept: HeaderName, right: &'static str) -> Self {
-        Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, right: Some((accept, right)), ..invalid.into() }
+        Self {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            right: Some((accept, right)),
+            ..invalid.into()
+        }
     }
 
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
@@ -81,19 +101,30 @@ impl ApiError {
 
 impl From<Invalid> for ApiError {
     fn from(Invalid { parameter, reason }: Invalid) -> Self {
-        Self { parameter: Some(parameter), ..Self::new(StatusCode::BAD_REQUEST, reason) }
+        Self {
+            parameter: Some(parameter),
+            ..Self::new(StatusCode::BAD_REQUEST, reason)
+        }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, JSON, self.to_json()).into_response();
-        let mut add = |name, value| drop(response.headers_mut().insert(name, HeaderValue::from_static(value)));
+        let mut add = |name, value| {
+            drop(
+                response
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_static(value)),
+            );
+        };
         if let Some((name, value)) = self.right {
             add(name, value);
         }
         match self.status {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => add(header::RETRY_AFTER, "1"),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                add(header::RETRY_AFTER, "1");
+            }
             StatusCode::UPGRADE_REQUIRED => {
                 add(header::CONNECTION, "Upgrade");
                 add(header::UPGRADE, "websocket");

@@ -73,7 +73,13 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn new(flags: &FaultFlags) -> Self {
         Self {
-            left: [flags.fault_drop, flags.fault_double, flags.fault_swap, flags.fault_corrupt].map(Into::into),
+            left: [
+                flags.fault_drop,
+                flags.fault_double,
+                flags.fault_swap,
+                flags.fault_corrupt,
+            ]
+            .map(Into::into),
             flags: flags.clone(),
             batches: AtomicU64::new(0),
             published: AtomicU64::new(0),
@@ -83,7 +89,9 @@ impl Faults {
     /// Waits as long as the next message is to come late.
     pub(crate) async fn delay(&self) {
         const GOLDEN: f64 = 0.618_033_988_749_894_9;
-        let Some(delay) = self.flags.inject_delay else { return };
+        let Some(delay) = self.flags.inject_delay else {
+            return;
+        };
         // Multiples of the golden ratio fill (0, 1) evenly: few messages already have the distribution asked for.
         let share = ((self.published.fetch_add(1, Relaxed) as f64 + 0.5) * GOLDEN).fract();
         let delay = match delay {
@@ -101,7 +109,10 @@ impl Faults {
             return None;
         }
         if let Some(burn) = self.flags.burn {
-            let (begun, long) = (Instant::now(), burn * u32::try_from(messages.len()).unwrap_or(u32::MAX));
+            let (begun, long) = (
+                Instant::now(),
+                burn * u32::try_from(messages.len()).unwrap_or(u32::MAX),
+            );
             while begun.elapsed() < long {}
         }
         let [drop, double, swap, corrupted] = &self.left;
@@ -110,9 +121,13 @@ impl Faults {
         {
             return None;
         }
-        let take = |left: &AtomicU64| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
-        let mut parts: Vec<(u64, Bytes)> =
-            (cursor.seq + 1 - messages.len() as u64..).zip(messages.iter().cloned()).collect();
+        let take = |left: &AtomicU64| {
+            left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+        };
+        let mut parts: Vec<(u64, Bytes)> = (cursor.seq + 1 - messages.len() as u64..)
+            .zip(messages.iter().cloned())
+            .collect();
         if parts.len() > 1 && take(swap) {
             parts.swap(0, 1);
         } else if take(drop) {
@@ -131,7 +146,14 @@ impl Faults {
             _ => parts
                 .iter()
                 .flat_map(|(seq, message)| {
-                    format.merge(Cursor { seq: *seq, ..cursor }, std::slice::from_ref(message), false)
+                    format.merge(
+                        Cursor {
+                            seq: *seq,
+                            ..cursor
+                        },
+                        std::slice::from_ref(message),
+                        false,
+                    )
                 })
                 .collect(),
         };

@@ -28,8 +28,13 @@ pub(crate) enum Beat {
 
 impl Heartbeat {
     pub(crate) fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| watch::Sender::new(Beat::Alive)).collect();
-        Self { shards, next: AtomicUsize::new(0) }
+        let shards = (0..SHARDS)
+            .map(|_| watch::Sender::new(Beat::Alive))
+            .collect();
+        Self {
+            shards,
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// Beats every shard once a period, for ever.
@@ -119,7 +124,10 @@ mod tests {
             advance(10 * period).await;
             follower.beat().await;
             let again = timeout(period / 2, follower.beat()).await;
-            assert!(again.is_err(), "the next but one has its time to be answered in");
+            assert!(
+                again.is_err(),
+                "the next but one has its time to be answered in"
+            );
         };
         tokio::select! {
             () = heartbeat.run(period) => unreachable!(),

@@ -130,7 +130,8 @@ impl Server {
     /// Opens the listening socket. Must be called within a tokio runtime. `InvalidInput`: the flags do not go together.
     pub fn bind(config: Config) -> io::Result<Self> {
         let limits = config.limits(run::descriptor_limit(), run::machine_memory() / 4);
-        let limits = limits.map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+        let limits =
+            limits.map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
         let listener = accept::listen(config.addr(), 2 * config.heartbeat, config.unsent)?;
         let addr = listener.local_addr()?;
         let memory = Memory::new(limits.memory);
@@ -148,7 +149,11 @@ impl Server {
             started: Instant::now(),
             config,
         };
-        Ok(Self { app: Arc::new(app), listener, addr })
+        Ok(Self {
+            app: Arc::new(app),
+            listener,
+            addr,
+        })
     }
 
     /// Where it can be reached from this machine: the loopback address if it listens on all.

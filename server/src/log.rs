@@ -62,8 +62,17 @@ pub(crate) struct Log {
 impl Log {
     /// An empty log of a new epoch.
     pub(crate) fn new(retention: Retention, memory: &Memory) -> Arc<Self> {
-        let (state, ranges) = (Mutex::new(State::new(memory.messages.hold(0))), Arc::clone(&memory.ranges));
-        Arc::new(Self { epoch: Epoch::draw(), retention, ranges, state, wake: Arc::default() })
+        let (state, ranges) = (
+            Mutex::new(State::new(memory.messages.hold(0))),
+            Arc::clone(&memory.ranges),
+        );
+        Arc::new(Self {
+            epoch: Epoch::draw(),
+            retention,
+            ranges,
+            state,
+            wake: Arc::default(),
+        })
     }
 
     /// Stores a message under the next seq and wakes the readers; a key that is still retained stores nothing.
@@ -73,19 +82,38 @@ impl Log {
             return Err(NotStored::Closed);
         }
         if let Some(seq) = draft.key.as_deref().and_then(|key| state.seq_of(key)) {
-            let differs = state.entry(seq).is_some_and(|first| !draft.became(seq, &first.encoded));
-            return Ok(Published { cursor: self.at(seq), duplicate: true, differs });
+            let differs = state
+                .entry(seq)
+                .is_some_and(|first| !draft.became(seq, &first.encoded));
+            return Ok(Published {
+                cursor: self.at(seq),
+                duplicate: true,
+                differs,
+            });
         }
-        if !state.held.pool().fits(cost(draft.text.len(), draft.key.as_deref())) {
+        if !state
+            .held
+            .pool()
+            .fits(cost(draft.text.len(), draft.key.as_deref()))
+        {
             return Err(NotStored::Full);
         }
         let seq = state.head() + 1;
         let encoded = message::encode(draft, seq, unix_millis());
-        state.push(Entry { encoded, key: draft.key.as_deref().map(Arc::from) });
-        state.trim(1, |state| state.count() > self.retention.messages || state.bytes > self.retention.bytes);
+        state.push(Entry {
+            encoded,
+            key: draft.key.as_deref().map(Arc::from),
+        });
+        state.trim(1, |state| {
+            state.count() > self.retention.messages || state.bytes > self.retention.bytes
+        });
         drop(state);
         self.wake.all();
-        Ok(Published { cursor: self.at(seq), duplicate: false, differs: false })
+        Ok(Published {
+            cursor: self.at(seq),
+            duplicate: false,
+            differs: false,
+        })
     }
 
     /// What comes after a position, at once and possibly nothing.
@@ -99,7 +127,14 @@ impl Log {
     pub(crate) fn subscribe(self: &Arc<Self>, after: After) -> Subscription {
         let seat = self.wake.join();
         let (seq, gap) = self.locate(&self.state.lock(), after);
-        Subscription { seat, reader: Reader { log: Arc::clone(self), seq, gap } }
+        Subscription {
+            seat,
+            reader: Reader {
+                log: Arc::clone(self),
+                seq,
+                gap,
+            },
+        }
     }
 
     /// Appends nothing any more: how a drain begins. Returns when the last message came.
@@ -150,14 +185,19 @@ impl Log {
 
     pub(crate) fn retained(&self) -> Retention {
         let state = self.state.lock();
-        Retention { messages: state.count(), bytes: state.bytes }
+        Retention {
+            messages: state.count(),
+            bytes: state.bytes,
+        }
     }
 
     fn locate(&self, state: &State, after: After) -> (u64, Option<Gap>) {
         match after {
             After::Oldest => (state.oldest - 1, None),
             After::Latest => (state.head(), None),
-            After::Cursor(cursor) if cursor.epoch != self.epoch => self.gap(state, GapReason::Epoch, None),
+            After::Cursor(cursor) if cursor.epoch != self.epoch => {
+                self.gap(state, GapReason::Epoch, None)
+            }
             After::Cursor(cursor) => self.check(state, cursor.seq),
         }
     }
@@ -174,11 +214,21 @@ impl Log {
 
     fn gap(&self, state: &State, reason: GapReason, missed: Option<u64>) -> (u64, Option<Gap>) {
         let seq = state.oldest - 1;
-        (seq, Some(Gap { reason, missed, cursor: self.at(seq) }))
+        (
+            seq,
+            Some(Gap {
+                reason,
+                missed,
+                cursor: self.at(seq),
+            }),
+        )
     }
 
     fn at(&self, seq: u64) -> Cursor {
-        Cursor { epoch: self.epoch, seq }
+        Cursor {
+            epoch: self.epoch,
+            seq,
+        }
     }
 }
 
@@ -226,7 +276,8 @@ impl Reader {
             // Messages may have gone since the gap was found.
             Some(gap) => {
                 let since = state.oldest - 1 - gap.cursor.seq;
-                self.log.gap(&state, gap.reason, gap.missed.map(|missed| missed + since))
+                self.log
+                    .gap(&state, gap.reason, gap.missed.map(|missed| missed + since))
             }
             None => self.log.check(&state, self.seq),
         };
@@ -235,12 +286,18 @@ impl Reader {
             self.seq = batch.cursor.seq;
             return Poll::Ready(Some(batch));
         }
-        if state.closed { Poll::Ready(None) } else { Poll::Pending }
+        if state.closed {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
     }
 }
 
 fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

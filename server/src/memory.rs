@@ -31,13 +31,27 @@ impl Memory {
     pub(crate) fn new(limit: usize) -> Self {
         let quarter = limit / 4;
         let (messages, refused) = (Pool::new(limit / 2), Arc::default());
-        Self { messages, ranges: Pool::new(quarter), arriving: Pool::new(quarter), refused }
+        Self {
+            messages,
+            ranges: Pool::new(quarter),
+            arriving: Pool::new(quarter),
+            refused,
+        }
     }
 
     /// Each with its name.
     pub(crate) fn pools(&self) -> [(&'static str, &Pool); 3] {
-        let Self { messages, ranges, arriving, .. } = self;
-        [("messages", messages), ("ranges", ranges), ("arriving", arriving)]
+        let Self {
+            messages,
+            ranges,
+            arriving,
+            ..
+        } = self;
+        [
+            ("messages", messages),
+            ("ranges", ranges),
+            ("arriving", arriving),
+        ]
     }
 
     /// Counts something for which there was no room.
@@ -71,7 +85,10 @@ pub(crate) struct Full;
 impl Pool {
     /// Of this many bytes.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+        })
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -102,7 +119,10 @@ impl Pool {
     /// Counts what is held whether or not it fits.
     pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Held {
         self.used.fetch_add(bytes, Relaxed);
-        Held { pool: Arc::clone(self), bytes }
+        Held {
+            pool: Arc::clone(self),
+            bytes,
+        }
     }
 }
 
@@ -132,8 +152,14 @@ impl Held {
     /// Counts at least this many from now on, if they fit.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
         let more = bytes.saturating_sub(self.bytes);
-        let fits = |used: usize| used.checked_add(more).filter(|&used| used <= self.pool.limit);
-        self.pool.used.fetch_update(Relaxed, Relaxed, fits).map_err(|_| Full)?;
+        let fits = |used: usize| {
+            used.checked_add(more)
+                .filter(|&used| used <= self.pool.limit)
+        };
+        self.pool
+            .used
+            .fetch_update(Relaxed, Relaxed, fits)
+            .map_err(|_| Full)?;
         self.bytes += more;
         Ok(())
     }
@@ -169,7 +195,10 @@ impl AsRef<[u8]> for Counted {
 /// glibc keeps it for the next allocations, of which after an attack there are none.
 pub(crate) fn trim() {
     #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "glibc's own function, which has no safe wrapper; it takes a number and no pointer")]
+    #[expect(
+        unsafe_code,
+        reason = "glibc's own function, which has no safe wrapper; it takes a number and no pointer"
+    )]
     // SAFETY: it may be called at any time from any thread (MT-Safe by its manual page).
     unsafe {
         libc::malloc_trim(0);
@@ -193,7 +222,11 @@ mod tests {
         assert_eq!(pool.used(), 800, "it does not shrink by growing");
         first.set(100);
         let beyond = pool.hold(900);
-        assert_eq!(pool.used(), 1000, "what cannot be refused is counted all the same");
+        assert_eq!(
+            pool.used(),
+            1000,
+            "what cannot be refused is counted all the same"
+        );
         drop(beyond);
         drop(first);
         assert_eq!(pool.used(), 0);

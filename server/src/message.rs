@@ -32,10 +32,16 @@ impl Draft {
     pub(crate) fn from_json(body: &[u8]) -> Result<Self, Invalid> {
         // serde would take an array for an object.
         if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(Invalid::new("body", r#"a message must be a JSON object, {"from","text","key"?}"#));
+            return Err(Invalid::new(
+                "body",
+                r#"a message must be a JSON object, {"from","text","key"?}"#,
+            ));
         }
         let draft: Self = serde_json::from_slice(body).map_err(|error| {
-            Invalid::new("body", format!(r#"a message must be {{"from","text","key"?}} in JSON: {error}"#))
+            Invalid::new(
+                "body",
+                format!(r#"a message must be {{"from","text","key"?}} in JSON: {error}"#),
+            )
         })?;
         draft.check()
     }
@@ -51,11 +57,17 @@ impl Draft {
     fn check(self) -> Result<Self, Invalid> {
         check_name("from", &self.from)?;
         if self.text.len() > MAX_TEXT {
-            let reason = format!("text has {} bytes; at most {MAX_TEXT} are accepted", self.text.len());
+            let reason = format!(
+                "text has {} bytes; at most {MAX_TEXT} are accepted",
+                self.text.len()
+            );
             return Err(Invalid::new("text", reason));
         }
         if !self.key.as_deref().is_none_or(is_key) {
-            return Err(Invalid::new("key", "key must be 1 to 64 characters, each of them printable ASCII"));
+            return Err(Invalid::new(
+                "key",
+                "key must be 1 to 64 characters, each of them printable ASCII",
+            ));
         }
         Ok(self)
     }
@@ -102,8 +114,11 @@ pub(crate) fn check_name(parameter: &'static str, name: &str) -> Result<(), Inva
     if (1..=MAX_NAME).contains(&length) && !name.chars().any(char::is_control) {
         return Ok(());
     }
-    let found =
-        if length > MAX_NAME || length == 0 { format!("{length} characters") } else { "a control character".into() };
+    let found = if length > MAX_NAME || length == 0 {
+        format!("{length} characters")
+    } else {
+        "a control character".into()
+    };
     let right = format_args!("1 to {MAX_NAME} characters without control characters");
     Err(Invalid::not(parameter, right, &found))
 }
@@ -118,7 +133,12 @@ struct OnTheWire<'a> {
 
 /// Encodes a message, byte for byte the same on every transport. `at` is Unix milliseconds.
 pub(crate) fn encode(draft: &Draft, seq: u64, at: u64) -> Bytes {
-    let message = OnTheWire { seq, from: &draft.from, text: &draft.text, at };
+    let message = OnTheWire {
+        seq,
+        from: &draft.from,
+        text: &draft.text,
+        at,
+    };
     let mut encoded = Vec::with_capacity(draft.from.len() + draft.text.len() + 80);
     serde_json::to_writer(&mut encoded, &message).expect("strings and numbers always encode");
     // A log keeps it: what a `Vec` has grown to in advance would be kept with it.
@@ -149,7 +169,10 @@ impl Format {
             // The longest header of a frame.
             Self::Ws => (0, 10),
         };
-        once + messages.iter().map(|message| message.len() + each).sum::<usize>()
+        once + messages
+            .iter()
+            .map(|message| message.len() + each)
+            .sum::<usize>()
     }
 
     /// Merges messages into one contiguous run of bytes; `cursor` is where a reader stands after them, and `more` tells
@@ -165,7 +188,11 @@ impl Format {
                     }
                     out.put_slice(message);
                 }
-                out.put_slice(if more { &br#"],"more":true}"#[..] } else { b"]}" });
+                out.put_slice(if more {
+                    &br#"],"more":true}"#[..]
+                } else {
+                    b"]}"
+                });
             }
             Self::Sse => {
                 for (seq, message) in (cursor.seq + 1 - messages.len() as u64..).zip(messages) {
@@ -174,7 +201,9 @@ impl Format {
                     out.put_slice(b"\n\n");
                 }
             }
-            Self::Ws => messages.iter().for_each(|message| put(text(message.clone()), &mut out)),
+            Self::Ws => messages
+                .iter()
+                .for_each(|message| put(text(message.clone()), &mut out)),
         }
         out
     }
@@ -187,7 +216,9 @@ pub(crate) fn text(payload: impl Into<Bytes>) -> Frame {
 
 /// Appends a frame, unmasked.
 pub(crate) fn put(frame: Frame, out: &mut impl BufMut) {
-    frame.format(&mut out.writer()).expect("writing to memory cannot fail");
+    frame
+        .format(&mut out.writer())
+        .expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]
@@ -195,7 +226,12 @@ mod tests {
     use super::*;
 
     fn draft(from: &str, text: &str, key: Option<&str>) -> Result<Draft, Invalid> {
-        Draft { from: from.into(), text: text.into(), key: key.map(Into::into) }.check()
+        Draft {
+            from: from.into(),
+            text: text.into(),
+            key: key.map(Into::into),
+        }
+        .check()
     }
 
     #[test]
@@ -228,7 +264,11 @@ mod tests {
     #[test]
     fn a_message_takes_the_memory_of_its_bytes_and_no_more() {
         for length in [1, 100, 5000, MAX_TEXT] {
-            let encoded = encode(&draft("ann", &"\u{1}".repeat(length), None).unwrap(), u64::MAX, u64::MAX);
+            let encoded = encode(
+                &draft("ann", &"\u{1}".repeat(length), None).unwrap(),
+                u64::MAX,
+                u64::MAX,
+            );
             let vec: Vec<u8> = encoded.into();
             assert_eq!(vec.capacity(), vec.len());
         }
@@ -236,14 +276,23 @@ mod tests {
 
     #[test]
     fn merging_never_outgrows_the_room_that_was_counted_for_it() {
-        let cursor = Cursor { epoch: crate::cursor::Epoch::draw(), seq: u64::MAX - 1000 };
+        let cursor = Cursor {
+            epoch: crate::cursor::Epoch::draw(),
+            seq: u64::MAX - 1000,
+        };
         for length in [1, 125, 126, 65_536] {
             for count in [0, 1, 2, 100] {
                 let messages = vec![Bytes::from(vec![b'x'; length]); count];
                 for format in [Format::Json, Format::Sse, Format::Ws] {
                     for more in [false, true] {
-                        let (room, size) = (format.room_for(&messages), format.merge(cursor, &messages, more).len());
-                        assert!(size <= room && room - size <= 64 + 12 * count, "{format:?} {length} x {count}");
+                        let (room, size) = (
+                            format.room_for(&messages),
+                            format.merge(cursor, &messages, more).len(),
+                        );
+                        assert!(
+                            size <= room && room - size <= 64 + 12 * count,
+                            "{format:?} {length} x {count}"
+                        );
                     }
                 }
             }

@@ -42,7 +42,13 @@ pub(crate) fn lost() -> u64 {
 /// A panic is a line like others: the usual hook would wait for a reader who does not read, with a thread of the
 /// runtime.
 pub(crate) fn catch_panics() {
-    panic::set_hook(Box::new(|info| say(&format!("{} ERROR {}", now(), info.to_string().replace('\n', " ")))));
+    panic::set_hook(Box::new(|info| {
+        say(&format!(
+            "{} ERROR {}",
+            now(),
+            info.to_string().replace('\n', " ")
+        ));
+    }));
 }
 
 /// Dropped at the end of the process, however it comes: waits for the last lines, but not for long.
@@ -91,7 +97,9 @@ impl Lines {
         let count = Arc::<Count>::default();
         let written = Arc::clone(&count);
         // Without a thread, every line is lost and counted.
-        let _ = thread::Builder::new().name("lines".into()).spawn(move || write_all(&lines, stream, &written));
+        let _ = thread::Builder::new()
+            .name("lines".into())
+            .spawn(move || write_all(&lines, stream, &written));
         Self { queue, count }
     }
 
@@ -113,19 +121,28 @@ impl Lines {
 fn cut(line: &[u8]) -> Box<[u8]> {
     match line.split_at_checked(LONGEST) {
         Some((beginning, rest)) if !rest.is_empty() => {
-            format!("{}…\n", String::from_utf8_lossy(beginning)).into_bytes().into()
+            format!("{}…\n", String::from_utf8_lossy(beginning))
+                .into_bytes()
+                .into()
         }
         _ => line.into(),
     }
 }
 
 fn write_all(lines: &Receiver<Box<[u8]>>, stream: impl Write, count: &Count) {
-    let mut stream = Stream { stream, torn: false };
+    let mut stream = Stream {
+        stream,
+        torn: false,
+    };
     let mut told = 0;
     for line in lines {
         let lost = count.lost.load(SeqCst);
         if lost > told {
-            let notice = format!("{}  WARN lines were lost before this one lost={}\n", now(), lost - told);
+            let notice = format!(
+                "{}  WARN lines were lost before this one lost={}\n",
+                now(),
+                lost - told
+            );
             if stream.write(notice.as_bytes()).is_ok() {
                 told = lost;
             }

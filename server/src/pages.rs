@@ -16,25 +16,46 @@ struct Static;
 struct Source;
 
 /// Pages load nothing from elsewhere and run no inline script.
-const POLICY: &str =
-    "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 
 /// The committed comparison, as `loadgen` made it, its styles in it; and beside it what it links to.
 const REPORT: [(&str, &[u8]); 6] = [
-    ("report.html", include_bytes!("../../results/reference/comparison.html")),
-    ("comparison.md", include_bytes!("../../results/reference/comparison.md")),
-    ("comparison.json", include_bytes!("../../results/reference/comparison.json")),
-    ("latency.hlog", include_bytes!("../../results/reference/latency.hlog")),
-    ("comparison.csv", include_bytes!("../../results/reference/comparison.csv")),
-    ("seconds.csv", include_bytes!("../../results/reference/seconds.csv")),
+    (
+        "report.html",
+        include_bytes!("../../results/reference/comparison.html"),
+    ),
+    (
+        "comparison.md",
+        include_bytes!("../../results/reference/comparison.md"),
+    ),
+    (
+        "comparison.json",
+        include_bytes!("../../results/reference/comparison.json"),
+    ),
+    (
+        "latency.hlog",
+        include_bytes!("../../results/reference/latency.hlog"),
+    ),
+    (
+        "comparison.csv",
+        include_bytes!("../../results/reference/comparison.csv"),
+    ),
+    (
+        "seconds.csv",
+        include_bytes!("../../results/reference/seconds.csv"),
+    ),
 ];
 const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// Any path that is no endpoint: a file of `static/`, a transport's under `source/`, or 404.
 pub(crate) async fn handle(method: Method, uri: Uri) -> Result<Response, ApiError> {
     let path = file_of(uri.path());
-    let (policy, file) = find(path)
-        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; the pages start at /"))?;
+    let (policy, file) = find(path).ok_or_else(|| {
+        ApiError::new(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; the pages start at /",
+        )
+    })?;
     if !matches!(method, Method::GET | Method::HEAD) {
         return Err(ApiError::wrong_method(Some("GET,HEAD")));
     }
@@ -73,7 +94,9 @@ fn find(path: &str) -> Option<(&'static str, Cow<'static, [u8]>)> {
     if let Some((_, file)) = REPORT.iter().find(|(name, _)| *name == path) {
         return Some((REPORT_POLICY, (*file).into()));
     }
-    let file = path.strip_prefix("source/").map_or_else(|| Static::get(path), Source::get)?;
+    let file = path
+        .strip_prefix("source/")
+        .map_or_else(|| Static::get(path), Source::get)?;
     Some((POLICY, file.data))
 }
 

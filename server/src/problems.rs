@@ -39,7 +39,14 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    const ALL: [Self; 6] = [Self::Accept, Self::Cut, Self::Foreign, Self::Full, Self::Malformed, Self::Memory];
+    const ALL: [Self; 6] = [
+        Self::Accept,
+        Self::Cut,
+        Self::Foreign,
+        Self::Full,
+        Self::Malformed,
+        Self::Memory,
+    ];
 }
 
 impl fmt::Display for Problem {
@@ -70,18 +77,28 @@ impl Problems {
 
     /// The same of every kind, when there is no time left to wait for the end of a period.
     pub(crate) fn end(&self) {
-        Problem::ALL.iter().for_each(|&problem| self.sum_up(problem));
+        Problem::ALL
+            .iter()
+            .for_each(|&problem| self.sum_up(problem));
     }
 }
 
 impl App {
     /// Tells one problem, of which the detail is escaped.
-    pub(crate) fn problem(self: &Arc<Self>, problem: Problem, peer: Option<SocketAddr>, detail: &str) {
+    pub(crate) fn problem(
+        self: &Arc<Self>,
+        problem: Problem,
+        peer: Option<SocketAddr>,
+        detail: &str,
+    ) {
         if self.problems.0[problem as usize].fetch_add(1, Relaxed) > 0 {
             return;
         }
         let detail: String = detail.chars().take(SHOWN).collect();
-        warn!(peer = peer.map(tracing::field::display), detail, "{problem}");
+        warn!(
+            peer = peer.map(tracing::field::display),
+            detail, "{problem}"
+        );
         let app = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep(PERIOD).await;
@@ -92,9 +109,15 @@ impl App {
     /// How a connection ended, if that is worth a line: a peer that merely went away is none.
     pub(crate) fn ended(self: &Arc<Self>, peer: Option<SocketAddr>, error: &(dyn Error + 'static)) {
         let cause = error.source().unwrap_or(error);
-        if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        if cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        {
             self.problem(Problem::Cut, peer, &cause.to_string());
-        } else if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+        } else if error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+        {
             self.problem(Problem::Malformed, peer, &error.to_string());
         }
     }
@@ -103,6 +126,12 @@ impl App {
 /// Lines from this level on go to standard error.
 pub(crate) fn start(level: LevelFilter) {
     // A second server in one process writes to the same place.
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
-    let _ = lines.log_internal_errors(false).with_writer(|| output::Log).try_init();
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(false);
+    let _ = lines
+        .log_internal_errors(false)
+        .with_writer(|| output::Log)
+        .try_init();
 }

@@ -17,14 +17,17 @@ use crate::query::{Query, single};
 use crate::rooms::{Published, RoomName};
 
 /// What a publisher is told whose key stands for another message already.
-pub(crate) const DIFFERS: &str =
-    "the key is that of an earlier message, and so is the cursor; this message differs from it and was not stored";
+pub(crate) const DIFFERS: &str = "the key is that of an earlier message, and so is the cursor; this message differs from it and was not stored";
 
 /// A body over its limit is read on for this many bytes.
 const DISCARDED: usize = 8 * 1024 * 1024;
 
 /// What every way of publishing calls.
-pub(crate) async fn publish(app: &App, room: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
+pub(crate) async fn publish(
+    app: &App,
+    room: &RoomName,
+    draft: &Draft,
+) -> Result<Published, ApiError> {
     #[cfg(feature = "faults")]
     app.faults.delay().await;
     let published = app.rooms.append(room, draft).await?;
@@ -42,14 +45,23 @@ pub(crate) async fn handle(
 ) -> Result<Response, ApiError> {
     let body = match within(app.config.idle_deadline, read(&app.memory, body)).await {
         Some(body) => body?,
-        None => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
+        None => {
+            return Err(ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body took too long to arrive",
+            ));
+        }
     };
     check_coding(&headers)?;
     check_json(&headers)?;
     let room = Query::of(&uri).room()?;
     let draft = Draft::from_json(&body)?;
     let published = publish(&app, &room, &draft).await?;
-    let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let status = if published.duplicate {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
     let cursor = published.cursor;
     let answer = match published.differs {
         true => format!(r#"{{"cursor":"{cursor}","differs":"{DIFFERS}"}}"#),
@@ -63,9 +75,15 @@ fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
     for list in headers.get_all(header::CONTENT_ENCODING) {
         let list = String::from_utf8_lossy(list.as_bytes());
         let mut codings = list.split(',').map(str::trim);
-        if let Some(coding) = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+        if let Some(coding) =
+            codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+        {
             let invalid = Invalid::not("Content-Encoding", "identity or absent", coding);
-            return Err(ApiError::unsupported(invalid, header::ACCEPT_ENCODING, "identity"));
+            return Err(ApiError::unsupported(
+                invalid,
+                header::ACCEPT_ENCODING,
+                "identity",
+            ));
         }
     }
     Ok(())
@@ -73,14 +91,20 @@ fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// A body that says what it is says that it is JSON: a foreign page can send other kinds without asking first.
 fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(kind) = single(headers, "Content-Type")? else { return Ok(()) };
+    let Some(kind) = single(headers, "Content-Type")? else {
+        return Ok(());
+    };
     let kind = String::from_utf8_lossy(kind.as_bytes());
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
     let invalid = Invalid::not("Content-Type", "application/json", essence);
-    Err(ApiError::unsupported(invalid, header::ACCEPT, "application/json"))
+    Err(ApiError::unsupported(
+        invalid,
+        header::ACCEPT,
+        "application/json",
+    ))
 }
 
 /// `OPTIONS /messages`: 204 for whoever may use the server; a page that may not was refused before.
@@ -97,7 +121,8 @@ async fn read(memory: &Memory, mut body: Body) -> Result<Vec<u8>, ApiError> {
     while size < MAX_DRAFT + DISCARDED
         && let Some(frame) = body.frame().await
     {
-        let frame = frame.map_err(|_| Invalid::new("body", "the body did not arrive as a whole"))?;
+        let frame =
+            frame.map_err(|_| Invalid::new("body", "the body did not arrive as a whole"))?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
         size += data.len();
         full = full || (size > UNCOUNTED && held.grow(size.min(MAX_DRAFT)).is_err());

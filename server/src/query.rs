@@ -20,7 +20,9 @@ impl<'a> Query<'a> {
 
     /// A parameter, decoded.
     pub(crate) fn get(&self, name: &str) -> Option<Cow<'a, str>> {
-        form_urlencoded::parse(self.0.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+        form_urlencoded::parse(self.0.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     /// `room=R`, by default `lobby`.
@@ -30,7 +32,8 @@ impl<'a> Query<'a> {
 
     /// `after=C`: a cursor, `latest`, or absent for everything retained.
     pub(crate) fn after(&self) -> Result<After, Invalid> {
-        self.get("after").map_or(Ok(After::Oldest), |text| position("after", &text))
+        self.get("after")
+            .map_or(Ok(After::Oldest), |text| position("after", &text))
     }
 
     /// `alive=1`: signs of life are to be such that a page sees them.
@@ -49,11 +52,17 @@ impl<'a> Query<'a> {
 }
 
 /// A header of which there may be one; two are refused, for another reader might take the other one.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a HeaderValue>, Invalid> {
+pub(crate) fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'a HeaderValue>, Invalid> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     match values.next() {
-        Some(_) => Err(Invalid::new(name, format!("a request may have one {name} header, found more"))),
+        Some(_) => Err(Invalid::new(
+            name,
+            format!("a request may have one {name} header, found more"),
+        )),
         None => Ok(first),
     }
 }
@@ -64,5 +73,7 @@ pub(crate) fn position(name: &'static str, text: &str) -> Result<After, Invalid>
         return Ok(After::Latest);
     }
     let right = "a cursor (EPOCH-SEQ as given out) or latest";
-    text.parse().map(After::Cursor).map_err(|_| Invalid::not(name, right, text))
+    text.parse()
+        .map(After::Cursor)
+        .map_err(|_| Invalid::not(name, right, text))
 }

@@ -26,11 +26,14 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// The connection of a WebSocket after its handshake, and what the browser has already sent: unchanged if it is not
 /// tapped, otherwise the near end of a relay.
 pub(crate) fn between(mut conn: Conn, early: Bytes) -> (Conn, Bytes) {
-    let Some(exchange) = conn.tap.take() else { return (conn, early) };
+    let Some(exchange) = conn.tap.take() else {
+        return (conn, early);
+    };
     let (near, far) = duplex(PIPE);
     let near = Conn::new(Stream::relay(near), conn.write_deadline);
     tokio::spawn(async move {
-        let (exchange, (browser, to_browser), (server, to_server)) = (Arc::new(*exchange), split(conn), split(far));
+        let (exchange, (browser, to_browser), (server, to_server)) =
+            (Arc::new(*exchange), split(conn), split(far));
         // Copied: it would pin the buffer that the whole request was read into.
         let browser = io::Cursor::new(early.to_vec()).chain(browser);
         drop(early);
@@ -58,7 +61,11 @@ async fn pump(
     let (departure, mut arrival) = distance::road(&tap);
     let frames = Frames::new(exchange, up);
     // Noted where the browser is: before the way up, after the way down.
-    let (mut departing, mut arriving) = if up { (Some(frames), None) } else { (None, Some(frames)) };
+    let (mut departing, mut arriving) = if up {
+        (Some(frames), None)
+    } else {
+        (None, Some(frames))
+    };
     let read = async {
         let departure = departure;
         let mut buffer = vec![0; CHUNK];
@@ -72,7 +79,11 @@ async fn pump(
             departing.iter_mut().for_each(|frames| frames.pass(&chunk));
             // The head of the answer has made its way down already, and what follows it at once arrives with it. What is
             // said later has the whole way before it.
-            let way = if up { tap.one_way() } else { tap.one_way().min(begun.elapsed()) };
+            let way = if up {
+                tap.one_way()
+            } else {
+                tap.one_way().min(begun.elapsed())
+            };
             departure.send(size, chunk, way).await;
         }
     };
@@ -103,7 +114,10 @@ mod tests {
         let mut written = 0;
         let write = async {
             loop {
-                session.write_all(&vec![0; at_once]).await.expect("it is open");
+                session
+                    .write_all(&vec![0; at_once])
+                    .await
+                    .expect("it is open");
                 written += at_once;
                 // The relay carries it on, as far as it will.
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -122,7 +136,10 @@ mod tests {
         let most = UNDER_WAY + PIPE + 2 * CHUNK;
         for at_once in [100_usize, 1000, 10_000] {
             let written = written(at_once).await;
-            assert!((UNDER_WAY / 4..=most).contains(&written), "{written} bytes by {at_once}");
+            assert!(
+                (UNDER_WAY / 4..=most).contains(&written),
+                "{written} bytes by {at_once}"
+            );
         }
         // A byte of its own costs as much as a hundred of them: there are not as many pieces as there are bytes.
         assert!(written(1).await < PIPE + UNDER_WAY / 50);

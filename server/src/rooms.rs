@@ -57,7 +57,10 @@ impl Borrow<str> for RoomName {
 impl From<NotStored> for ApiError {
     fn from(reason: NotStored) -> Self {
         match reason {
-            NotStored::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is closing down; try again"),
+            NotStored::Closed => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the server is closing down; try again",
+            ),
             NotStored::Full => Full.into(),
         }
     }
@@ -65,7 +68,10 @@ impl From<NotStored> for ApiError {
 
 impl From<Full> for ApiError {
     fn from(_: Full) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no memory left (--memory); try again")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server has no memory left (--memory); try again",
+        )
     }
 }
 
@@ -97,7 +103,9 @@ struct Room {
 impl Room {
     /// When it was last in use, if nobody is subscribed.
     fn used(&self) -> Instant {
-        self.log.left().map_or(self.touched, |left| left.max(self.touched))
+        self.log
+            .left()
+            .map_or(self.touched, |left| left.max(self.touched))
     }
 }
 
@@ -118,11 +126,20 @@ pub(crate) struct Usage {
 impl Rooms {
     /// No rooms yet; at most `max`, each with a log that retains this much.
     pub(crate) fn new(max: usize, retention: Retention, memory: &Memory) -> Self {
-        Self { max, retention, memory: memory.clone(), state: Mutex::default() }
+        Self {
+            max,
+            retention,
+            memory: memory.clone(),
+            state: Mutex::default(),
+        }
     }
 
     /// Appends to a room. Not cancel safe: a message whose sender stopped waiting may have been stored; its key tells.
-    pub(crate) async fn append(&self, name: &RoomName, draft: &Draft) -> Result<Published, ApiError> {
+    pub(crate) async fn append(
+        &self,
+        name: &RoomName,
+        draft: &Draft,
+    ) -> Result<Published, ApiError> {
         if self.memory.messages.is_short() {
             self.shed();
         }
@@ -139,7 +156,11 @@ impl Rooms {
     }
 
     /// A reader of a room that can wait for what comes after a position.
-    pub(crate) async fn subscribe(&self, name: &RoomName, after: After) -> Result<Subscription, ApiError> {
+    pub(crate) async fn subscribe(
+        &self,
+        name: &RoomName,
+        after: After,
+    ) -> Result<Subscription, ApiError> {
         Ok(self.get(name)?.subscribe(after))
     }
 
@@ -172,7 +193,13 @@ impl Rooms {
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }
         let log = Log::new(self.retention, &self.memory);
-        state.rooms.insert(name.clone(), Room { log: Arc::clone(&log), touched: now });
+        state.rooms.insert(
+            name.clone(),
+            Room {
+                log: Arc::clone(&log),
+                touched: now,
+            },
+        );
         Ok(log)
     }
 
@@ -183,10 +210,15 @@ impl Rooms {
             let state = self.state.lock();
             (state.logs(), state.gone)
         };
-        let mut usage = Usage { rooms: logs.len(), shed, ..Usage::default() };
+        let mut usage = Usage {
+            rooms: logs.len(),
+            shed,
+            ..Usage::default()
+        };
         for log in logs {
             let Retention { messages, bytes } = log.retained();
-            let percent = (messages * 100 / self.retention.messages).max(bytes * 100 / self.retention.bytes);
+            let percent =
+                (messages * 100 / self.retention.messages).max(bytes * 100 / self.retention.bytes);
             usage.subscribers += log.subscribers();
             usage.messages += messages;
             usage.bytes += bytes;
@@ -216,9 +248,15 @@ impl Rooms {
     pub(crate) fn tidy(&self) -> u64 {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let rest = if state.shed.is_some_and(|shed| now - shed < LATELY) { SHORT_REST } else { REST };
+        let rest = if state.shed.is_some_and(|shed| now - shed < LATELY) {
+            SHORT_REST
+        } else {
+            REST
+        };
         let is_used = |room: &Room| room.log.subscribers() > 0 || now - room.used() < rest;
-        state.rooms.retain(|name, room| name.is_lobby() || is_used(room));
+        state
+            .rooms
+            .retain(|name, room| name.is_lobby() || is_used(room));
         let (logs, gone) = (state.logs(), state.gone);
         drop(state);
         logs.iter().for_each(|log| log.forget_ranges());
@@ -229,13 +267,21 @@ impl Rooms {
     pub(crate) fn seal(&self) -> Option<Instant> {
         let mut state = self.state.lock();
         state.sealed = true;
-        state.rooms.values().filter_map(|room| room.log.seal()).max()
+        state
+            .rooms
+            .values()
+            .filter_map(|room| room.log.seal())
+            .max()
     }
 
     /// Closes every log, and with it every subscription.
     pub(crate) fn close(&self) {
         self.seal();
-        self.state.lock().rooms.values().for_each(|room| room.log.close());
+        self.state
+            .lock()
+            .rooms
+            .values()
+            .for_each(|room| room.log.close());
     }
 }
 
@@ -260,14 +306,25 @@ impl State {
     }
 
     fn logs(&self) -> Vec<Arc<Log>> {
-        self.rooms.values().map(|room| Arc::clone(&room.log)).collect()
+        self.rooms
+            .values()
+            .map(|room| Arc::clone(&room.log))
+            .collect()
     }
 
     /// Drops the room that has rested longest, if one has.
     fn evict(&mut self, now: Instant) -> bool {
-        let unused = self.rooms.iter().filter(|(name, room)| !name.is_lobby() && room.log.subscribers() == 0);
-        let used = unused.map(|(name, room)| (room.used(), name)).filter(|(used, _)| now - *used >= REST);
-        let Some(name) = used.min_by_key(|(used, _)| *used).map(|(_, name)| name.clone()) else {
+        let unused = self
+            .rooms
+            .iter()
+            .filter(|(name, room)| !name.is_lobby() && room.log.subscribers() == 0);
+        let used = unused
+            .map(|(name, room)| (room.used(), name))
+            .filter(|(used, _)| now - *used >= REST);
+        let Some(name) = used
+            .min_by_key(|(used, _)| *used)
+            .map(|(_, name)| name.clone())
+        else {
             return false;
         };
         self.rooms.remove(&name);

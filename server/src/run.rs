@@ -30,7 +30,10 @@ pub fn run(config: Config, options: &Options) -> ExitCode {
     output::catch_panics();
     raise_descriptor_limit();
     problems::start(options.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
@@ -62,7 +65,8 @@ fn stop(with_stdin: bool) -> impl Future<Output = ()> {
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
     // Under `nohup` the end of the terminal is to be ignored.
-    let mut hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup()).expect("signals can be listened for"));
+    let mut hangup = (!ignores_hangup())
+        .then(|| signal(SignalKind::hangup()).expect("signals can be listened for"));
     let mut hung_up = async move || match &mut hangup {
         Some(hangup) => drop(hangup.recv().await),
         None => std::future::pending().await,
@@ -82,7 +86,9 @@ fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     // The lowest bit is signal 1.
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 async fn end_of_stdin() {
@@ -97,7 +103,13 @@ async fn end_of_stdin() {
 
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }
 
 /// How many descriptors this process may have.
@@ -110,6 +122,8 @@ pub(crate) fn machine_memory() -> usize {
     let info = rustix::system::sysinfo();
     let all = info.totalram.saturating_mul(info.mem_unit.into());
     // Control groups, version 2; "max" is no number.
-    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     usize::try_from(limit.map_or(all, |limit: u64| limit.min(all))).unwrap_or(usize::MAX)
 }

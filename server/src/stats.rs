@@ -27,8 +27,12 @@ pub(crate) enum Transport {
 
 impl Transport {
     /// Each with the name it goes by everywhere.
-    pub(crate) const ALL: [(Self, &str); 4] =
-        [(Self::ShortPoll, "short-poll"), (Self::LongPoll, "long-poll"), (Self::Sse, "sse"), (Self::Ws, "ws")];
+    pub(crate) const ALL: [(Self, &str); 4] = [
+        (Self::ShortPoll, "short-poll"),
+        (Self::LongPoll, "long-poll"),
+        (Self::Sse, "sse"),
+        (Self::Ws, "ws"),
+    ];
 }
 
 /// What went over one transport. On cache lines of its own: another core may be busy with another transport.
@@ -48,10 +52,20 @@ pub(crate) type TrafficCounter = (&'static str, &'static str, fn(&Traffic) -> &A
 
 impl Traffic {
     pub(crate) const COUNTERS: [TrafficCounter; 5] = [
-        ("deliveries", "messages given to subscribers", |traffic| &traffic.deliveries),
-        ("batches", "writes and answers that held them", |traffic| &traffic.batches),
-        ("bytes", "bytes of them, encoded for the transport, without HTTP heads", |traffic| &traffic.bytes),
-        ("empties", "answers that held nothing", |traffic| &traffic.empties),
+        ("deliveries", "messages given to subscribers", |traffic| {
+            &traffic.deliveries
+        }),
+        ("batches", "writes and answers that held them", |traffic| {
+            &traffic.batches
+        }),
+        (
+            "bytes",
+            "bytes of them, encoded for the transport, without HTTP heads",
+            |traffic| &traffic.bytes,
+        ),
+        ("empties", "answers that held nothing", |traffic| {
+            &traffic.empties
+        }),
         ("gaps", "gaps told", |traffic| &traffic.gaps),
     ];
 
@@ -108,11 +122,17 @@ impl Stats {
     /// Whether anybody has polled, ever.
     pub(crate) fn has_polls(&self) -> bool {
         let polls = [Transport::ShortPoll, Transport::LongPoll].map(|transport| self.of(transport));
-        polls.iter().any(|traffic| traffic.batches.load(Relaxed) + traffic.empties.load(Relaxed) > 0)
+        polls
+            .iter()
+            .any(|traffic| traffic.batches.load(Relaxed) + traffic.empties.load(Relaxed) > 0)
     }
 
     pub(crate) fn published(&self, published: &Published) {
-        let counter = if published.duplicate { &self.duplicates } else { &self.published };
+        let counter = if published.duplicate {
+            &self.duplicates
+        } else {
+            &self.published
+        };
         counter.fetch_add(1, Relaxed);
     }
 
@@ -155,9 +175,11 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         body["transports"][name]["open"] = stats.of(transport).open().into();
     }
     for (what, _, counter) in Traffic::COUNTERS {
-        let each = Transport::ALL.map(|(transport, name)| (name, get(counter(stats.of(transport)))));
+        let each =
+            Transport::ALL.map(|(transport, name)| (name, get(counter(stats.of(transport)))));
         body[what] = each.iter().map(|(_, count)| count).sum::<u64>().into();
-        each.iter().for_each(|&(name, count)| body["transports"][name][what] = count.into());
+        each.iter()
+            .for_each(|&(name, count)| body["transports"][name][what] = count.into());
     }
     (JSON, body.to_string()).into_response()
 }
@@ -172,11 +194,14 @@ fn memory(memory: &Memory, shed: u64) -> serde_json::Value {
 
 /// Tasks that are alive now.
 pub(crate) fn tasks() -> usize {
-    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+    tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks()
 }
 
 /// `GET /healthz`: who answers here, and which protocol it speaks.
 pub(crate) async fn healthz() -> Response {
-    let body = json!({ "name": crate::NAME, "version": crate::VERSION, "protocol": crate::PROTOCOL });
+    let body =
+        json!({ "name": crate::NAME, "version": crate::VERSION, "protocol": crate::PROTOCOL });
     (JSON, body.to_string()).into_response()
 }

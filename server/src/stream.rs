@@ -25,7 +25,11 @@ pub(crate) struct Relay {
 
 impl Stream {
     pub(crate) fn relay(pipe: DuplexStream) -> Self {
-        Self::Relay(Relay { pipe, arrived: Vec::new(), ended: false })
+        Self::Relay(Relay {
+            pipe,
+            arrived: Vec::new(),
+            ended: false,
+        })
     }
 
     /// Waits until something has arrived, or the end.
@@ -40,10 +44,16 @@ impl Stream {
     pub(crate) fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_read(buf),
-            Self::Relay(relay) if relay.arrived.is_empty() && !relay.ended => Err(io::ErrorKind::WouldBlock.into()),
+            Self::Relay(relay) if relay.arrived.is_empty() && !relay.ended => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
             Self::Relay(relay) => {
                 let size = buf.len().min(relay.arrived.len());
-                relay.arrived.drain(..size).zip(buf).for_each(|(byte, place)| *place = byte);
+                relay
+                    .arrived
+                    .drain(..size)
+                    .zip(buf)
+                    .for_each(|(byte, place)| *place = byte);
                 Ok(size)
             }
         }
@@ -68,14 +78,20 @@ impl Stream {
     /// Whether the peer has ended its side and all that it sent was read; pending while neither more nor the end came.
     /// Of a relay, this and the next two are not asked: hyper never sees one.
     pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let Self::Tcp(socket) = self else { return Poll::Pending };
+        let Self::Tcp(socket) = self else {
+            return Poll::Pending;
+        };
         let mut byte = [0];
-        socket.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|count| count == 0)
+        socket
+            .poll_peek(cx, &mut ReadBuf::new(&mut byte))
+            .map_ok(|count| count == 0)
     }
 
     /// Sends some of these bytes, if there is room.
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Self::Tcp(socket) = self else { return Ok(0) };
+        let Self::Tcp(socket) = self else {
+            return Ok(0);
+        };
         match socket.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             result => result,
@@ -84,7 +100,9 @@ impl Stream {
 
     /// The error that the socket has met, if it has.
     pub(crate) fn check(&self) -> io::Result<()> {
-        let Self::Tcp(socket) = self else { return Ok(()) };
+        let Self::Tcp(socket) = self else {
+            return Ok(());
+        };
         socket.take_error()?.map_or(Ok(()), Err)
     }
 }
@@ -103,7 +121,11 @@ impl Relay {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Relay(relay) => {
@@ -118,7 +140,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Relay(relay) => Pin::new(&mut relay.pipe).poll_write(cx, buf),
@@ -170,7 +196,9 @@ mod tests {
         let (near, mut far) = duplex(64);
         let mut stream = Stream::relay(near);
         let mut buf = [0; 3];
-        let blocks = |result: io::Result<usize>| result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        let blocks = |result: io::Result<usize>| {
+            result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
         assert!(blocks(stream.try_read(&mut buf)));
         far.write_all(b"abcde").await.unwrap();
         poll_fn(|cx| stream.poll_read_ready(cx)).await.unwrap();

@@ -116,7 +116,11 @@ struct Entry {
 impl Taps {
     /// None yet, and never more than this.
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, live: AtomicUsize::new(0), by_id: Mutex::default() })
+        Arc::new(Self {
+            most,
+            live: AtomicUsize::new(0),
+            by_id: Mutex::default(),
+        })
     }
 
     fn any(&self) -> bool {
@@ -148,7 +152,9 @@ impl Taps {
         }
         if taps.len() >= self.most {
             let (most, idle) = (self.most, IDLE.as_secs());
-            let reason = format!("there are {most} taps already; close the wire of another page and wait {idle} s");
+            let reason = format!(
+                "there are {most} taps already; close the wire of another page and wait {idle} s"
+            );
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, reason));
         }
         let now = Instant::now();
@@ -190,7 +196,15 @@ impl Taps {
 impl Notes {
     fn new(read: Instant) -> Self {
         let (recent, openers) = (VecDeque::new(), VecDeque::new());
-        Self { recent, openers, next: 0, exchanges: 0, lanes: Vec::new(), read, gone: false }
+        Self {
+            recent,
+            openers,
+            next: 0,
+            exchanges: 0,
+            lanes: Vec::new(),
+            read,
+            gone: false,
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -200,8 +214,13 @@ impl Notes {
     /// Each entry moves at most once before it goes, so that a busy tap costs no more than a quiet one.
     fn push(&mut self, entry: Entry) {
         while self.recent.len() + self.openers.len() >= ENTRIES {
-            let Some(oldest) = self.recent.pop_front() else { break };
-            let stays = oldest.opens.as_ref().is_some_and(|under_way| under_way.load(Relaxed));
+            let Some(oldest) = self.recent.pop_front() else {
+                break;
+            };
+            let stays = oldest
+                .opens
+                .as_ref()
+                .is_some_and(|under_way| under_way.load(Relaxed));
             if !stays || self.openers.len() >= OPENERS {
                 break;
             }
@@ -245,12 +264,20 @@ fn distance(text: &str) -> Result<u64, Invalid> {
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let id = query.get("id").unwrap_or_default();
-    if id.len() != 32 || !id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    if id.len() != 32
+        || !id
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    {
         return Err(Invalid::not("id", "32 characters 0-9a-f, drawn at random", &id).into());
     }
     let after = query.get("after").map_or(Ok(0), |text| text.parse::<u64>());
-    let after = after.map_err(|_| Invalid::new("after", "after must be the next of the answer before"))?;
-    let distance = query.get("distance").map(|text| distance(&text)).transpose()?;
+    let after =
+        after.map_err(|_| Invalid::new("after", "after must be the next of the answer before"))?;
+    let distance = query
+        .get("distance")
+        .map(|text| distance(&text))
+        .transpose()?;
     let cut = query.flag("cut")?;
     let tap = app.taps.open(&id)?;
     if let Some(distance) = distance {
@@ -261,9 +288,14 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
     }
     let notes = tap.notes.lock();
     let entries: Vec<&Entry> = notes.entries().filter(|entry| entry.n >= after).collect();
-    let lanes: HashMap<&str, Totals> = notes.lanes.iter().map(|(name, totals)| (name.as_str(), *totals)).collect();
+    let lanes: HashMap<&str, Totals> = notes
+        .lanes
+        .iter()
+        .map(|(name, totals)| (name.as_str(), *totals))
+        .collect();
     let now = u64::try_from(tap.born.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let body = json!({ "now": now, "next": notes.next, "lanes": lanes, "entries": entries }).to_string();
+    let body =
+        json!({ "now": now, "next": notes.next, "lanes": lanes, "entries": entries }).to_string();
     Ok((JSON, body).into_response())
 }
 
@@ -325,12 +357,23 @@ mod tests {
             read(stream, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n\r\n");
         }
         let wrote = |streams: &mut Vec<Option<Box<Exchange>>>| {
-            streams.iter_mut().flatten().for_each(|stream| stream.wrote(&[b"data: {}\n\n"], 10));
+            streams
+                .iter_mut()
+                .flatten()
+                .for_each(|stream| stream.wrote(&[b"data: {}\n\n"], 10));
         };
         wrote(&mut streams);
         let openers = || tap.notes.lock().entries().filter(|entry| entry.up).count();
-        assert_eq!((openers(), tap.notes.lock().entries().count()), (OPENERS, ENTRIES));
-        let in_order = tap.notes.lock().entries().map(|entry| entry.n).collect::<Vec<_>>();
+        assert_eq!(
+            (openers(), tap.notes.lock().entries().count()),
+            (OPENERS, ENTRIES)
+        );
+        let in_order = tap
+            .notes
+            .lock()
+            .entries()
+            .map(|entry| entry.n)
+            .collect::<Vec<_>>();
         assert!(in_order.is_sorted());
         streams.truncate(1);
         assert_eq!(openers(), 1, "the others have ended");
@@ -346,14 +389,21 @@ mod tests {
         let mut exchange = None;
         let held = || {
             let notes = tap.notes.lock();
-            (notes.entries().count(), notes.recent.capacity(), notes.lanes[0].1.up)
+            (
+                notes.entries().count(),
+                notes.recent.capacity(),
+                notes.lanes[0].1.up,
+            )
         };
         read(&mut exchange, &taps, b"GET /sse?tap=7 HTTP/1.1\r\n");
         assert_eq!(held().0, 1);
         tokio::time::sleep(IDLE + Duration::from_secs(1)).await;
         let up = held().2;
         read(&mut exchange, &taps, b"Host: test\r\n");
-        exchange.as_mut().unwrap().wrote(&[b"HTTP/1.1 200 OK\r\n"], 17);
+        exchange
+            .as_mut()
+            .unwrap()
+            .wrote(&[b"HTTP/1.1 200 OK\r\n"], 17);
         drop(exchange);
         assert_eq!(held(), (0, 0, up));
     }

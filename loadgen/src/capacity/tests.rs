@@ -11,8 +11,13 @@ use crate::result::scenario::tests::scenario;
 /// Every flag that takes a number, with its range.
 fn ranges() -> Vec<(&'static str, String)> {
     let times = [INTERVAL, HOLD, WARMUP, DURATION].map(|bounds| (bounds.name, bounds.to_string()));
-    let counts = [CLIENTS, ROOM_SIZE, PAYLOAD, PUBLISHERS].map(|bounds| (bounds.name, bounds.to_string()));
-    let others = [(RATE.name, RATE.to_string()), (SEED.name, SEED.to_string()), (BLOCKS.name, BLOCKS.to_string())];
+    let counts =
+        [CLIENTS, ROOM_SIZE, PAYLOAD, PUBLISHERS].map(|bounds| (bounds.name, bounds.to_string()));
+    let others = [
+        (RATE.name, RATE.to_string()),
+        (SEED.name, SEED.to_string()),
+        (BLOCKS.name, BLOCKS.to_string()),
+    ];
     times.into_iter().chain(counts).chain(others).collect()
 }
 
@@ -34,7 +39,9 @@ fn every_flag_that_takes_a_number_has_a_range_and_its_help_states_it() {
             .into_iter()
             .flatten()
             .any(|name| ["N", "N|all", "R", "SIZE", "TIME"].contains(&name.as_str()));
-        let range = ranges.iter().find(|(name, _)| Some(*name) == argument.get_long());
+        let range = ranges
+            .iter()
+            .find(|(name, _)| Some(*name) == argument.get_long());
         assert_eq!(is_number, range.is_some(), "{argument}");
         if let Some((_, range)) = range {
             let help = argument.get_help().unwrap().to_string();
@@ -70,8 +77,14 @@ fn what_is_out_of_range_or_no_number_is_refused_with_the_flag_and_both_ends() {
                 continue;
             }
             let error = parse(flag, value).unwrap_err();
-            assert!(error.contains(&format!("--{flag} <")), "--{flag} {value:?}: {error}");
-            assert!(error.contains(&format!("from {range}")), "--{flag} {value:?}: {error}");
+            assert!(
+                error.contains(&format!("--{flag} <")),
+                "--{flag} {value:?}: {error}"
+            );
+            assert!(
+                error.contains(&format!("from {range}")),
+                "--{flag} {value:?}: {error}"
+            );
         }
     }
 }
@@ -91,33 +104,105 @@ fn both_ends_of_a_range_are_in_it_and_what_lies_next_to_them_is_not() {
         ("seed", ["0", "18446744073709551615"], ["1.5", "1e3"]),
         ("blocks", ["1", "1000"], ["0", "1001"]),
     ] {
-        good.iter().for_each(|value| assert_eq!(parse(flag, value), Ok(()), "--{flag} {value}"));
-        bad.iter().for_each(|value| assert!(parse(flag, value).is_err(), "--{flag} {value}"));
+        good.iter()
+            .for_each(|value| assert_eq!(parse(flag, value), Ok(()), "--{flag} {value}"));
+        bad.iter()
+            .for_each(|value| assert!(parse(flag, value).is_err(), "--{flag} {value}"));
     }
 }
 
-const LARGE: Capacity = Capacity { files: 1_048_576, memory: 1 << 34 };
+const LARGE: Capacity = Capacity {
+    files: 1_048_576,
+    memory: 1 << 34,
+};
 
 #[test]
 fn a_load_that_there_is_no_room_for_is_blamed_on_the_flag_that_is_at_fault() {
     let refused = |flags: &str, room| check(&scenario(flags), room).unwrap_err().to_string();
-    let small = Capacity { files: 4096, ..LARGE };
+    let small = Capacity {
+        files: 4096,
+        ..LARGE
+    };
     for (flags, room, starts, says) in [
-        ("--clients 2 --publishers 9000", small, "--publishers 9000:", "enough for 3995 publishers"),
-        ("--clients 3981", small, "--clients 3981:", "enough for 3980 clients"),
-        ("--clients 5000 --publishers 9000", small, "--publishers", "4096 files"),
-        ("--clients 2 --publishers 2", Capacity { files: 50, ..LARGE }, "--publishers", "enough for 0"),
-        ("--rate 20001", LARGE, "--rate 20001:", "1000050 messages/s over 50 rooms; at most 1000000"),
-        ("--rate 1e6 --room-size all --duration 1day", LARGE, "--rate", "at most 4294967295 can be told apart"),
-        ("--duration 1day", LARGE, "--duration", "are free; lower --duration"),
-        ("--rate 1000 --duration 1h", LARGE, "--rate", "are free; lower --rate"),
-        ("--clients 1000000 --room-size all", LARGE, "--clients", "are free; lower --clients"),
+        (
+            "--clients 2 --publishers 9000",
+            small,
+            "--publishers 9000:",
+            "enough for 3995 publishers",
+        ),
+        (
+            "--clients 3981",
+            small,
+            "--clients 3981:",
+            "enough for 3980 clients",
+        ),
+        (
+            "--clients 5000 --publishers 9000",
+            small,
+            "--publishers",
+            "4096 files",
+        ),
+        (
+            "--clients 2 --publishers 2",
+            Capacity { files: 50, ..LARGE },
+            "--publishers",
+            "enough for 0",
+        ),
+        (
+            "--rate 20001",
+            LARGE,
+            "--rate 20001:",
+            "1000050 messages/s over 50 rooms; at most 1000000",
+        ),
+        (
+            "--rate 1e6 --room-size all --duration 1day",
+            LARGE,
+            "--rate",
+            "at most 4294967295 can be told apart",
+        ),
+        (
+            "--duration 1day",
+            LARGE,
+            "--duration",
+            "are free; lower --duration",
+        ),
+        (
+            "--rate 1000 --duration 1h",
+            LARGE,
+            "--rate",
+            "are free; lower --rate",
+        ),
+        (
+            "--clients 1000000 --room-size all",
+            LARGE,
+            "--clients",
+            "are free; lower --clients",
+        ),
     ] {
         let error = refused(flags, room);
-        assert!(error.starts_with(starts) && error.contains(says), "{flags}: {error}");
+        assert!(
+            error.starts_with(starts) && error.contains(says),
+            "{flags}: {error}"
+        );
     }
-    for flags in ["", "--clients 3980", "--rate 20000 --warmup 0s --duration 1s", "--interval 10m", "--duration 10m"] {
-        assert!(check(&scenario(flags), Capacity { files: 4096, ..LARGE }).is_ok(), "{flags}");
+    for flags in [
+        "",
+        "--clients 3980",
+        "--rate 20000 --warmup 0s --duration 1s",
+        "--interval 10m",
+        "--duration 10m",
+    ] {
+        assert!(
+            check(
+                &scenario(flags),
+                Capacity {
+                    files: 4096,
+                    ..LARGE
+                }
+            )
+            .is_ok(),
+            "{flags}"
+        );
     }
 }
 
@@ -133,13 +218,18 @@ fn a_saved_scenario_has_the_same_ranges() {
         ("interval is 0s", |s| s.interval = Duration::ZERO),
         ("hold is 0s", |s| s.hold = Duration::ZERO),
         ("publishers is 0", |s| s.publishers = 0),
-        ("warmup is 1day 1h", |s| s.warmup = Some(Duration::from_secs(90_000))),
+        ("warmup is 1day 1h", |s| {
+            s.warmup = Some(Duration::from_secs(90_000));
+        }),
         ("duration is 0s", |s| s.duration = Some(Duration::ZERO)),
     ];
     for (says, change) in changes {
         let mut changed = scenario("");
         change(&mut changed);
         let error = changed.check().unwrap_err().to_string();
-        assert!(error.starts_with(says) && error.contains("must be"), "{says}: {error}");
+        assert!(
+            error.starts_with(says) && error.contains("must be"),
+            "{says}: {error}"
+        );
     }
 }

@@ -30,7 +30,11 @@ pub struct Dialect {
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { subscribe: SUBSCRIBE.into(), publish: PUBLISH.into(), headers: HeaderMap::new() }
+        Self {
+            subscribe: SUBSCRIBE.into(),
+            publish: PUBLISH.into(),
+            headers: HeaderMap::new(),
+        }
     }
 }
 
@@ -49,7 +53,15 @@ impl Dialect {
             After::Cursor(cursor) => cursor.to_string(),
         };
         let wait = wait.map_or(String::new(), |wait| format!("{}ms", wait.as_millis()));
-        uri(&fill(&self.subscribe, &[("transport", transport), ("room", room), ("after", &after), ("wait", &wait)]))
+        uri(&fill(
+            &self.subscribe,
+            &[
+                ("transport", transport),
+                ("room", room),
+                ("after", &after),
+                ("wait", &wait),
+            ],
+        ))
     }
 
     /// Where to publish into a room.
@@ -92,11 +104,20 @@ pub fn check_template(template: &str) -> Result<String, String> {
 /// A template with its names filled in; a parameter whose value is empty is left out.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let filled = |part: &str| {
-        values.iter().fold(part.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+        values.iter().fold(part.to_owned(), |text, (name, value)| {
+            text.replace(&format!("{{{name}}}"), value)
+        })
     };
-    let Some((path, query)) = template.split_once('?') else { return filled(template) };
-    let pairs = query.split('&').map(|pair| (pair.contains('{'), filled(pair)));
-    let pairs: Vec<String> = pairs.filter(|(open, pair)| !open || !pair.ends_with('=')).map(|(_, pair)| pair).collect();
+    let Some((path, query)) = template.split_once('?') else {
+        return filled(template);
+    };
+    let pairs = query
+        .split('&')
+        .map(|pair| (pair.contains('{'), filled(pair)));
+    let pairs: Vec<String> = pairs
+        .filter(|(open, pair)| !open || !pair.ends_with('='))
+        .map(|(_, pair)| pair)
+        .collect();
     let separator = if pairs.is_empty() { "" } else { "?" };
     filled(path) + separator + &pairs.join("&")
 }
@@ -113,16 +134,39 @@ mod tests {
     #[test]
     fn what_has_no_value_is_left_out() {
         let dialect = Dialect::default();
-        let path = |after, wait| dialect.subscribe("long-poll", "a", &after, wait).unwrap().to_string();
+        let path = |after, wait| {
+            dialect
+                .subscribe("long-poll", "a", &after, wait)
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(path(After::Oldest, None), "/long-poll?room=a");
         assert_eq!(path(After::Latest, None), "/long-poll?room=a&after=latest");
-        let cursor = After::Cursor(Cursor { epoch: "abcdefgh".into(), seq: 7 });
-        assert_eq!(path(cursor, Some(Duration::from_secs(2))), "/long-poll?room=a&after=abcdefgh-7&wait=2000ms");
+        let cursor = After::Cursor(Cursor {
+            epoch: "abcdefgh".into(),
+            seq: 7,
+        });
+        assert_eq!(
+            path(cursor, Some(Duration::from_secs(2))),
+            "/long-poll?room=a&after=abcdefgh-7&wait=2000ms"
+        );
         assert_eq!(dialect.publish("a").unwrap(), "/messages?room=a");
-        let own = Dialect { subscribe: "/rooms/{room}/{transport}?v=&from={after}".into(), ..Dialect::default() };
-        assert_eq!(own.subscribe("sse", "a", &After::Oldest, None).unwrap(), "/rooms/a/sse?v=");
-        let bare = Dialect { subscribe: "/stream?from={after}".into(), ..Dialect::default() };
-        assert_eq!(bare.subscribe("sse", "a", &After::Oldest, None).unwrap(), "/stream");
+        let own = Dialect {
+            subscribe: "/rooms/{room}/{transport}?v=&from={after}".into(),
+            ..Dialect::default()
+        };
+        assert_eq!(
+            own.subscribe("sse", "a", &After::Oldest, None).unwrap(),
+            "/rooms/a/sse?v="
+        );
+        let bare = Dialect {
+            subscribe: "/stream?from={after}".into(),
+            ..Dialect::default()
+        };
+        assert_eq!(
+            bare.subscribe("sse", "a", &After::Oldest, None).unwrap(),
+            "/stream"
+        );
     }
 
     #[test]
@@ -130,7 +174,10 @@ mod tests {
         assert!(check_template("/rooms/{room}/stream?after={after}").is_ok());
         assert!(check_template("rooms").unwrap_err().contains("slash"));
         for wrong in ["/{rom}", "/{room", "/x?y={}"] {
-            assert!(check_template(wrong).unwrap_err().contains("{room}"), "{wrong}");
+            assert!(
+                check_template(wrong).unwrap_err().contains("{room}"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -22,7 +22,10 @@ const BROWSER: &[(&str, &str)] = &[
 const BROWSER_FETCH: &[(&str, &str)] = &[
     ("connection", "keep-alive"),
     ("sec-ch-ua-platform", "\"Linux\""),
-    ("sec-ch-ua", "\"Not:A-Brand\";v=\"8\", \"Chromium\";v=\"156\""),
+    (
+        "sec-ch-ua",
+        "\"Not:A-Brand\";v=\"8\", \"Chromium\";v=\"156\"",
+    ),
     ("sec-ch-ua-mobile", "?0"),
     ("accept", "*/*"),
     ("sec-fetch-site", "same-origin"),
@@ -38,7 +41,11 @@ impl Headers {
         let mut headers = self.common(host);
         if self == Self::Browser {
             insert(&mut headers, BROWSER_FETCH);
-            set(&mut headers, header::REFERER, &format!("http://{host}/{page}"));
+            set(
+                &mut headers,
+                header::REFERER,
+                &format!("http://{host}/{page}"),
+            );
         }
         headers
     }
@@ -54,7 +61,11 @@ impl Headers {
 
     /// Bytes of these headers in each request of a poll, or in the handshake of a socket.
     pub fn bytes(self, host: &str, is_socket: bool) -> usize {
-        let headers = if is_socket { self.handshake(host) } else { self.fetch(host, "short-poll.html") };
+        let headers = if is_socket {
+            self.handshake(host)
+        } else {
+            self.fetch(host, "short-poll.html")
+        };
         headers.iter().map(|(name, value)| line(name, value)).sum()
     }
 
@@ -63,7 +74,11 @@ impl Headers {
         set(&mut headers, header::HOST, host);
         if self == Self::Browser {
             insert(&mut headers, BROWSER);
-            set(&mut headers, header::COOKIE, &format!("session={}", "c".repeat(COOKIE_BYTES - "session=".len())));
+            set(
+                &mut headers,
+                header::COOKIE,
+                &format!("session={}", "c".repeat(COOKIE_BYTES - "session=".len())),
+            );
         }
         headers
     }
@@ -75,11 +90,19 @@ fn line(name: &HeaderName, value: &HeaderValue) -> usize {
 }
 
 fn insert(headers: &mut HeaderMap, fixed: &'static [(&str, &str)]) {
-    headers.extend(fixed.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
+    headers.extend(fixed.iter().map(|&(name, value)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )
+    }));
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    headers.insert(name, HeaderValue::try_from(value).expect("an address is a valid header value"));
+    headers.insert(
+        name,
+        HeaderValue::try_from(value).expect("an address is a valid header value"),
+    );
 }
 
 #[cfg(test)]
@@ -92,7 +115,10 @@ mod tests {
             for sent in [headers.fetch("host", "sse.html"), headers.handshake("host")] {
                 assert_eq!(sent.get(header::SEC_WEBSOCKET_EXTENSIONS), None);
                 let codings = sent.get(header::ACCEPT_ENCODING).map(HeaderValue::as_bytes);
-                assert_eq!(codings, (headers == Headers::Browser).then_some(&b"identity"[..]));
+                assert_eq!(
+                    codings,
+                    (headers == Headers::Browser).then_some(&b"identity"[..])
+                );
                 assert_eq!(sent.get(header::UPGRADE), None, "no h2c either");
             }
         }

@@ -66,7 +66,14 @@ impl Http {
         if !setup.keep_alive {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(Self { sender, last_read, headers, setup: setup.clone(), used: false, idle_since: now() })
+        Ok(Self {
+            sender,
+            last_read,
+            headers,
+            setup: setup.clone(),
+            used: false,
+            idle_since: now(),
+        })
     }
 
     /// When its socket was last read from: after an answer, when the end of it was read.
@@ -75,37 +82,62 @@ impl Http {
     }
 
     /// `GET`, with a cursor to be confirmed if there is one.
-    pub(super) async fn get(&mut self, uri: &Uri, etag: Option<&HeaderValue>) -> Result<Reply, Failure> {
+    pub(super) async fn get(
+        &mut self,
+        uri: &Uri,
+        etag: Option<&HeaderValue>,
+    ) -> Result<Reply, Failure> {
         let ask = |http: &Self| {
             let mut request = http.request(Method::GET, uri.clone(), Bytes::new());
-            request.headers_mut().extend(etag.map(|etag| (header::IF_NONE_MATCH, etag.clone())));
+            request
+                .headers_mut()
+                .extend(etag.map(|etag| (header::IF_NONE_MATCH, etag.clone())));
             request
         };
         self.exchange(ask, Repeat::Harmless).await
     }
 
     /// `GET` of a stream, which is read by the caller.
-    pub(super) async fn open(&mut self, uri: &Uri, accept: &'static str) -> Result<Incoming, Failure> {
+    pub(super) async fn open(
+        &mut self,
+        uri: &Uri,
+        accept: &'static str,
+    ) -> Result<Incoming, Failure> {
         let ask = |http: &Self| {
             let mut request = http.request(Method::GET, uri.clone(), Bytes::new());
-            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
+            request
+                .headers_mut()
+                .insert(header::ACCEPT, HeaderValue::from_static(accept));
             request
         };
         let response = self.begin(ask, Repeat::Harmless).await?;
-        let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let kind = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .map_or(&b""[..], HeaderValue::as_bytes);
         if !kind.starts_with(accept.as_bytes()) {
             let kind = String::from_utf8_lossy(kind);
-            return Err(Failure::Protocol(format!("{uri} has the content type {kind:?}, not {accept}")));
+            return Err(Failure::Protocol(format!(
+                "{uri} has the content type {kind:?}, not {accept}"
+            )));
         }
         Ok(response.into_body())
     }
 
     /// Publishes a draft with `POST`; returns where the message stands, if the answer says so.
-    pub async fn publish(&mut self, uri: Uri, draft: String, repeat: Repeat) -> Result<Option<Cursor>, Failure> {
+    pub async fn publish(
+        &mut self,
+        uri: Uri,
+        draft: String,
+        repeat: Repeat,
+    ) -> Result<Option<Cursor>, Failure> {
         let draft = Bytes::from(draft);
         let ask = |http: &Self| {
             let mut request = http.request(Method::POST, uri.clone(), draft.clone());
-            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
             request
         };
         let reply = self.exchange(ask, repeat).await?;
@@ -123,24 +155,39 @@ impl Http {
         request
     }
 
-    async fn exchange(&mut self, ask: impl Fn(&Self) -> Asked, repeat: Repeat) -> Result<Reply, Failure> {
+    async fn exchange(
+        &mut self,
+        ask: impl Fn(&Self) -> Asked,
+        repeat: Repeat,
+    ) -> Result<Reply, Failure> {
         let (parts, body) = self.begin(ask, repeat).await?.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {
-            match error.downcast::<LengthLimitError>() {
+        let body = Limited::new(body, MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| match error.downcast::<LengthLimitError>() {
                 Ok(_) => Failure::Protocol(format!("an answer of more than {MAX_ANSWER} bytes")),
                 Err(error) => io(&*error),
-            }
-        });
+            });
         self.idle_since = now();
-        Ok(Reply { status: parts.status, body: body?.to_bytes() })
+        Ok(Reply {
+            status: parts.status,
+            body: body?.to_bytes(),
+        })
     }
 
     /// Sends a request; an answer that is no error is handed over unread.
-    async fn begin(&mut self, ask: impl Fn(&Self) -> Asked, repeat: Repeat) -> Result<Response<Incoming>, Failure> {
+    async fn begin(
+        &mut self,
+        ask: impl Fn(&Self) -> Asked,
+        repeat: Repeat,
+    ) -> Result<Response<Incoming>, Failure> {
         // A server closes what idles: nothing of this request was sent yet, so connecting again is safe.
         let over = self.used && !self.setup.keep_alive;
         if over || self.sender.ready().await.is_err() {
-            self.setup.meter.reconnects.fetch_add(u64::from(!over), Relaxed);
+            self.setup
+                .meter
+                .reconnects
+                .fetch_add(u64::from(!over), Relaxed);
             self.renew().await?;
         }
         self.setup.meter.requests.fetch_add(1, Relaxed);
@@ -150,7 +197,8 @@ impl Http {
         if let Err(error) = &mut sent {
             let is_unsent = error.take_message().is_some();
             let may_repeat = is_unsent || repeat == Repeat::Harmless && is_closed(error.error());
-            let crossed = begun - self.idle_since >= nanos(IDLE) && now() - begun <= nanos(CROSSING);
+            let crossed =
+                begun - self.idle_since >= nanos(IDLE) && now() - begun <= nanos(CROSSING);
             // On a connection that has served nothing the same would only come again.
             if had_served && may_repeat && crossed {
                 self.setup.meter.retries.fetch_add(1, Relaxed);
@@ -173,12 +221,15 @@ impl Http {
 async fn accept(response: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
     let status = response.status();
     if !status.is_success() && status != StatusCode::NOT_MODIFIED {
-        return Err(Failure::Refused(status.as_u16(), reason(response.into_body()).await));
+        return Err(Failure::Refused(
+            status.as_u16(),
+            reason(response.into_body()).await,
+        ));
     }
     match response.headers().get(header::CONTENT_ENCODING) {
-        Some(coding) if coding != "identity" => {
-            Err(Failure::Protocol(format!("content-encoding {coding:?} was not offered")))
-        }
+        Some(coding) if coding != "identity" => Err(Failure::Protocol(format!(
+            "content-encoding {coding:?} was not offered"
+        ))),
         _ => Ok(response),
     }
 }
@@ -197,15 +248,23 @@ async fn reason(mut body: Incoming) -> String {
 
 /// Whether the peer closed the connection before it answered: what a request meets that crosses an idle close.
 fn is_closed(error: &hyper::Error) -> bool {
-    let reset = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::ConnectionAborted];
+    let reset = [
+        ErrorKind::ConnectionReset,
+        ErrorKind::BrokenPipe,
+        ErrorKind::ConnectionAborted,
+    ];
     let cause = root(error).downcast_ref::<std::io::Error>();
-    error.is_incomplete_message() || error.is_canceled() || cause.is_some_and(|error| reset.contains(&error.kind()))
+    error.is_incomplete_message()
+        || error.is_canceled()
+        || cause.is_some_and(|error| reset.contains(&error.kind()))
 }
 
 async fn open(setup: &Setup) -> Result<(http1::SendRequest<Full<Bytes>>, LastRead), Failure> {
     let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
     let last_read = wire.last_read().clone();
-    let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(|error| io(&error))?;
+    let (sender, connection) = http1::handshake(TokioIo::new(wire))
+        .await
+        .map_err(|error| io(&error))?;
     // It ends with the sender or the peer; what went wrong reaches the request under way.
     tokio::spawn(connection);
     Ok((sender, last_read))
@@ -213,7 +272,9 @@ async fn open(setup: &Setup) -> Result<(http1::SendRequest<Full<Bytes>>, LastRea
 
 /// The root of an error's chain says what happened; hyper's own text only where.
 fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .unwrap_or(error)
 }
 
 /// What an error means, and whose it is.
@@ -232,7 +293,9 @@ pub(super) fn io(error: &(dyn std::error::Error + 'static)) -> Failure {
         Errno::NETUNREACH,
     ];
     let cause = root(error);
-    let code = cause.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error);
+    let code = cause
+        .downcast_ref::<std::io::Error>()
+        .and_then(Errno::from_io_error);
     match code.filter(|code| OWN.contains(code)) {
         Some(_) => Failure::Own(cause.to_string()),
         None => Failure::Io(cause.to_string()),
@@ -246,10 +309,21 @@ mod tests {
     #[test]
     fn what_this_machine_lacks_is_its_own_and_what_the_peer_does_is_not() {
         let failure = |code: Errno| io(&std::io::Error::from(code));
-        for own in [Errno::MFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NETUNREACH] {
+        for own in [
+            Errno::MFILE,
+            Errno::ADDRNOTAVAIL,
+            Errno::NOBUFS,
+            Errno::NETUNREACH,
+        ] {
             assert!(failure(own).is_own(), "{own:?}");
         }
-        for theirs in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT, Errno::HOSTUNREACH] {
+        for theirs in [
+            Errno::CONNREFUSED,
+            Errno::CONNRESET,
+            Errno::PIPE,
+            Errno::TIMEDOUT,
+            Errno::HOSTUNREACH,
+        ] {
             assert!(!failure(theirs).is_own(), "{theirs:?}");
         }
     }

@@ -7,8 +7,14 @@ use super::{After, Client, Event, Failure, Setup};
 pub(super) struct LongPoll(Poller);
 
 impl Client for LongPoll {
-    async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
-        Ok(Self(Poller::connect("long-poll", Some(setup.hold), setup, after, events).await?))
+    async fn connect(
+        setup: &Setup,
+        after: &After,
+        events: &mut Vec<Event>,
+    ) -> Result<Self, Failure> {
+        Ok(Self(
+            Poller::connect("long-poll", Some(setup.hold), setup, after, events).await?,
+        ))
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {

@@ -30,19 +30,34 @@ impl Poller {
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
         let mut http = Http::connect(setup, &format!("{transport}.html")).await?;
-        let first = setup.dialect.subscribe(transport, &setup.room, after, None)?;
+        let first = setup
+            .dialect
+            .subscribe(transport, &setup.room, after, None)?;
         let reply = http.get(&first, None).await?;
         let answered = http.received();
         let answer: Answer<'_> = parse(&reply.body)?;
         events.push(Event::Hello(Some(answer.start()?)));
         let cursor = answer.read(answered, None, events);
         let question = question(transport, &cursor, setup, wait)?;
-        Ok(Self { http, transport, setup: setup.clone(), question, wait })
+        Ok(Self {
+            http,
+            transport,
+            setup: setup.clone(),
+            question,
+            wait,
+        })
     }
 
     /// Asks once; `tick` is when it was to ask, if that was planned. Returns when the answer had been read.
-    pub(super) async fn ask(&mut self, tick: Option<Nanos>, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let reply = self.http.get(&self.question.0, Some(&self.question.1)).await?;
+    pub(super) async fn ask(
+        &mut self,
+        tick: Option<Nanos>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Failure> {
+        let reply = self
+            .http
+            .get(&self.question.0, Some(&self.question.1))
+            .await?;
         let answered = self.http.received();
         events.extend(tick.map(|asked| Event::Polled { asked, answered }));
         let before = events.len();
@@ -63,7 +78,11 @@ fn question(
     setup: &Setup,
     wait: Option<Duration>,
 ) -> Result<(Uri, HeaderValue), Failure> {
-    let uri = setup.dialect.subscribe(transport, &setup.room, &After::Cursor(cursor.clone()), wait)?;
-    let etag = HeaderValue::try_from(format!("\"{cursor}\"")).map_err(|error| Failure::Protocol(error.to_string()))?;
+    let uri =
+        setup
+            .dialect
+            .subscribe(transport, &setup.room, &After::Cursor(cursor.clone()), wait)?;
+    let etag = HeaderValue::try_from(format!("\"{cursor}\""))
+        .map_err(|error| Failure::Protocol(error.to_string()))?;
     Ok((uri, etag))
 }

@@ -39,14 +39,23 @@ impl TryFrom<&str> for Cursor {
     type Error = Failure;
 
     fn try_from(text: &str) -> Result<Self, Failure> {
-        let cursor =
-            text.split_once('-').and_then(|(epoch, seq)| Some(Self { epoch: epoch.into(), seq: seq.parse().ok()? }));
+        let cursor = text.split_once('-').and_then(|(epoch, seq)| {
+            Some(Self {
+                epoch: epoch.into(),
+                seq: seq.parse().ok()?,
+            })
+        });
         let is_sound = |cursor: &Self| {
             cursor.seq <= MAX_SEQ
                 && (1..=MAX_EPOCH).contains(&cursor.epoch.len())
-                && cursor.epoch.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && cursor
+                    .epoch
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric())
         };
-        cursor.filter(is_sound).ok_or_else(|| Failure::Protocol(format!("{text:?} is not a cursor")))
+        cursor
+            .filter(is_sound)
+            .ok_or_else(|| Failure::Protocol(format!("{text:?} is not a cursor")))
     }
 }
 
@@ -88,7 +97,12 @@ pub(super) struct Message<'a> {
 
 impl Message<'_> {
     pub(super) fn into_event(self, received: Nanos, asked: Option<Nanos>) -> Event {
-        Event::Message(Delivery { seq: self.seq, received, asked, said: (&*self.text).into() })
+        Event::Message(Delivery {
+            seq: self.seq,
+            received,
+            asked,
+            said: (&*self.text).into(),
+        })
     }
 }
 
@@ -105,23 +119,43 @@ impl Answer<'_> {
     /// Where the messages of this answer begin.
     pub(super) fn start(&self) -> Result<Cursor, Failure> {
         let seq = self.cursor.seq.checked_sub(self.messages.len() as u64);
-        let seq = seq.ok_or_else(|| Failure::Protocol("more messages than the cursor counts".into()))?;
-        Ok(Cursor { seq, epoch: self.cursor.epoch.clone() })
+        let seq =
+            seq.ok_or_else(|| Failure::Protocol("more messages than the cursor counts".into()))?;
+        Ok(Cursor {
+            seq,
+            epoch: self.cursor.epoch.clone(),
+        })
     }
 
     /// Appends the gap and the messages; returns the new cursor.
-    pub(super) fn read(self, received: Nanos, asked: Option<Nanos>, events: &mut Vec<Event>) -> Cursor {
+    pub(super) fn read(
+        self,
+        received: Nanos,
+        asked: Option<Nanos>,
+        events: &mut Vec<Event>,
+    ) -> Cursor {
         events.extend(self.gap.map(Event::Gap));
-        events.extend(self.messages.into_iter().map(|message| message.into_event(received, asked)));
+        events.extend(
+            self.messages
+                .into_iter()
+                .map(|message| message.into_event(received, asked)),
+        );
         self.cursor
     }
 }
 
 pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(json).map_err(|error| Failure::Protocol(format!("{error} in {}", lossy(json))))
+    serde_json::from_slice(json)
+        .map_err(|error| Failure::Protocol(format!("{error} in {}", lossy(json))))
 }
 
 /// The beginning of what came, quoted.
 pub(super) fn lossy(bytes: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(bytes).chars().take(80).collect::<String>())
+    format!(
+        "{:?}",
+        String::from_utf8_lossy(bytes)
+            .chars()
+            .take(80)
+            .collect::<String>()
+    )
 }

@@ -13,7 +13,10 @@ pub struct Publisher {
 impl Publisher {
     /// Connects; that it could not is told to the first who publishes.
     pub async fn connect(setup: &Setup) -> Self {
-        Self { http: Http::connect(setup, "").await, setup: setup.clone() }
+        Self {
+            http: Http::connect(setup, "").await,
+            setup: setup.clone(),
+        }
     }
 
     /// Publishes into a room; tells where the message stands, and when its answer was read.
@@ -23,7 +26,10 @@ impl Publisher {
                 let uri = self.setup.dialect.publish(room)?;
                 // With its key it is stored once, however often it comes.
                 let cursor = http.publish(uri, draft.json(), Repeat::Harmless).await;
-                cursor.map(|cursor| Acked { cursor, at: http.received() })
+                cursor.map(|cursor| Acked {
+                    cursor,
+                    at: http.received(),
+                })
             }
             Err(failure) => Err(failure.clone()),
         };

@@ -11,9 +11,16 @@ pub(super) struct ShortPoll {
 }
 
 impl Client for ShortPoll {
-    async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
+    async fn connect(
+        setup: &Setup,
+        after: &After,
+        events: &mut Vec<Event>,
+    ) -> Result<Self, Failure> {
         let asked = now();
-        Ok(Self { poller: Poller::connect("short-poll", None, setup, after, events).await?, asked })
+        Ok(Self {
+            poller: Poller::connect("short-poll", None, setup, after, events).await?,
+            asked,
+        })
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {

@@ -20,18 +20,32 @@ pub(super) struct Sse {
 }
 
 impl Client for Sse {
-    async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
+    async fn connect(
+        setup: &Setup,
+        after: &After,
+        events: &mut Vec<Event>,
+    ) -> Result<Self, Failure> {
         let mut http = Http::connect(setup, "sse.html").await?;
         let uri = setup.dialect.subscribe("sse", &setup.room, after, None)?;
         let body = http.open(&uri, "text/event-stream").await?;
-        greeted(Self { body, rest: Vec::new(), http }, events).await
+        greeted(
+            Self {
+                body,
+                rest: Vec::new(),
+                http,
+            },
+            events,
+        )
+        .await
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
         let mut frame = self.body.frame().await;
         loop {
             let received = self.http.received();
-            let whole = frame.ok_or_else(|| Failure::Io("the stream ended".into()))?.map_err(|error| io(&error))?;
+            let whole = frame
+                .ok_or_else(|| Failure::Io("the stream ended".into()))?
+                .map_err(|error| io(&error))?;
             self.take(&whole.into_data().unwrap_or_default(), received, events)?;
             // What is already here belongs to the same wake-up.
             match self.body.frame().now_or_never() {
@@ -45,10 +59,18 @@ impl Client for Sse {
 }
 
 impl Sse {
-    fn take(&mut self, bytes: &Bytes, received: Nanos, events: &mut Vec<Event>) -> Result<(), Failure> {
+    fn take(
+        &mut self,
+        bytes: &Bytes,
+        received: Nanos,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Failure> {
         self.rest.extend_from_slice(bytes);
         let mut begin = 0;
-        while let Some(length) = self.rest[begin..].windows(2).position(|pair| pair == b"\n\n") {
+        while let Some(length) = self.rest[begin..]
+            .windows(2)
+            .position(|pair| pair == b"\n\n")
+        {
             let text = std::str::from_utf8(&self.rest[begin..begin + length]);
             let text = text.map_err(|_| Failure::Protocol("an event is not UTF-8".into()))?;
             events.extend(read(text, received)?);
@@ -56,7 +78,9 @@ impl Sse {
         }
         self.rest.drain(..begin);
         if self.rest.len() > MAX_ANSWER {
-            return Err(Failure::Protocol(format!("an event of more than {MAX_ANSWER} bytes")));
+            return Err(Failure::Protocol(format!(
+                "an event of more than {MAX_ANSWER} bytes"
+            )));
         }
         Ok(())
     }
@@ -75,7 +99,9 @@ fn read(text: &str, received: Nanos) -> Result<Option<Event>, Failure> {
             _ => {}
         }
     }
-    let Some(data) = data.map(str::as_bytes) else { return Ok(None) };
+    let Some(data) = data.map(str::as_bytes) else {
+        return Ok(None);
+    };
     let event = match kind {
         "hello" => Event::Hello(parse::<Position>(data)?.cursor),
         "gap" => Event::Gap(parse::<Gap>(data)?),
@@ -83,8 +109,12 @@ fn read(text: &str, received: Nanos) -> Result<Option<Event>, Failure> {
     };
     match &event {
         // A browser resumes from the id: one that is not the message's own would lose or double messages.
-        Event::Message(Delivery { seq: Some(seq), .. }) if !id.is_some_and(|id| id.ends_with(&format!("-{seq}"))) => {
-            Err(Failure::Protocol(format!("message {seq} has the id {id:?}")))
+        Event::Message(Delivery { seq: Some(seq), .. })
+            if !id.is_some_and(|id| id.ends_with(&format!("-{seq}"))) =>
+        {
+            Err(Failure::Protocol(format!(
+                "message {seq} has the id {id:?}"
+            )))
         }
         _ => Ok(Some(event)),
     }
@@ -108,7 +138,9 @@ mod tests {
         assert_eq!(read(":", 0), Ok(None));
         assert_eq!(read("retry: 1000", 0), Ok(None));
         let message = |id: &str| read(&format!("id: {id}\ndata: {{\"seq\":3,\"text\":\"hi\"}}"), 7);
-        assert!(matches!(message("abcdefgh-3"), Ok(Some(Event::Message(delivery))) if delivery.received == 7));
+        assert!(
+            matches!(message("abcdefgh-3"), Ok(Some(Event::Message(delivery))) if delivery.received == 7)
+        );
         assert!(message("abcdefgh-13").is_err());
         assert!(message("abcdefgh-4").is_err());
     }
@@ -123,7 +155,10 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]).await.unwrap();
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
             let hello = "event: hello\ndata: {\"cursor\":\"abcdefgh-0\"}\n\n";
-            stream.write_all(format!("{head}{hello}").as_bytes()).await.unwrap();
+            stream
+                .write_all(format!("{head}{hello}").as_bytes())
+                .await
+                .unwrap();
             stream
         });
         let setup = Setup {
@@ -138,10 +173,13 @@ mod tests {
             meter: Arc::default(),
         };
         let mut events = Vec::new();
-        let mut client = Sse::connect(&setup, &After::Latest, &mut events).await.unwrap();
+        let mut client = Sse::connect(&setup, &After::Latest, &mut events)
+            .await
+            .unwrap();
         let mut stream = greets.await.unwrap();
         events.clear();
-        let event = |seq: u64| format!("id: abcdefgh-{seq}\ndata: {{\"seq\":{seq},\"text\":\"a\"}}\n\n");
+        let event =
+            |seq: u64| format!("id: abcdefgh-{seq}\ndata: {{\"seq\":{seq},\"text\":\"a\"}}\n\n");
         // One in two parts, and one more.
         let (first, second) = (event(1), event(2));
         let (beginning, rest) = first.split_at(10);
@@ -154,7 +192,10 @@ mod tests {
             let asked = now();
             let _ = client.next(&mut events).now_or_never();
             if let Some(Event::Message(delivery)) = events.pop() {
-                assert!((written..asked - 50 * MS).contains(&delivery.received), "{part:?}");
+                assert!(
+                    (written..asked - 50 * MS).contains(&delivery.received),
+                    "{part:?}"
+                );
                 events.clear();
             } else {
                 assert_eq!(part, beginning);

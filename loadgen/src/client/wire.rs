@@ -52,7 +52,10 @@ pub struct Meter {
 impl Meter {
     /// One that notes receive delays within a window.
     pub fn new(window: Window) -> Self {
-        Self { window, ..Self::default() }
+        Self {
+            window,
+            ..Self::default()
+        }
     }
 
     /// What it shows.
@@ -90,13 +93,18 @@ impl Meter {
     fn wrote(&self, bytes: u64) {
         self.bytes_out.fetch_add(bytes, Relaxed);
         self.writes.fetch_add(1, Relaxed);
-        self.segments_out.fetch_add(bytes.div_ceil(SEGMENT), Relaxed);
+        self.segments_out
+            .fetch_add(bytes.div_ceil(SEGMENT), Relaxed);
     }
 
     fn arrived(&self, stamp: TimeSpec) {
         let arrived = stamp.tv_sec() as Nanos * 1_000_000_000 + stamp.tv_nsec() as Nanos;
         let receive_delay = time_of(ClockId::Realtime).saturating_sub(arrived);
-        if self.window.get().is_some_and(|window| window.contains(&now())) {
+        if self
+            .window
+            .get()
+            .is_some_and(|window| window.contains(&now()))
+        {
             let mut receive_delays = self.receive_delays.lock();
             if receive_delays.len() < MAX_RECEIVE_DELAYS {
                 receive_delays.push(receive_delay);
@@ -137,7 +145,12 @@ impl Wire {
             setsockopt(&stream, sockopt::ReceiveTimestampns, &true)?;
         }
         let (meter, last_read) = (Arc::clone(&setup.meter), LastRead::default());
-        Ok(Self { stream, meter, timestamped: setup.timestamped, last_read })
+        Ok(Self {
+            stream,
+            meter,
+            timestamped: setup.timestamped,
+            last_read,
+        })
     }
 
     /// When it was last read from, also for who has given it away.
@@ -146,14 +159,19 @@ impl Wire {
     }
 
     /// Reads together with the moment at which the last of it reached this machine's TCP.
-    fn poll_timestamped(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_timestamped(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             let read = self.stream.try_io(Interest::READABLE, || {
                 let mut space = nix::cmsg_space!(TimeSpec);
                 let mut parts = [IoSliceMut::new(buf.initialize_unfilled())];
                 let fd = self.stream.as_raw_fd();
-                let message = recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
+                let message =
+                    recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
                 let stamp = message.cmsgs()?.find_map(|part| match part {
                     ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
                     _ => None,
@@ -162,7 +180,9 @@ impl Wire {
             });
             match read {
                 Ok((bytes, stamp)) => {
-                    stamp.into_iter().for_each(|stamp| self.meter.arrived(stamp));
+                    stamp
+                        .into_iter()
+                        .for_each(|stamp| self.meter.arrived(stamp));
                     buf.advance(bytes);
                     return Poll::Ready(Ok(()));
                 }
@@ -181,7 +201,11 @@ impl Drop for Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if self.timestamped {
             ready!(self.poll_timestamped(cx, buf))?;
@@ -200,7 +224,11 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.meter.wrote(written as u64);
         Poll::Ready(Ok(written))

@@ -48,22 +48,43 @@ struct Refusal {
 }
 
 impl Client for Ws {
-    async fn connect(setup: &Setup, after: &After, events: &mut Vec<Event>) -> Result<Self, Failure> {
+    async fn connect(
+        setup: &Setup,
+        after: &After,
+        events: &mut Vec<Event>,
+    ) -> Result<Self, Failure> {
         let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
         let host = setup.addr.to_string();
         let path = setup.dialect.subscribe("ws", &setup.room, after, None)?;
-        let mut request = format!("ws://{host}{path}").into_client_request().map_err(failure)?;
+        let mut request = format!("ws://{host}{path}")
+            .into_client_request()
+            .map_err(failure)?;
         request.headers_mut().extend(setup.headers.handshake(&host));
         request.headers_mut().extend(setup.dialect.headers.clone());
         setup.meter.requests.fetch_add(1, Relaxed);
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
-        let config = config.max_message_size(Some(MAX_ANSWER)).max_frame_size(Some(MAX_ANSWER));
-        let (stream, answer) = client_async_with_config(request, wire, Some(config)).await.map_err(failure)?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0);
+        let config = config
+            .max_message_size(Some(MAX_ANSWER))
+            .max_frame_size(Some(MAX_ANSWER));
+        let (stream, answer) = client_async_with_config(request, wire, Some(config))
+            .await
+            .map_err(failure)?;
         // Required by RFC 6455, section 4.1; the library leaves it to us.
         if let Some(extension) = answer.headers().get(SEC_WEBSOCKET_EXTENSIONS) {
-            return Err(Failure::Protocol(format!("the extension {extension:?} was not offered")));
+            return Err(Failure::Protocol(format!(
+                "the extension {extension:?} was not offered"
+            )));
         }
-        greeted(Self { stream, waiting: VecDeque::new() }, events).await
+        greeted(
+            Self {
+                stream,
+                waiting: VecDeque::new(),
+            },
+            events,
+        )
+        .await
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
@@ -75,7 +96,11 @@ impl Client for Ws {
                 .map_err(failure)?
             {
                 Message::Text(text) => events.extend(self.read(text.as_bytes(), received)?),
-                Message::Close(frame) => return Err(Failure::Closed(frame.map_or(1005, |frame| frame.code.into()))),
+                Message::Close(frame) => {
+                    return Err(Failure::Closed(
+                        frame.map_or(1005, |frame| frame.code.into()),
+                    ));
+                }
                 _ => {}
             }
             // What is already here belongs to the same wake-up.
@@ -88,7 +113,10 @@ impl Client for Ws {
 
     async fn publish(&mut self, draft: &Draft, answer: Answer) -> Result<(), Failure> {
         self.waiting.push_back(answer);
-        self.stream.send(Message::text(draft.json())).await.map_err(failure)
+        self.stream
+            .send(Message::text(draft.json()))
+            .await
+            .map_err(failure)
     }
 
     async fn close(mut self) {
@@ -103,15 +131,34 @@ impl Ws {
             return Ok(Some(parse::<Chat<'_>>(frame)?.into_event(received, None)));
         }
         let answer = match parse(frame)? {
-            Frame { text: Some(text), .. } => {
+            Frame {
+                text: Some(text), ..
+            } => {
                 let said = (&*text).into();
-                return Ok(Some(Event::Message(Delivery { seq: None, received, asked: None, said })));
+                return Ok(Some(Event::Message(Delivery {
+                    seq: None,
+                    received,
+                    asked: None,
+                    said,
+                })));
             }
-            Frame { hello: Some(hello), .. } => return Ok(Some(Event::Hello(hello.cursor))),
+            Frame {
+                hello: Some(hello), ..
+            } => return Ok(Some(Event::Hello(hello.cursor))),
             Frame { gap: Some(gap), .. } => return Ok(Some(Event::Gap(gap))),
-            Frame { ack: Some(ack), .. } => Ok(Acked { cursor: ack.cursor, at: received }),
-            Frame { error: Some(error), .. } => Err(Failure::Refused(0, error.reason)),
-            Frame { .. } => return Err(Failure::Protocol(format!("a frame of no kind: {}", lossy(frame)))),
+            Frame { ack: Some(ack), .. } => Ok(Acked {
+                cursor: ack.cursor,
+                at: received,
+            }),
+            Frame {
+                error: Some(error), ..
+            } => Err(Failure::Refused(0, error.reason)),
+            Frame { .. } => {
+                return Err(Failure::Protocol(format!(
+                    "a frame of no kind: {}",
+                    lossy(frame)
+                )));
+            }
         };
         match self.waiting.pop_front() {
             Some(waiting) => {
@@ -119,7 +166,9 @@ impl Ws {
                 let _ = waiting.send(answer);
                 Ok(None)
             }
-            None => Err(answer.err().unwrap_or_else(|| Failure::Protocol("an ack for nothing".into()))),
+            None => Err(answer
+                .err()
+                .unwrap_or_else(|| Failure::Protocol("an ack for nothing".into()))),
         }
     }
 }
@@ -128,7 +177,10 @@ fn failure(error: Error) -> Failure {
     match error {
         Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
-            Failure::Refused(response.status().as_u16(), String::from_utf8_lossy(body).into_owned())
+            Failure::Refused(
+                response.status().as_u16(),
+                String::from_utf8_lossy(body).into_owned(),
+            )
         }
         Error::Io(error) => io(&error),
         Error::ConnectionClosed

@@ -20,7 +20,10 @@ const ANY_SIZE: [&str; 2] = ["seed", "descriptors"];
 /// Reads a comparison from its JSON.
 pub(super) fn parse(json: &[u8]) -> Result<Comparison> {
     let mut value: Value = serde_json::from_slice(json)?;
-    let trials = value.get("trials").and_then(Value::as_array).map_or(1, |trials| trials.len().max(1)) as u64;
+    let trials = value
+        .get("trials")
+        .and_then(Value::as_array)
+        .map_or(1, |trials| trials.len().max(1)) as u64;
     sound(&mut value, "", (LARGEST_SUM / trials) as f64)?;
     let mut comparison: Comparison = serde_json::from_value(value)?;
     check(&comparison)?;
@@ -43,7 +46,9 @@ fn sound(value: &mut Value, name: &str, largest: f64) -> Result<()> {
     match value {
         Value::Null | Value::Bool(_) => Ok(()),
         Value::Number(number) => {
-            let is_in = number.as_f64().is_some_and(|number| (0.0..=largest).contains(&number));
+            let is_in = number
+                .as_f64()
+                .is_some_and(|number| (0.0..=largest).contains(&number));
             ensure!(
                 is_in || ANY_SIZE.contains(&name),
                 "{} is {number}; it must be from 0 to {largest:.0}",
@@ -55,23 +60,40 @@ fn sound(value: &mut Value, name: &str, largest: f64) -> Result<()> {
             *text = spelled(text).into_owned();
             Ok(())
         }
-        Value::Array(values) => values.iter_mut().try_for_each(|value| sound(value, name, largest)),
+        Value::Array(values) => values
+            .iter_mut()
+            .try_for_each(|value| sound(value, name, largest)),
         Value::Object(fields) => {
-            let names: Vec<String> = fields.keys().filter(|name| spelled(name) != **name).cloned().collect();
+            let names: Vec<String> = fields
+                .keys()
+                .filter(|name| spelled(name) != **name)
+                .cloned()
+                .collect();
             for name in names {
                 let field = fields.remove(&name).unwrap_or_default();
                 fields.insert(spelled(&name).into_owned(), field);
             }
-            fields.iter_mut().try_for_each(|(name, field)| sound(field, name, largest))
+            fields
+                .iter_mut()
+                .try_for_each(|(name, field)| sound(field, name, largest))
         }
     }
 }
 
 /// Refuses what is no result of a plan, whatever its single numbers are.
 fn check(comparison: &Comparison) -> Result<()> {
-    let Comparison { variants, blocks, trials, scenario, .. } = comparison;
+    let Comparison {
+        variants,
+        blocks,
+        trials,
+        scenario,
+        ..
+    } = comparison;
     let range = usize::from(BLOCKS.from)..=usize::from(BLOCKS.to);
-    ensure!(range.contains(blocks), "blocks is {blocks}; it must be from {BLOCKS}");
+    ensure!(
+        range.contains(blocks),
+        "blocks is {blocks}; it must be from {BLOCKS}"
+    );
     ensure!(
         (1..=MOST_VARIANTS).contains(&variants.len()),
         "variants are {}; there must be 1 to {MOST_VARIANTS}",
@@ -79,16 +101,37 @@ fn check(comparison: &Comparison) -> Result<()> {
     );
     scenario.check()?;
     let planned = comparison.planned();
-    ensure!(trials.len() <= planned, "trials are {}; {blocks} blocks have at most {planned}", trials.len());
+    ensure!(
+        trials.len() <= planned,
+        "trials are {}; {blocks} blocks have at most {planned}",
+        trials.len()
+    );
     let seconds = scenario.duration().as_secs_f64().ceil() as usize;
     for (number, trial) in (1..).zip(trials) {
         let outcome = &trial.outcome;
-        ensure!((1..=*blocks).contains(&trial.block), "trial {number} has block {}, of {blocks}", trial.block);
-        ensure!(variants.contains(&outcome.variant), "trial {number} is of {}, which is no variant", outcome.variant);
-        for (what, length) in [("intervals", outcome.intervals.len()), ("series", outcome.series.len())] {
-            ensure!(length <= seconds + 1, "trial {number} has {length} {what}, its window {seconds} s");
+        ensure!(
+            (1..=*blocks).contains(&trial.block),
+            "trial {number} has block {}, of {blocks}",
+            trial.block
+        );
+        ensure!(
+            variants.contains(&outcome.variant),
+            "trial {number} is of {}, which is no variant",
+            outcome.variant
+        );
+        for (what, length) in [
+            ("intervals", outcome.intervals.len()),
+            ("series", outcome.series.len()),
+        ] {
+            ensure!(
+                length <= seconds + 1,
+                "trial {number} has {length} {what}, its window {seconds} s"
+            );
         }
-        if outcome.window_seconds.is_some_and(|window| window > seconds as f64 + 1.0) {
+        if outcome
+            .window_seconds
+            .is_some_and(|window| window > seconds as f64 + 1.0)
+        {
             bail!("trial {number} has a longer window than the {seconds} s of the scenario");
         }
     }
@@ -106,11 +149,18 @@ mod tests {
 
     fn comparison() -> Value {
         let variants = vec![Transport::Ws.into(), Transport::Sse.into()];
-        let mut comparison = crate::comparison::begin(variants, 3, scenario("--duration 2s"), "loadgen compare".into());
+        let mut comparison = crate::comparison::begin(
+            variants,
+            3,
+            scenario("--duration 2s"),
+            "loadgen compare".into(),
+        );
         for (block, mode) in [(1, Transport::Ws), (1, Transport::Sse), (2, Transport::Ws)] {
             let outcome = crate::result::outcome::tests::empty(mode);
             let verdict = judge::verdict::of(&outcome);
-            comparison.trials.push(Trial::new(block, false, String::new(), outcome, verdict));
+            comparison
+                .trials
+                .push(Trial::new(block, false, String::new(), outcome, verdict));
         }
         serde_json::to_value(comparison).unwrap()
     }
@@ -123,7 +173,8 @@ mod tests {
     fn what_was_written_is_read() {
         assert_eq!(read(&comparison()).unwrap().trials.len(), 3);
         let mut most = comparison();
-        (most["scenario"]["seed"], most["environment"]["descriptors"]) = (u64::MAX.into(), u64::MAX.into());
+        (most["scenario"]["seed"], most["environment"]["descriptors"]) =
+            (u64::MAX.into(), u64::MAX.into());
         assert_eq!(read(&most).unwrap().scenario.seed, Some(u64::MAX));
     }
 
@@ -140,40 +191,82 @@ mod tests {
         }
         let before = read(&value).unwrap();
         let ratio = |comparison: &Comparison| {
-            comparison.effects.iter().find(|effect| effect.figure == Figure::P50).unwrap().ratio.median
+            comparison
+                .effects
+                .iter()
+                .find(|effect| effect.figure == Figure::P50)
+                .unwrap()
+                .ratio
+                .median
         };
-        assert!((ratio(&before) - 3.0).abs() < 0.01 && before.trials[0].verdict.kind == Kind::Valid);
+        assert!(
+            (ratio(&before) - 3.0).abs() < 0.01 && before.trials[0].verdict.kind == Kind::Valid
+        );
         // As stored, with the two rows' outcomes in each other's place, and a verdict that its checks do not give.
         let mut swapped = serde_json::to_value(&before).unwrap();
         swapped["trials"][0]["outcome"]["mode"] = "sse".into();
         swapped["trials"][1]["outcome"]["mode"] = "ws".into();
         swapped["trials"][0]["verdict"]["kind"] = "noisy".into();
         let after = read(&swapped).unwrap();
-        assert!((ratio(&after) - 1.0 / 3.0).abs() < 0.01, "{:?}", after.effects);
+        assert!(
+            (ratio(&after) - 1.0 / 3.0).abs() < 0.01,
+            "{:?}",
+            after.effects
+        );
         assert_eq!(after.trials[0].verdict.kind, Kind::Valid);
     }
 
     #[test]
     fn a_number_that_cannot_be_is_refused_by_its_name() {
         let changes: [(&str, Value, &str); 14] = [
-            ("/blocks", 1_000_000_000_000_000_u64.into(), "blocks is 1000000000000000; it must be from 1 to 1000"),
+            (
+                "/blocks",
+                1_000_000_000_000_000_u64.into(),
+                "blocks is 1000000000000000; it must be from 1 to 1000",
+            ),
             ("/blocks", 0.into(), "blocks is 0"),
-            ("/blocks", u64::MAX.into(), "blocks is 18446744073709551615; it must be from 0"),
+            (
+                "/blocks",
+                u64::MAX.into(),
+                "blocks is 18446744073709551615; it must be from 0",
+            ),
             ("/blocks", 1.into(), "trials are 3; 1 blocks have at most 2"),
             ("/variants", Value::Array(Vec::new()), "variants are 0"),
             ("/scenario/clients", 0.into(), "clients is 0"),
             ("/scenario/interval_seconds", 0.into(), "interval is 0s"),
             ("/scenario/duration_seconds", 1e9.into(), "duration is"),
             ("/trials/1/block", 4.into(), "trial 2 has block 4, of 3"),
-            ("/trials/2/outcome/mode", "long-poll".into(), "trial 3 is of long-poll"),
-            ("/trials/0/outcome/expected", u64::MAX.into(), "expected is 18446744073709551615"),
-            ("/trials/0/outcome/usage/seconds", (-1.0).into(), "seconds is -1.0"),
-            ("/trials/0/outcome/series", vec![1; 4].into(), "trial 1 has 4 series, its window 2 s"),
-            ("/trials/0/outcome/window_seconds", 9.into(), "longer window than the 2 s"),
+            (
+                "/trials/2/outcome/mode",
+                "long-poll".into(),
+                "trial 3 is of long-poll",
+            ),
+            (
+                "/trials/0/outcome/expected",
+                u64::MAX.into(),
+                "expected is 18446744073709551615",
+            ),
+            (
+                "/trials/0/outcome/usage/seconds",
+                (-1.0).into(),
+                "seconds is -1.0",
+            ),
+            (
+                "/trials/0/outcome/series",
+                vec![1; 4].into(),
+                "trial 1 has 4 series, its window 2 s",
+            ),
+            (
+                "/trials/0/outcome/window_seconds",
+                9.into(),
+                "longer window than the 2 s",
+            ),
         ];
         for (place, new, says) in changes {
             let mut value = comparison();
-            *value.pointer_mut(place).unwrap_or_else(|| panic!("{place}")) = new;
+            *value
+                .pointer_mut(place)
+                .unwrap_or_else(|| panic!("{place}")) = new;
             let error = read(&value).unwrap_err().to_string();
             assert!(error.contains(says), "{place}: {error}");
         }
@@ -189,7 +282,14 @@ mod tests {
         let comparison = read(&value).unwrap();
         assert_eq!(comparison.command, r"loadgen \u{1b}[2J\u{9b}31m");
         assert_eq!(comparison.environment.cpu, r"a\u{a}b");
-        let (kind, failures) = comparison.trials[0].outcome.failures.first_key_value().unwrap();
-        assert_eq!((kind.as_str(), failures.example.as_str()), (r"\u{1b}]0;title\u{7}", r"\u{202e}gpj"));
+        let (kind, failures) = comparison.trials[0]
+            .outcome
+            .failures
+            .first_key_value()
+            .unwrap();
+        assert_eq!(
+            (kind.as_str(), failures.example.as_str()),
+            (r"\u{1b}]0;title\u{7}", r"\u{202e}gpj")
+        );
     }
 }

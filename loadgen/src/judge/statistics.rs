@@ -21,30 +21,56 @@ pub fn ratio_of(mut ratios: Vec<f64>) -> Option<Ratio> {
         _ => f64::midpoint(ratios[middle - 1], ratios[middle]),
     };
     let higher = ratios.iter().filter(|ratio| **ratio > 1.0).count();
-    Some(Ratio { blocks: n, higher, median, interval: rank(n).map(|k| (ratios[k - 1], ratios[n - k])) })
+    Some(Ratio {
+        blocks: n,
+        higher,
+        median,
+        interval: rank(n).map(|k| (ratios[k - 1], ratios[n - k])),
+    })
 }
 
 /// Every row against the baseline, in every figure.
 pub fn effects(comparison: &Comparison) -> Vec<Effect> {
-    let Some(baseline) = comparison.baseline() else { return Vec::new() };
-    let rows = comparison.variants.iter().filter(|variant| **variant != baseline).map(|&variant| (variant, false));
+    let Some(baseline) = comparison.baseline() else {
+        return Vec::new();
+    };
+    let rows = comparison
+        .variants
+        .iter()
+        .filter(|variant| **variant != baseline)
+        .map(|&variant| (variant, false));
     // Who drops messages has less to do, and whoever never got one has no latency.
-    let is_whole =
-        |variant| comparison.trials.iter().all(|trial| trial.outcome.variant != variant || !trial.outcome.misses());
+    let is_whole = |variant| {
+        comparison
+            .trials
+            .iter()
+            .all(|trial| trial.outcome.variant != variant || !trial.outcome.misses())
+    };
     let mut effects = Vec::new();
     for figure in Figure::ALL {
         let ratio = |variant, control| ratio_of(comparison.ratios(variant, control, figure));
         let noise = ratio(baseline, true);
         for (variant, control) in rows.clone().chain([(baseline, true)]) {
-            let Some(found) = ratio(variant, control) else { continue };
-            let is_cross =
-                figure == Figure::Cpu && variant.mode.properties().streams != baseline.mode.properties().streams;
+            let Some(found) = ratio(variant, control) else {
+                continue;
+            };
+            let is_cross = figure == Figure::Cpu
+                && variant.mode.properties().streams != baseline.mode.properties().streams;
             let judged = figure.is_judged()
                 && !control
-                && [found.interval, noise.and_then(|noise| noise.interval)].iter().all(Option::is_some)
+                && [found.interval, noise.and_then(|noise| noise.interval)]
+                    .iter()
+                    .all(Option::is_some)
                 && [variant, baseline].into_iter().all(is_whole);
-            let difference = judged.then(|| judge(found, noise, if is_cross { LOOPBACK } else { NEGLIGIBLE }));
-            effects.push(Effect { variant, control, figure, ratio: found, difference });
+            let difference =
+                judged.then(|| judge(found, noise, if is_cross { LOOPBACK } else { NEGLIGIBLE }));
+            effects.push(Effect {
+                variant,
+                control,
+                figure,
+                ratio: found,
+                difference,
+            });
         }
     }
     effects
@@ -69,7 +95,9 @@ pub fn judge(found: Ratio, control: Option<Ratio>, least: f64) -> Difference {
 /// The rank of the lower end of the interval for the median of n: the k-th smallest and the k-th largest enclose it
 /// with probability 1 - 2 P(Bin(n, 1/2) < k).
 fn rank(n: usize) -> Option<usize> {
-    (1..=n / 2).take_while(|&k| 1.0 - 2.0 * binomial_below(k, n, 0.5) >= LEVEL).last()
+    (1..=n / 2)
+        .take_while(|&k| 1.0 - 2.0 * binomial_below(k, n, 0.5) >= LEVEL)
+        .last()
 }
 
 /// P(Bin(n, p) < k).
@@ -99,19 +127,30 @@ pub fn detectable(control: &[f64], blocks: usize) -> Option<f64> {
         logs.sort_unstable_by(f64::total_cmp);
         (logs[k - 1], logs[blocks - k])
     };
-    let mut needed: Vec<f64> = (0..DRAWS).map(|_| interval().1.max(NEGLIGIBLE.ln()) - interval().0).collect();
+    let mut needed: Vec<f64> = (0..DRAWS)
+        .map(|_| interval().1.max(NEGLIGIBLE.ln()) - interval().0)
+        .collect();
     needed.sort_unstable_by(f64::total_cmp);
     Some(needed[(DRAWS as f64 * POWER) as usize].exp())
 }
 
 /// The smallest differences that a comparison would have shown, by its own A/A control.
 pub fn resolutions(comparison: &Comparison) -> Vec<Resolution> {
-    let Some(baseline) = comparison.baseline() else { return Vec::new() };
+    let Some(baseline) = comparison.baseline() else {
+        return Vec::new();
+    };
     let of = |figure: Figure| {
         let control = comparison.ratios(baseline, true, figure);
-        Some(Resolution { figure, ratio: detectable(&control, control.len())? })
+        Some(Resolution {
+            figure,
+            ratio: detectable(&control, control.len())?,
+        })
     };
-    Figure::ALL.into_iter().filter(|figure| figure.is_judged()).filter_map(of).collect()
+    Figure::ALL
+        .into_iter()
+        .filter(|figure| figure.is_judged())
+        .filter_map(of)
+        .collect()
 }
 
 #[cfg(test)]

@@ -25,28 +25,68 @@ pub fn answers(outcome: &Outcome, scenario: &Scenario) -> Vec<KnownAnswer> {
         tolerance: Some(predicted * share),
         ..shown(id, what, predicted, measured)
     };
-    let Outcome { latency, realised, usage, .. } = outcome;
+    let Outcome {
+        latency,
+        realised,
+        usage,
+        ..
+    } = outcome;
     let (mean, spread) = latency.moments();
     let mut answers = Vec::new();
     let gap = Gap::of(outcome, scenario);
-    let (Some(predicted), Some(median)) = (predicted(outcome, scenario, &gap), latency.points(1).pop()) else {
+    let (Some(predicted), Some(median)) =
+        (predicted(outcome, scenario, &gap), latency.points(1).pop())
+    else {
         return answers;
     };
-    answers.push(shown("latency_mean_ms", "latency mean, ms", predicted.mean(), mean));
-    answers.push(shown("latency_sd_ms", "latency standard deviation, ms", predicted.spread(), spread));
-    answers.push(shown("latency_p50_ms", "latency p50, ms", predicted.quantile(0.5), median));
-    let bound = if outcome.variant.mode == Transport::ShortPoll { Some(0.05) } else { None };
+    answers.push(shown(
+        "latency_mean_ms",
+        "latency mean, ms",
+        predicted.mean(),
+        mean,
+    ));
+    answers.push(shown(
+        "latency_sd_ms",
+        "latency standard deviation, ms",
+        predicted.spread(),
+        spread,
+    ));
+    answers.push(shown(
+        "latency_p50_ms",
+        "latency p50, ms",
+        predicted.quantile(0.5),
+        median,
+    ));
+    let bound = if outcome.variant.mode == Transport::ShortPoll {
+        Some(0.05)
+    } else {
+        None
+    };
     let ks = KnownAnswer {
         tolerance: bound,
-        ..shown("latency_ks", "distance of the two distributions, KS", 0.0, predicted.ks(latency))
+        ..shown(
+            "latency_ks",
+            "distance of the two distributions, KS",
+            0.0,
+            predicted.ks(latency),
+        )
     };
     answers.push(ks);
     let requests = usage.traffic.requests as f64;
-    let (per_second, empty) = (requests / usage.seconds, 100.0 * usage.traffic.empties as f64 / requests.max(1.0));
+    let (per_second, empty) = (
+        requests / usage.seconds,
+        100.0 * usage.traffic.empties as f64 / requests.max(1.0),
+    );
     match outcome.variant.mode {
         Transport::ShortPoll => {
             let polls = scenario.clients as f64 / scenario.interval.as_secs_f64();
-            answers.push(exact("requests_per_second", "requests per second, N/T", polls, per_second, 0.01));
+            answers.push(exact(
+                "requests_per_second",
+                "requests per second, N/T",
+                polls,
+                per_second,
+                0.01,
+            ));
             let expected = 100.0 * realised.empties as f64 / realised.polls.max(1) as f64;
             answers.push(KnownAnswer {
                 tolerance: Some(0.5),
@@ -55,7 +95,12 @@ pub fn answers(outcome: &Outcome, scenario: &Scenario) -> Vec<KnownAnswer> {
         }
         Transport::LongPoll => {
             let timeouts = (-scenario.rate * (gap.length + scenario.hold.as_secs_f64())).exp();
-            answers.push(shown("timeouts_percent", "timeouts, % of answers", 100.0 * timeouts, empty));
+            answers.push(shown(
+                "timeouts_percent",
+                "timeouts, % of answers",
+                100.0 * timeouts,
+                empty,
+            ));
             answers.push(shown(
                 "messages_per_answer",
                 "messages per answer",
@@ -81,7 +126,12 @@ struct Gap {
 impl Gap {
     fn of(outcome: &Outcome, scenario: &Scenario) -> Self {
         let (each, hold) = (scenario.rate, scenario.hold.as_secs_f64());
-        let length = outcome.publishing.acks.quantile(0.5).unwrap_or_default().as_secs_f64();
+        let length = outcome
+            .publishing
+            .acks
+            .quantile(0.5)
+            .unwrap_or_default()
+            .as_secs_f64();
         let cycle = length + (-each * length).exp() * (1.0 - (-each * hold).exp()) / each;
         Self { length, cycle }
     }
@@ -98,7 +148,10 @@ struct Predicted {
 /// probability of gap/cycle between two questions, and then waits U(0, gap) more.
 fn predicted(outcome: &Outcome, scenario: &Scenario, gap: &Gap) -> Option<Predicted> {
     let (base, width) = match outcome.variant.mode {
-        Transport::ShortPoll => (&outcome.realised.base, scenario.interval.as_secs_f64() * 1e3),
+        Transport::ShortPoll => (
+            &outcome.realised.base,
+            scenario.interval.as_secs_f64() * 1e3,
+        ),
         _ => {
             let cost = outcome.usage.us(outcome.usage.server_cpu_ns)? / 1e3;
             (&outcome.publishing.acks, scenario.room_size() as f64 * cost)
@@ -122,7 +175,8 @@ impl Predicted {
 
     fn spread(&self) -> f64 {
         let mean = self.mean() - self.width / 2.0;
-        let variance = self.base.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / self.base.len() as f64;
+        let variance =
+            self.base.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / self.base.len() as f64;
         (variance + self.width.powi(2) / 12.0).sqrt()
     }
 
@@ -133,17 +187,26 @@ impl Predicted {
     }
 
     fn quantile(&self, share: f64) -> f64 {
-        let (mut low, mut high) = (0.0, self.base.iter().fold(0.0, |a: f64, &b| a.max(b)) + self.width);
+        let (mut low, mut high) = (
+            0.0,
+            self.base.iter().fold(0.0, |a: f64, &b| a.max(b)) + self.width,
+        );
         for _ in 0..60 {
             let middle = f64::midpoint(low, high);
-            if self.share_within(middle) < share { low = middle } else { high = middle }
+            if self.share_within(middle) < share {
+                low = middle;
+            } else {
+                high = middle;
+            }
         }
         high
     }
 
     fn ks(&self, measured: &Times) -> f64 {
         let points = measured.points(POINTS).into_iter();
-        points.map(|ms| (self.share_within(ms) - measured.share_within(ms)).abs()).fold(0.0, f64::max)
+        points
+            .map(|ms| (self.share_within(ms) - measured.share_within(ms)).abs())
+            .fold(0.0, f64::max)
     }
 }
 

@@ -118,13 +118,26 @@ impl Publishers {
             Arc::clone(&publishing).publish_all();
             publishing.rest();
         })?;
-        Ok(Self { desk, queue: Some(sender), threads: vec![publishers] })
+        Ok(Self {
+            desk,
+            queue: Some(sender),
+            threads: vec![publishers],
+        })
     }
 
     /// Starts the clock of a schedule, all of which is due before `end`.
-    pub fn begin(&mut self, schedule: impl Iterator<Item = MessageId> + Send + 'static, end: Nanos) -> Result<()> {
-        let Some(queue) = self.queue.take() else { return Ok(()) };
-        let (desk, thread) = (Arc::clone(&self.desk), std::thread::Builder::new().name("pacer".into()));
+    pub fn begin(
+        &mut self,
+        schedule: impl Iterator<Item = MessageId> + Send + 'static,
+        end: Nanos,
+    ) -> Result<()> {
+        let Some(queue) = self.queue.take() else {
+            return Ok(());
+        };
+        let (desk, thread) = (
+            Arc::clone(&self.desk),
+            std::thread::Builder::new().name("pacer".into()),
+        );
         self.desk.working.fetch_add(1, Relaxed);
         self.threads.push(thread.spawn(move || {
             desk.pace(schedule, end, &queue);
@@ -138,7 +151,14 @@ impl Publishers {
     /// The sum over all messages of what their rooms weigh; `None` if one was not acked, so that nobody knows.
     pub fn acked_times(&self, weight: impl Fn(u32) -> usize) -> Option<u64> {
         let done = self.desk.done.lock();
-        done.iter().map(|done| done.acked.as_ref().ok().map(|_| weight(done.message.room) as u64)).sum()
+        done.iter()
+            .map(|done| {
+                done.acked
+                    .as_ref()
+                    .ok()
+                    .map(|_| weight(done.message.room) as u64)
+            })
+            .sum()
     }
 
     /// Publishes no more; what is under way may still be answered.
@@ -155,8 +175,18 @@ impl Publishers {
     pub fn finish(self) -> Published {
         self.stop();
         // What was published before a panic still counts.
-        self.threads.into_iter().for_each(|thread| fault::joined("publishers", &thread.join()));
-        let Desk { done, timer_delay, sent, paced, in_time, assignment, .. } = &*self.desk;
+        self.threads
+            .into_iter()
+            .for_each(|thread| fault::joined("publishers", &thread.join()));
+        let Desk {
+            done,
+            timer_delay,
+            sent,
+            paced,
+            in_time,
+            assignment,
+            ..
+        } = &*self.desk;
         Published {
             publications: std::mem::take(&mut *done.lock()),
             sent: sent.load(Relaxed),
@@ -179,11 +209,18 @@ impl Desk {
     }
 
     /// Hands over each message when it is due.
-    fn pace(&self, schedule: impl Iterator<Item = MessageId>, end: Nanos, queue: &UnboundedSender<MessageId>) {
+    fn pace(
+        &self,
+        schedule: impl Iterator<Item = MessageId>,
+        end: Nanos,
+        queue: &UnboundedSender<MessageId>,
+    ) {
         for message in schedule {
             fault::provoke(Part::Pacer);
             while now() < message.due && !self.stop.load(Relaxed) {
-                std::thread::sleep(NAP.min(Duration::from_nanos(message.due.saturating_sub(now()))));
+                std::thread::sleep(
+                    NAP.min(Duration::from_nanos(message.due.saturating_sub(now()))),
+                );
             }
             if self.stop.load(Relaxed) || queue.send(message).is_err() {
                 return;
@@ -194,9 +231,14 @@ impl Desk {
     }
 
     fn publish_all(self: Arc<Self>) {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => runtime,
-            Err(error) => return fault::note(format!("the publishers' runtime cannot start: {error}")),
+            Err(error) => {
+                return fault::note(format!("the publishers' runtime cannot start: {error}"));
+            }
         };
         runtime.block_on(async {
             let desk = Arc::clone(&self);
@@ -206,7 +248,8 @@ impl Desk {
                 }
             }));
             let publisher = |_| Arc::clone(&self).publisher();
-            let mut publishers: JoinSet<()> = (0..self.assignment.publishers).map(publisher).collect();
+            let mut publishers: JoinSet<()> =
+                (0..self.assignment.publishers).map(publisher).collect();
             // Stopping ends also those who wait for a server that does not answer.
             let stopped = async {
                 while !self.stop.load(Relaxed) {
@@ -225,16 +268,26 @@ impl Desk {
         let mut own = Publisher::connect(&self.assignment.setup).await;
         let mut free = now();
         loop {
-            let Some(message) = self.queue.lock().await.recv().await else { return };
+            let Some(message) = self.queue.lock().await.recv().await else {
+                return;
+            };
             fault::provoke(Part::Publisher);
             self.sent.fetch_add(1, Relaxed);
             let (sent, draft) = (now(), self.draft(message));
             let acked = match self.assignment.orders.get(&message.room) {
                 Some(subscriber) => order(subscriber, draft).await,
-                None => own.publish(&room_name(&self.assignment.tag, message.room), &draft).await,
+                None => {
+                    own.publish(&room_name(&self.assignment.tag, message.room), &draft)
+                        .await
+                }
             };
             let acked = acked.and_then(|acked| self.possible(acked));
-            self.done.lock().push(Publication { message, sent, free, acked });
+            self.done.lock().push(Publication {
+                message,
+                sent,
+                free,
+                acked,
+            });
             free = now();
         }
     }
@@ -242,16 +295,24 @@ impl Desk {
     /// Refuses an ack for a position that no room of the trial can have.
     fn possible(&self, acked: Acked) -> Result<Acked, Failure> {
         let most = self.assignment.most;
-        match acked.cursor.as_ref().map(|cursor| cursor.seq).filter(|seq| !(1..=most).contains(seq)) {
+        match acked
+            .cursor
+            .as_ref()
+            .map(|cursor| cursor.seq)
+            .filter(|seq| !(1..=most).contains(seq))
+        {
             None => Ok(acked),
-            Some(seq) => {
-                Err(Failure::Protocol(format!("an ack for message {seq}, in a room that cannot have more than {most}")))
-            }
+            Some(seq) => Err(Failure::Protocol(format!(
+                "an ack for message {seq}, in a room that cannot have more than {most}"
+            ))),
         }
     }
 
     fn draft(&self, message: MessageId) -> Draft {
-        Draft { text: message.to_text(self.assignment.payload), key: format!("{:08x}", message.number) }
+        Draft {
+            text: message.to_text(self.assignment.payload),
+            key: format!("{:08x}", message.number),
+        }
     }
 }
 

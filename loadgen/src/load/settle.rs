@@ -89,14 +89,26 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
     let unexpected = unexpected(scenario, &evidence);
     let mut charged = Charged::default();
     let mut recorders = std::mem::take(&mut evidence.recorders);
-    recorders.iter_mut().for_each(|recorder| charge(recorder, &rooms, scenario, &evidence, &mut charged));
+    recorders
+        .iter_mut()
+        .for_each(|recorder| charge(recorder, &rooms, scenario, &evidence, &mut charged));
     let mut audit: Audit = recorders.iter().map(|recorder| recorder.audit).sum();
     let unbalanced = audit.received.abs_diff(charged.accounted);
     audit.unexpected += unexpected;
     audit.received = audit.received.saturating_sub(unexpected);
     let merged = |times: fn(&Recorder) -> &Times| Times::merged(recorders.iter().map(times));
-    let slices: Vec<Times> = (0..recorders.iter().map(|recorder| recorder.slices.len()).max().unwrap_or(0))
-        .map(|i| Times::merged(recorders.iter().filter_map(|recorder| recorder.slices.get(i))))
+    let slices: Vec<Times> = (0..recorders
+        .iter()
+        .map(|recorder| recorder.slices.len())
+        .max()
+        .unwrap_or(0))
+        .map(|i| {
+            Times::merged(
+                recorders
+                    .iter()
+                    .filter_map(|recorder| recorder.slices.get(i)),
+            )
+        })
         .collect();
     let window_seconds = evidence.window.end.saturating_sub(evidence.window.start) as f64 / 1e9;
     let seconds = window_seconds.ceil() as usize;
@@ -105,7 +117,10 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
     let publishing = publishing(&evidence, &schedule);
     let acks = figures::acks(&evidence);
     let mut receive_delay = Times::default();
-    evidence.receive_delays.iter().for_each(|&time| receive_delay.record(time));
+    evidence
+        .receive_delays
+        .iter()
+        .for_each(|&time| receive_delay.record(time));
     Outcome {
         variant,
         window_seconds: Some(window_seconds),
@@ -122,11 +137,18 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         latency: Times::merged(slices.iter()),
         intervals: (0..seconds).map(interval).collect(),
         last: figures::last(&recorders, &evidence, &charged),
-        followed: recorders.iter().flat_map(|recorder| &recorder.subscribers).filter_map(figures::followed).collect(),
+        followed: recorders
+            .iter()
+            .flat_map(|recorder| &recorder.subscribers)
+            .filter_map(figures::followed)
+            .collect(),
         polls: merged(|recorder| &recorder.polls),
         connects: merged(|recorder| &recorder.connects),
         timer_delay: Times::merged(
-            recorders.iter().map(|recorder| &recorder.timer_delay).chain([&evidence.publishers.timer_delay]),
+            recorders
+                .iter()
+                .map(|recorder| &recorder.timer_delay)
+                .chain([&evidence.publishers.timer_delay]),
         ),
         receive_delay,
         drift_percent: figures::drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
@@ -136,7 +158,14 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         impossible: recorders.iter().map(|recorder| recorder.impossible).sum(),
         unbalanced,
         failures: failures(&evidence, &recorders),
-        series: (0..seconds).map(|i| recorders.iter().filter_map(|recorder| recorder.series.get(i)).sum()).collect(),
+        series: (0..seconds)
+            .map(|i| {
+                recorders
+                    .iter()
+                    .filter_map(|recorder| recorder.series.get(i))
+                    .sum()
+            })
+            .collect(),
         usage: evidence.usage,
         publishing,
         began: evidence.began,
@@ -146,23 +175,49 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
 
 /// Every message from the first one on.
 fn pacer(scenario: &Scenario, evidence: &Evidence) -> Pacer {
-    Pacer::new(scenario, evidence.planned.start.saturating_sub(nanos(scenario.warmup())))
+    Pacer::new(
+        scenario,
+        evidence
+            .planned
+            .start
+            .saturating_sub(nanos(scenario.warmup())),
+    )
 }
 
 /// The messages due within the window, each with how many were due before it.
 fn schedule(scenario: &Scenario, evidence: &Evidence) -> Vec<(u64, MessageId)> {
     let window = &evidence.window;
-    let all = (0..).zip(pacer(scenario, evidence)).take_while(|(_, message)| message.due < window.end);
-    all.filter(|(_, message)| window.contains(&message.due)).collect()
+    let all = (0..)
+        .zip(pacer(scenario, evidence))
+        .take_while(|(_, message)| message.due < window.end);
+    all.filter(|(_, message)| window.contains(&message.due))
+        .collect()
 }
 
 fn publishing(evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Publishing {
-    let Evidence { window, publishers, .. } = evidence;
-    let paced = schedule.iter().filter(|(before, _)| *before < publishers.in_time).count() as u64;
+    let Evidence {
+        window, publishers, ..
+    } = evidence;
+    let paced = schedule
+        .iter()
+        .filter(|(before, _)| *before < publishers.in_time)
+        .count() as u64;
     let (all, bytes_out, retries) = (publishers.sent, publishers.bytes_out, publishers.retries);
-    let mut sums =
-        Publishing { scheduled: schedule.len() as u64, paced, all, bytes_out, retries, ..Publishing::default() };
-    for Publication { message, sent, free, acked } in &publishers.publications {
+    let mut sums = Publishing {
+        scheduled: schedule.len() as u64,
+        paced,
+        all,
+        bytes_out,
+        retries,
+        ..Publishing::default()
+    };
+    for Publication {
+        message,
+        sent,
+        free,
+        acked,
+    } in &publishers.publications
+    {
         match acked {
             Ok(Acked { at, .. }) if window.contains(&message.due) => {
                 sums.acked += 1;
@@ -175,23 +230,42 @@ fn publishing(evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Publishing 
         if window.contains(&message.due) {
             sums.sent += 1;
             sums.send_delay.record(sent.saturating_sub(message.due));
-            sums.own_send_delay.record(sent.saturating_sub(message.due.max(*free)));
+            sums.own_send_delay
+                .record(sent.saturating_sub(message.due.max(*free)));
         }
     }
     // Sent and never answered: they may have been stored.
-    sums.indeterminate += publishers.sent.saturating_sub(publishers.publications.len() as u64);
+    sums.indeterminate += publishers
+        .sent
+        .saturating_sub(publishers.publications.len() as u64);
     sums
 }
 
-fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Vec<RoomRecord> {
-    let mut rooms: Vec<RoomRecord> = (0..scenario.rooms()).map(|_| RoomRecord::default()).collect();
+fn rooms(
+    scenario: &Scenario,
+    evidence: &Evidence,
+    schedule: &[(u64, MessageId)],
+) -> Vec<RoomRecord> {
+    let mut rooms: Vec<RoomRecord> = (0..scenario.rooms())
+        .map(|_| RoomRecord::default())
+        .collect();
     for message in pacer(scenario, evidence).take(evidence.publishers.paced as usize) {
         rooms[message.room as usize].paced += 1;
     }
-    for Publication { message, sent, acked, .. } in &evidence.publishers.publications {
+    for Publication {
+        message,
+        sent,
+        acked,
+        ..
+    } in &evidence.publishers.publications
+    {
         if let Ok(Acked { cursor, at }) = acked {
             let room = &mut rooms[message.room as usize];
-            let accepted = Accepted { due: message.due, sent: *sent, cursor: cursor.clone() };
+            let accepted = Accepted {
+                due: message.due,
+                sent: *sent,
+                cursor: cursor.clone(),
+            };
             room.accepted.insert(message.number, accepted);
             room.acked.push(*at);
         }
@@ -199,7 +273,8 @@ fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[(u64, MessageId)]
     for (_, message) in schedule {
         let room = &mut rooms[message.room as usize];
         room.scheduled.push(message.due);
-        room.unaccepted.extend((!room.accepted.contains_key(&message.number)).then_some(message.due));
+        room.unaccepted
+            .extend((!room.accepted.contains_key(&message.number)).then_some(message.due));
     }
     rooms
 }
@@ -208,27 +283,45 @@ fn rooms(scenario: &Scenario, evidence: &Evidence, schedule: &[(u64, MessageId)]
 /// another place than the publisher was told.
 fn unexpected(scenario: &Scenario, evidence: &Evidence) -> u64 {
     let publications = evidence.publishers.publications.iter();
-    let acked: HashMap<(u32, u32), &Result<Acked, Failure>> =
-        publications.map(|done| ((done.message.room, done.message.number), &done.acked)).collect();
+    let acked: HashMap<(u32, u32), &Result<Acked, Failure>> = publications
+        .map(|done| ((done.message.room, done.message.number), &done.acked))
+        .collect();
     let paced = pacer(scenario, evidence).take(evidence.publishers.paced as usize);
-    let due: HashMap<(u32, u32), Nanos> = paced.map(|message| ((message.room, message.number), message.due)).collect();
+    let due: HashMap<(u32, u32), Nanos> = paced
+        .map(|message| ((message.room, message.number), message.due))
+        .collect();
     let mut taken: HashMap<(u32, &str, u64), u32> = HashMap::new();
     let mut count = 0;
-    for room in evidence.recorders.iter().flat_map(|recorder| &recorder.rooms) {
-        for (number, message) in (0..).zip(&room.messages).filter(|(_, message)| message.came > 0) {
+    for room in evidence
+        .recorders
+        .iter()
+        .flat_map(|recorder| &recorder.rooms)
+    {
+        for (number, message) in (0..)
+            .zip(&room.messages)
+            .filter(|(_, message)| message.came > 0)
+        {
             let id = (room.room, number);
-            let place = message.place.map(|(epoch, seq)| (room.epochs[epoch].as_str(), seq));
-            let is_alone =
-                place.is_none_or(|(epoch, seq)| *taken.entry((room.room, epoch, seq)).or_insert(number) == number);
+            let place = message
+                .place
+                .map(|(epoch, seq)| (room.epochs[epoch].as_str(), seq));
+            let is_alone = place.is_none_or(|(epoch, seq)| {
+                *taken.entry((room.room, epoch, seq)).or_insert(number) == number
+            });
             let is_expected = match acked.get(&id) {
-                Some(Ok(Acked { cursor: Some(cursor), .. })) => {
-                    place.is_none_or(|place| place == (cursor.epoch.as_str(), cursor.seq))
-                }
+                Some(Ok(Acked {
+                    cursor: Some(cursor),
+                    ..
+                })) => place.is_none_or(|place| place == (cursor.epoch.as_str(), cursor.seq)),
                 Some(Ok(_)) | None => true,
                 Some(Err(failure)) => !matches!(failure, Failure::Refused(..)),
             };
             let is_due = due.get(&id) == Some(&message.due);
-            count += if is_alone && is_expected && is_due { 0 } else { u64::from(message.came) };
+            count += if is_alone && is_expected && is_due {
+                0
+            } else {
+                u64::from(message.came)
+            };
         }
     }
     count
@@ -249,7 +342,11 @@ fn fate(subscriber: &Subscriber, message: &Accepted) -> Fate {
     let began = subscriber.began.as_ref();
     let Some(Cursor { epoch, seq }) = &message.cursor else {
         let is_earlier = began.is_some_and(|(began, _)| message.sent < *began);
-        return if is_earlier { Fate::Earlier } else { Fate::Silent };
+        return if is_earlier {
+            Fate::Earlier
+        } else {
+            Fate::Silent
+        };
     };
     if let Some((_, Some(first))) = began
         && first.epoch == *epoch
@@ -259,10 +356,18 @@ fn fate(subscriber: &Subscriber, message: &Accepted) -> Fate {
     }
     let Some(log) = subscriber.epochs.iter().position(|seen| seen == epoch) else {
         // It was told that this log is gone before it had seen anything of it; or the server gives no places to it.
-        return if subscriber.epochs.is_empty() { Fate::Silent } else { Fate::Explained };
+        return if subscriber.epochs.is_empty() {
+            Fate::Silent
+        } else {
+            Fate::Explained
+        };
     };
     let place = (log, *seq);
-    if subscriber.was_told(place) || subscriber.spoiled.contains(&place) { Fate::Explained } else { Fate::Silent }
+    if subscriber.was_told(place) || subscriber.spoiled.contains(&place) {
+        Fate::Explained
+    } else {
+        Fate::Silent
+    }
 }
 
 /// Charges a recorder with what its subscribers should have got: what never came, whoever is to blame, is a sample at the
@@ -274,17 +379,27 @@ fn charge(
     evidence: &Evidence,
     charged: &mut Charged,
 ) {
-    let Evidence { window, deadline, .. } = evidence;
+    let Evidence {
+        window, deadline, ..
+    } = evidence;
     // Not yet missing is what may still be waiting for the next poll when the trial ends early.
     let overdue = deadline.saturating_sub(nanos(scenario.interval + GRACE));
     let mut missed = Vec::new();
-    for subscriber in recorder.subscribers.iter().filter(|subscriber| subscriber.began.is_some()) {
+    for subscriber in recorder
+        .subscribers
+        .iter()
+        .filter(|subscriber| subscriber.began.is_some())
+    {
         let room = &rooms[subscriber.room as usize];
         charged.expected += room.scheduled.len() as u64;
         charged.accounted += subscriber.received.count(room.paced);
         recorder.audit.expected += room.accepted.len() as u64;
         let mut missing = room.unaccepted.clone();
-        for message in subscriber.received.missing(room.paced).flat_map(|range| room.accepted.range(range)) {
+        for message in subscriber
+            .received
+            .missing(room.paced)
+            .flat_map(|range| room.accepted.range(range))
+        {
             match fate(subscriber, message.1) {
                 Fate::Earlier => {
                     recorder.audit.expected -= 1;
@@ -306,23 +421,40 @@ fn charge(
             }
         }
     }
-    missed.into_iter().for_each(|due| recorder.miss(due, *deadline));
+    missed
+        .into_iter()
+        .for_each(|due| recorder.miss(due, *deadline));
 }
 
 fn failures(evidence: &Evidence, recorders: &[Recorder]) -> BTreeMap<String, Failures> {
     let mut all: BTreeMap<String, Failures> = BTreeMap::new();
     for (kind, failures) in recorders.iter().flat_map(|recorder| &recorder.failures) {
-        tally(&mut all, kind.clone(), failures.count, || failures.example.clone());
+        tally(&mut all, kind.clone(), failures.count, || {
+            failures.example.clone()
+        });
     }
-    for failure in evidence.publishers.publications.iter().filter_map(|done| done.acked.as_ref().err()) {
-        tally(&mut all, format!("publishing: {}", failure.kind()), 1, || failure.to_string());
+    for failure in evidence
+        .publishers
+        .publications
+        .iter()
+        .filter_map(|done| done.acked.as_ref().err())
+    {
+        tally(
+            &mut all,
+            format!("publishing: {}", failure.kind()),
+            1,
+            || failure.to_string(),
+        );
     }
     all
 }
 
 /// The most that the log of one room began anew.
 fn restarts(recorders: &[Recorder]) -> u64 {
-    let logs = recorders.iter().flat_map(|recorder| &recorder.subscribers).map(|subscriber| subscriber.epochs.len());
+    let logs = recorders
+        .iter()
+        .flat_map(|recorder| &recorder.subscribers)
+        .map(|subscriber| subscriber.epochs.len());
     logs.max().unwrap_or(0).saturating_sub(1) as u64
 }
 

@@ -84,19 +84,47 @@ impl Subscribers {
         for (i, (room, setup)) in clients.into_iter().enumerate() {
             let (sender, receiver) = unbounded_channel();
             let is_first = transport.properties().is_duplex && !orders.contains_key(&room);
-            let orders = is_first.then(|| orders.insert(room, sender)).map(|_| receiver);
-            shares[i % workers].push(Place { ramp: i as u64, room, setup, orders });
+            let orders = is_first
+                .then(|| orders.insert(room, sender))
+                .map(|_| receiver);
+            shares[i % workers].push(Place {
+                ramp: i as u64,
+                room,
+                setup,
+                orders,
+            });
         }
         let workers = shares.into_iter().enumerate().map(|(i, share)| {
-            let clients = share.iter().map(|place| (place.room, place.setup.timestamped));
+            let clients = share
+                .iter()
+                .map(|place| (place.room, place.setup.timestamped));
             let recorder = Mutex::new(Recorder::new(clients, window.clone(), patience, most));
-            let shared = Arc::new(Shared { recorder, meter: Arc::new(Meter::new(window.clone())) });
-            let (phase, theirs, gap) = (phase.subscribe(), Arc::clone(&shared), RAMP * workers as u64);
+            let shared = Arc::new(Shared {
+                recorder,
+                meter: Arc::new(Meter::new(window.clone())),
+            });
+            let (phase, theirs, gap) = (
+                phase.subscribe(),
+                Arc::clone(&shared),
+                RAMP * workers as u64,
+            );
             let thread = std::thread::Builder::new().name(format!("clients-{i}"));
-            let worker = Worker { share, gap, shared: theirs, phase };
-            Ok((shared, thread.spawn(move || client::visit(transport, worker))?))
+            let worker = Worker {
+                share,
+                gap,
+                shared: theirs,
+                phase,
+            };
+            Ok((
+                shared,
+                thread.spawn(move || client::visit(transport, worker))?,
+            ))
         });
-        Ok(Self { workers: workers.collect::<Result<_>>()?, phase, orders })
+        Ok(Self {
+            workers: workers.collect::<Result<_>>()?,
+            phase,
+            orders,
+        })
     }
 
     /// Lets the first this many of the clients connect.
@@ -117,26 +145,41 @@ impl Subscribers {
 
     /// What most often went wrong, in words.
     pub fn worst_failure(&self) -> String {
-        let recorders = self.workers.iter().map(|(shared, _)| shared.recorder.lock());
-        let failures = recorders.flat_map(|recorder| recorder.failures.values().cloned().collect::<Vec<_>>());
-        failures.max_by_key(|failures| failures.count).map_or("no answer".into(), |failures| failures.example)
+        let recorders = self
+            .workers
+            .iter()
+            .map(|(shared, _)| shared.recorder.lock());
+        let failures =
+            recorders.flat_map(|recorder| recorder.failures.values().cloned().collect::<Vec<_>>());
+        failures
+            .max_by_key(|failures| failures.count)
+            .map_or("no answer".into(), |failures| failures.example)
     }
 
     /// A sum over all recorders.
     pub fn sum<T: std::iter::Sum>(&self, figure: impl Fn(&Recorder) -> T) -> T {
-        self.workers.iter().map(|(shared, _)| figure(&shared.recorder.lock())).sum()
+        self.workers
+            .iter()
+            .map(|(shared, _)| figure(&shared.recorder.lock()))
+            .sum()
     }
 
     /// The latencies of messages due in the last second or so before this time.
     pub fn latency(&self, before: Nanos) -> Times {
-        let latencies: Vec<Times> =
-            self.workers.iter().map(|(shared, _)| shared.recorder.lock().recent(before)).collect();
+        let latencies: Vec<Times> = self
+            .workers
+            .iter()
+            .map(|(shared, _)| shared.recorder.lock().recent(before))
+            .collect();
         Times::merged(latencies.iter())
     }
 
     /// All traffic so far.
     pub fn traffic(&self) -> Totals {
-        self.workers.iter().map(|(shared, _)| shared.meter.totals()).sum()
+        self.workers
+            .iter()
+            .map(|(shared, _)| shared.meter.totals())
+            .sum()
     }
 
     /// Lets everybody leave and hands over what is known.
@@ -146,10 +189,14 @@ impl Subscribers {
         for (shared, thread) in self.workers {
             // What was noted before a panic still counts.
             fault::joined("worker", &thread.join());
-            returned.recorders.push(std::mem::take(&mut *shared.recorder.lock()));
+            returned
+                .recorders
+                .push(std::mem::take(&mut *shared.recorder.lock()));
             returned.tcp = returned.tcp + shared.meter.closed();
             returned.traffic = returned.traffic + shared.meter.totals();
-            returned.receive_delays.extend(shared.meter.take_receive_delays());
+            returned
+                .receive_delays
+                .extend(shared.meter.take_receive_delays());
         }
         returned
     }
@@ -186,8 +233,16 @@ impl Visitor for Worker {
 
 /// What a worker does: a runtime of its own, the ramp, the ticker, the end.
 fn work<C: Client>(worker: Worker) {
-    let Worker { share, gap, shared, phase } = worker;
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let Worker {
+        share,
+        gap,
+        shared,
+        phase,
+    } = worker;
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fault::note(format!("the runtime of a worker cannot start: {error}")),
     };
@@ -198,9 +253,23 @@ fn work<C: Client>(worker: Worker) {
             ticked.recorder.lock().tick(late);
         }));
         let (mut clients, mut aborts, mut next) = (JoinSet::new(), Vec::new(), now());
-        for (client, Place { ramp, mut setup, orders, .. }) in share.into_iter().enumerate() {
+        for (
+            client,
+            Place {
+                ramp,
+                mut setup,
+                orders,
+                ..
+            },
+        ) in share.into_iter().enumerate()
+        {
             let may = |phase: &Phase| !matches!(phase, Phase::Gather(clients) if *clients <= ramp);
-            if phase.clone().wait_for(may).await.map_or(true, |phase| *phase == Phase::Leave) {
+            if phase
+                .clone()
+                .wait_for(may)
+                .await
+                .map_or(true, |phase| *phase == Phase::Leave)
+            {
                 break;
             }
             next = now().max(next + gap);
@@ -208,13 +277,22 @@ fn work<C: Client>(worker: Worker) {
             setup.meter = Arc::clone(&shared.meter);
             let (abort, registration) = AbortHandle::new_pair();
             aborts.push(abort);
-            clients.spawn(live::<C>(client, setup, orders, Arc::clone(&shared), registration));
+            clients.spawn(live::<C>(
+                client,
+                setup,
+                orders,
+                Arc::clone(&shared),
+                registration,
+            ));
         }
         let _ = phase.clone().wait_for(|phase| *phase == Phase::Leave).await;
         ticker.abort();
         aborts.iter().for_each(AbortHandle::abort);
         // Whoever takes longer is left alone; a panic is noted where it happens.
-        let _ = timeout(LEAVE, async { while clients.join_next().await.is_some() {} }).await;
+        let _ = timeout(LEAVE, async {
+            while clients.join_next().await.is_some() {}
+        })
+        .await;
     });
 }
 
@@ -233,12 +311,18 @@ async fn live<C: Client>(
             Ok(connected) => current = Some(connected),
             Err(failure) => {
                 let mut recorder = shared.recorder.lock();
-                return *if failure.is_own() { &mut recorder.unable } else { &mut recorder.refused } += 1;
+                return *if failure.is_own() {
+                    &mut recorder.unable
+                } else {
+                    &mut recorder.refused
+                } += 1;
             }
         }
         shared.recorder.lock().connects.record(now() - began);
         loop {
-            let Err(failure) = stay(client, &mut current, &mut orders, &shared).await else { return };
+            let Err(failure) = stay(client, &mut current, &mut orders, &shared).await else {
+                return;
+            };
             {
                 let mut recorder = shared.recorder.lock();
                 recorder.fail(&failure);
@@ -262,12 +346,15 @@ async fn live<C: Client>(
 
 /// Connects, or resumes where the account stands, and notes how that went.
 async fn connect<C: Client>(client: usize, setup: &Setup, shared: &Shared) -> Result<C, Failure> {
-    let after = shared.recorder.lock().subscribers[client].cursor().map_or(After::Latest, After::Cursor);
+    let after = shared.recorder.lock().subscribers[client]
+        .cursor()
+        .map_or(After::Latest, After::Cursor);
     let mut events = Vec::new();
     let result = timeout(CONNECT_TIMEOUT, C::connect(setup, &after, &mut events)).await;
     let mut recorder = shared.recorder.lock();
     let result = result.unwrap_or_else(|_| Err(Failure::Io("no answer within 10 s".into())));
-    let result = result.and_then(|connected| recorder.record(client, &mut events).map(|()| connected));
+    let result =
+        result.and_then(|connected| recorder.record(client, &mut events).map(|()| connected));
     match &result {
         Ok(_) => recorder.connected += 1,
         Err(failure) => recorder.fail(failure),
@@ -281,7 +368,9 @@ async fn stay<C: Client>(
     orders: &mut Option<UnboundedReceiver<Order>>,
     shared: &Shared,
 ) -> Result<(), Failure> {
-    let Some(connected) = current else { return Ok(()) };
+    let Some(connected) = current else {
+        return Ok(());
+    };
     let mut events: Vec<Event> = Vec::new();
     loop {
         let result = match orders {

@@ -83,29 +83,71 @@ impl<'a> Trial<'a> {
         let (scenario, workers) = (setting.scenario, setting.cores.loadgen.len());
         fault::watch(scenario.panic_in);
         // Another one for every trial: a server that has been running may know the rooms of an earlier one.
-        let tag: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
+        let tag: String = std::iter::repeat_with(fastrand::alphanumeric)
+            .take(6)
+            .collect();
         let client = |n| {
             let room = scenario.room_of(n);
             let timestamped = has_rx_timestamps(n, scenario.clients);
-            (room, Setup { timestamped, ..setup(scenario, target, room_name(&tag, room), n) })
+            (
+                room,
+                Setup {
+                    timestamped,
+                    ..setup(scenario, target, room_name(&tag, room), n)
+                },
+            )
         };
         let window = Window::default();
         let clients = (0..scenario.clients).map(client).collect();
         let most = scenario.most_in_a_room();
-        let subscribers =
-            Subscribers::start(variant.mode, clients, workers, &window, nanos(scenario.patience()), most)?;
+        let subscribers = Subscribers::start(
+            variant.mode,
+            clients,
+            workers,
+            &window,
+            nanos(scenario.patience()),
+            most,
+        )?;
         let native = variant.publish == Publish::Native;
-        let orders = if native { subscribers.orders() } else { Default::default() };
-        let headers = if native { scenario.headers } else { Headers::Minimal };
-        let setup = Setup { headers, keep_alive: true, ..setup(scenario, target, String::new(), 0) };
-        let Scenario { publishers, payload, .. } = *scenario;
-        let assignment =
-            Assignment { setup, publishers, orders, tag: tag.clone(), payload, most, window: Window::clone(&window) };
+        let orders = if native {
+            subscribers.orders()
+        } else {
+            Default::default()
+        };
+        let headers = if native {
+            scenario.headers
+        } else {
+            Headers::Minimal
+        };
+        let setup = Setup {
+            headers,
+            keep_alive: true,
+            ..setup(scenario, target, String::new(), 0)
+        };
+        let Scenario {
+            publishers,
+            payload,
+            ..
+        } = *scenario;
+        let assignment = Assignment {
+            setup,
+            publishers,
+            orders,
+            tag: tag.clone(),
+            payload,
+            most,
+            window: Window::clone(&window),
+        };
         let publishers = Publishers::start(assignment)?;
         let (host, is_socket) = (target.addr.to_string(), variant.mode.properties().is_socket);
-        let request_headers = [Headers::Browser, Headers::Minimal].map(|set| set.bytes(&host, is_socket) as u64);
+        let request_headers =
+            [Headers::Browser, Headers::Minimal].map(|set| set.bytes(&host, is_socket) as u64);
         let minimal = scenario.headers == Headers::Minimal;
-        let usage = Usage { request_headers, minimal, ..Usage::default() };
+        let usage = Usage {
+            request_headers,
+            minimal,
+            ..Usage::default()
+        };
         Ok(Self {
             variant,
             scenario,
@@ -119,7 +161,10 @@ impl<'a> Trial<'a> {
             usage,
             connected: 0,
             deserted_since: None,
-            look: Look { at: now(), ..Look::default() },
+            look: Look {
+                at: now(),
+                ..Look::default()
+            },
         })
     }
 
@@ -128,7 +173,8 @@ impl<'a> Trial<'a> {
         for phase in self.scenario.timeline() {
             self.enter(phase)?;
             let since = now();
-            self.wait(phase, |trial| trial.is_over(phase, since)).await?;
+            self.wait(phase, |trial| trial.is_over(phase, since))
+                .await?;
             self.leave(phase)?;
         }
         Ok(())
@@ -139,7 +185,9 @@ impl<'a> Trial<'a> {
         match phase {
             Phase::Connect { clients } => self.subscribers.allow(clients),
             Phase::Rest | Phase::GracePeriod => {}
-            Phase::WarmUp => self.begin().map_err(|error| End::Broken(format!("{error:#}")))?,
+            Phase::WarmUp => self
+                .begin()
+                .map_err(|error| End::Broken(format!("{error:#}")))?,
             Phase::Measure => self.begun = Some(self.reading()),
         }
         Ok(())
@@ -152,14 +200,18 @@ impl<'a> Trial<'a> {
             // Whoever has connected and lost its connection again has connected; a client that has neither connected nor
             // failed by the deadline never will.
             Phase::Connect { clients } => {
-                let tried =
-                    |recorder: &Recorder| recorder.connects.count() as usize + recorder.refused + recorder.unable;
-                self.subscribers.sum(tried) >= clients || now() >= since + nanos(self.subscribers.patience())
+                let tried = |recorder: &Recorder| {
+                    recorder.connects.count() as usize + recorder.refused + recorder.unable
+                };
+                self.subscribers.sum(tried) >= clients
+                    || now() >= since + nanos(self.subscribers.patience())
             }
             Phase::Rest => now() >= since + nanos(REST),
             Phase::WarmUp => now() >= window().start,
             Phase::Measure => now() >= window().end,
-            Phase::GracePeriod => self.is_all_delivered() || now() >= since + nanos(self.scenario.patience()),
+            Phase::GracePeriod => {
+                self.is_all_delivered() || now() >= since + nanos(self.scenario.patience())
+            }
         }
     }
 
@@ -170,14 +222,23 @@ impl<'a> Trial<'a> {
             Phase::Connect { .. } | Phase::WarmUp | Phase::GracePeriod => {}
             Phase::Rest => {
                 self.connected = self.subscribers.sum(|recorder| recorder.connected);
-                self.usage.memory.push(reading::memory(self.connected, self.target.memory()));
-                let has_tried = self
-                    .subscribers
-                    .sum(|recorder| recorder.connects.count() as usize + recorder.refused + recorder.unable);
+                self.usage
+                    .memory
+                    .push(reading::memory(self.connected, self.target.memory()));
+                let has_tried = self.subscribers.sum(|recorder| {
+                    recorder.connects.count() as usize + recorder.refused + recorder.unable
+                });
                 if has_tried > 0 && self.connected == 0 {
                     let has_been = self.subscribers.sum(|recorder| recorder.connects.count()) > 0;
-                    let what = if has_been { "keeps its connection" } else { "could connect" };
-                    return Err(End::Broken(format!("no client {what} ({})", self.subscribers.worst_failure())));
+                    let what = if has_been {
+                        "keeps its connection"
+                    } else {
+                        "could connect"
+                    };
+                    return Err(End::Broken(format!(
+                        "no client {what} ({})",
+                        self.subscribers.worst_failure()
+                    )));
                 }
             }
             Phase::Measure => self.note_usage(),
@@ -191,7 +252,10 @@ impl<'a> Trial<'a> {
         let from = start + nanos(self.scenario.warmup());
         let end = from + nanos(self.scenario.duration());
         self.window.get_or_init(|| from..end);
-        self.publishers.begin(Pacer::new(self.scenario, start).take_while(move |message| message.due < end), end)?;
+        self.publishers.begin(
+            Pacer::new(self.scenario, start).take_while(move |message| message.due < end),
+            end,
+        )?;
         let until = Duration::from_nanos(from.saturating_sub(now()));
         self.began = humantime::format_rfc3339_millis(SystemTime::now() + until).to_string();
         Ok(())
@@ -219,9 +283,13 @@ impl<'a> Trial<'a> {
         if !self.publishers.is_finished() {
             return false;
         }
-        let expected = self.publishers.acked_times(|room| self.scenario.population(room));
+        let expected = self
+            .publishers
+            .acked_times(|room| self.scenario.population(room));
         expected.is_some_and(|expected| {
-            self.subscribers.sum(|recorder| recorder.audit.came() + recorder.audit.gaps) >= expected
+            self.subscribers
+                .sum(|recorder| recorder.audit.came() + recorder.audit.gaps)
+                >= expected
         })
     }
 
@@ -241,7 +309,10 @@ impl<'a> Trial<'a> {
     }
 
     fn trouble(&mut self) -> Option<String> {
-        if let Some(reason) = broken_itself().or_else(|| self.target.gone()).or_else(|| self.flaps()) {
+        if let Some(reason) = broken_itself()
+            .or_else(|| self.target.gone())
+            .or_else(|| self.flaps())
+        {
             return Some(reason);
         }
         if self.connected == 0 || self.subscribers.sum(|recorder| recorder.connected) > 0 {
@@ -262,18 +333,28 @@ impl<'a> Trial<'a> {
         let disconnects = self.subscribers.sum(|recorder| recorder.disconnects);
         let deliveries = self.subscribers.sum(|recorder| recorder.deliveries);
         let clients = self.subscribers.sum(|recorder| recorder.connects.count());
-        self.look = Look { at: now(), disconnects, deliveries };
+        self.look = Look {
+            at: now(),
+            disconnects,
+            deliveries,
+        };
         let lost = disconnects - before.disconnects;
         (clients > 0 && lost >= FLAPS * clients && deliveries == before.deliveries).then(|| {
             let (seconds, failure) = (DESERTED.as_secs(), self.subscribers.worst_failure());
-            format!("no client keeps its connection: {lost} were lost within {seconds} s ({failure})")
+            format!(
+                "no client keeps its connection: {lost} were lost within {seconds} s ({failure})"
+            )
         })
     }
 
     /// Deliveries so far, and the rest in words.
     fn status(&self) -> (u64, String) {
         // What is younger than an interval has only come to those who asked early.
-        let asked = if self.variant.mode == Transport::ShortPoll { nanos(self.scenario.interval) } else { 0 };
+        let asked = if self.variant.mode == Transport::ShortPoll {
+            nanos(self.scenario.interval)
+        } else {
+            0
+        };
         let (connected, latency) = (
             self.subscribers.sum(|recorder| recorder.connected),
             self.subscribers.latency(now().saturating_sub(asked)),
@@ -297,22 +378,40 @@ impl<'a> Trial<'a> {
                 sleep_until(now() + nanos(LOOK)).await;
             }
         }
-        let (deadline, connected, began, mut usage) = (now(), self.connected, self.began, self.usage);
+        let (deadline, connected, began, mut usage) =
+            (now(), self.connected, self.began, self.usage);
         usage.server_peak = self.target.peak();
         let publishers = self.publishers.finish();
-        let Returned { recorders, tcp, traffic, receive_delays } = self.subscribers.finish();
+        let Returned {
+            recorders,
+            tcp,
+            traffic,
+            receive_delays,
+        } = self.subscribers.finish();
         (usage.tcp, usage.life) = (tcp, traffic);
         // The server is not to blame for what was not done.
         let end = broken_itself().map_or(end, End::Broken);
-        let evidence =
-            Evidence { end, connected, window, planned, began, deadline, publishers, recorders, receive_delays, usage };
+        let evidence = Evidence {
+            end,
+            connected,
+            window,
+            planned,
+            began,
+            deadline,
+            publishers,
+            recorders,
+            receive_delays,
+            usage,
+        };
         settle(self.variant, self.scenario, evidence)
     }
 }
 
 /// What went wrong in loadgen itself, if anything.
 fn broken_itself() -> Option<String> {
-    fault::first().map(|fault| format!("loadgen broke: {fault}; this is a fault of loadgen, please report it"))
+    fault::first().map(|fault| {
+        format!("loadgen broke: {fault}; this is a fault of loadgen, please report it")
+    })
 }
 
 /// Whether a client is one of those that read with arrival stamps: as many of them in each part of the connect order.
@@ -321,9 +420,28 @@ fn has_rx_timestamps(n: usize, clients: usize) -> bool {
 }
 
 fn setup(scenario: &Scenario, target: &Target, room: String, n: usize) -> Setup {
-    let Scenario { hold, headers, keep_alive, .. } = *scenario;
-    let (addr, cadence, dialect) = (target.addr, Cadence::of(scenario, n), Arc::clone(&target.dialect));
-    Setup { addr, dialect, room, cadence, hold, headers, keep_alive, timestamped: false, meter: Arc::default() }
+    let Scenario {
+        hold,
+        headers,
+        keep_alive,
+        ..
+    } = *scenario;
+    let (addr, cadence, dialect) = (
+        target.addr,
+        Cadence::of(scenario, n),
+        Arc::clone(&target.dialect),
+    );
+    Setup {
+        addr,
+        dialect,
+        room,
+        cadence,
+        hold,
+        headers,
+        keep_alive,
+        timestamped: false,
+        meter: Arc::default(),
+    }
 }
 
 #[cfg(test)]
@@ -332,8 +450,13 @@ mod tests {
 
     #[test]
     fn sixty_four_of_many_clients_are_timestamped_in_every_part_of_the_order() {
-        let count = |n: std::ops::Range<usize>, clients| n.filter(|&n| has_rx_timestamps(n, clients)).count();
-        assert_eq!((count(0..1000, 1000), count(0..30, 30), count(0..65, 65)), (64, 30, 64));
+        let count = |n: std::ops::Range<usize>, clients| {
+            n.filter(|&n| has_rx_timestamps(n, clients)).count()
+        };
+        assert_eq!(
+            (count(0..1000, 1000), count(0..30, 30), count(0..65, 65)),
+            (64, 30, 64)
+        );
         assert_eq!(count(0..500, 1000), 32);
     }
 }

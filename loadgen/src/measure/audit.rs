@@ -24,7 +24,8 @@ impl Received {
         } else if let Some(i) = self.hole(number) {
             let hole = self.holes[i].clone();
             let rest = [hole.start..number, number + 1..hole.end];
-            self.holes.splice(i..=i, rest.into_iter().filter(|hole| !hole.is_empty()));
+            self.holes
+                .splice(i..=i, rest.into_iter().filter(|hole| !hole.is_empty()));
         }
     }
 
@@ -36,19 +37,29 @@ impl Received {
     /// Which hole a message is missing in.
     fn hole(&self, number: u32) -> Option<usize> {
         let i = self.holes.partition_point(|hole| hole.end <= number);
-        self.holes.get(i).is_some_and(|hole| hole.contains(&number)).then_some(i)
+        self.holes
+            .get(i)
+            .is_some_and(|hole| hole.contains(&number))
+            .then_some(i)
     }
 
     /// The messages before `end` that never came, as ranges that are not empty.
     pub fn missing(&self, end: u32) -> impl Iterator<Item = Range<u32>> + '_ {
         let rest = self.next..end;
-        let holes = self.holes.iter().map(move |hole| hole.start.min(end)..hole.end.min(end));
+        let holes = self
+            .holes
+            .iter()
+            .map(move |hole| hole.start.min(end)..hole.end.min(end));
         holes.chain([rest]).filter(|range| !range.is_empty())
     }
 
     /// How many of the messages before `end` have come.
     pub fn count(&self, end: u32) -> u64 {
-        u64::from(end) - self.missing(end).map(|range| u64::from(range.end - range.start)).sum::<u64>()
+        u64::from(end)
+            - self
+                .missing(end)
+                .map(|range| u64::from(range.end - range.start))
+                .sum::<u64>()
     }
 }
 
@@ -82,7 +93,13 @@ pub struct SeenMessage {
 
 impl SeenRoom {
     /// Notes a delivery; `false` if the message has been seen at another place, or said otherwise.
-    pub fn note(&mut self, number: u32, at: Option<(&str, u64)>, due: Nanos, received: Nanos) -> bool {
+    pub fn note(
+        &mut self,
+        number: u32,
+        at: Option<(&str, u64)>,
+        due: Nanos,
+        received: Nanos,
+    ) -> bool {
         let place = at.map(|(epoch, seq)| (self.epoch(epoch), seq));
         let index = number as usize;
         if index >= self.messages.len() {
@@ -90,7 +107,11 @@ impl SeenRoom {
         }
         let message = &mut self.messages[index];
         if message.came == 0 {
-            *message = SeenMessage { place, due, ..SeenMessage::default() };
+            *message = SeenMessage {
+                place,
+                due,
+                ..SeenMessage::default()
+            };
         }
         let is_same = message.place == place && message.due == due;
         if is_same {
@@ -121,18 +142,36 @@ mod tests {
     fn how_long_a_hole_is_costs_nothing() {
         const FAR: u32 = 4_000_000_000;
         let mut received = Received::default();
-        [0, FAR, FAR - 5].into_iter().for_each(|number| received.note(number));
+        [0, FAR, FAR - 5]
+            .into_iter()
+            .for_each(|number| received.note(number));
         let holes: Vec<Range<u32>> = received.missing(FAR + 10).collect();
         assert_eq!(holes, [1..FAR - 5, FAR - 4..FAR, FAR + 1..FAR + 10]);
-        assert_eq!((received.count(FAR + 10), received.count(FAR), received.count(1)), (3, 2, 1));
+        assert_eq!(
+            (
+                received.count(FAR + 10),
+                received.count(FAR),
+                received.count(1)
+            ),
+            (3, 2, 1)
+        );
     }
 
     #[test]
     fn messages_seen_backwards_are_all_kept() {
         let mut room = SeenRoom::default();
-        assert!((0..100_000).rev().all(|number| room.note(number, Some(("a", u64::from(number) + 1)), 0, 0)));
+        assert!((0..100_000).rev().all(|number| room.note(
+            number,
+            Some(("a", u64::from(number) + 1)),
+            0,
+            0
+        )));
         assert_eq!(room.messages.len(), 100_000);
-        assert!((1..).zip(&room.messages).all(|(seq, message)| message.place == Some((0, seq)) && message.came == 1));
+        assert!(
+            (1..)
+                .zip(&room.messages)
+                .all(|(seq, message)| message.place == Some((0, seq)) && message.came == 1)
+        );
     }
 
     #[test]
@@ -168,7 +207,8 @@ mod tests {
     fn every_message_dropped_at_random_is_missed_and_no_other() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..200 {
-            let (mut received, mut numbers): (_, Vec<u32>) = (Received::default(), (0..100).collect());
+            let (mut received, mut numbers): (_, Vec<u32>) =
+                (Received::default(), (0..100).collect());
             random.shuffle(&mut numbers);
             let mut dropped = numbers.split_off(90);
             numbers.iter().for_each(|number| received.note(*number));

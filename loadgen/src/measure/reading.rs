@@ -45,7 +45,12 @@ impl Reading {
         let total = stats.as_ref().map(|stats| &stats.total);
         let ticks = |ticks: u64| ticks * (1_000_000_000 / procfs::ticks_per_second());
         let idle = |time: &CpuTime| ticks(time.idle + time.iowait.unwrap_or(0));
-        let own = |stats: &KernelStats| cores.iter().map(|&core| stats.cpu_time.get(core).map(idle)).sum();
+        let own = |stats: &KernelStats| {
+            cores
+                .iter()
+                .map(|&core| stats.cpu_time.get(core).map(idle))
+                .sum()
+        };
         Self {
             at: now(),
             server: Paid::by_all(server),
@@ -55,7 +60,9 @@ impl Reading {
             machine_idle: total.map(idle),
             own_idle: stats.as_ref().and_then(own),
             steal: total.and_then(|total| total.steal).map(ticks),
-            cores: stats.as_ref().map_or(1, |stats| stats.cpu_time.len() as u64),
+            cores: stats
+                .as_ref()
+                .map_or(1, |stats| stats.cpu_time.len() as u64),
             traffic,
             deliveries,
         }
@@ -68,7 +75,10 @@ impl Paid {
         let all: Option<Vec<Self>> = pids.iter().map(|pid| Self::by(*pid)).collect();
         all?.into_iter().reduce(|a, b| Self {
             cpu: a.cpu + b.cpu,
-            ticks: Ticks { user: a.ticks.user + b.ticks.user, system: a.ticks.system + b.ticks.system },
+            ticks: Ticks {
+                user: a.ticks.user + b.ticks.user,
+                system: a.ticks.system + b.ticks.system,
+            },
             switches: a.switches + b.switches,
             in_ticks: a.in_ticks || b.in_ticks,
         })
@@ -83,25 +93,45 @@ impl Paid {
         for task in process.tasks().ok()?.flatten() {
             cpu += task.schedstat().map_or(0, |stat| stat.sum_exec_runtime);
             let status = task.status().ok();
-            let both = status.and_then(|s| Some(s.voluntary_ctxt_switches? + s.nonvoluntary_ctxt_switches?));
+            let both = status
+                .and_then(|s| Some(s.voluntary_ctxt_switches? + s.nonvoluntary_ctxt_switches?));
             switches += both.unwrap_or(0);
         }
-        let ticks = Ticks { user: stat.utime, system: stat.stime };
+        let ticks = Ticks {
+            user: stat.utime,
+            system: stat.stime,
+        };
         let in_ticks = cpu == 0;
         if in_ticks {
             cpu = (stat.utime + stat.stime) * (1_000_000_000 / procfs::ticks_per_second());
         }
-        Some(Self { cpu, ticks, switches, in_ticks })
+        Some(Self {
+            cpu,
+            ticks,
+            switches,
+            in_ticks,
+        })
     }
 }
 
 /// Reads now what the server and the kernel hold with this many connections.
 pub fn memory(connections: usize, server_pss: Option<u64>) -> Memory {
     let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let line = sockets.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
-    let pages: u64 = line.rsplit(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    let line = sockets
+        .lines()
+        .find(|line| line.starts_with("TCP:"))
+        .unwrap_or_default();
+    let pages: u64 = line
+        .rsplit(' ')
+        .next()
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0);
     let slab = Meminfo::current().map_or(0, |memory| memory.slab);
-    Memory { connections, server_pss, kernel: pages * procfs::page_size() + slab }
+    Memory {
+        connections,
+        server_pss,
+        kernel: pages * procfs::page_size() + slab,
+    }
 }
 
 /// Notes what lies between two readings.
@@ -123,13 +153,21 @@ pub fn note(usage: &mut Usage, from: &Reading, to: &Reading, cores: &Cores) {
         usage.in_ticks = to.in_ticks;
     }
     usage.loadgen_cpu_ns = between(from.loadgen_cpu, to.loadgen_cpu);
-    let both = to.queued.iter().filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)));
-    (usage.loadgen_queued_ns, usage.loadgen_threads) = both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
+    let both = to
+        .queued
+        .iter()
+        .filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)));
+    (usage.loadgen_queued_ns, usage.loadgen_threads) =
+        both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
     usage.cores = to.cores;
     usage.loadgen_cores = cores.loadgen.len() as u64;
-    let shared = usage.server_cpu_ns.filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
-    let busy = between(from.own_idle, to.own_idle).map_or(0, |idle| (wall * usage.loadgen_cores).saturating_sub(idle));
-    usage.others_ns = busy.saturating_sub(usage.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
+    let shared = usage
+        .server_cpu_ns
+        .filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
+    let busy = between(from.own_idle, to.own_idle)
+        .map_or(0, |idle| (wall * usage.loadgen_cores).saturating_sub(idle));
+    usage.others_ns =
+        busy.saturating_sub(usage.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
     // Not the busy columns: they read 15 to 45 % low.
     let idle = between(from.machine_idle, to.machine_idle);
     usage.machine_busy_ns = idle.map(|idle| (wall * usage.cores).saturating_sub(idle));
@@ -141,16 +179,29 @@ pub fn note(usage: &mut Usage, from: &Reading, to: &Reading, cores: &Cores) {
 fn queued() -> HashMap<i32, Nanos> {
     let tasks = Process::myself().and_then(|process| process.tasks());
     let tasks = tasks.into_iter().flatten().flatten();
-    tasks.filter_map(|task| Some((task.tid, task.schedstat().ok()?.run_delay))).collect()
+    tasks
+        .filter_map(|task| Some((task.tid, task.schedstat().ok()?.run_delay)))
+        .collect()
 }
 
 /// Proportional set size of a process, in bytes.
 pub fn pss(pid: i32) -> Option<u64> {
     let SmapsRollup { memory_map_rollup } = Process::new(pid).ok()?.smaps_rollup().ok()?;
-    memory_map_rollup.into_iter().next()?.extension.map.get("Pss").copied()
+    memory_map_rollup
+        .into_iter()
+        .next()?
+        .extension
+        .map
+        .get("Pss")
+        .copied()
 }
 
 /// The most memory a process ever had, in bytes.
 pub fn peak(pid: i32) -> Option<u64> {
-    Process::new(pid).ok()?.status().ok()?.vmhwm.map(|kib| kib * 1024)
+    Process::new(pid)
+        .ok()?
+        .status()
+        .ok()?
+        .vmhwm
+        .map(|kib| kib * 1024)
 }

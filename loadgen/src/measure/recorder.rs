@@ -23,7 +23,9 @@ const SLICES: u64 = 20;
 
 /// How many slices a second of this window is divided into: one, unless the window is short.
 pub fn slices_per_second(window: &Range<Nanos>) -> u64 {
-    (SLICES * SECOND).div_ceil((window.end - window.start).max(1)).max(1)
+    (SLICES * SECOND)
+        .div_ceil((window.end - window.start).max(1))
+        .max(1)
 }
 
 fn slice<'a>(slices: &'a mut Vec<Times>, window: &Range<Nanos>, due: Nanos) -> &'a mut Times {
@@ -140,30 +142,51 @@ impl Subscriber {
 
     /// Where it would resume; `None` before it has connected, and where the server has no places.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.epochs.last().map(|epoch| Cursor { epoch: epoch.clone(), seq: self.last })
+        self.epochs.last().map(|epoch| Cursor {
+            epoch: epoch.clone(),
+            seq: self.last,
+        })
     }
 
     /// Whether the server has said that it will not deliver what stands there.
     pub fn was_told(&self, place: Place) -> bool {
-        self.told.range(..=place).next_back().is_some_and(|((log, _), end)| *log == place.0 && place.1 < *end)
+        self.told
+            .range(..=place)
+            .next_back()
+            .is_some_and(|((log, _), end)| *log == place.0 && place.1 < *end)
     }
 }
 
 impl Recorder {
     /// An empty recorder for clients: the room of each, and whether it is followed by itself. What comes later than
     /// `patience` after it was due is late; a log with more than `most` messages is impossible.
-    pub fn new(clients: impl Iterator<Item = (u32, bool)>, window: Window, patience: Nanos, most: u64) -> Self {
+    pub fn new(
+        clients: impl Iterator<Item = (u32, bool)>,
+        window: Window,
+        patience: Nanos,
+        most: u64,
+    ) -> Self {
         let mut rooms: Vec<SeenRoom> = Vec::new();
         let mut places: BTreeMap<u32, usize> = BTreeMap::new();
         let subscriber = |(room, is_followed): (u32, bool)| {
             let seen = *places.entry(room).or_insert_with(|| {
-                rooms.push(SeenRoom { room, ..SeenRoom::default() });
+                rooms.push(SeenRoom {
+                    room,
+                    ..SeenRoom::default()
+                });
                 rooms.len() - 1
             });
             Subscriber::new(room, seen, is_followed)
         };
         let subscribers: Vec<Subscriber> = clients.map(subscriber).collect();
-        Self { window, patience, most, subscribers, rooms, ..Self::default() }
+        Self {
+            window,
+            patience,
+            most,
+            subscribers,
+            rooms,
+            ..Self::default()
+        }
     }
 
     /// Notes what a client has reported. An error means that the server said something impossible: what came after it
@@ -194,7 +217,9 @@ impl Recorder {
         if count <= *most {
             return Ok(());
         }
-        Err(Failure::Protocol(format!("{what} at {count}, in a room that cannot have more than {most} messages")))
+        Err(Failure::Protocol(format!(
+            "{what} at {count}, in a room that cannot have more than {most} messages"
+        )))
     }
 
     /// Notes how late the worker's ticker was.
@@ -206,7 +231,9 @@ impl Recorder {
 
     /// Notes a failure.
     pub fn fail(&mut self, failure: &Failure) {
-        tally(&mut self.failures, failure.kind(), 1, || failure.to_string());
+        tally(&mut self.failures, failure.kind(), 1, || {
+            failure.to_string()
+        });
     }
 
     /// Notes a delivery of a message due within the window that never came.
@@ -218,8 +245,11 @@ impl Recorder {
 
     /// The latencies of messages due in the last second or so before this time.
     pub fn recent(&self, before: Nanos) -> Times {
-        let Some(window) = self.window.get() else { return Times::default() };
-        let end = (before.saturating_sub(window.start) * slices_per_second(window) / SECOND) as usize;
+        let Some(window) = self.window.get() else {
+            return Times::default();
+        };
+        let end =
+            (before.saturating_sub(window.start) * slices_per_second(window) / SECOND) as usize;
         let end = end.min(self.slices.len());
         Times::merged(self.slices[end.saturating_sub(3)..end].iter())
     }
@@ -242,7 +272,11 @@ impl Recorder {
     }
 
     fn told(&mut self, client: usize, gap: Gap) -> Result<(), Failure> {
-        let Gap { cursor: Cursor { epoch, seq }, missed, .. } = gap;
+        let Gap {
+            cursor: Cursor { epoch, seq },
+            missed,
+            ..
+        } = gap;
         self.possible("a gap", seq.max(missed.unwrap_or(0)))?;
         let subscriber = &mut self.subscribers[client];
         if subscriber.epochs.last() == Some(&epoch) {
@@ -250,15 +284,21 @@ impl Recorder {
             self.audit.gaps += told.end - told.start;
             // Back to an earlier place, if that is where the log has its end.
             subscriber.last = seq;
-            subscriber.told.insert((subscriber.epochs.len() - 1, told.start), told.end);
+            subscriber
+                .told
+                .insert((subscriber.epochs.len() - 1, told.start), told.end);
             return Ok(());
         }
         if subscriber.epochs.len() >= MAX_LOGS {
-            return Err(Failure::Protocol(format!("a log that began anew more than {MAX_LOGS} times")));
+            return Err(Failure::Protocol(format!(
+                "a log that began anew more than {MAX_LOGS} times"
+            )));
         }
         self.audit.gaps += missed.unwrap_or(1);
         subscriber.epochs.push(epoch);
-        subscriber.told.insert((subscriber.epochs.len() - 1, 0), seq + 1);
+        subscriber
+            .told
+            .insert((subscriber.epochs.len() - 1, 0), seq + 1);
         (subscriber.last, subscriber.resumed) = (seq, Some(0));
         Ok(())
     }
@@ -290,11 +330,19 @@ impl Recorder {
                 Some(seq) => subscriber.resumed.is_some_and(|resumed| seq <= resumed),
                 None => subscriber.is_back,
             };
-            *if is_again { &mut self.audit.redelivered } else { &mut self.audit.doubled } += 1;
+            *if is_again {
+                &mut self.audit.redelivered
+            } else {
+                &mut self.audit.doubled
+            } += 1;
             return Ok(());
         }
         self.audit.reordered += u64::from(!is_new_place);
-        let at = subscriber.epochs.last().map(String::as_str).zip(delivery.seq);
+        let at = subscriber
+            .epochs
+            .last()
+            .map(String::as_str)
+            .zip(delivery.seq);
         if !self.rooms[subscriber.seen].note(message.number, at, message.due, delivery.received) {
             subscriber.spoiled.extend(place);
             self.audit.unexpected += 1;
@@ -310,7 +358,13 @@ impl Recorder {
     fn time(&mut self, client: usize, message: &MessageId, delivery: &Delivery) {
         let latency = delivery.received.saturating_sub(message.due);
         self.audit.late += u64::from(latency > self.patience);
-        let Some(window) = self.window.get().filter(|window| window.contains(&message.due)) else { return };
+        let Some(window) = self
+            .window
+            .get()
+            .filter(|window| window.contains(&message.due))
+        else {
+            return;
+        };
         // Received before it was due: the clock went back, and the notes are not to be believed.
         self.impossible += u64::from(delivery.received < message.due || latency > Times::HIGHEST);
         slice(&mut self.slices, window, message.due).record(latency);
@@ -319,12 +373,20 @@ impl Recorder {
             samples.push(u32::try_from(latency / 1000).unwrap_or(u32::MAX));
         }
         if let Some(asked) = delivery.asked.filter(|_| self.waits.len() < MAX_WAITS) {
-            self.waits.push(Wait { message: *message, asked, received: delivery.received });
+            self.waits.push(Wait {
+                message: *message,
+                asked,
+                received: delivery.received,
+            });
         }
     }
 
     fn plot(&mut self, received: Nanos) {
-        if let Some(window) = self.window.get().filter(|window| window.contains(&received)) {
+        if let Some(window) = self
+            .window
+            .get()
+            .filter(|window| window.contains(&received))
+        {
             let second = ((received - window.start) / SECOND) as usize;
             self.series.resize(self.series.len().max(second + 1), 0);
             self.series[second] += 1;
@@ -332,7 +394,9 @@ impl Recorder {
     }
 
     fn is_in_window(&self, time: Nanos) -> bool {
-        self.window.get().is_some_and(|window| window.contains(&time))
+        self.window
+            .get()
+            .is_some_and(|window| window.contains(&time))
     }
 }
 

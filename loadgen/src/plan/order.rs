@@ -29,15 +29,29 @@ pub struct Blocks(Vec<Planned>);
 impl Blocks {
     /// Those of a comparison.
     pub fn of(comparison: &Comparison) -> Self {
-        let Comparison { variants, blocks, control, scenario, .. } = comparison;
+        let Comparison {
+            variants,
+            blocks,
+            control,
+            scenario,
+            ..
+        } = comparison;
         let rows = variants.iter().map(|&variant| (variant, false));
-        let control = comparison.baseline().filter(|_| *control).map(|variant| (variant, true));
+        let control = comparison
+            .baseline()
+            .filter(|_| *control)
+            .map(|variant| (variant, true));
         let rows: Vec<(Variant, bool)> = rows.chain(control).collect();
         let orders = Orders::new(rows.len(), scenario.seed());
         let block = |(block, order): (usize, Vec<usize>)| {
             let rows = &rows;
             let seed = scenario.seed().wrapping_add(block as u64 - 1);
-            order.into_iter().map(move |i| Planned { block, variant: rows[i].0, control: rows[i].1, seed })
+            order.into_iter().map(move |i| Planned {
+                block,
+                variant: rows[i].0,
+                control: rows[i].1,
+                seed,
+            })
         };
         Self((1..=*blocks).zip(orders).flat_map(block).collect())
     }
@@ -57,7 +71,11 @@ struct Orders {
 
 impl Orders {
     fn new(n: usize, seed: u64) -> Self {
-        Self { n, random: fastrand::Rng::with_seed(seed), waiting: Vec::new() }
+        Self {
+            n,
+            random: fastrand::Rng::with_seed(seed),
+            waiting: Vec::new(),
+        }
     }
 
     /// Draws a square: which thing has which number, which rows come when, and which of two first.
@@ -69,7 +87,13 @@ impl Orders {
         // 0, 1, n-1, 2, n-2 and so on; the other rows are this one, moved on. Of an even number no two steps are equal, and
         // half of the rows are the other half backwards; of an odd number a row and its reverse together have each step
         // twice.
-        let zigzag = |i: usize| if i % 2 == 1 { i.div_ceil(2) } else { (n - i / 2) % n };
+        let zigzag = |i: usize| {
+            if i % 2 == 1 {
+                i.div_ceil(2)
+            } else {
+                (n - i / 2) % n
+            }
+        };
         let pairs = if n % 2 == 0 { n / 2 } else { n };
         let mut shifts: Vec<usize> = (0..pairs).collect();
         random.shuffle(&mut shifts);
@@ -77,7 +101,11 @@ impl Orders {
         for shift in shifts {
             let forth: Vec<usize> = (0..n).map(|i| names[(zigzag(i) + shift) % n]).collect();
             let back = forth.iter().rev().copied().collect();
-            rows.extend(if random.bool() { [forth, back] } else { [back, forth] });
+            rows.extend(if random.bool() {
+                [forth, back]
+            } else {
+                [back, forth]
+            });
         }
         rows
     }
@@ -107,7 +135,9 @@ mod tests {
     /// How often each thing was found.
     fn counts<T: Ord>(things: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
         let mut counts = BTreeMap::new();
-        things.into_iter().for_each(|thing| *counts.entry(thing).or_default() += 1);
+        things
+            .into_iter()
+            .for_each(|thing| *counts.entry(thing).or_default() += 1);
         counts
     }
 
@@ -119,10 +149,25 @@ mod tests {
                 let orders: Vec<Vec<usize>> = Orders::new(n, seed).take(3 * square).collect();
                 for square in orders.chunks(square) {
                     let each = square.len() / n;
-                    let places = counts(square.iter().flat_map(|order| order.iter().copied().enumerate()));
-                    assert!(places.len() == n * n && places.values().all(|&count| count == each), "{square:?}");
-                    let follows = counts(square.iter().flat_map(|order| order.windows(2).map(|two| (two[0], two[1]))));
-                    assert!(follows.len() == n * (n - 1) && follows.values().all(|&count| count == each), "{square:?}");
+                    let places = counts(
+                        square
+                            .iter()
+                            .flat_map(|order| order.iter().copied().enumerate()),
+                    );
+                    assert!(
+                        places.len() == n * n && places.values().all(|&count| count == each),
+                        "{square:?}"
+                    );
+                    let follows = counts(
+                        square
+                            .iter()
+                            .flat_map(|order| order.windows(2).map(|two| (two[0], two[1]))),
+                    );
+                    assert!(
+                        follows.len() == n * (n - 1)
+                            && follows.values().all(|&count| count == each),
+                        "{square:?}"
+                    );
                 }
             }
         }
@@ -137,7 +182,9 @@ mod tests {
             }
         }
         // And which of two is first in the first block is drawn.
-        let first = (0..200).filter(|&seed| Orders::new(2, seed).next().unwrap()[0] == 0).count();
+        let first = (0..200)
+            .filter(|&seed| Orders::new(2, seed).next().unwrap()[0] == 0)
+            .count();
         assert!((70..130).contains(&first), "{first} of 200");
     }
 
@@ -148,29 +195,67 @@ mod tests {
 
     #[test]
     fn each_row_and_the_control_run_once_in_each_block_in_an_order_that_the_seed_draws() {
-        let (drawn, again, other) = (blocks("--seed 7").0, blocks("--seed 7").0, blocks("--seed 8").0);
+        let (drawn, again, other) = (
+            blocks("--seed 7").0,
+            blocks("--seed 7").0,
+            blocks("--seed 8").0,
+        );
         assert_eq!(drawn, again);
         assert_ne!(drawn, other);
-        assert!(drawn.is_sorted_by_key(|what| what.block), "one block after the other");
-        let mut rows: Vec<(Variant, bool)> = Transport::ALL.iter().map(|&mode| (mode.into(), false)).collect();
+        assert!(
+            drawn.is_sorted_by_key(|what| what.block),
+            "one block after the other"
+        );
+        let mut rows: Vec<(Variant, bool)> = Transport::ALL
+            .iter()
+            .map(|&mode| (mode.into(), false))
+            .collect();
         rows.push((Transport::Ws.into(), true));
         for block in 1..=6 {
-            let found: Vec<_> =
-                drawn.iter().filter(|what| what.block == block).map(|w| (w.variant, w.control)).collect();
-            assert!(found.len() == rows.len() && rows.iter().all(|row| found.contains(row)), "{found:?}");
+            let found: Vec<_> = drawn
+                .iter()
+                .filter(|what| what.block == block)
+                .map(|w| (w.variant, w.control))
+                .collect();
+            assert!(
+                found.len() == rows.len() && rows.iter().all(|row| found.contains(row)),
+                "{found:?}"
+            );
         }
         assert_eq!(drawn.len(), 6 * rows.len());
     }
 
     #[test]
     fn without_a_seed_one_is_drawn_and_kept_and_the_command_that_repeats_it_has_it() {
-        let draw = || begin(vec![Transport::Ws.into()], 1, scenario(""), "loadgen compare".into());
+        let draw = || {
+            begin(
+                vec![Transport::Ws.into()],
+                1,
+                scenario(""),
+                "loadgen compare".into(),
+            )
+        };
         let drawn: Vec<Comparison> = (0..4).map(|_| draw()).collect();
         for comparison in &drawn {
-            assert_eq!(comparison.command, format!("loadgen compare --seed {}", comparison.scenario.seed()));
+            assert_eq!(
+                comparison.command,
+                format!("loadgen compare --seed {}", comparison.scenario.seed())
+            );
         }
-        assert!(drawn.iter().any(|one| one.scenario.seed != drawn[0].scenario.seed));
-        let told = begin(vec![Transport::Ws.into()], 1, scenario("--seed 5"), "loadgen compare --seed 5".into());
-        assert_eq!((told.scenario.seed(), told.command.as_str()), (5, "loadgen compare --seed 5"));
+        assert!(
+            drawn
+                .iter()
+                .any(|one| one.scenario.seed != drawn[0].scenario.seed)
+        );
+        let told = begin(
+            vec![Transport::Ws.into()],
+            1,
+            scenario("--seed 5"),
+            "loadgen compare --seed 5".into(),
+        );
+        assert_eq!(
+            (told.scenario.seed(), told.command.as_str()),
+            (5, "loadgen compare --seed 5")
+        );
     }
 }

@@ -26,24 +26,49 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let summaries = &Summary::of(comparison);
     // One bar for each row of several parts.
     let parts = |ids: &[&str]| -> Vec<(&Summary, Vec<f64>)> {
-        let read = |s: &Summary| ids.iter().map(|id| (Metric::of(id).read)(&s.outcome)).collect::<Option<_>>();
-        summaries.iter().filter_map(|s| Some((s, read(s)?))).collect()
+        let read = |s: &Summary| {
+            ids.iter()
+                .map(|id| (Metric::of(id).read)(&s.outcome))
+                .collect::<Option<_>>()
+        };
+        summaries
+            .iter()
+            .filter_map(|s| Some((s, read(s)?)))
+            .collect()
     };
     let cpu = parts(&["server_cpu_us"]);
     let memory = parts(&["server_memory_kib"]);
     let bytes = parts(&["bytes_down", "bytes_up"]);
     let mut charts = vec![
         ("latency.svg", latency(summaries)),
-        ("deliveries.svg", deliveries(summaries, comparison.scenario.duration().as_secs_f64())),
+        (
+            "deliveries.svg",
+            deliveries(summaries, comparison.scenario.duration().as_secs_f64()),
+        ),
         ("cpu.svg", bars("Server CPU per delivery, µs", &cpu)),
-        ("bytes.svg", bars("Bytes per delivery: to the client, and (outlined) from it", &bytes)),
-        ("memory.svg", bars("Server memory per idle connection, KiB", &memory)),
+        (
+            "bytes.svg",
+            bars(
+                "Bytes per delivery: to the client, and (outlined) from it",
+                &bytes,
+            ),
+        ),
+        (
+            "memory.svg",
+            bars("Server memory per idle connection, KiB", &memory),
+        ),
     ];
-    charts
-        .extend(ratios("Latency p50, block by block", comparison, Figure::P50).map(|chart| ("ratios-p50.svg", chart)));
     charts.extend(
-        ratios("Server CPU per delivery, block by block", comparison, Figure::Cpu)
-            .map(|chart| ("ratios-cpu.svg", chart)),
+        ratios("Latency p50, block by block", comparison, Figure::P50)
+            .map(|chart| ("ratios-p50.svg", chart)),
+    );
+    charts.extend(
+        ratios(
+            "Server CPU per delivery, block by block",
+            comparison,
+            Figure::Cpu,
+        )
+        .map(|chart| ("ratios-cpu.svg", chart)),
     );
     charts
 }
@@ -51,7 +76,14 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
 /// The classes of a row's lines and bars: its transport's, and another pattern for another way up.
 fn class(variant: Variant) -> String {
     let Variant { mode, publish } = variant;
-    format!("c-{mode}{}", if publish == Publish::Native { " c-native" } else { "" })
+    format!(
+        "c-{mode}{}",
+        if publish == Publish::Native {
+            " c-native"
+        } else {
+            ""
+        }
+    )
 }
 
 /// An axis: its label, its marks, and the values at its ends.
@@ -81,11 +113,19 @@ struct Line {
 fn latency(summaries: &[Summary]) -> String {
     const NINES: f64 = 3.0;
     let line = |s: &Summary| {
-        let steps = (0..=150).map(|i| f64::from(i) / 150.0 * NINES).map(|nines| (nines, 1.0 - 10_f64.powf(-nines)));
+        let steps = (0..=150)
+            .map(|i| f64::from(i) / 150.0 * NINES)
+            .map(|nines| (nines, 1.0 - 10_f64.powf(-nines)));
         let (times, messages) = (&s.outcome.latency, s.outcome.publishing.acked);
-        let steps: Vec<(f64, f64)> = steps.filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0).collect();
-        let sure = steps.iter().take_while(|(_, share)| s.is_sound() && messages >= messages_needed(*share)).count();
-        let point = |&(nines, share): &(f64, f64)| Some((nines, times.ms(share)?.max(1e-3).log10()));
+        let steps: Vec<(f64, f64)> = steps
+            .filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0)
+            .collect();
+        let sure = steps
+            .iter()
+            .take_while(|(_, share)| s.is_sound() && messages >= messages_needed(*share))
+            .count();
+        let point =
+            |&(nines, share): &(f64, f64)| Some((nines, times.ms(share)?.max(1e-3).log10()));
         Line {
             name: s.variant.to_string(),
             class: class(s.variant),
@@ -94,34 +134,75 @@ fn latency(summaries: &[Summary]) -> String {
         }
     };
     let lines: Vec<Line> = summaries.iter().map(line).collect();
-    let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
-    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), log| (low.min(log), high.max(log)));
-    let (low, high) = if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil()) };
+    let values = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.1);
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), log| {
+        (low.min(log), high.max(log))
+    });
+    let (low, high) = if low > high {
+        (0.0, 1.0)
+    } else {
+        (low.floor(), high.ceil())
+    };
     let high = high.max(low + 1.0);
     let decade = |decade| (f64::from(decade), short(10_f64.powi(decade)));
-    let percentiles = [(0.0, "0"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9")];
+    let percentiles = [
+        (0.0, "0"),
+        (0.5, "50"),
+        (0.9, "90"),
+        (0.99, "99"),
+        (0.999, "99.9"),
+    ];
     let x = Axis {
         label: "% of deliveries, at most so late",
-        marks: percentiles.iter().map(|&(share, text)| (-f64::log10(1.0 - share), text.into())).collect(),
+        marks: percentiles
+            .iter()
+            .map(|&(share, text)| (-f64::log10(1.0 - share), text.into()))
+            .collect(),
         from: 0.0,
         to: NINES,
     };
-    let y = Axis { label: "ms", marks: (low as i32..=high as i32).map(decade).collect(), from: low, to: high };
-    plot("Delivery latency by percentile", &describe(summaries), &x, &y, &lines)
+    let y = Axis {
+        label: "ms",
+        marks: (low as i32..=high as i32).map(decade).collect(),
+        from: low,
+        to: high,
+    };
+    plot(
+        "Delivery latency by percentile",
+        &describe(summaries),
+        &x,
+        &y,
+        &lines,
+    )
 }
 
 fn describe(summaries: &[Summary]) -> String {
     let ms = |s: &Summary, share| {
-        s.outcome.latency.ms(share).map_or("-".into(), |ms| number(ms) + mark_missing(&s.outcome, share))
+        s.outcome.latency.ms(share).map_or("-".into(), |ms| {
+            number(ms) + mark_missing(&s.outcome, share)
+        })
     };
-    let one = |s: &Summary| format!("{}: median {} ms, 99 % within {} ms.", s.variant, ms(s, 0.5), ms(s, 0.99));
+    let one = |s: &Summary| {
+        format!(
+            "{}: median {} ms, 99 % within {} ms.",
+            s.variant,
+            ms(s, 0.5),
+            ms(s, 0.99)
+        )
+    };
     summaries.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
 fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let line = |s: &Summary| {
-        let points: Vec<(f64, f64)> =
-            s.flow(seconds).enumerate().map(|(i, flow)| ((i as f64 + 0.5).min(seconds), flow)).collect();
+        let points: Vec<(f64, f64)> = s
+            .flow(seconds)
+            .enumerate()
+            .map(|(i, flow)| ((i as f64 + 0.5).min(seconds), flow))
+            .collect();
         Line {
             name: s.variant.to_string(),
             class: class(s.variant),
@@ -134,18 +215,28 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
     let step = step(points().map(|point| point.1).fold(1.0, f64::max));
     let top = (points().map(|point| point.1).fold(1.0, f64::max) / step).ceil() * step;
     let every = (seconds / 6.0).ceil().max(1.0);
-    let marks = |last: f64, step: f64| (0..).map(move |i| f64::from(i) * step).take_while(move |x| *x <= last * 1.0001);
+    let marks = |last: f64, step: f64| {
+        (0..)
+            .map(move |i| f64::from(i) * step)
+            .take_while(move |x| *x <= last * 1.0001)
+    };
     let x = Axis {
         label: "seconds of the measuring window",
         marks: marks(seconds, every).map(|x| (x, format!("{x}"))).collect(),
         from: 0.0,
         to: seconds,
     };
-    let y =
-        Axis { label: "deliveries/s", marks: marks(top, step).map(|y| (y, short(y))).collect(), from: 0.0, to: top };
+    let y = Axis {
+        label: "deliveries/s",
+        marks: marks(top, step).map(|y| (y, short(y))).collect(),
+        from: 0.0,
+        to: top,
+    };
     let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
-    let text: Vec<String> =
-        summaries.iter().map(|s| format!("{}: {} per second on average.", s.variant, number(mean(s)))).collect();
+    let text: Vec<String> = summaries
+        .iter()
+        .map(|s| format!("{}: {} per second on average.", s.variant, number(mean(s))))
+        .collect();
     plot("Deliveries over time", &text.join(" "), &x, &y, &lines)
 }
 
@@ -153,7 +244,11 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
 fn step(top: f64) -> f64 {
     let rough = top / 4.0;
     let decade = 10_f64.powf(rough.log10().floor());
-    [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * decade).into_iter().find(|step| *step >= rough).unwrap_or(rough)
+    [1.0, 2.0, 2.5, 5.0, 10.0]
+        .map(|factor| factor * decade)
+        .into_iter()
+        .find(|step| *step >= rough)
+        .unwrap_or(rough)
 }
 
 /// A number in few characters, whatever its size.
@@ -168,7 +263,11 @@ fn short(value: f64) -> String {
         _ => (value, ""),
     };
     let text = number(figure);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text}{unit}")
 }
 
@@ -193,7 +292,8 @@ fn legend<'a>(names: impl Iterator<Item = &'a str>) -> (Vec<[f64; 2]>, f64) {
 
 fn open(title: &str, description: &str, height: f64) -> String {
     let size = format!(r#"viewBox="0 0 {WIDTH} {height}""#);
-    let mut out = format!(r#"<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" class="chart">"#);
+    let mut out =
+        format!(r#"<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" class="chart">"#);
     out += &format!("<title>{title}</title><desc>{description}</desc><style>{STYLE}</style>");
     out += &format!(r#"<rect class="c-back" width="{WIDTH}" height="{height}" rx="8"/>"#);
     out + &mark("c-title", 12.0, 20.0, title)
@@ -205,7 +305,10 @@ fn mark(class: &str, x: f64, y: f64, text: &str) -> String {
 
 fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
     let (places, lower) = legend(lines.iter().map(|line| line.name.as_str()));
-    let (height, [left, top, right, bottom]) = (HEIGHT + lower, [PLOT[0], PLOT[1] + lower, PLOT[2], PLOT[3] + lower]);
+    let (height, [left, top, right, bottom]) = (
+        HEIGHT + lower,
+        [PLOT[0], PLOT[1] + lower, PLOT[2], PLOT[3] + lower],
+    );
     let across = |value| x.place(value, [left, right]);
     let up = |value| y.place(value, [bottom, top]);
     let mut out = open(title, description, height);
@@ -219,12 +322,27 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
     }
     out += &mark("c-mark c-mid", (left + right) / 2.0, height - 8.0, x.label);
     out += &mark("c-mark c-end", right, 20.0, y.label);
-    for (Line { name, class: own, points, sure: count }, [place, line]) in lines.iter().zip(places) {
+    for (
+        Line {
+            name,
+            class: own,
+            points,
+            sure: count,
+        },
+        [place, line],
+    ) in lines.iter().zip(places)
+    {
         let (sure, doubt) = (&points[..*count], &points[count.saturating_sub(1)..]);
         for (class, part) in [("", sure), (" c-doubt", doubt)] {
-            let part: Vec<String> = part.iter().map(|&(x, y)| format!("{:.1},{:.1}", across(x), up(y))).collect();
+            let part: Vec<String> = part
+                .iter()
+                .map(|&(x, y)| format!("{:.1},{:.1}", across(x), up(y)))
+                .collect();
             if part.len() > 1 {
-                out += &format!(r#"<polyline class="c-line {own}{class}" points="{}"/>"#, part.join(" "));
+                out += &format!(
+                    r#"<polyline class="c-line {own}{class}" points="{}"/>"#,
+                    part.join(" ")
+                );
             }
         }
         out += &format!(r#"<path class="c-line {own}" d="M{place:.1} {line}h20"/>"#);
@@ -235,22 +353,46 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
 
 /// A bar for each transport, in one or two parts.
 fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
-    let values = |parts: &[f64]| parts.iter().map(|&value| short(value)).collect::<Vec<_>>().join(" + ");
-    let widest = |texts: &mut dyn Iterator<Item = String>| texts.map(|text| room(&text)).fold(0.0, f64::max);
+    let values = |parts: &[f64]| {
+        parts
+            .iter()
+            .map(|&value| short(value))
+            .collect::<Vec<_>>()
+            .join(" + ")
+    };
+    let widest =
+        |texts: &mut dyn Iterator<Item = String>| texts.map(|text| room(&text)).fold(0.0, f64::max);
     let left = 16.0 + widest(&mut rows.iter().map(|(s, _)| s.variant.to_string()));
     let right = WIDTH - 14.0 - widest(&mut rows.iter().map(|(_, parts)| values(parts)));
-    let most = rows.iter().map(|(_, parts)| parts.iter().sum()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    let description: Vec<String> = rows.iter().map(|(s, parts)| format!("{}: {}.", s.variant, values(parts))).collect();
-    let mut out = open(title, &description.join(" "), 40.0 + rows.len() as f64 * BAR);
+    let most = rows
+        .iter()
+        .map(|(_, parts)| parts.iter().sum())
+        .fold(0.0, f64::max)
+        .max(f64::MIN_POSITIVE);
+    let description: Vec<String> = rows
+        .iter()
+        .map(|(s, parts)| format!("{}: {}.", s.variant, values(parts)))
+        .collect();
+    let mut out = open(
+        title,
+        &description.join(" "),
+        40.0 + rows.len() as f64 * BAR,
+    );
     for (i, (summary, parts)) in rows.iter().enumerate() {
         let (top, own) = (36.0 + i as f64 * BAR, class(summary.variant));
         let doubt = if summary.is_sound() { "" } else { " c-doubt" };
-        out += &mark("c-mark c-end", left - 8.0, top + 16.0, &summary.variant.to_string());
+        out += &mark(
+            "c-mark c-end",
+            left - 8.0,
+            top + 16.0,
+            &summary.variant.to_string(),
+        );
         let mut x = left;
         for (value, class) in parts.iter().zip(["c-bar", "c-bar c-outline"]) {
             let width = value / most * (right - left);
-            out +=
-                &format!(r#"<rect class="{class} {own}{doubt}" x="{x:.1}" y="{top}" width="{width:.1}" height="22"/>"#);
+            out += &format!(
+                r#"<rect class="{class} {own}{doubt}" x="{x:.1}" y="{top}" width="{width:.1}" height="22"/>"#
+            );
             x += width;
         }
         out += &mark("c-mark", x + 6.0, top + 16.0, &values(parts));
@@ -262,40 +404,92 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
 /// a logarithmic axis; an arrow for what lies beyond it. Nothing where there are too few blocks for an interval.
 fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String> {
     let base = comparison.baseline()?;
-    let effects = comparison.effects.iter().filter(|effect| effect.figure == figure && effect.ratio.interval.is_some());
-    let rows: Vec<(&Effect, Vec<f64>)> =
-        effects.map(|effect| (effect, comparison.ratios(effect.variant, effect.control, figure))).collect();
-    let all = rows.iter().flat_map(|(_, ratios)| ratios).map(|ratio| ratio.log2());
-    let (low, high) = all.fold((-0.4_f64, 0.4_f64), |(low, high), log| (low.min(log), high.max(log)));
-    let marks = [(-2.0, "1/4"), (-1.0, "1/2"), (0.0, "1"), (1.0, "2"), (2.0, "4")].map(|(at, text)| (at, text.into()));
+    let effects = comparison
+        .effects
+        .iter()
+        .filter(|effect| effect.figure == figure && effect.ratio.interval.is_some());
+    let rows: Vec<(&Effect, Vec<f64>)> = effects
+        .map(|effect| {
+            (
+                effect,
+                comparison.ratios(effect.variant, effect.control, figure),
+            )
+        })
+        .collect();
+    let all = rows
+        .iter()
+        .flat_map(|(_, ratios)| ratios)
+        .map(|ratio| ratio.log2());
+    let (low, high) = all.fold((-0.4_f64, 0.4_f64), |(low, high), log| {
+        (low.min(log), high.max(log))
+    });
+    let marks = [
+        (-2.0, "1/4"),
+        (-1.0, "1/2"),
+        (0.0, "1"),
+        (1.0, "2"),
+        (2.0, "4"),
+    ]
+    .map(|(at, text)| (at, text.into()));
     // What is further away would push all others together.
-    let axis = Axis { label: "", marks: marks.into(), from: low.max(-2.0), to: high.min(2.0) };
+    let axis = Axis {
+        label: "",
+        marks: marks.into(),
+        from: low.max(-2.0),
+        to: high.min(2.0),
+    };
     let name = |effect: &Effect| row_name(effect.variant, effect.control);
-    let said =
-        |effect: &Effect| format!("{} {}", short(effect.ratio.median), effect.short_word()).trim_end().to_owned();
-    let widest = |text: &dyn Fn(&Effect) -> String| rows.iter().map(|(e, _)| room(&text(e))).fold(0.0, f64::max);
+    let said = |effect: &Effect| {
+        format!("{} {}", short(effect.ratio.median), effect.short_word())
+            .trim_end()
+            .to_owned()
+    };
+    let widest = |text: &dyn Fn(&Effect) -> String| {
+        rows.iter().map(|(e, _)| room(&text(e))).fold(0.0, f64::max)
+    };
     let ends = [18.0 + widest(&name), WIDTH - 24.0 - widest(&said)];
-    let text: Vec<String> = rows.iter().map(|(effect, _)| format!("{}: {}.", name(effect), said(effect))).collect();
+    let text: Vec<String> = rows
+        .iter()
+        .map(|(effect, _)| format!("{}: {}.", name(effect), said(effect)))
+        .collect();
     let across = |ratio: f64| axis.place(ratio.log2().clamp(axis.from, axis.to), ends);
     let bottom = 40.0 + rows.len() as f64 * BAR;
     let mut out = open(title, &text.join(" "), bottom + 20.0);
-    for (log, text) in axis.marks.iter().filter(|(log, _)| (axis.from..=axis.to).contains(log)) {
+    for (log, text) in axis
+        .marks
+        .iter()
+        .filter(|(log, _)| (axis.from..=axis.to).contains(log))
+    {
         let x = axis.place(*log, ends);
         out += &format!(r#"<path class="c-grid" d="M{x:.1} 32V{bottom}"/>"#);
         out += &mark("c-mark c-mid", x, bottom + 13.0, text);
     }
-    out += &mark("c-mark", ends[1] + 14.0, bottom + 13.0, &format!("times {base}"));
+    out += &mark(
+        "c-mark",
+        ends[1] + 14.0,
+        bottom + 13.0,
+        &format!("times {base}"),
+    );
     for (i, (effect, ratios)) in rows.iter().enumerate() {
         let (middle, own) = (47.0 + i as f64 * BAR, class(effect.variant));
-        let (from, to) = effect.ratio.interval.map(|(low, high)| (across(low), across(high)))?;
+        let (from, to) = effect
+            .ratio
+            .interval
+            .map(|(low, high)| (across(low), across(high)))?;
         out += &mark("c-mark c-end", ends[0] - 8.0, middle + 5.0, &name(effect));
         out += &format!(r#"<path class="c-line c-span {own}" d="M{from:.1} {middle}H{to:.1}"/>"#);
         for &ratio in ratios {
             let (x, beyond) = (across(ratio), 8.0 * ratio.log2().signum());
             out += &match (axis.from..=axis.to).contains(&ratio.log2()) {
-                true => format!(r#"<circle class="c-bar {own}" cx="{x:.1}" cy="{middle}" r="3.5"/>"#),
+                true => {
+                    format!(r#"<circle class="c-bar {own}" cx="{x:.1}" cy="{middle}" r="3.5"/>"#)
+                }
                 false => {
-                    format!(r#"<path class="c-bar {own}" d="M{x:.1} {:.1}l{beyond} 5 {} 5z"/>"#, middle - 5.0, -beyond)
+                    format!(
+                        r#"<path class="c-bar {own}" d="M{x:.1} {:.1}l{beyond} 5 {} 5z"/>"#,
+                        middle - 5.0,
+                        -beyond
+                    )
                 }
             };
         }

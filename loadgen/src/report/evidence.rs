@@ -18,34 +18,61 @@ pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
         checks(comparison, summaries),
         trials(comparison),
     ];
-    all.into_iter().filter(|table| !table.rows.is_empty()).collect()
+    all.into_iter()
+        .filter(|table| !table.rows.is_empty())
+        .collect()
 }
 
 /// The ratios of the blocks, and what may be said of them; nothing where no block has any.
 pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let base = comparison.baseline();
-    let rows = comparison.variants.iter().filter(|variant| Some(**variant) != base).map(|&variant| (variant, false));
-    let control = base.filter(|_| comparison.control).map(|variant| (variant, true));
+    let rows = comparison
+        .variants
+        .iter()
+        .filter(|variant| Some(**variant) != base)
+        .map(|&variant| (variant, false));
+    let control = base
+        .filter(|_| comparison.control)
+        .map(|variant| (variant, true));
     let has_figures = |(variant, control): &(Variant, bool)| {
-        comparison.effects.iter().any(|e| e.variant == *variant && e.control == *control)
+        comparison
+            .effects
+            .iter()
+            .any(|e| e.variant == *variant && e.control == *control)
     };
     let columns: Vec<_> = rows.chain(control).filter(has_figures).collect();
-    let tail = comparison.trials.iter().filter(|trial| trial.verdict.kind == Kind::Valid).all(has_tail);
+    let tail = comparison
+        .trials
+        .iter()
+        .filter(|trial| trial.verdict.kind == Kind::Valid)
+        .all(has_tail);
     let summary = |variant| summaries.iter().find(|summary| summary.variant == variant);
     let is_whole = |variant| summary(variant).is_none_or(Summary::is_whole);
     let cell = |variant, control, figure| {
-        comparison.effect(variant, control, figure).map_or(NONE.to_owned().into(), |effect| Cell {
-            believable: (tail || figure != Figure::P99) && is_whole(variant) && base.is_none_or(is_whole),
-            ..ratio(effect, comparison.blocks)
-        })
+        comparison
+            .effect(variant, control, figure)
+            .map_or(NONE.to_owned().into(), |effect| Cell {
+                believable: (tail || figure != Figure::P99)
+                    && is_whole(variant)
+                    && base.is_none_or(is_whole),
+                ..ratio(effect, comparison.blocks)
+            })
     };
     let figures = Figure::ALL.iter().filter(|_| comparison.blocks > 1);
-    let figures = figures.filter(|figure| comparison.effects.iter().any(|effect| effect.figure == **figure));
+    let figures = figures.filter(|figure| {
+        comparison
+            .effects
+            .iter()
+            .any(|effect| effect.figure == **figure)
+    });
     let row = |&figure: &Figure| Row {
         is_key: figure.is_judged(),
         ..Row::new(
             figure.to_string(),
-            columns.iter().map(|&(variant, control)| cell(variant, control, figure)).collect(),
+            columns
+                .iter()
+                .map(|&(variant, control)| cell(variant, control, figure))
+                .collect(),
         )
     };
     let head = |&(variant, control): &(Variant, bool)| match summary(variant).filter(|_| !control) {
@@ -53,7 +80,10 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
         None => row_name(variant, control),
     };
     Table {
-        title: format!("Against {}, block by block", base.map(|variant| variant.to_string()).unwrap_or_default()),
+        title: format!(
+            "Against {}, block by block",
+            base.map(|variant| variant.to_string()).unwrap_or_default()
+        ),
         head: columns.iter().map(head).collect(),
         rows: figures.map(row).collect(),
         foot: foot(comparison, tail),
@@ -62,9 +92,13 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
 
 /// What the words beside the ratios mean, and what they could have shown.
 fn foot(comparison: &Comparison, tail: bool) -> String {
-    let seen = |seen: &Resolution| format!("{:.0} % in {}", 100.0 * (seen.ratio - 1.0), seen.figure);
+    let seen =
+        |seen: &Resolution| format!("{:.0} % in {}", 100.0 * (seen.ratio - 1.0), seen.figure);
     let seen: Vec<String> = comparison.resolutions.iter().map(seen).collect();
-    let has_interval = comparison.effects.iter().any(|effect| effect.ratio.interval.is_some());
+    let has_interval = comparison
+        .effects
+        .iter()
+        .any(|effect| effect.ratio.interval.is_some());
     let mut foot = if has_interval {
         "The median of the blocks' ratios, and where it lies with 95 % confidence or more. Only latency p50 and server CPU \
             have a word, as was decided beforehand: slower, faster, more CPU or less CPU where all of the interval is beyond 5 % \
@@ -77,7 +111,8 @@ fn foot(comparison: &Comparison, tail: bool) -> String {
     }
     .to_owned();
     if comparison.trials.iter().any(|trial| trial.outcome.misses()) {
-        foot += " A row that misses messages has no word, and none stands beside a baseline that does.";
+        foot +=
+            " A row that misses messages has no word, and none stands beside a baseline that does.";
     }
     if !tail {
         foot += " The p99 is in brackets: too few messages stand behind it in a single trial.";
@@ -96,14 +131,22 @@ fn ratio(effect: &Effect, blocks: usize) -> Cell {
         "" => String::new(),
         word => format!(", {word}"),
     };
-    let Ratio { blocks: n, higher, median, interval } = effect.ratio;
+    let Ratio {
+        blocks: n,
+        higher,
+        median,
+        interval,
+    } = effect.ratio;
     let spread = match interval {
         Some((low, high)) if n == blocks => format!("{} to {}", number(low), number(high)),
         Some((low, high)) => format!("{} to {}, {n} blocks", number(low), number(high)),
         None if median > 1.0 => format!("higher in {higher} of {n}"),
         None => format!("lower in {} of {n}", n.saturating_sub(higher)),
     };
-    Cell { value: Some(median), ..format!("{} ({spread}){word}", number(median)).into() }
+    Cell {
+        value: Some(median),
+        ..format!("{} ({spread}){word}", number(median)).into()
+    }
 }
 
 /// Whether there are enough messages in a trial for its own p99.
@@ -113,7 +156,10 @@ fn has_tail(trial: &Trial) -> bool {
 
 fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let of = |summary: &Summary| -> &[KnownAnswer] {
-        let known = comparison.known_answers.iter().find(|known| known.variant == summary.variant);
+        let known = comparison
+            .known_answers
+            .iter()
+            .find(|known| known.variant == summary.variant);
         known.map_or(&[], |known| &known.answers)
     };
     let all: Vec<&[KnownAnswer]> = summaries.iter().map(of).collect();
@@ -123,27 +169,35 @@ fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
             names.push((&answer.id, &answer.what));
         }
     }
-    let cell =
-        |answers: &[KnownAnswer], summary: &Summary, id: &str| match answers.iter().find(|answer| answer.id == id) {
-            Some(answer) => Cell {
-                value: Some(answer.measured),
-                text: format!(
-                    "{}; {}{}",
-                    number(answer.measured),
-                    number(answer.predicted),
-                    match answer.holds() {
-                        Some(true) => ", agree",
-                        Some(false) => ", DIFFER",
-                        None => "",
-                    }
-                ),
-                believable: summary.is_sound(),
-                best: false,
-            },
-            None => NONE.to_owned().into(),
-        };
+    let cell = |answers: &[KnownAnswer], summary: &Summary, id: &str| match answers
+        .iter()
+        .find(|answer| answer.id == id)
+    {
+        Some(answer) => Cell {
+            value: Some(answer.measured),
+            text: format!(
+                "{}; {}{}",
+                number(answer.measured),
+                number(answer.predicted),
+                match answer.holds() {
+                    Some(true) => ", agree",
+                    Some(false) => ", DIFFER",
+                    None => "",
+                }
+            ),
+            believable: summary.is_sound(),
+            best: false,
+        },
+        None => NONE.to_owned().into(),
+    };
     let row = |(id, name): &(&str, &str)| {
-        Row::new(*name, all.iter().zip(summaries).map(|(answers, summary)| cell(answers, summary, id)).collect())
+        Row::new(
+            *name,
+            all.iter()
+                .zip(summaries)
+                .map(|(answers, summary)| cell(answers, summary, id))
+                .collect(),
+        )
     };
     let foot = "Each cell: measured; predicted. Where theory is near-exact, it says whether both agree: \
         requests/s and bytes within 1 %, empty answers within half a point, KS of short polls within 0.05. A short poll's \
@@ -163,7 +217,10 @@ fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
 /// Every check with the worst figure of all trials of a row.
 fn checks(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let of = |summary: &Summary| -> Vec<&Check> {
-        let trials = comparison.trials.iter().filter(|trial| trial.outcome.variant == summary.variant);
+        let trials = comparison
+            .trials
+            .iter()
+            .filter(|trial| trial.outcome.variant == summary.variant);
         trials.flat_map(|trial| &trial.verdict.checks).collect()
     };
     let all: Vec<Vec<&Check>> = summaries.iter().map(of).collect();
@@ -175,15 +232,28 @@ fn checks(comparison: &Comparison, summaries: &[Summary]) -> Table {
     }
     let over = |check: &&&Check| check.measured - check.limit;
     let cell = |checks: &Vec<&Check>, id: &str| {
-        let worst = checks.iter().filter(|check| check.id == id).max_by(|a, b| over(a).total_cmp(&over(b)));
+        let worst = checks
+            .iter()
+            .filter(|check| check.id == id)
+            .max_by(|a, b| over(a).total_cmp(&over(b)));
         worst.map_or(NONE.to_owned().into(), |check| {
             let exceeds = if check.holds() { "" } else { ", EXCEEDED" };
-            let text = format!("{} of {}{exceeds}", number(check.measured), number(check.limit));
-            Cell { value: Some(check.measured), ..text.into() }
+            let text = format!(
+                "{} of {}{exceeds}",
+                number(check.measured),
+                number(check.limit)
+            );
+            Cell {
+                value: Some(check.measured),
+                ..text.into()
+            }
         })
     };
     let row = |Check { id, name, unit, .. }: &&Check| {
-        Row::new(format!("{name}, {unit}"), all.iter().map(|checks| cell(checks, id)).collect())
+        Row::new(
+            format!("{name}, {unit}"),
+            all.iter().map(|checks| cell(checks, id)).collect(),
+        )
     };
     let foot = "The worst trial of each row, of what is the most it may be. The client receive delay is loadgen's own \
         part of the latency, from the kernel's stamp on the last segment of a read to that read, at 64 subscribers: up to \
@@ -201,15 +271,32 @@ fn checks(comparison: &Comparison, summaries: &[Summary]) -> Table {
 /// Every trial with its verdict, in the order in which they ran.
 fn trials(comparison: &Comparison) -> Table {
     let row = |(i, trial): (usize, &Trial)| {
-        let Trial { block, outcome, verdict, .. } = trial;
+        let Trial {
+            block,
+            outcome,
+            verdict,
+            ..
+        } = trial;
         let is_sound = verdict.kind == Kind::Valid && !outcome.misses();
         let figure = |figure: Figure, mark: &str| {
             let value = figure.of(outcome);
             let text = value.map_or(NONE.into(), |value| number(value) + mark);
-            Cell { value, text, believable: is_sound && (figure != Figure::P99 || has_tail(trial)), best: false }
+            Cell {
+                value,
+                text,
+                believable: is_sound && (figure != Figure::P99 || has_tail(trial)),
+                best: false,
+            }
         };
-        let why = verdict.failed().filter(|_| verdict.kind != Kind::Valid).map(|check| format!(" ({})", check.name));
-        let missing = if outcome.misses() { "; messages missing" } else { "" };
+        let why = verdict
+            .failed()
+            .filter(|_| verdict.kind != Kind::Valid)
+            .map(|check| format!(" ({})", check.name));
+        let missing = if outcome.misses() {
+            "; messages missing"
+        } else {
+            ""
+        };
         let cells = vec![
             figure(Figure::P50, mark_missing(outcome, 0.5)),
             figure(Figure::P99, mark_missing(outcome, 0.99)),
@@ -218,7 +305,14 @@ fn trials(comparison: &Comparison) -> Table {
         ];
         Row::new(format!("{}. block {block}, {}", i + 1, trial.name()), cells)
     };
-    let head = ["p50, ms", "p99, ms", "server CPU, µs", "verdict"].map(String::from).to_vec();
+    let head = ["p50, ms", "p99, ms", "server CPU, µs", "verdict"]
+        .map(String::from)
+        .to_vec();
     let rows = comparison.trials.iter().enumerate().map(row).collect();
-    Table { title: "Every trial".into(), head, rows, foot: String::new() }
+    Table {
+        title: "Every trial".into(),
+        head,
+        rows,
+        foot: String::new(),
+    }
 }

@@ -34,7 +34,10 @@ pub fn render(comparison: &Comparison) -> anyhow::Result<String> {
         figures: table::figures(summaries, comparison.control),
         evidence: evidence::tables(comparison, summaries),
         notes: notes::of(comparison, summaries),
-        charts: chart::all(comparison).into_iter().map(|(_, svg)| svg).collect(),
+        charts: chart::all(comparison)
+            .into_iter()
+            .map(|(_, svg)| svg)
+            .collect(),
         environment: comparison.environment.to_string(),
         caveats: notes::caveats(comparison),
         data: DATA,

@@ -13,20 +13,39 @@ const DOUBT: &str = "In brackets: not to be relied on, because no trial is valid
 
 /// The whole report.
 pub fn render(comparison: &Comparison) -> String {
-    let Comparison { environment, command, started, .. } = comparison;
+    let Comparison {
+        environment,
+        command,
+        started,
+        ..
+    } = comparison;
     let summaries = &Summary::of(comparison);
     let (workload, design) = (comparison.workload(), comparison.design());
     let mut out = format!("# Transports compared\n\n{workload}.\n{design}\n\n");
-    answer::lines(comparison, summaries).iter().for_each(|line| out += &format!("- {line}\n"));
+    answer::lines(comparison, summaries)
+        .iter()
+        .for_each(|line| out += &format!("- {line}\n"));
     let figures = table::figures(summaries, comparison.control);
     if !figures.rows.is_empty() {
         let _ = write!(out, "\n{}", align(&figures));
     }
-    paragraphs(comparison, summaries, &figures).iter().for_each(|text| out += &format!("\n{text}\n"));
+    paragraphs(comparison, summaries, &figures)
+        .iter()
+        .for_each(|text| out += &format!("\n{text}\n"));
     for table in evidence::tables(comparison, summaries) {
-        let _ = write!(out, "\n## {}\n\n{}\n{}\n", table.title, align(&table), table.foot);
+        let _ = write!(
+            out,
+            "\n## {}\n\n{}\n{}\n",
+            table.title,
+            align(&table),
+            table.foot
+        );
     }
-    let _ = writeln!(out, "\nMeasured {started} with `{command}`.\n\n{environment}\n\n{}", notes::caveats(comparison));
+    let _ = writeln!(
+        out,
+        "\nMeasured {started} with `{command}`.\n\n{environment}\n\n{}",
+        notes::caveats(comparison)
+    );
     out
 }
 
@@ -42,10 +61,19 @@ pub struct Shown {
 /// What the terminal shows: the answer, the figures, what has to be said about them, rows against the baseline.
 pub fn terminal(comparison: &Comparison, shown: Shown) -> String {
     let summaries = &Summary::of(comparison);
-    let mut parts = vec![answer::lines(comparison, summaries).iter().map(|line| shown.paragraph(line)).collect()];
+    let mut parts = vec![
+        answer::lines(comparison, summaries)
+            .iter()
+            .map(|line| shown.paragraph(line))
+            .collect(),
+    ];
     let figures = table::figures(summaries, comparison.control);
     parts.push(shown.table(&figures));
-    parts.extend(paragraphs(comparison, summaries, &figures).iter().map(|text| shown.paragraph(text)));
+    parts.extend(
+        paragraphs(comparison, summaries, &figures)
+            .iter()
+            .map(|text| shown.paragraph(text)),
+    );
     let against = evidence::against(comparison, summaries);
     if !against.rows.is_empty() {
         let title = shown.paragraph(&format!("{}:", against.title));
@@ -59,15 +87,31 @@ pub fn terminal(comparison: &Comparison, shown: Shown) -> String {
 }
 
 fn paragraphs(comparison: &Comparison, summaries: &[Summary], figures: &Table) -> Vec<String> {
-    let has_doubt = figures.rows.iter().flat_map(|row| &row.cells).any(|cell| !cell.believable);
-    has_doubt.then(|| DOUBT.to_owned()).into_iter().chain(notes::of(comparison, summaries)).collect()
+    let has_doubt = figures
+        .rows
+        .iter()
+        .flat_map(|row| &row.cells)
+        .any(|cell| !cell.believable);
+    has_doubt
+        .then(|| DOUBT.to_owned())
+        .into_iter()
+        .chain(notes::of(comparison, summaries))
+        .collect()
 }
 
 impl Shown {
     fn table(self, table: &Table) -> String {
-        let rows: Vec<&Row> = table.rows.iter().filter(|row| self.all || row.is_key).collect();
+        let rows: Vec<&Row> = table
+            .rows
+            .iter()
+            .filter(|row| self.all || row.is_key)
+            .collect();
         let side_by_side = lines_of(&table.head, &rows);
-        let is_narrow = |width| side_by_side.lines().any(|line| line.chars().count() > width);
+        let is_narrow = |width| {
+            side_by_side
+                .lines()
+                .any(|line| line.chars().count() > width)
+        };
         match self.width {
             Some(width) if is_narrow(width) => stacked(&table.head, &rows, width),
             _ if rows.is_empty() => String::new(),
@@ -95,7 +139,11 @@ impl Shown {
 }
 
 fn text(cell: &Cell) -> String {
-    if cell.believable { cell.text.clone() } else { format!("({})", cell.text) }
+    if cell.believable {
+        cell.text.clone()
+    } else {
+        format!("({})", cell.text)
+    }
 }
 
 /// One column below the other, for a terminal that is too narrow for both.
@@ -104,12 +152,19 @@ fn stacked(head: &[String], rows: &[&Row], width: usize) -> String {
     for (i, name) in head.iter().enumerate() {
         let _ = writeln!(out, "{}{name}", if i == 0 { "" } else { "\n" });
         for row in rows {
-            let (name, figure) = (row.name.trim(), row.cells.get(i).map_or_else(String::new, text));
+            let (name, figure) = (
+                row.name.trim(),
+                row.cells.get(i).map_or_else(String::new, text),
+            );
             let rest = width.saturating_sub(2 + name.chars().count());
             if figure.chars().count() < rest {
                 let _ = writeln!(out, "  {name}{figure:>rest$}");
             } else {
-                let lines = Shown { all: true, width: Some(width.saturating_sub(2)) }.paragraph(name);
+                let lines = Shown {
+                    all: true,
+                    width: Some(width.saturating_sub(2)),
+                }
+                .paragraph(name);
                 lines.lines().for_each(|line| out += &format!("  {line}\n"));
                 let _ = writeln!(out, "{figure:>width$}");
             }
@@ -125,18 +180,35 @@ fn align(table: &Table) -> String {
 /// A Markdown table whose source reads as a table too.
 fn lines_of(head: &[String], rows: &[&Row]) -> String {
     let mut lines = vec![(String::new(), head.to_vec())];
-    lines.extend(rows.iter().map(|Row { name, cells, .. }| (name.clone(), cells.iter().map(text).collect())));
+    lines.extend(
+        rows.iter()
+            .map(|Row { name, cells, .. }| (name.clone(), cells.iter().map(text).collect())),
+    );
     let width = |text: &String| text.chars().count();
     let first = lines.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     let columns = lines.first().map_or(0, |(_, cells)| cells.len());
-    let widths: Vec<usize> =
-        (0..columns).map(|i| lines.iter().map(|(_, cells)| width(&cells[i])).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|i| {
+            lines
+                .iter()
+                .map(|(_, cells)| width(&cells[i]))
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let mut out = String::new();
     for (n, (name, cells)) in lines.iter().enumerate() {
-        let cells: String = cells.iter().zip(&widths).map(|(cell, width)| format!(" {cell:>width$} |")).collect();
+        let cells: String = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!(" {cell:>width$} |"))
+            .collect();
         let _ = writeln!(out, "| {name:first$} |{cells}");
         if n == 0 {
-            let rules: String = widths.iter().map(|width| format!("{:-<1$}:|", "", width + 1)).collect();
+            let rules: String = widths
+                .iter()
+                .map(|width| format!("{:-<1$}:|", "", width + 1))
+                .collect();
             let _ = writeln!(out, "|{:-<1$}|{rules}", "", first + 2);
         }
     }

@@ -14,8 +14,16 @@ const CROWDED: Duration = Duration::from_millis(3);
 
 /// How far the figures carry.
 pub fn caveats(comparison: &Comparison) -> &'static str {
-    let is_local = |target: &String| target.parse::<SocketAddr>().is_ok_and(|addr| addr.ip().is_loopback());
-    if comparison.target.as_ref().is_none_or(is_local) { LOOPBACK } else { NETWORK }
+    let is_local = |target: &String| {
+        target
+            .parse::<SocketAddr>()
+            .is_ok_and(|addr| addr.ip().is_loopback())
+    };
+    if comparison.target.as_ref().is_none_or(is_local) {
+        LOOPBACK
+    } else {
+        NETWORK
+    }
 }
 
 const NETWORK: &str = "Over a network, from one machine: its clocks stamp both ends, so latency is from the due time here to \
@@ -32,18 +40,31 @@ const LOOPBACK: &str = "Over loopback, where the kernel runs a receiver's TCP in
 /// What went wrong, and what to think of the rest: what is missing first.
 pub fn of(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
     let (ran, planned) = (comparison.trials.len(), comparison.planned());
-    let cut =
-        (0 < ran && ran < planned).then(|| format!("This comparison ended early: {ran} of {planned} trials ran."));
-    let incomparable = (comparison.blocks > 1 && comparison.effects.is_empty() && planned > comparison.blocks)
-        .then(|| "No block has two valid trials that could be compared.".to_owned());
-    let missing = summaries.iter().filter(|summary| !summary.is_whole()).map(missing);
+    let cut = (0 < ran && ran < planned)
+        .then(|| format!("This comparison ended early: {ran} of {planned} trials ran."));
+    let incomparable =
+        (comparison.blocks > 1 && comparison.effects.is_empty() && planned > comparison.blocks)
+            .then(|| "No block has two valid trials that could be compared.".to_owned());
+    let missing = summaries
+        .iter()
+        .filter(|summary| !summary.is_whole())
+        .map(missing);
     let single = [cut, incomparable].into_iter().flatten();
-    missing.chain(single).chain(grouped(comparison)).chain(verdicts(comparison)).collect()
+    missing
+        .chain(single)
+        .chain(grouped(comparison))
+        .chain(verdicts(comparison))
+        .collect()
 }
 
 /// What a row misses, by its scope, and what follows from that.
 fn missing(summary: &Summary) -> String {
-    let Missing { trials, expected, undelivered, lost } = summary.missing;
+    let Missing {
+        trials,
+        expected,
+        undelivered,
+        lost,
+    } = summary.missing;
     let share = 100.0 * undelivered as f64 / expected.max(1) as f64;
     let found = [
         (undelivered > 0).then(|| {
@@ -53,7 +74,12 @@ fn missing(summary: &Summary) -> String {
                 number(share)
             )
         }),
-        (lost > 0).then(|| format!("{} lost in the whole trial, warm-up included", count(lost, "delivery"))),
+        (lost > 0).then(|| {
+            format!(
+                "{} lost in the whole trial, warm-up included",
+                count(lost, "delivery")
+            )
+        }),
     ];
     let found: Vec<String> = found.into_iter().flatten().collect();
     let which = share_of_trials(trials as usize, summary.trials);
@@ -67,12 +93,19 @@ fn missing(summary: &Summary) -> String {
 
 /// " in 3 of its 10 trials"; nothing where there is one.
 fn share_of_trials(found: usize, all: usize) -> String {
-    if all > 1 { format!(" in {found} of its {all} trials") } else { String::new() }
+    if all > 1 {
+        format!(" in {found} of its {all} trials")
+    } else {
+        String::new()
+    }
 }
 
 /// The rows and the control, each with its trials.
 fn rows(comparison: &Comparison) -> Vec<Vec<&Trial>> {
-    let names = comparison.variants.iter().flat_map(|&variant| [(variant, false), (variant, true)]);
+    let names = comparison
+        .variants
+        .iter()
+        .flat_map(|&variant| [(variant, false), (variant, true)]);
     let trials = |(variant, control)| {
         comparison
             .trials
@@ -80,14 +113,20 @@ fn rows(comparison: &Comparison) -> Vec<Vec<&Trial>> {
             .filter(|trial| trial.outcome.variant == variant && trial.control == control)
             .collect::<Vec<_>>()
     };
-    names.map(trials).filter(|trials| !trials.is_empty()).collect()
+    names
+        .map(trials)
+        .filter(|trials| !trials.is_empty())
+        .collect()
 }
 
 /// What happened, once for each row and kind, counted over its trials.
 fn grouped(comparison: &Comparison) -> Vec<String> {
     let mut notes = Vec::new();
     for trials in rows(comparison) {
-        let found: Vec<(&Trial, Vec<Note>)> = trials.iter().map(|trial| (*trial, about(&trial.outcome))).collect();
+        let found: Vec<(&Trial, Vec<Note>)> = trials
+            .iter()
+            .map(|trial| (*trial, about(&trial.outcome)))
+            .collect();
         let mut kinds: Vec<&str> = Vec::new();
         for note in found.iter().flat_map(|(_, notes)| notes) {
             if !kinds.contains(&note.kind.as_str()) {
@@ -95,14 +134,29 @@ fn grouped(comparison: &Comparison) -> Vec<String> {
             }
         }
         for kind in kinds {
-            let of_kind = |notes: &[Note]| notes.iter().find(|note| note.kind == kind).map(|note| note.text.clone());
-            let with: Vec<(&Trial, String)> =
-                found.iter().filter_map(|(trial, notes)| Some((*trial, of_kind(notes)?))).collect();
-            let Some(((first, text), others)) = with.split_first() else { continue };
+            let of_kind = |notes: &[Note]| {
+                notes
+                    .iter()
+                    .find(|note| note.kind == kind)
+                    .map(|note| note.text.clone())
+            };
+            let with: Vec<(&Trial, String)> = found
+                .iter()
+                .filter_map(|(trial, notes)| Some((*trial, of_kind(notes)?)))
+                .collect();
+            let Some(((first, text), others)) = with.split_first() else {
+                continue;
+            };
             let mut sum = first.outcome.clone();
-            others.iter().for_each(|(trial, _)| sum.merge(&trial.outcome));
+            others
+                .iter()
+                .for_each(|(trial, _)| sum.merge(&trial.outcome));
             let text = of_kind(&about(&sum)).unwrap_or_else(|| text.clone());
-            notes.push(format!("{}{}: {text}.", first.name(), share_of_trials(with.len(), trials.len())));
+            notes.push(format!(
+                "{}{}: {text}.",
+                first.name(),
+                share_of_trials(with.len(), trials.len())
+            ));
         }
     }
     notes
@@ -111,16 +165,29 @@ fn grouped(comparison: &Comparison) -> Vec<String> {
 /// A sentence for each check that decided a verdict, with its worst figure: which trials it were is in their table.
 fn verdicts(comparison: &Comparison) -> Vec<String> {
     let mut decided: Vec<(&Check, Vec<String>)> = Vec::new();
-    let failed = |trial: &&&Trial| trial.verdict.kind != Kind::Valid && trial.outcome.end == End::Completed;
+    let failed =
+        |trial: &&&Trial| trial.verdict.kind != Kind::Valid && trial.outcome.end == End::Completed;
     for trials in rows(comparison) {
-        let checks: Vec<&Check> = trials.iter().filter(failed).filter_map(|trial| trial.verdict.failed()).collect();
+        let checks: Vec<&Check> = trials
+            .iter()
+            .filter(failed)
+            .filter_map(|trial| trial.verdict.failed())
+            .collect();
         for &check in &checks {
             let same = || checks.iter().filter(|other| other.id == check.id);
-            let name = format!("{}{}", trials[0].name(), share_of_trials(same().count(), trials.len()));
+            let name = format!(
+                "{}{}",
+                trials[0].name(),
+                share_of_trials(same().count(), trials.len())
+            );
             match decided.iter_mut().find(|(other, _)| other.id == check.id) {
                 None => decided.push((check, vec![name])),
                 Some((worst, names)) => {
-                    *worst = if check.measured > worst.measured { check } else { worst };
+                    *worst = if check.measured > worst.measured {
+                        check
+                    } else {
+                        worst
+                    };
                     if !names.contains(&name) {
                         names.push(name);
                     }
@@ -129,7 +196,11 @@ fn verdicts(comparison: &Comparison) -> Vec<String> {
         }
     }
     let say = |(check, names): (&Check, Vec<String>)| {
-        let worst = if comparison.trials.len() > 1 { " at worst" } else { "" };
+        let worst = if comparison.trials.len() > 1 {
+            " at worst"
+        } else {
+            ""
+        };
         format!("{}: {}:{worst} {check}.", names.join(", "), check.kind)
     };
     decided.into_iter().map(say).collect()
@@ -142,45 +213,96 @@ struct Note {
 }
 
 fn about(outcome: &Outcome) -> Vec<Note> {
-    let Outcome { connections, publishing, audit, usage, .. } = outcome;
+    let Outcome {
+        connections,
+        publishing,
+        audit,
+        usage,
+        ..
+    } = outcome;
     let mut notes = Vec::new();
     let mut note = |is_so: bool, kind: &str, text: &dyn Fn() -> String| {
         if is_so {
-            notes.push(Note { kind: kind.into(), text: text() });
+            notes.push(Note {
+                kind: kind.into(),
+                text: text(),
+            });
         }
     };
-    note(outcome.end == End::Interrupted, "end", &|| "interrupted; what was measured until then is shown".into());
+    note(outcome.end == End::Interrupted, "end", &|| {
+        "interrupted; what was measured until then is shown".into()
+    });
     let failure = outcome.failure();
-    note(failure.is_some(), "failure", &|| format!("FAILED: {}", failure.as_deref().unwrap_or_default()));
-    note(connections.lost > 0, "lost", &|| format!("{} lost", count(connections.lost, "connection")));
-    let (again, retries) = (usage.life.reconnects, usage.life.retries + publishing.retries);
+    note(failure.is_some(), "failure", &|| {
+        format!("FAILED: {}", failure.as_deref().unwrap_or_default())
+    });
+    note(connections.lost > 0, "lost", &|| {
+        format!("{} lost", count(connections.lost, "connection"))
+    });
+    let (again, retries) = (
+        usage.life.reconnects,
+        usage.life.retries + publishing.retries,
+    );
     let closed = "closed between two requests, and made again";
-    note(again > 0, "again", &|| format!("{} {closed}", count(again, "connection")));
+    note(again > 0, "again", &|| {
+        format!("{} {closed}", count(again, "connection"))
+    });
     let met = "sent again after meeting the close of an idle connection";
-    note(retries > 0, "retries", &|| format!("{} {met}", count(retries, "request")));
-    note(audit.gaps > 0, "gaps", &|| format!("{} told as gaps by the server", count(audit.gaps, "missed delivery")));
-    note(audit.late > 0, "late", &|| format!("{} later than anybody waits for", count(audit.late, "delivery")));
+    note(retries > 0, "retries", &|| {
+        format!("{} {met}", count(retries, "request"))
+    });
+    note(audit.gaps > 0, "gaps", &|| {
+        format!(
+            "{} told as gaps by the server",
+            count(audit.gaps, "missed delivery")
+        )
+    });
+    note(audit.late > 0, "late", &|| {
+        format!(
+            "{} later than anybody waits for",
+            count(audit.late, "delivery")
+        )
+    });
     let segments = usage.tcp.retransmissions;
-    note(segments > 0, "segments", &|| format!("{} sent again", count(segments, "TCP segment")));
-    note(usage.in_ticks, "ticks", &|| "this kernel has no schedstat: server CPU is in ticks of 10 ms".into());
-    note(usage.tcp.connections == 0 && usage.deliveries > 0, "tcp", &|| {
-        "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link".into()
+    note(segments > 0, "segments", &|| {
+        format!("{} sent again", count(segments, "TCP segment"))
     });
+    note(usage.in_ticks, "ticks", &|| {
+        "this kernel has no schedstat: server CPU is in ticks of 10 ms".into()
+    });
+    note(
+        usage.tcp.connections == 0 && usage.deliveries > 0,
+        "tcp",
+        &|| {
+            "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link".into()
+        },
+    );
     let missed = publishing.scheduled.saturating_sub(publishing.acked);
-    note(missed > 0 && outcome.end == End::Completed, "missed", &|| {
-        let all = count(publishing.scheduled, "message");
-        format!("{missed} of the {all} of the measuring window not accepted by the server")
-    });
+    note(
+        missed > 0 && outcome.end == End::Completed,
+        "missed",
+        &|| {
+            let all = count(publishing.scheduled, "message");
+            format!("{missed} of the {all} of the measuring window not accepted by the server")
+        },
+    );
     let waited = publishing.send_delay.quantile(0.5).unwrap_or_default();
     note(waited > CROWDED, "crowded", &|| {
         let advice = "the server answers publishes slowly, or --publishers is too low";
-        format!("half of the messages waited over {} ms to be sent: {advice}", waited.as_millis())
+        format!(
+            "half of the messages waited over {} ms to be sent: {advice}",
+            waited.as_millis()
+        )
     });
     for (kind, Failures { count, example }) in &outcome.failures {
-        note(true, &format!("failure {kind}"), &|| match beyond(kind, example) {
-            "" => format!("{count} x {kind}"),
-            example => format!("{count} x {kind}, such as: {example}"),
-        });
+        note(
+            true,
+            &format!("failure {kind}"),
+            &|| match beyond(kind, example) {
+                "" => format!("{count} x {kind}"),
+                example => format!("{count} x {kind}, such as: {example}"),
+            },
+        );
     }
     notes
 }
@@ -188,6 +310,9 @@ fn about(outcome: &Outcome) -> Vec<Note> {
 /// What an example says that its kind does not: kinds begin as their examples do, or have a word before that.
 fn beyond<'a>(kind: &str, example: &'a str) -> &'a str {
     let tails = kind.match_indices(": ").map(|(at, _)| &kind[at + 2..]);
-    let known = [kind].into_iter().chain(tails).find_map(|known| example.strip_prefix(known));
+    let known = [kind]
+        .into_iter()
+        .chain(tails)
+        .find_map(|known| example.strip_prefix(known));
     known.map_or(example, |rest| rest.trim_start_matches(": "))
 }

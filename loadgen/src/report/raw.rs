@@ -16,11 +16,18 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The window of a trial as it was measured, in seconds.
 fn window(comparison: &Comparison, trial: &Trial) -> f64 {
-    trial.outcome.seconds(comparison.scenario.duration().as_secs_f64())
+    trial
+        .outcome
+        .seconds(comparison.scenario.duration().as_secs_f64())
 }
 
 fn tag(trial: &Trial) -> String {
-    format!("{}{}-{}", trial.outcome.variant, if trial.control { "-control" } else { "" }, trial.block)
+    format!(
+        "{}{}-{}",
+        trial.outcome.variant,
+        if trial.control { "-control" } else { "" },
+        trial.block
+    )
 }
 
 /// Every second's latencies in microseconds, tagged `ROW-BLOCK`; the base time is when the comparison began.
@@ -34,14 +41,23 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
     builder.with_start_time(began).with_base_time(began);
     let mut log = builder.begin_log_with(&mut out, &mut serializer)?;
     for trial in &comparison.trials {
-        let Ok(start) = humantime::parse_rfc3339(&trial.outcome.began) else { continue };
+        let Ok(start) = humantime::parse_rfc3339(&trial.outcome.began) else {
+            continue;
+        };
         let since = start.duration_since(began).unwrap_or_default();
         let (name, window) = (tag(trial), window(comparison, trial));
         for (second, times) in trial.outcome.intervals.iter().enumerate() {
-            let Some(length) = length_of_second(second, window) else { break };
+            let Some(length) = length_of_second(second, window) else {
+                break;
+            };
             let start = since + SECOND * u32::try_from(second)?;
-            log.write_histogram(times.inner(), start, Duration::from_secs_f64(length), Tag::new(&name))
-                .map_err(|error| anyhow::anyhow!("{error:?}"))?;
+            log.write_histogram(
+                times.inner(),
+                start,
+                Duration::from_secs_f64(length),
+                Tag::new(&name),
+            )
+            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
         }
     }
     Ok(String::from_utf8(out)?)
@@ -49,14 +65,33 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
 
 /// A line for each trial, a column for each figure.
 pub fn trials(comparison: &Comparison) -> String {
-    let ids = METRICS.iter().map(|metric| metric.id).collect::<Vec<_>>().join(",");
+    let ids = METRICS
+        .iter()
+        .map(|metric| metric.id)
+        .collect::<Vec<_>>()
+        .join(",");
     let mut out = format!("trial,row,block,control,started,verdict,messages_missing,{ids}\n");
     for (number, trial) in (1..).zip(&comparison.trials) {
-        let Trial { block, control, started, outcome, verdict, metrics, .. } = trial;
-        let value = |metric: &Metric| metrics.get(metric.id).map_or(String::new(), |value| digits(*value));
+        let Trial {
+            block,
+            control,
+            started,
+            outcome,
+            verdict,
+            metrics,
+            ..
+        } = trial;
+        let value = |metric: &Metric| {
+            metrics
+                .get(metric.id)
+                .map_or(String::new(), |value| digits(*value))
+        };
         let values = METRICS.iter().map(value).collect::<Vec<_>>().join(",");
         let (row, kind, misses) = (outcome.variant, verdict.kind, outcome.misses());
-        let _ = writeln!(out, "{number},{row},{block},{control},{started},{kind},{misses},{values}");
+        let _ = writeln!(
+            out,
+            "{number},{row},{block},{control},{started},{kind},{misses},{values}"
+        );
     }
     out
 }
@@ -64,14 +99,29 @@ pub fn trials(comparison: &Comparison) -> String {
 /// A line for each second of each trial.
 pub fn seconds(comparison: &Comparison) -> String {
     let mut out =
-        "trial,row,block,control,verdict,second,length_s,arrived,due,p50_us,p90_us,p99_us,max_us\n".to_owned();
+        "trial,row,block,control,verdict,second,length_s,arrived,due,p50_us,p90_us,p99_us,max_us\n"
+            .to_owned();
     for (number, trial) in (1..).zip(&comparison.trials) {
-        let Trial { block, control, outcome, verdict, .. } = trial;
+        let Trial {
+            block,
+            control,
+            outcome,
+            verdict,
+            ..
+        } = trial;
         for (second, arrived) in outcome.series.iter().enumerate() {
-            let Some(length) = length_of_second(second, window(comparison, trial)) else { break };
+            let Some(length) = length_of_second(second, window(comparison, trial)) else {
+                break;
+            };
             let times = outcome.intervals.get(second).cloned().unwrap_or_default();
-            let us = |share| times.quantile(share).map_or(String::new(), |time: Duration| time.as_micros().to_string());
-            let max = times.max().map_or(String::new(), |time| time.as_micros().to_string());
+            let us = |share| {
+                times
+                    .quantile(share)
+                    .map_or(String::new(), |time: Duration| time.as_micros().to_string())
+            };
+            let max = times
+                .max()
+                .map_or(String::new(), |time| time.as_micros().to_string());
             let _ = writeln!(
                 out,
                 "{number},{},{block},{control},{},{second},{length:.3},{arrived},{},{},{},{},{max}",

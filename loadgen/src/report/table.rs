@@ -32,7 +32,11 @@ pub struct Row {
 impl Row {
     /// A row beside the most important ones.
     pub fn new(name: impl Into<String>, cells: Vec<Cell>) -> Self {
-        Self { name: name.into(), cells, is_key: false }
+        Self {
+            name: name.into(),
+            cells,
+            is_key: false,
+        }
     }
 }
 
@@ -57,7 +61,12 @@ impl Cell {
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Self { value: None, text, believable: true, best: false }
+        Self {
+            value: None,
+            text,
+            believable: true,
+            best: false,
+        }
     }
 }
 
@@ -72,7 +81,12 @@ const LOST: &str = "lost / doubled / reordered, in whole trials";
 /// The figures of a comparison; the best of a row is marked unless `claims` are made elsewhere, of what has intervals.
 pub fn figures(summaries: &[Summary], claims: bool) -> Table {
     let text = |name: &str, believable: fn(&Summary) -> bool, figure: fn(&Summary) -> String| {
-        let cell = |s| Cell { value: None, text: figure(s), believable: believable(s), best: false };
+        let cell = |s| Cell {
+            value: None,
+            text: figure(s),
+            believable: believable(s),
+            best: false,
+        };
         Row::new(name, summaries.iter().map(cell).collect())
     };
     let mut rows = Vec::new();
@@ -80,27 +94,58 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
         rows.push(row(summaries, metric));
         match metric.id {
             "receive_delay_p99_ms" => {
-                rows.push(text("p50 of single subscribers, 5 to 95 % of them, ms", Summary::is_sound, single));
+                rows.push(text(
+                    "p50 of single subscribers, 5 to 95 % of them, ms",
+                    Summary::is_sound,
+                    single,
+                ));
             }
             "bytes_up_per_publish" => {
-                rows.push(Row { is_key: true, ..text(DELIVERED, Summary::is_valid, delivered) });
-                rows.push(Row { is_key: true, ..text(LOST, Summary::is_valid, lost) });
+                rows.push(Row {
+                    is_key: true,
+                    ..text(DELIVERED, Summary::is_valid, delivered)
+                });
+                rows.push(Row {
+                    is_key: true,
+                    ..text(LOST, Summary::is_valid, lost)
+                });
             }
             _ => {}
         }
     }
-    rows.push(Row { is_key: true, ..text("verdict on the measurement", Summary::is_whole, Summary::verdict) });
+    rows.push(Row {
+        is_key: true,
+        ..text(
+            "verdict on the measurement",
+            Summary::is_whole,
+            Summary::verdict,
+        )
+    });
     // What nobody has a figure for would only be a row of dashes.
     rows.retain(|row| row.cells.iter().any(|cell| cell.text != NONE));
-    if summaries.iter().all(|summary| summary.outcome.expected == 0 && summary.outcome.latency.count() == 0) {
+    if summaries
+        .iter()
+        .all(|summary| summary.outcome.expected == 0 && summary.outcome.latency.count() == 0)
+    {
         rows.clear();
     }
-    rows.iter_mut().flat_map(|row| &mut row.cells).for_each(|cell| cell.best &= !claims);
-    Table { title: String::new(), head: heads(summaries), rows, foot: String::new() }
+    rows.iter_mut()
+        .flat_map(|row| &mut row.cells)
+        .for_each(|cell| cell.best &= !claims);
+    Table {
+        title: String::new(),
+        head: heads(summaries),
+        rows,
+        foot: String::new(),
+    }
 }
 
 fn delivered(summary: &Summary) -> String {
-    let Outcome { expected, delivered, .. } = summary.outcome;
+    let Outcome {
+        expected,
+        delivered,
+        ..
+    } = summary.outcome;
     match expected.saturating_sub(delivered) {
         _ if expected == 0 => NONE.into(),
         0 => format!("all {expected}"),
@@ -125,7 +170,11 @@ pub fn heads(summaries: &[Summary]) -> Vec<String> {
 pub fn mark_missing(outcome: &Outcome, share: f64) -> &'static str {
     let missing = outcome.expected.saturating_sub(outcome.delivered) as f64;
     let beyond = (1.0 - share) * outcome.expected as f64;
-    if outcome.misses() && missing > 0.0 && missing >= beyond - 1e-6 { " or never" } else { "" }
+    if outcome.misses() && missing > 0.0 && missing >= beyond - 1e-6 {
+        " or never"
+    } else {
+        ""
+    }
 }
 
 /// One figure of every row of a comparison.
@@ -135,33 +184,56 @@ fn row(summaries: &[Summary], metric: &Metric) -> Row {
     // A figure that may not be relied on wins nothing, but where it is lower, no other is the lowest; of those that miss
     // nothing, for others have had less to do.
     let is_best = |s: &Summary, value: f64| {
-        let others = summaries.iter().filter(|other| other.variant != s.variant && other.is_whole());
-        let others =
-            others.filter_map(|other| Some((other.variant.mode.properties().streams, (metric.read)(&other.outcome)?)));
+        let others = summaries
+            .iter()
+            .filter(|other| other.variant != s.variant && other.is_whole());
+        let others = others.filter_map(|other| {
+            Some((
+                other.variant.mode.properties().streams,
+                (metric.read)(&other.outcome)?,
+            ))
+        });
         let mut others = others.peekable();
         metric.better != Better::Neither
             && others.peek().is_some()
             && others.all(|(streams, other)| {
-                let is_apart =
-                    metric.better == Better::LowerOfItsKind && streams != s.variant.mode.properties().streams;
+                let is_apart = metric.better == Better::LowerOfItsKind
+                    && streams != s.variant.mode.properties().streams;
                 value < if is_apart { other / LOOPBACK } else { other }
             })
     };
     let cell = |s: &Summary| {
         let value = (metric.read)(&s.outcome);
         let best = believable(s) && value.is_some_and(|value| is_best(s, value));
-        let mark = metric.deliveries.map_or("", |share| mark_missing(&s.outcome, share));
+        let mark = metric
+            .deliveries
+            .map_or("", |share| mark_missing(&s.outcome, share));
         let text = value.map_or(NONE.into(), number) + mark;
-        Cell { value, text, believable: believable(s), best }
+        Cell {
+            value,
+            text,
+            believable: believable(s),
+            best,
+        }
     };
     let cells = summaries.iter().map(cell).collect();
-    Row { is_key: metric.shown == Shown::First, ..Row::new(metric.name(), cells) }
+    Row {
+        is_key: metric.shown == Shown::First,
+        ..Row::new(metric.name(), cells)
+    }
 }
 
 /// How far subscribers differ from each other: the median latency of each of those that are followed.
 fn single(summary: &Summary) -> String {
-    let mut medians: Vec<f64> = summary.outcome.followed.iter().map(|one| f64::from(one.p50_us) / 1e3).collect();
+    let mut medians: Vec<f64> = summary
+        .outcome
+        .followed
+        .iter()
+        .map(|one| f64::from(one.p50_us) / 1e3)
+        .collect();
     medians.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| medians.get((medians.len() as f64 * share) as usize);
-    at(0.05).zip(at(0.95)).map_or(NONE.into(), |(low, high)| format!("{} to {}", number(*low), number(*high)))
+    at(0.05).zip(at(0.95)).map_or(NONE.into(), |(low, high)| {
+        format!("{} to {}", number(*low), number(*high))
+    })
 }

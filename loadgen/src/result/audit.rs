@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The sums over all subscribers and the whole trial, warm-up included.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Audit {
     /// Acked messages times their subscribers.
     pub expected: u64,
@@ -44,14 +46,27 @@ impl Audit {
 
     /// What is wrong, in words; empty if nothing is.
     pub fn faults(&self) -> String {
-        let found: Vec<String> =
-            self.classes().iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let found: Vec<String> = self
+            .classes()
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{n} {what}"))
+            .collect();
         found.join(", ")
     }
 
     /// What must not happen, and how often it did.
     fn classes(&self) -> [(u64, &'static str); 7] {
-        let Self { lost, doubled, redelivered, reordered, unexpected, corrupt, wrong_room, .. } = *self;
+        let Self {
+            lost,
+            doubled,
+            redelivered,
+            reordered,
+            unexpected,
+            corrupt,
+            wrong_room,
+            ..
+        } = *self;
         [
             (lost, "lost"),
             (doubled, "doubled"),

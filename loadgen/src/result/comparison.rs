@@ -93,9 +93,24 @@ pub struct Trial {
 
 impl Trial {
     /// A trial with what came out of it.
-    pub fn new(block: usize, control: bool, started: String, outcome: Outcome, verdict: Verdict) -> Self {
+    pub fn new(
+        block: usize,
+        control: bool,
+        started: String,
+        outcome: Outcome,
+        verdict: Verdict,
+    ) -> Self {
         let metrics = metric::values(&outcome);
-        Self { block, control, scenario: None, target: None, started, outcome, verdict, metrics }
+        Self {
+            block,
+            control,
+            scenario: None,
+            target: None,
+            started,
+            outcome,
+            verdict,
+            metrics,
+        }
     }
 
     /// What it is a trial of: the row, or the control beside it.
@@ -117,32 +132,43 @@ impl Comparison {
 
     /// The row that all others are compared with: ws, or the first.
     pub fn baseline(&self) -> Option<Variant> {
-        let ws = self.variants.iter().find(|variant| **variant == Transport::Ws.into());
+        let ws = self
+            .variants
+            .iter()
+            .find(|variant| **variant == Transport::Ws.into());
         ws.or(self.variants.first()).copied()
     }
 
     /// The ratios to the baseline, of the blocks in which both trials are valid.
     pub fn ratios(&self, variant: Variant, control: bool, figure: Figure) -> Vec<f64> {
-        let Some(baseline) = self.baseline() else { return Vec::new() };
+        let Some(baseline) = self.baseline() else {
+            return Vec::new();
+        };
         let values = |variant: Variant, control| {
-            let is_it = move |trial: &&Trial| trial.outcome.variant == variant && trial.control == control;
+            let is_it =
+                move |trial: &&Trial| trial.outcome.variant == variant && trial.control == control;
             let valid = move |trial: &&Trial| is_it(trial) && trial.verdict.kind == Kind::Valid;
-            let value =
-                move |trial: &Trial| Some((trial.block, figure.of(&trial.outcome).filter(|value| *value > 0.0)?));
+            let value = move |trial: &Trial| {
+                Some((
+                    trial.block,
+                    figure.of(&trial.outcome).filter(|value| *value > 0.0)?,
+                ))
+            };
             self.trials.iter().filter(valid).filter_map(value)
         };
         // By block, and no loop over as many blocks as there are said to be.
         let base: BTreeMap<usize, f64> = values(baseline, false).collect();
-        let ratios: BTreeMap<usize, f64> =
-            values(variant, control).filter_map(|(block, value)| Some((block, value / base.get(&block)?))).collect();
+        let ratios: BTreeMap<usize, f64> = values(variant, control)
+            .filter_map(|(block, value)| Some((block, value / base.get(&block)?)))
+            .collect();
         ratios.into_values().collect()
     }
 
     /// How a row, or the control, compares with the baseline in a figure.
     pub fn effect(&self, variant: Variant, control: bool, figure: Figure) -> Option<&Effect> {
-        self.effects
-            .iter()
-            .find(|effect| effect.variant == variant && effect.control == control && effect.figure == figure)
+        self.effects.iter().find(|effect| {
+            effect.variant == variant && effect.control == control && effect.figure == figure
+        })
     }
 
     /// The day on which it began.
@@ -158,7 +184,8 @@ impl Comparison {
 
     /// How long one trial takes, about.
     pub fn length_of_trial(&self) -> Duration {
-        let ramp = Duration::from_secs_f64(self.scenario.clients as f64 / CONNECTS_PER_SECOND as f64);
+        let ramp =
+            Duration::from_secs_f64(self.scenario.clients as f64 / CONNECTS_PER_SECOND as f64);
         self.scenario.warmup() + self.scenario.duration() + ramp + AROUND
     }
 
@@ -166,18 +193,27 @@ impl Comparison {
     pub fn forecast(&self) -> String {
         let trials = self.planned();
         let total = self.length_of_trial().as_secs_f64() * trials as f64;
-        let length = if total < 120.0 { format!("{total:.0} s") } else { format!("{:.0} minutes", total / 60.0) };
+        let length = if total < 120.0 {
+            format!("{total:.0} s")
+        } else {
+            format!("{:.0} minutes", total / 60.0)
+        };
         let warmup = self.scenario.warmup().as_secs_f64();
         match trials {
             1 => format!("One trial of about {length}, the warm-up of {warmup:.0} s included."),
-            _ => format!("{trials} trials, about {length} in all, the warm-up of {warmup:.0} s each included."),
+            _ => format!(
+                "{trials} trials, about {length} in all, the warm-up of {warmup:.0} s each included."
+            ),
         }
     }
 
     /// What one should know before it runs.
     pub fn cautions(&self) -> Vec<&'static str> {
         let Cores { server, loadgen } = &self.environment.pinned;
-        let polls = self.variants.iter().any(|variant| !variant.mode.properties().streams);
+        let polls = self
+            .variants
+            .iter()
+            .any(|variant| !variant.mode.properties().streams);
         let cautions = [
             (server == loadgen).then_some(
                 "Caution: there is one core for both sides; loadgen and the server take time from each other, and the figures \
@@ -192,7 +228,9 @@ impl Comparison {
 
     /// Whether one of its trials has failed, or misses a message.
     pub fn has_failed(&self) -> bool {
-        self.trials.iter().any(|trial| trial.outcome.failure().is_some() || trial.outcome.misses())
+        self.trials
+            .iter()
+            .any(|trial| trial.outcome.failure().is_some() || trial.outcome.misses())
     }
 
     /// How the trials were laid out, and how far that carries, in a sentence or two.
@@ -201,14 +239,23 @@ impl Comparison {
             Some(target) => format!("against the running server at {target}"),
             None => "each time against a fresh server".into(),
         };
-        let Self { blocks, scenario, .. } = self;
+        let Self {
+            blocks, scenario, ..
+        } = self;
         if *blocks == 1 {
-            return format!("One trial each, {server}: it says what happened in this run, no more.");
+            return format!(
+                "One trial each, {server}: it says what happened in this run, no more."
+            );
         }
         let per_block = self.planned() / blocks;
         let mut trials = BTreeMap::new();
-        self.trials.iter().for_each(|trial| *trials.entry(trial.block).or_insert(0) += 1);
-        let complete = trials.values().filter(|&&trials| trials == per_block).count();
+        self.trials
+            .iter()
+            .for_each(|trial| *trials.entry(trial.block).or_insert(0) += 1);
+        let complete = trials
+            .values()
+            .filter(|&&trials| trials == per_block)
+            .count();
         let (control, claim) = match self.control {
             true => (", and the baseline once more as the A/A control", ""),
             false => ("", " No claim beyond this run."),

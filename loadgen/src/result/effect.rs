@@ -35,7 +35,14 @@ pub enum Figure {
 
 impl Figure {
     /// All of them, in the order of the reports.
-    pub const ALL: [Self; 6] = [Self::P50, Self::P99, Self::Cpu, Self::Machine, Self::Memory, Self::Bytes];
+    pub const ALL: [Self; 6] = [
+        Self::P50,
+        Self::P99,
+        Self::Cpu,
+        Self::Machine,
+        Self::Memory,
+        Self::Bytes,
+    ];
 
     /// What it is a comparison of.
     pub fn metric(self) -> &'static Metric {
@@ -87,7 +94,10 @@ impl Ratio {
     /// Whether the intervals have something in common, as far as there are any.
     pub fn overlaps(self, other: Self) -> bool {
         let apart = |(a, b), (c, d)| b < c || d < a;
-        !self.interval.zip(other.interval).is_some_and(|(own, others)| apart(own, others))
+        !self
+            .interval
+            .zip(other.interval)
+            .is_some_and(|(own, others)| apart(own, others))
     }
 }
 

@@ -52,20 +52,47 @@ impl Environment {
 
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pinned, memory, kernel, clock, version, commit, optimised, .. } = self;
-        let (memory, commit) = (*memory as f64 / f64::from(1 << 30), commit.as_deref().unwrap_or("unknown commit"));
+        let Self {
+            pinned,
+            memory,
+            kernel,
+            clock,
+            version,
+            commit,
+            optimised,
+            ..
+        } = self;
+        let (memory, commit) = (
+            *memory as f64 / f64::from(1 << 30),
+            commit.as_deref().unwrap_or("unknown commit"),
+        );
         // Nothing is said of it in older files.
-        let build = [&self.profile, &self.rustc, &self.target].map(String::as_str).into_iter();
-        let build: Vec<&str> = [commit].into_iter().chain(build.filter(|fact| !fact.is_empty())).collect();
+        let build = [&self.profile, &self.rustc, &self.target]
+            .map(String::as_str)
+            .into_iter();
+        let build: Vec<&str> = [commit]
+            .into_iter()
+            .chain(build.filter(|fact| !fact.is_empty()))
+            .collect();
         let build = build.join(", ");
-        write!(f, "On {}, {memory:.0} GiB, {kernel}, clock {clock}; loadgen {version} ({build}); ", self.machine())?;
+        write!(
+            f,
+            "On {}, {memory:.0} GiB, {kernel}, clock {clock}; loadgen {version} ({build}); ",
+            self.machine()
+        )?;
         let Cores { server, loadgen } = pinned;
         match server.as_slice() {
             [] => write!(f, "loadgen on cores {loadgen:?}, the server where it was.")?,
-            _ if server == loadgen => f.write_str("server and loadgen shared a core and took time from each other.")?,
+            _ if server == loadgen => {
+                f.write_str("server and loadgen shared a core and took time from each other.")?;
+            }
             _ => write!(f, "server on cores {server:?}, loadgen on {loadgen:?}.")?,
         }
-        f.write_str(if *optimised { "" } else { " Built without optimisation: no figure means anything." })
+        f.write_str(if *optimised {
+            ""
+        } else {
+            " Built without optimisation: no figure means anything."
+        })
     }
 }
 

@@ -14,12 +14,30 @@ pub struct ResultFile {
 
 /// Every file that a result's folder may have: none other is written.
 pub const FILES: [ResultFile; 13] = [
-    ResultFile { name: DATA, mark: "\"schema\":" },
-    ResultFile { name: "comparison.md", mark: "# Transports compared" },
-    ResultFile { name: "comparison.html", mark: "<title>Transports compared</title>" },
-    ResultFile { name: "latency.hlog", mark: "#latency in microseconds" },
-    ResultFile { name: "comparison.csv", mark: "trial,row,block,control,started," },
-    ResultFile { name: "seconds.csv", mark: "trial,row,block,control,verdict," },
+    ResultFile {
+        name: DATA,
+        mark: "\"schema\":",
+    },
+    ResultFile {
+        name: "comparison.md",
+        mark: "# Transports compared",
+    },
+    ResultFile {
+        name: "comparison.html",
+        mark: "<title>Transports compared</title>",
+    },
+    ResultFile {
+        name: "latency.hlog",
+        mark: "#latency in microseconds",
+    },
+    ResultFile {
+        name: "comparison.csv",
+        mark: "trial,row,block,control,started,",
+    },
+    ResultFile {
+        name: "seconds.csv",
+        mark: "trial,row,block,control,verdict,",
+    },
     chart("latency.svg"),
     chart("deliveries.svg"),
     chart("cpu.svg"),
@@ -30,5 +48,8 @@ pub const FILES: [ResultFile; 13] = [
 ];
 
 const fn chart(name: &'static str) -> ResultFile {
-    ResultFile { name, mark: "role=\"img\" class=\"chart\"><title>" }
+    ResultFile {
+        name,
+        mark: "role=\"img\" class=\"chart\"><title>",
+    }
 }

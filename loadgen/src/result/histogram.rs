@@ -72,7 +72,11 @@ impl Times {
 
     /// The share (0 to 1) that does not exceed a time in milliseconds.
     pub fn share_within(&self, ms: f64) -> f64 {
-        if self.0.is_empty() { 0.0 } else { self.0.count_between(0, (ms * 1e3) as u64) as f64 / self.0.len() as f64 }
+        if self.0.is_empty() {
+            0.0
+        } else {
+            self.0.count_between(0, (ms * 1e3) as u64) as f64 / self.0.len() as f64
+        }
     }
 
     /// The quantiles (i + 1/2) / n in milliseconds: `n` points that stand for the whole.
@@ -114,7 +118,9 @@ struct Written {
 impl From<Times> for Written {
     fn from(Times(histogram): Times) -> Self {
         let mut bytes = Vec::new();
-        V2DeflateSerializer::new().serialize(&histogram, &mut bytes).expect("a Vec takes what it is given");
+        V2DeflateSerializer::new()
+            .serialize(&histogram, &mut bytes)
+            .expect("a Vec takes what it is given");
         let at = |share| histogram.value_at_quantile(share);
         Self {
             count: histogram.len(),
@@ -135,7 +141,9 @@ impl TryFrom<Written> for Times {
         let bytes = STANDARD.decode(written.hdr)?;
         let mut times = Self::default();
         // Into bounds of our own, so that it can be added to others.
-        times.0.add(&Deserializer::new().deserialize::<u64, _>(&mut inflated(&bytes)?.as_slice())?)?;
+        times
+            .0
+            .add(&Deserializer::new().deserialize::<u64, _>(&mut inflated(&bytes)?.as_slice())?)?;
         Ok(times)
     }
 }
@@ -149,12 +157,22 @@ fn inflated(bytes: &[u8]) -> Result<Vec<u8>> {
     const MOST: usize = HEADER + 9 * 24 * 1024;
     let packed = bytes.get(8..).context("a histogram is cut short")?;
     let mut plain = Vec::new();
-    ZlibDecoder::new(packed).take(MOST as u64 + 1).read_to_end(&mut plain)?;
-    let header = plain.first_chunk::<HEADER>().context("a histogram is cut short")?;
+    ZlibDecoder::new(packed)
+        .take(MOST as u64 + 1)
+        .read_to_end(&mut plain)?;
+    let header = plain
+        .first_chunk::<HEADER>()
+        .context("a histogram is cut short")?;
     let length = plain.len() - HEADER;
     let own = [u64::from(DIGITS), 1, HIGHEST_US];
-    let read = |at: usize, size: usize| header[at..at + size].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    let is_ours = plain.len() <= MOST && read(4, 4) == length as u64 && [read(12, 4), read(16, 8), read(24, 8)] == own;
+    let read = |at: usize, size: usize| {
+        header[at..at + size]
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    let is_ours = plain.len() <= MOST
+        && read(4, 4) == length as u64
+        && [read(12, 4), read(16, 8), read(24, 8)] == own;
     ensure!(is_ours, "a histogram is not of 3 digits from 1 us to 1 h");
     Ok(plain)
 }
@@ -177,10 +195,15 @@ mod tests {
 
     #[test]
     fn a_histogram_of_another_shape_is_refused_before_it_takes_memory() {
-        let written = |bytes: &[u8]| Written { hdr: STANDARD.encode(bytes), ..Times::default().into() };
+        let written = |bytes: &[u8]| Written {
+            hdr: STANDARD.encode(bytes),
+            ..Times::default().into()
+        };
         let encode = |histogram: &Histogram<u64>| {
             let mut bytes = Vec::new();
-            V2DeflateSerializer::new().serialize(histogram, &mut bytes).unwrap();
+            V2DeflateSerializer::new()
+                .serialize(histogram, &mut bytes)
+                .unwrap();
             bytes
         };
         let large = encode(&Histogram::new_with_bounds(1, u64::MAX, 5).unwrap());
@@ -194,11 +217,24 @@ mod tests {
         let pack = |plain: &[u8]| {
             let mut packed = good[..8].to_vec();
             packed[4..8].fill(0xff);
-            ZlibEncoder::new(plain, Compression::fast()).read_to_end(&mut packed).unwrap();
+            ZlibEncoder::new(plain, Compression::fast())
+                .read_to_end(&mut packed)
+                .unwrap();
             packed
         };
-        for bytes in [&large[..], &pack(&long), &pack(&endless), &good[..good.len() / 2], &good[..4], b""] {
-            assert!(Times::try_from(written(bytes)).is_err(), "{} bytes", bytes.len());
+        for bytes in [
+            &large[..],
+            &pack(&long),
+            &pack(&endless),
+            &good[..good.len() / 2],
+            &good[..4],
+            b"",
+        ] {
+            assert!(
+                Times::try_from(written(bytes)).is_err(),
+                "{} bytes",
+                bytes.len()
+            );
         }
     }
 

@@ -32,6 +32,7 @@ pub struct KnownAnswer {
 impl KnownAnswer {
     /// Whether both agree, where they must.
     pub fn holds(&self) -> Option<bool> {
-        self.tolerance.map(|tolerance| (self.predicted - self.measured).abs() <= tolerance)
+        self.tolerance
+            .map(|tolerance| (self.predicted - self.measured).abs() <= tolerance)
     }
 }

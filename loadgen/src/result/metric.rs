@@ -56,7 +56,11 @@ pub enum Shown {
 impl Metric {
     /// Its name with its unit.
     pub fn name(&self) -> String {
-        if self.unit.is_empty() { self.label.into() } else { format!("{}, {}", self.label, self.unit) }
+        if self.unit.is_empty() {
+            self.label.into()
+        } else {
+            format!("{}, {}", self.label, self.unit)
+        }
     }
 
     /// How many messages have to stand behind it.
@@ -70,31 +74,52 @@ impl Metric {
     ///
     /// If there is none: ids stand in the program.
     pub fn of(id: &str) -> &'static Self {
-        METRICS.iter().find(|metric| metric.id == id).expect("an id of the list")
+        METRICS
+            .iter()
+            .find(|metric| metric.id == id)
+            .expect("an id of the list")
     }
 
     const fn first(self) -> Self {
-        Self { shown: Shown::First, ..self }
+        Self {
+            shown: Shown::First,
+            ..self
+        }
     }
 
     const fn files_only(self) -> Self {
-        Self { shown: Shown::Files, ..self }
+        Self {
+            shown: Shown::Files,
+            ..self
+        }
     }
 
     const fn lower(self) -> Self {
-        Self { better: Better::Lower, ..self }
+        Self {
+            better: Better::Lower,
+            ..self
+        }
     }
 
     const fn lower_of_its_kind(self) -> Self {
-        Self { better: Better::LowerOfItsKind, ..self }
+        Self {
+            better: Better::LowerOfItsKind,
+            ..self
+        }
     }
 
     const fn needing(self, share: f64) -> Self {
-        Self { needs: Some(share), ..self }
+        Self {
+            needs: Some(share),
+            ..self
+        }
     }
 
     const fn of_deliveries(self, share: f64) -> Self {
-        Self { deliveries: Some(share), ..self }
+        Self {
+            deliveries: Some(share),
+            ..self
+        }
     }
 }
 
@@ -104,7 +129,16 @@ const fn metric(
     unit: &'static str,
     read: fn(&Outcome) -> Option<f64>,
 ) -> Metric {
-    Metric { id, label, unit, better: Better::Neither, shown: Shown::Table, read, needs: None, deliveries: None }
+    Metric {
+        id,
+        label,
+        unit,
+        better: Better::Neither,
+        shown: Shown::Table,
+        read,
+        needs: None,
+        deliveries: None,
+    }
 }
 
 /// All of them, in the order of the reports.
@@ -114,61 +148,159 @@ pub const METRICS: &[Metric] = &[
         .first()
         .needing(0.5)
         .of_deliveries(0.5),
-    metric("latency_p90_ms", "latency p90", "ms", |o| o.latency.ms(0.9)).lower().needing(0.9).of_deliveries(0.9),
-    metric("latency_p99_ms", "latency p99", "ms", |o| o.latency.ms(0.99))
+    metric("latency_p90_ms", "latency p90", "ms", |o| o.latency.ms(0.9))
         .lower()
-        .first()
-        .needing(0.99)
-        .of_deliveries(0.99),
-    metric("latency_max_ms", "latency max", "ms", |o| o.latency.ms(1.0)).lower().needing(0.99).of_deliveries(1.0),
-    metric("send_delay_p50_ms", "send delay p50", "ms", |o| o.publishing.own_send_delay.ms(0.5)).needing(0.5),
-    metric("receive_delay_p50_ms", "client receive delay p50", "ms", |o| o.receive_delay.ms(0.5)).needing(0.5),
-    metric("receive_delay_p99_ms", "client receive delay p99", "ms", |o| o.receive_delay.ms(0.99)).needing(0.99),
-    metric("last_of_room_p50_ms", "to the last of the room p50", "ms", |o| o.last.ms(0.5)).lower().needing(0.5),
-    metric("publish_to_ack_p50_ms", "publish to ack p50", "ms", |o| o.publishing.acks.ms(0.5)).lower().needing(0.5),
-    metric("poll_p99_ms", "poll, from its tick to the answer p99", "ms", |o| o.polls.ms(0.99)),
-    metric("connect_p50_ms", "connect p50", "ms", |o| o.connects.ms(0.5)),
-    metric("bytes_up_per_publish", "bytes up per publish", "", upward).lower(),
-    metric("server_cpu_us", "server CPU per delivery", "µs", |o| o.usage.us(o.usage.server_cpu_ns))
-        .lower_of_its_kind()
-        .first(),
-    metric("server_user_cpu_us", "  in user mode only", "µs", |o| o.usage.us(o.usage.user_ns())),
-    metric("loadgen_cpu_us", "loadgen's CPU per delivery", "µs", |o| o.usage.us(o.usage.loadgen_cpu_ns)),
-    metric("machine_busy_us", "machine busy per delivery", "µs", |o| o.usage.us(o.usage.machine_busy_ns)),
-    metric("server_switches", "server context switches per delivery", "", |o| {
-        o.usage.per_delivery(o.usage.server_switches?)
-    }),
-    metric("server_memory_kib", "server memory per connection", "KiB", |o| o.usage.memory_kib()).lower().first(),
-    metric("kernel_memory_kib", "kernel memory per connection, both ends", "KiB", |o| o.usage.kernel_kib()),
-    metric("server_peak_mib", "server memory at its peak", "MiB", |o| Some(o.usage.server_peak? as f64 / 1048576.0)),
-    metric("bytes_down", "bytes to clients per delivery", "", |o| o.usage.per_delivery(o.usage.traffic.bytes_in))
-        .lower()
-        .first(),
-    metric("bytes_up", "bytes from clients per delivery, as sent", "", |o| {
-        o.usage.per_delivery(o.usage.traffic.bytes_out)
+        .needing(0.9)
+        .of_deliveries(0.9),
+    metric("latency_p99_ms", "latency p99", "ms", |o| {
+        o.latency.ms(0.99)
     })
-    .files_only(),
-    metric("bytes_up_browser", "bytes from clients per delivery, browser's headers", "", |o| {
-        o.usage.per_delivery(o.usage.bytes_out()[0])
+    .lower()
+    .first()
+    .needing(0.99)
+    .of_deliveries(0.99),
+    metric("latency_max_ms", "latency max", "ms", |o| o.latency.ms(1.0))
+        .lower()
+        .needing(0.99)
+        .of_deliveries(1.0),
+    metric("send_delay_p50_ms", "send delay p50", "ms", |o| {
+        o.publishing.own_send_delay.ms(0.5)
+    })
+    .needing(0.5),
+    metric(
+        "receive_delay_p50_ms",
+        "client receive delay p50",
+        "ms",
+        |o| o.receive_delay.ms(0.5),
+    )
+    .needing(0.5),
+    metric(
+        "receive_delay_p99_ms",
+        "client receive delay p99",
+        "ms",
+        |o| o.receive_delay.ms(0.99),
+    )
+    .needing(0.99),
+    metric(
+        "last_of_room_p50_ms",
+        "to the last of the room p50",
+        "ms",
+        |o| o.last.ms(0.5),
+    )
+    .lower()
+    .needing(0.5),
+    metric("publish_to_ack_p50_ms", "publish to ack p50", "ms", |o| {
+        o.publishing.acks.ms(0.5)
+    })
+    .lower()
+    .needing(0.5),
+    metric(
+        "poll_p99_ms",
+        "poll, from its tick to the answer p99",
+        "ms",
+        |o| o.polls.ms(0.99),
+    ),
+    metric("connect_p50_ms", "connect p50", "ms", |o| {
+        o.connects.ms(0.5)
+    }),
+    metric("bytes_up_per_publish", "bytes up per publish", "", upward).lower(),
+    metric("server_cpu_us", "server CPU per delivery", "µs", |o| {
+        o.usage.us(o.usage.server_cpu_ns)
+    })
+    .lower_of_its_kind()
+    .first(),
+    metric("server_user_cpu_us", "  in user mode only", "µs", |o| {
+        o.usage.us(o.usage.user_ns())
+    }),
+    metric("loadgen_cpu_us", "loadgen's CPU per delivery", "µs", |o| {
+        o.usage.us(o.usage.loadgen_cpu_ns)
+    }),
+    metric("machine_busy_us", "machine busy per delivery", "µs", |o| {
+        o.usage.us(o.usage.machine_busy_ns)
+    }),
+    metric(
+        "server_switches",
+        "server context switches per delivery",
+        "",
+        |o| o.usage.per_delivery(o.usage.server_switches?),
+    ),
+    metric(
+        "server_memory_kib",
+        "server memory per connection",
+        "KiB",
+        |o| o.usage.memory_kib(),
+    )
+    .lower()
+    .first(),
+    metric(
+        "kernel_memory_kib",
+        "kernel memory per connection, both ends",
+        "KiB",
+        |o| o.usage.kernel_kib(),
+    ),
+    metric("server_peak_mib", "server memory at its peak", "MiB", |o| {
+        Some(o.usage.server_peak? as f64 / 1048576.0)
+    }),
+    metric("bytes_down", "bytes to clients per delivery", "", |o| {
+        o.usage.per_delivery(o.usage.traffic.bytes_in)
     })
     .lower()
     .first(),
-    metric("bytes_up_minimal", "bytes from clients per delivery, minimal headers", "", |o| {
-        o.usage.per_delivery(o.usage.bytes_out()[1])
-    })
+    metric(
+        "bytes_up",
+        "bytes from clients per delivery, as sent",
+        "",
+        |o| o.usage.per_delivery(o.usage.traffic.bytes_out),
+    )
+    .files_only(),
+    metric(
+        "bytes_up_browser",
+        "bytes from clients per delivery, browser's headers",
+        "",
+        |o| o.usage.per_delivery(o.usage.bytes_out()[0]),
+    )
+    .lower()
+    .first(),
+    metric(
+        "bytes_up_minimal",
+        "bytes from clients per delivery, minimal headers",
+        "",
+        |o| o.usage.per_delivery(o.usage.bytes_out()[1]),
+    )
     .lower(),
     metric("bytes_both", "bytes per delivery, both ways", "", |o| {
-        o.usage.per_delivery(o.usage.traffic.bytes_in.saturating_add(o.usage.traffic.bytes_out))
+        o.usage.per_delivery(
+            o.usage
+                .traffic
+                .bytes_in
+                .saturating_add(o.usage.traffic.bytes_out),
+        )
     })
     .files_only(),
-    metric("bytes_link", "bytes per delivery on a real link, both ways, modelled", "", |o| {
-        o.usage.per_delivery(o.usage.on_a_link().iter().sum::<f64>() as u64)
+    metric(
+        "bytes_link",
+        "bytes per delivery on a real link, both ways, modelled",
+        "",
+        |o| {
+            o.usage
+                .per_delivery(o.usage.on_a_link().iter().sum::<f64>() as u64)
+        },
+    )
+    .lower(),
+    metric("requests", "requests per delivery", "", |o| {
+        o.usage.per_delivery(o.usage.traffic.requests)
     })
     .lower(),
-    metric("requests", "requests per delivery", "", |o| o.usage.per_delivery(o.usage.traffic.requests)).lower(),
-    metric("empty_answers_percent", "empty answers", "% of requests", empties),
+    metric(
+        "empty_answers_percent",
+        "empty answers",
+        "% of requests",
+        empties,
+    ),
     metric("batch", "messages per read or answer", "", batch),
-    metric("poll_wait_ks", "wait against U(0, interval)", "KS", |o| o.wait_ks),
+    metric("poll_wait_ks", "wait against U(0, interval)", "KS", |o| {
+        o.wait_ks
+    }),
 ];
 
 /// Every figure of an outcome that it has, by id.
@@ -189,7 +321,8 @@ pub fn messages_needed(share: f64) -> u64 {
 fn empties(outcome: &Outcome) -> Option<f64> {
     let traffic = outcome.usage.traffic;
     // Of an answer at the edge of the window, the question may lie before it.
-    (traffic.requests > 0).then(|| 100.0 * traffic.empties.min(traffic.requests) as f64 / traffic.requests as f64)
+    (traffic.requests > 0)
+        .then(|| 100.0 * traffic.empties.min(traffic.requests) as f64 / traffic.requests as f64)
 }
 
 /// Bytes that one publish sends; over a subscriber's own socket, all that the subscribers send.
@@ -206,7 +339,11 @@ fn upward(outcome: &Outcome) -> Option<f64> {
 /// Messages that came together: in one answer of a poll, or in one read of a stream.
 fn batch(outcome: &Outcome) -> Option<f64> {
     let traffic = outcome.usage.traffic;
-    let batches = if outcome.variant.mode.properties().streams { traffic.reads } else { traffic.answers() };
+    let batches = if outcome.variant.mode.properties().streams {
+        traffic.reads
+    } else {
+        traffic.answers()
+    };
     (batches > 0).then(|| outcome.usage.deliveries as f64 / batches as f64)
 }
 
@@ -228,8 +365,15 @@ mod tests {
         let ids: BTreeSet<&str> = METRICS.iter().map(|metric| metric.id).collect();
         let names: BTreeSet<String> = METRICS.iter().map(Metric::name).collect();
         assert_eq!((ids.len(), names.len()), (METRICS.len(), METRICS.len()));
-        assert!(ids.iter().all(|id| id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))));
-        assert!(Figure::ALL.iter().all(|figure| !figure.metric().label.is_empty()));
+        assert!(ids.iter().all(|id| {
+            id.bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        }));
+        assert!(
+            Figure::ALL
+                .iter()
+                .all(|figure| !figure.metric().label.is_empty())
+        );
     }
 
     #[test]
@@ -241,10 +385,15 @@ mod tests {
             times.record(us * 1000);
             times
         };
-        (outcome.latency, outcome.receive_delay, outcome.last, outcome.polls) =
-            (us(1000), us(1100), us(1200), us(1300));
+        (
+            outcome.latency,
+            outcome.receive_delay,
+            outcome.last,
+            outcome.polls,
+        ) = (us(1000), us(1100), us(1200), us(1300));
         outcome.publishing.own_send_delay = us(900);
-        (outcome.publishing.acks, outcome.connects, outcome.wait_ks) = (us(1400), us(1500), Some(0.25));
+        (outcome.publishing.acks, outcome.connects, outcome.wait_ks) =
+            (us(1400), us(1500), Some(0.25));
         (outcome.publishing.bytes_out, outcome.publishing.all) = (600, 4);
         let usage = &mut outcome.usage;
         usage.deliveries = 10;
@@ -252,13 +401,22 @@ mod tests {
         (usage.server_user_ns, usage.machine_busy_ns) = (Some(5_000), Some(70_000));
         (usage.server_switches, usage.server_peak) = (Some(40), Some(3 << 20));
         (usage.traffic.bytes_in, usage.traffic.bytes_out) = (800, 900);
-        (usage.traffic.requests, usage.traffic.empties, usage.request_headers) = (8, 3, [50, 20]);
+        (
+            usage.traffic.requests,
+            usage.traffic.empties,
+            usage.request_headers,
+        ) = (8, 3, [50, 20]);
         let memory = |connections: usize, kib: u64| crate::result::usage::Memory {
             connections,
             server_pss: Some(kib << 10),
             kernel: kib << 11,
         };
-        usage.memory = vec![memory(0, 0), memory(25, 75), memory(50, 150), memory(100, 300)];
+        usage.memory = vec![
+            memory(0, 0),
+            memory(25, 75),
+            memory(50, 150),
+            memory(100, 300),
+        ];
         let expected = [
             ("latency_p50_ms", 1.0),
             ("latency_p90_ms", 1.0),
@@ -292,7 +450,10 @@ mod tests {
             ("batch", 2.0),
             ("poll_wait_ks", 0.25),
         ];
-        let expected: BTreeMap<String, f64> = expected.iter().map(|&(id, value)| (id.to_owned(), value)).collect();
+        let expected: BTreeMap<String, f64> = expected
+            .iter()
+            .map(|&(id, value)| (id.to_owned(), value))
+            .collect();
         assert_eq!(values(&outcome), expected);
     }
 }

@@ -108,9 +108,18 @@ pub struct Failures {
 const MAX_KINDS: usize = 50;
 
 /// Counts failures of a kind.
-pub fn tally(all: &mut BTreeMap<String, Failures>, kind: String, count: u64, example: impl FnOnce() -> String) {
+pub fn tally(
+    all: &mut BTreeMap<String, Failures>,
+    kind: String,
+    count: u64,
+    example: impl FnOnce() -> String,
+) {
     let is_known = all.len() < MAX_KINDS || all.contains_key(&kind);
-    let kind = if is_known { kind } else { "other failures".into() };
+    let kind = if is_known {
+        kind
+    } else {
+        "other failures".into()
+    };
     all.entry(kind).or_default().add(count, example);
 }
 
@@ -191,7 +200,10 @@ impl Outcome {
         if self.end == End::Completed {
             self.end = other.end.clone();
         }
-        self.window_seconds = self.window_seconds.zip(other.window_seconds).map(|(a, b)| a.max(b));
+        self.window_seconds = self
+            .window_seconds
+            .zip(other.window_seconds)
+            .map(|(a, b)| a.max(b));
         self.connections = self.connections + other.connections;
         self.publishing.merge(&other.publishing);
         self.expected += other.expected;
@@ -200,7 +212,10 @@ impl Outcome {
         self.latency.add(&other.latency);
         let length = self.intervals.len().max(other.intervals.len());
         self.intervals.resize_with(length, Times::default);
-        self.intervals.iter_mut().zip(&other.intervals).for_each(|(sum, times)| sum.add(times));
+        self.intervals
+            .iter_mut()
+            .zip(&other.intervals)
+            .for_each(|(sum, times)| sum.add(times));
         self.last.add(&other.last);
         self.followed.extend(&other.followed);
         self.receive_delay.add(&other.receive_delay);
@@ -212,14 +227,20 @@ impl Outcome {
         self.timer_delay.add(&other.timer_delay);
         // The worst: a known answer that fails once has failed.
         self.wait_ks = self.wait_ks.zip(other.wait_ks).map(|(a, b)| a.max(b));
-        self.series.resize(self.series.len().max(other.series.len()), 0);
-        self.series.iter_mut().zip(&other.series).for_each(|(sum, n)| *sum += n);
+        self.series
+            .resize(self.series.len().max(other.series.len()), 0);
+        self.series
+            .iter_mut()
+            .zip(&other.series)
+            .for_each(|(sum, n)| *sum += n);
         self.usage.add(&other.usage);
         self.restarts += other.restarts;
         self.impossible += other.impossible;
         self.unbalanced += other.unbalanced;
         for (kind, failures) in &other.failures {
-            tally(&mut self.failures, kind.clone(), failures.count, || failures.example.clone());
+            tally(&mut self.failures, kind.clone(), failures.count, || {
+                failures.example.clone()
+            });
         }
     }
 
@@ -228,14 +249,37 @@ impl Outcome {
         if let End::Broken(reason) = &self.end {
             return Some(reason.clone());
         }
-        let Connections { wanted, refused, cut, .. } = self.connections;
-        let none = self.end == End::Completed && self.publishing.acked == 0 && self.publishing.scheduled > 0;
+        let Connections {
+            wanted,
+            refused,
+            cut,
+            ..
+        } = self.connections;
+        let none = self.end == End::Completed
+            && self.publishing.acked == 0
+            && self.publishing.scheduled > 0;
         let reasons = [
             none.then(|| "the server accepted no message".into()),
-            (!self.audit.is_clean()).then(|| format!("the audit of the whole trial found {}", self.audit.faults())),
-            (refused > 0).then(|| format!("the server turned away {refused} of {}", count(wanted as u64, "client"))),
-            (cut > 0).then(|| format!("the server, or what stands between, ended {}", count(cut, "connection"))),
-            (self.restarts > 0).then(|| format!("the log of a room began anew {}", count(self.restarts, "time"))),
+            (!self.audit.is_clean())
+                .then(|| format!("the audit of the whole trial found {}", self.audit.faults())),
+            (refused > 0).then(|| {
+                format!(
+                    "the server turned away {refused} of {}",
+                    count(wanted as u64, "client")
+                )
+            }),
+            (cut > 0).then(|| {
+                format!(
+                    "the server, or what stands between, ended {}",
+                    count(cut, "connection")
+                )
+            }),
+            (self.restarts > 0).then(|| {
+                format!(
+                    "the log of a room began anew {}",
+                    count(self.restarts, "time")
+                )
+            }),
         ];
         let reasons: Vec<String> = reasons.into_iter().flatten().collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))

@@ -8,7 +8,9 @@ use clap::{Args, Command, FromArgMatches, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{CLIENTS, DURATION, HOLD, INTERVAL, PAYLOAD, PUBLISHERS, RATE, ROOM_SIZE, SEED, WARMUP};
+use super::bounds::{
+    CLIENTS, DURATION, HOLD, INTERVAL, PAYLOAD, PUBLISHERS, RATE, ROOM_SIZE, SEED, WARMUP,
+};
 use super::variant::{Headers, Transport};
 use super::words::{count, number};
 
@@ -32,7 +34,12 @@ pub struct Scenario {
     #[arg(short, long, value_name = "N", default_value_t = 1000, value_parser = within!(CLIENTS), allow_hyphen_values = true)]
     pub clients: usize,
     /// Clients that share a room, 1 to 1000000, or `all` for one big room.
-    #[arg(long, value_name = "N|all", default_value = "20", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "N|all",
+        default_value = "20",
+        allow_hyphen_values = true
+    )]
     pub room_size: RoomSize,
     /// Messages per second and room, 0.001 to 1000000.
     #[arg(short = 'q', long, value_name = "R", default_value_t = 1.0, value_parser = within!(RATE), allow_hyphen_values = true)]
@@ -94,7 +101,18 @@ impl Scenario {
 
     /// Checks a scenario that did not come from flags.
     pub fn check(&self) -> Result<()> {
-        let Self { clients, room_size, rate, payload, interval, hold, publishers, warmup, duration, .. } = self;
+        let Self {
+            clients,
+            room_size,
+            rate,
+            payload,
+            interval,
+            hold,
+            publishers,
+            warmup,
+            duration,
+            ..
+        } = self;
         CLIENTS.check(*clients)?;
         if let RoomSize::Of(n) = room_size {
             ROOM_SIZE.check(*n)?;
@@ -128,7 +146,8 @@ impl Scenario {
 
     /// How many clients share a room.
     pub fn population(&self, room: u32) -> usize {
-        self.room_size().min(self.clients - room as usize * self.room_size())
+        self.room_size()
+            .min(self.clients - room as usize * self.room_size())
     }
 
     /// The seed: a fixed one where none was drawn.
@@ -138,7 +157,8 @@ impl Scenario {
 
     /// Load before the window.
     pub fn warmup(&self) -> Duration {
-        self.warmup.unwrap_or_else(|| (self.interval * 5).max(Duration::from_secs(3)))
+        self.warmup
+            .unwrap_or_else(|| (self.interval * 5).max(Duration::from_secs(3)))
     }
 
     /// Length of the measuring window.
@@ -162,8 +182,12 @@ impl Scenario {
     pub fn timeline(&self) -> Vec<Phase> {
         let mut steps = vec![0, self.clients / 4, self.clients / 2, self.clients];
         steps.dedup();
-        let connecting = steps.into_iter().flat_map(|clients| [Phase::Connect { clients }, Phase::Rest]);
-        connecting.chain([Phase::WarmUp, Phase::Measure, Phase::GracePeriod]).collect()
+        let connecting = steps
+            .into_iter()
+            .flat_map(|clients| [Phase::Connect { clients }, Phase::Rest]);
+        connecting
+            .chain([Phase::WarmUp, Phase::Measure, Phase::GracePeriod])
+            .collect()
     }
 
     /// Messages per second over all rooms.
@@ -176,8 +200,16 @@ impl Scenario {
     /// The workload in one sentence, of what these transports do with it.
     pub fn sentence(&self, modes: &[Transport]) -> String {
         let deliveries = self.rate * self.clients as f64;
-        let messages = if self.rate == 1.0 { "one message".to_owned() } else { format!("{} messages", self.rate) };
-        let each = if deliveries == 1.0 { "delivery/s" } else { "deliveries/s" };
+        let messages = if self.rate == 1.0 {
+            "one message".to_owned()
+        } else {
+            format!("{} messages", self.rate)
+        };
+        let each = if deliveries == 1.0 {
+            "delivery/s"
+        } else {
+            "deliveries/s"
+        };
         let mut text = format!(
             "{} in {}, {messages} of {} bytes per second and room ({} {each})",
             count(self.clients as u64, "client"),
@@ -230,7 +262,10 @@ impl FromStr for RoomSize {
         if text == "all" {
             Ok(Self::All)
         } else {
-            ROOM_SIZE.parse(text).map(Self::Of).map_err(|error| error + ", or all")
+            ROOM_SIZE
+                .parse(text)
+                .map(Self::Of)
+                .map_err(|error| error + ", or all")
         }
     }
 }
@@ -291,25 +326,38 @@ pub enum Arrivals {
 mod seconds {
     use super::{Deserialize, Duration};
 
-    pub(super) fn serialize<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: serde::Serializer>(
+        time: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(time.as_secs_f64())
     }
 
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?)
+            .map_err(serde::de::Error::custom)
     }
 }
 
 mod optional_seconds {
     use super::{Deserialize, Duration, Serialize};
 
-    pub(super) fn serialize<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: serde::Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         time.map(|time| time.as_secs_f64()).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
         let seconds = Option::<f64>::deserialize(deserializer)?;
-        seconds.map(|seconds| Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)).transpose()
+        seconds
+            .map(|seconds| Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom))
+            .transpose()
     }
 }
 
@@ -326,11 +374,24 @@ pub(crate) mod tests {
     fn rooms_hold_every_client_once_and_the_last_may_be_smaller() {
         let scenario = scenario("--clients 45 --room-size 20");
         assert_eq!(scenario.rooms(), 3);
-        let found: Vec<usize> =
-            (0..3).map(|room| (0..45).filter(|&client| scenario.room_of(client) == room).count()).collect();
+        let found: Vec<usize> = (0..3)
+            .map(|room| {
+                (0..45)
+                    .filter(|&client| scenario.room_of(client) == room)
+                    .count()
+            })
+            .collect();
         assert_eq!(found, [20, 20, 5]);
-        assert_eq!((0..3).map(|room| scenario.population(room)).collect::<Vec<_>>(), found);
-        assert_eq!(super::tests::scenario("--clients 45 --room-size all").rooms(), 1);
+        assert_eq!(
+            (0..3)
+                .map(|room| scenario.population(room))
+                .collect::<Vec<_>>(),
+            found
+        );
+        assert_eq!(
+            super::tests::scenario("--clients 45 --room-size all").rooms(),
+            1
+        );
     }
 
     #[test]
@@ -341,21 +402,43 @@ pub(crate) mod tests {
             sentence("--clients 1 --rate 0.02", &ws),
             "1 client in one room, 0.02 messages of 128 bytes per second and room (0.020 deliveries/s), measured for 12s"
         );
-        let rooms = |flags: &str| sentence(flags, &ws).split(',').take(2).collect::<Vec<_>>().join(",");
-        assert_eq!(rooms("--clients 40 --room-size 7"), "40 clients in 6 rooms, 5 of 7 and one of 5");
-        assert!(rooms("--clients 40 --room-size 20").starts_with("40 clients in 2 rooms of 20, one message"));
+        let rooms = |flags: &str| {
+            sentence(flags, &ws)
+                .split(',')
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        assert_eq!(
+            rooms("--clients 40 --room-size 7"),
+            "40 clients in 6 rooms, 5 of 7 and one of 5"
+        );
+        assert!(
+            rooms("--clients 40 --room-size 20")
+                .starts_with("40 clients in 2 rooms of 20, one message")
+        );
         let all = sentence("--no-keep-alive", Transport::ALL);
-        for (about, mode) in [("short polls every 1s", Transport::ShortPoll), ("long polls held", Transport::LongPoll)]
-        {
-            assert!(all.contains(about) && sentence("", &[mode]).contains(about), "{all}");
-            assert!(!sentence("--no-keep-alive", &[Transport::Sse, Transport::Ws]).contains("poll"));
+        for (about, mode) in [
+            ("short polls every 1s", Transport::ShortPoll),
+            ("long polls held", Transport::LongPoll),
+        ] {
+            assert!(
+                all.contains(about) && sentence("", &[mode]).contains(about),
+                "{all}"
+            );
+            assert!(
+                !sentence("--no-keep-alive", &[Transport::Sse, Transport::Ws]).contains("poll")
+            );
         }
         assert!(all.contains("a new connection for each poll"));
     }
 
     #[test]
     fn a_scenario_reads_back_from_its_json() {
-        for flags in ["", "--room-size all --warmup 500ms --interval 250ms --payload 1KiB --arrivals fixed"] {
+        for flags in [
+            "",
+            "--room-size all --warmup 500ms --interval 250ms --payload 1KiB --arrivals fixed",
+        ] {
             let scenario = scenario(flags);
             let json = serde_json::to_string(&scenario).unwrap();
             assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), scenario);

@@ -61,22 +61,46 @@ impl Missing {
 impl Summary {
     /// The rows of a comparison; a control is not part of its transport's.
     pub fn of(comparison: &Comparison) -> Vec<Self> {
-        comparison.variants.iter().filter_map(|&variant| Self::merge(variant, &comparison.trials)).collect()
+        comparison
+            .variants
+            .iter()
+            .filter_map(|&variant| Self::merge(variant, &comparison.trials))
+            .collect()
     }
 
     fn merge(variant: Variant, trials: &[Trial]) -> Option<Self> {
-        let trials: Vec<&Trial> =
-            trials.iter().filter(|trial| trial.outcome.variant == variant && !trial.control).collect();
-        let valid: Vec<&Trial> = trials.iter().copied().filter(|trial| trial.verdict.kind == Kind::Valid).collect();
+        let trials: Vec<&Trial> = trials
+            .iter()
+            .filter(|trial| trial.outcome.variant == variant && !trial.control)
+            .collect();
+        let valid: Vec<&Trial> = trials
+            .iter()
+            .copied()
+            .filter(|trial| trial.verdict.kind == Kind::Valid)
+            .collect();
         let counted = if valid.is_empty() { &trials } else { &valid };
         let (first, others) = counted.split_first()?;
         let mut outcome = first.outcome.clone();
-        others.iter().for_each(|trial| outcome.merge(&trial.outcome));
+        others
+            .iter()
+            .for_each(|trial| outcome.merge(&trial.outcome));
         // What went wrong is never left out, whatever the measurement is worth.
         outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
-        let kind = if valid.is_empty() { first.verdict.kind } else { Kind::Valid };
+        let kind = if valid.is_empty() {
+            first.verdict.kind
+        } else {
+            Kind::Valid
+        };
         let missing = Missing::of(trials.iter().copied());
-        Some(Self { variant, outcome, merged: counted.len(), valid: valid.len(), trials: trials.len(), kind, missing })
+        Some(Self {
+            variant,
+            outcome,
+            merged: counted.len(),
+            valid: valid.len(),
+            trials: trials.len(),
+            kind,
+            missing,
+        })
     }
 
     /// Whether its measurement may be believed at all.
@@ -96,7 +120,11 @@ impl Summary {
 
     /// The head of its column.
     pub fn head(&self) -> String {
-        format!("{}{}", self.variant, if self.is_whole() { "" } else { ", INCOMPLETE" })
+        format!(
+            "{}{}",
+            self.variant,
+            if self.is_whole() { "" } else { ", INCOMPLETE" }
+        )
     }
 
     /// The verdict in words.
@@ -106,14 +134,23 @@ impl Summary {
             trials if self.is_valid() => format!("valid, {} of {trials}", self.valid),
             trials => format!("0 of {trials} valid, first {}", self.kind),
         };
-        format!("{measured}{}", if self.is_whole() { "" } else { "; messages missing" })
+        format!(
+            "{measured}{}",
+            if self.is_whole() {
+                ""
+            } else {
+                "; messages missing"
+            }
+        )
     }
 
     /// Deliveries per second, in each second of the window, of which this many were planned; averaged over the merged
     /// trials.
     pub fn flow(&self, planned: f64) -> impl Iterator<Item = f64> + '_ {
         let seconds = self.outcome.seconds(planned);
-        let rate = move |(i, &n): (usize, &u64)| Some(n as f64 / length_of_second(i, seconds)? / self.merged as f64);
+        let rate = move |(i, &n): (usize, &u64)| {
+            Some(n as f64 / length_of_second(i, seconds)? / self.merged as f64)
+        };
         self.outcome.series.iter().enumerate().map_while(rate)
     }
 }

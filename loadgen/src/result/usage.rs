@@ -108,7 +108,10 @@ impl Usage {
         self.deliveries += other.deliveries;
         sum(&mut self.server_cpu_ns, other.server_cpu_ns);
         sum(&mut self.server_user_ns, other.server_user_ns);
-        self.server_ticks = self.server_ticks.zip(other.server_ticks).map(|(a, b)| a + b);
+        self.server_ticks = self
+            .server_ticks
+            .zip(other.server_ticks)
+            .map(|(a, b)| a + b);
         sum(&mut self.server_switches, other.server_switches);
         sum(&mut self.loadgen_cpu_ns, other.loadgen_cpu_ns);
         sum(&mut self.machine_busy_ns, other.machine_busy_ns);
@@ -144,13 +147,21 @@ impl Usage {
 
     /// Server memory per idle connection, in KiB: the slope over the number of connections, not a quotient.
     pub fn memory_kib(&self) -> Option<f64> {
-        let points = self.memory.iter().filter_map(|memory| Some((memory.connections, memory.server_pss?)));
+        let points = self
+            .memory
+            .iter()
+            .filter_map(|memory| Some((memory.connections, memory.server_pss?)));
         slope(points).map(|bytes| bytes / 1024.0)
     }
 
     /// The same of what the kernel holds for both ends of a connection.
     pub fn kernel_kib(&self) -> Option<f64> {
-        slope(self.memory.iter().map(|memory| (memory.connections, memory.kernel))).map(|bytes| bytes / 1024.0)
+        slope(
+            self.memory
+                .iter()
+                .map(|memory| (memory.connections, memory.kernel)),
+        )
+        .map(|bytes| bytes / 1024.0)
     }
 
     /// Bytes from the clients if their requests had a browser's headers, and if they had minimal ones: one was measured,
@@ -158,14 +169,22 @@ impl Usage {
     pub fn bytes_out(&self) -> [u64; 2] {
         let headers = |bytes: u64| self.traffic.requests.saturating_mul(bytes);
         let sent = headers(self.request_headers[usize::from(self.minimal)]);
-        self.request_headers.map(|bytes| self.traffic.bytes_out.saturating_add(headers(bytes)).saturating_sub(sent))
+        self.request_headers.map(|bytes| {
+            self.traffic
+                .bytes_out
+                .saturating_add(headers(bytes))
+                .saturating_sub(sent)
+        })
     }
 
     /// Bytes on a real link, modelled: what was sent, a header for each segment of 1448 bytes, and as many bare
     /// acknowledgements for each read and write as there were here. To the clients, and from them.
     pub fn on_a_link(&self) -> [f64; 2] {
-        let bare = |segments: u64, done: u64, all: u64| segments as f64 * done as f64 / all.max(1) as f64;
-        let Self { traffic, life, tcp, .. } = self;
+        let bare =
+            |segments: u64, done: u64, all: u64| segments as f64 * done as f64 / all.max(1) as f64;
+        let Self {
+            traffic, life, tcp, ..
+        } = self;
         let [bare_in, bare_out] = [
             bare(tcp.bare_segments_in, traffic.writes, life.writes),
             bare(tcp.bare_segments_out, traffic.reads, life.reads),
@@ -201,14 +220,23 @@ fn slope(points: impl Iterator<Item = (usize, u64)>) -> Option<f64> {
         return None;
     }
     let squares: f64 = steps.iter().map(|(n, _)| (*n as f64).powi(2)).sum();
-    let slope = steps.iter().map(|(n, bytes)| *n as f64 * bytes).sum::<f64>() / squares;
-    let residuals: f64 = steps.iter().map(|(n, bytes)| (bytes - slope * *n as f64).powi(2)).sum();
+    let slope = steps
+        .iter()
+        .map(|(n, bytes)| *n as f64 * bytes)
+        .sum::<f64>()
+        / squares;
+    let residuals: f64 = steps
+        .iter()
+        .map(|(n, bytes)| (bytes - slope * *n as f64).powi(2))
+        .sum();
     let error = (residuals / (steps.len() - 1) as f64 / squares).sqrt();
     (slope > 0.0 && error <= LARGEST_ERROR * slope).then_some(slope)
 }
 
 /// A meter's counts at one moment, or between two.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sub, Sum, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sub, Sum, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Totals {
     /// Bytes from the server to the clients.
     pub bytes_in: u64,
@@ -243,7 +271,9 @@ impl Totals {
 }
 
 /// The kernel's counts, summed over connections, each over its whole life.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, Add, Sum, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Tcp {
     /// Connections that were asked.
     pub connections: u64,
@@ -265,28 +295,64 @@ mod tests {
 
     #[test]
     fn memory_is_a_slope_and_what_was_there_before_does_not_count() {
-        let points = [(0, 7_000_000), (250, 8_000_000), (500, 9_000_000), (1000, 11_000_000)];
+        let points = [
+            (0, 7_000_000),
+            (250, 8_000_000),
+            (500, 9_000_000),
+            (1000, 11_000_000),
+        ];
         assert!((slope(points.into_iter()).unwrap() - 4000.0).abs() < 1e-6);
-        let twice = points.into_iter().chain(points.map(|(n, bytes)| (n, bytes + 5_000_000)));
-        assert!((slope(twice).unwrap() - 4000.0).abs() < 1e-6, "each trial counts from its own beginning");
+        let twice = points
+            .into_iter()
+            .chain(points.map(|(n, bytes)| (n, bytes + 5_000_000)));
+        assert!(
+            (slope(twice).unwrap() - 4000.0).abs() < 1e-6,
+            "each trial counts from its own beginning"
+        );
         assert_eq!(slope([(0, 1)].into_iter()), None);
     }
 
     #[test]
     fn memory_without_enough_evidence_is_unknown() {
         let slope = |points: &[(usize, i64)]| {
-            slope(points.iter().map(|&(n, kib)| (n, (1_000_000 + kib) as u64 * 1024))).map(|bytes| bytes / 1024.0)
+            slope(
+                points
+                    .iter()
+                    .map(|&(n, kib)| (n, (1_000_000 + kib) as u64 * 1024)),
+            )
+            .map(|bytes| bytes / 1024.0)
         };
-        assert_eq!(slope(&[(0, 0), (25, 175), (50, 350), (100, 700)]), Some(7.0));
-        assert!(slope(&[(0, 0), (25, 190), (50, 330), (100, 700)]).is_some(), "a little noise");
+        assert_eq!(
+            slope(&[(0, 0), (25, 175), (50, 350), (100, 700)]),
+            Some(7.0)
+        );
+        assert!(
+            slope(&[(0, 0), (25, 190), (50, 330), (100, 700)]).is_some(),
+            "a little noise"
+        );
         for (points, why) in [
-            (&[(0, 0), (24, 175), (48, 350), (99, 700)][..], "fewer than 100 connections"),
+            (
+                &[(0, 0), (24, 175), (48, 350), (99, 700)][..],
+                "fewer than 100 connections",
+            ),
             (&[(0, 0), (50, 350), (100, 700)], "fewer than four counts"),
-            (&[(0, 0), (100, 700), (100, 700), (100, 700)], "four readings of two counts"),
-            (&[(0, 0), (25, 175), (50, 350), (100, 322_600)], "another program took memory at the end"),
-            (&[(0, 0), (25, 80_000), (50, 80_175), (100, 80_500)], "or at the beginning"),
+            (
+                &[(0, 0), (100, 700), (100, 700), (100, 700)],
+                "four readings of two counts",
+            ),
+            (
+                &[(0, 0), (25, 175), (50, 350), (100, 322_600)],
+                "another program took memory at the end",
+            ),
+            (
+                &[(0, 0), (25, 80_000), (50, 80_175), (100, 80_500)],
+                "or at the beginning",
+            ),
             (&[(0, 0), (25, 900), (50, -300), (100, 700)], "up and down"),
-            (&[(0, 0), (25, -175), (50, -350), (100, -700)], "it became less"),
+            (
+                &[(0, 0), (25, -175), (50, -350), (100, -700)],
+                "it became less",
+            ),
             (&[(0, 0), (25, 0), (50, 0), (100, 0)], "nothing was seen"),
         ] {
             assert_eq!(slope(points), None, "{why}");
@@ -304,16 +370,39 @@ mod tests {
             };
             usage.user_ns()
         };
-        assert_eq!((user(50, 50), user(10, 90), user(1_000, 0)), (Some(500), Some(100), Some(1_000)));
-        assert_eq!((user(0, 0), user(49, 50), user(0, 1_000), user(9, 991)), (None, None, None, None));
-        let old = |user| Usage { server_cpu_ns: Some(1_000), server_user_ns: user, ..Usage::default() }.user_ns();
-        assert_eq!((old(Some(400)), old(Some(1_001)), old(Some(0)), old(None)), (Some(400), None, None, None));
+        assert_eq!(
+            (user(50, 50), user(10, 90), user(1_000, 0)),
+            (Some(500), Some(100), Some(1_000))
+        );
+        assert_eq!(
+            (user(0, 0), user(49, 50), user(0, 1_000), user(9, 991)),
+            (None, None, None, None)
+        );
+        let old = |user| {
+            Usage {
+                server_cpu_ns: Some(1_000),
+                server_user_ns: user,
+                ..Usage::default()
+            }
+            .user_ns()
+        };
+        assert_eq!(
+            (old(Some(400)), old(Some(1_001)), old(Some(0)), old(None)),
+            (Some(400), None, None, None)
+        );
     }
 
     #[test]
     fn ticks_of_several_trials_are_enough_together() {
-        let ticks = Some(Ticks { user: 20, system: 40 });
-        let one = Usage { server_cpu_ns: Some(600), server_ticks: ticks, ..Usage::default() };
+        let ticks = Some(Ticks {
+            user: 20,
+            system: 40,
+        });
+        let one = Usage {
+            server_cpu_ns: Some(600),
+            server_ticks: ticks,
+            ..Usage::default()
+        };
         let mut both = one.clone();
         both.add(&one);
         assert_eq!((one.user_ns(), both.user_ns()), (None, Some(400)));
@@ -330,8 +419,19 @@ mod tests {
             writes: 1,
             ..Totals::default()
         };
-        let tcp = Tcp { bare_segments_out: 2, ..Tcp::default() };
-        let usage = Usage { traffic, life: traffic, tcp, ..Usage::default() };
-        assert_eq!(usage.on_a_link(), [3000.0 + 3.0 * 52.0, 100.0 + 52.0 + 2.0 * 52.0]);
+        let tcp = Tcp {
+            bare_segments_out: 2,
+            ..Tcp::default()
+        };
+        let usage = Usage {
+            traffic,
+            life: traffic,
+            tcp,
+            ..Usage::default()
+        };
+        assert_eq!(
+            usage.on_a_link(),
+            [3000.0 + 3.0 * 52.0, 100.0 + 52.0 + 2.0 * 52.0]
+        );
     }
 }

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The transports there are: the flag, the row and the dispatch come from this one list.
-#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    ValueEnum, Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash,
+)]
 #[serde(rename_all = "kebab-case")]
 #[display(rename_all = "kebab-case")]
 pub enum Transport {
@@ -34,14 +36,33 @@ impl Transport {
 
     /// What it can do: all that others have to know of it.
     pub fn properties(self) -> Properties {
-        let poll = Properties { streams: false, is_socket: false, is_duplex: false, is_stock: false };
-        let stream = Properties { streams: true, ..poll };
+        let poll = Properties {
+            streams: false,
+            is_socket: false,
+            is_duplex: false,
+            is_stock: false,
+        };
+        let stream = Properties {
+            streams: true,
+            ..poll
+        };
         match self {
             Self::ShortPoll | Self::LongPoll => poll,
             Self::Sse => stream,
-            Self::Ws => Properties { is_socket: true, is_duplex: true, ..stream },
-            Self::WsStock => Properties { is_socket: true, is_stock: true, ..stream },
-            Self::SseStock => Properties { is_stock: true, ..stream },
+            Self::Ws => Properties {
+                is_socket: true,
+                is_duplex: true,
+                ..stream
+            },
+            Self::WsStock => Properties {
+                is_socket: true,
+                is_stock: true,
+                ..stream
+            },
+            Self::SseStock => Properties {
+                is_stock: true,
+                ..stream
+            },
         }
     }
 }
@@ -60,7 +81,9 @@ pub struct Properties {
 }
 
 /// Which way messages go up.
-#[derive(ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(
+    ValueEnum, Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default, Hash,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Publish {
     /// Over connections of publishers' own, with minimal headers and the same for every transport.
@@ -83,7 +106,10 @@ pub struct Variant {
 
 impl From<Transport> for Variant {
     fn from(mode: Transport) -> Self {
-        Self { mode, publish: Publish::Post }
+        Self {
+            mode,
+            publish: Publish::Post,
+        }
     }
 }
 

@@ -74,7 +74,15 @@ impl Verdict {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id: _, name, measured, limit, unit, advice, kind } = self;
+        let Self {
+            id: _,
+            name,
+            measured,
+            limit,
+            unit,
+            advice,
+            kind,
+        } = self;
         if *kind == Kind::NothingMeasured {
             return write!(f, "no message was accepted in the window: {advice}");
         }
@@ -82,6 +90,11 @@ impl fmt::Display for Check {
             let text = format!("{figure:.3}");
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
         };
-        write!(f, "{name} was {} {unit}, more than {} {unit}: {advice}", text(*measured), text(*limit))
+        write!(
+            f,
+            "{name} was {} {unit}, more than {} {unit}: {advice}",
+            text(*measured),
+            text(*limit)
+        )
     }
 }

@@ -23,7 +23,10 @@ pub fn number(figure: f64) -> String {
 
 /// A number for other programs, with nine digits: its last bits are not the same after it was written and read.
 pub fn digits(figure: f64) -> String {
-    format!("{figure:.8e}").parse::<f64>().unwrap_or(figure).to_string()
+    format!("{figure:.8e}")
+        .parse::<f64>()
+        .unwrap_or(figure)
+        .to_string()
 }
 
 #[cfg(test)]
@@ -34,19 +37,38 @@ mod tests {
     fn one_is_not_several() {
         let found: Vec<String> = [0, 1, 2].map(|n| count(n, "client")).into();
         assert_eq!(found, ["0 clients", "1 client", "2 clients"]);
-        assert_eq!([count(1, "delivery"), count(2, "delivery")], ["1 delivery", "2 deliveries"]);
+        assert_eq!(
+            [count(1, "delivery"), count(2, "delivery")],
+            ["1 delivery", "2 deliveries"]
+        );
     }
 
     #[test]
     fn nine_digits_are_the_same_whatever_the_last_bits_are() {
-        let found: Vec<String> =
-            [0.47300000000000003, 0.473, 188.05482866043613, 1e-9, 0.0, 128_540.0].map(digits).into();
-        assert_eq!(found, ["0.473", "0.473", "188.054829", "0.000000001", "0", "128540"]);
+        let found: Vec<String> = [
+            0.47300000000000003,
+            0.473,
+            188.05482866043613,
+            1e-9,
+            0.0,
+            128_540.0,
+        ]
+        .map(digits)
+        .into();
+        assert_eq!(
+            found,
+            ["0.473", "0.473", "188.054829", "0.000000001", "0", "128540"]
+        );
     }
 
     #[test]
     fn numbers_have_three_digits_and_never_pretend_to_be_nothing() {
-        let found: Vec<String> = [0.0, 0.0001, 0.04567, 1.2345, 12.345, 123.45, 12345.0].map(number).into();
-        assert_eq!(found, ["0", "<0.001", "0.046", "1.23", "12.3", "123", "12345"]);
+        let found: Vec<String> = [0.0, 0.0001, 0.04567, 1.2345, 12.345, 123.45, 12345.0]
+            .map(number)
+            .into();
+        assert_eq!(
+            found,
+            ["0", "<0.001", "0.046", "1.23", "12.3", "123", "12345"]
+        );
     }
 }

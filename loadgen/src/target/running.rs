@@ -28,7 +28,10 @@ impl Target {
     pub async fn at(url: &str, allow_remote: bool, dialect: Dialect) -> Result<Self> {
         let addr = resolve(url, allow_remote).await?;
         // A redirect would lead to somebody who was not asked for, on this machine or on another.
-        let client = reqwest::Client::builder().timeout(CONTROL).no_proxy().redirect(Policy::none());
+        let client = reqwest::Client::builder()
+            .timeout(CONTROL)
+            .no_proxy()
+            .redirect(Policy::none());
         let client = client.default_headers(dialect.headers.clone()).build()?;
         let health: Health = get(&client, addr, "healthz").await.map_err(|error| {
             anyhow!(
@@ -41,26 +44,55 @@ impl Target {
             bail!("--url {url}: {name} speaks protocol {protocol}, this loadgen speaks {PROTOCOL}");
         }
         let stats = get::<Stats>(&client, addr, "stats").await.ok();
-        let pid = stats.map(|stats| stats.pid).filter(|_| addr.ip().is_loopback());
+        let pid = stats
+            .map(|stats| stats.pid)
+            .filter(|_| addr.ip().is_loopback());
         // A server in a container has a number of its own for its process: then the one of that number is another.
-        let is_ours = |pid: &i32| command_of(*pid).is_some_and(|name| ["server", "loadgen"].contains(&name.as_str()));
-        Ok(Self::running(addr, pid.filter(is_ours).into_iter().collect(), dialect, Tried::Running(addr.to_string())))
+        let is_ours = |pid: &i32| {
+            command_of(*pid).is_some_and(|name| ["server", "loadgen"].contains(&name.as_str()))
+        };
+        Ok(Self::running(
+            addr,
+            pid.filter(is_ours).into_iter().collect(),
+            dialect,
+            Tried::Running(addr.to_string()),
+        ))
     }
 
     /// Takes a server of somebody else's at its word: that it speaks this dialect, and that these are its processes.
-    pub async fn foreign(url: &str, allow_remote: bool, pids: &[i32], dialect: Dialect) -> Result<Self> {
+    pub async fn foreign(
+        url: &str,
+        allow_remote: bool,
+        pids: &[i32],
+        dialect: Dialect,
+    ) -> Result<Self> {
         let addr = resolve(url, allow_remote).await?;
         for pid in pids {
-            ensure!(command_of(*pid).is_some(), "--server-pid {pid}: there is no such process on this machine");
+            ensure!(
+                command_of(*pid).is_some(),
+                "--server-pid {pid}: there is no such process on this machine"
+            );
         }
         tokio::net::TcpStream::connect(addr)
             .await
             .map_err(|error| anyhow!("--url {url}: nothing answers there ({error})"))?;
-        Ok(Self::running(addr, pids.to_vec(), dialect, Tried::Foreign(addr.to_string())))
+        Ok(Self::running(
+            addr,
+            pids.to_vec(),
+            dialect,
+            Tried::Foreign(addr.to_string()),
+        ))
     }
 
     fn running(addr: SocketAddr, pids: Vec<i32>, dialect: Dialect, tried: Tried) -> Self {
-        Self { addr, pids, dialect: Arc::new(dialect), tried, process: None, said: None }
+        Self {
+            addr,
+            pids,
+            dialect: Arc::new(dialect),
+            tried,
+            process: None,
+            said: None,
+        }
     }
 }
 
@@ -82,13 +114,20 @@ struct Stats {
 
 async fn resolve(url: &str, allow_remote: bool) -> Result<SocketAddr> {
     // A password is never told again, and the command that a report keeps has none.
-    ensure!(!url.contains('@'), "--url: only http://HOST:PORT is accepted; no name or password is sent to a server");
-    let parsed = Url::parse(url)
-        .map_err(|error| anyhow!("--url {url}: {error}; expected something like http://127.0.0.1:3000"))?;
+    ensure!(
+        !url.contains('@'),
+        "--url: only http://HOST:PORT is accepted; no name or password is sent to a server"
+    );
+    let parsed = Url::parse(url).map_err(|error| {
+        anyhow!("--url {url}: {error}; expected something like http://127.0.0.1:3000")
+    })?;
     if parsed.scheme() != "http" || parsed.path() != "/" || parsed.query().is_some() {
         bail!("--url {url}: only http://HOST:PORT is accepted");
     }
-    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let host = parsed
+        .host_str()
+        .unwrap_or_default()
+        .trim_matches(['[', ']']);
     let port = parsed.port_or_known_default().unwrap_or(80);
     let found = tokio::net::lookup_host((host, port))
         .await
@@ -100,32 +139,48 @@ async fn resolve(url: &str, allow_remote: bool) -> Result<SocketAddr> {
         );
     }
     let preferred = addrs.iter().find(|addr| addr.is_ipv4()).or(addrs.first());
-    preferred.copied().ok_or_else(|| anyhow!("--url {url}: {host} has no address"))
+    preferred
+        .copied()
+        .ok_or_else(|| anyhow!("--url {url}: {host} has no address"))
 }
 
-async fn get<T: serde::de::DeserializeOwned>(client: &reqwest::Client, addr: SocketAddr, path: &str) -> Result<T> {
-    let mut response = client.get(format!("http://{addr}/{path}")).send().await.map_err(|error| {
-        if error.is_connect() {
-            anyhow!("nothing answers there")
-        } else {
-            anyhow!("no HTTP answer from there ({error})")
-        }
-    })?;
+async fn get<T: serde::de::DeserializeOwned>(
+    client: &reqwest::Client,
+    addr: SocketAddr,
+    path: &str,
+) -> Result<T> {
+    let mut response = client
+        .get(format!("http://{addr}/{path}"))
+        .send()
+        .await
+        .map_err(|error| {
+            if error.is_connect() {
+                anyhow!("nothing answers there")
+            } else {
+                anyhow!("no HTTP answer from there ({error})")
+            }
+        })?;
     let status = response.status();
     if status.is_redirection() {
-        let location = response.headers().get(LOCATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .map_or(&b""[..], HeaderValue::as_bytes);
         let location = String::from_utf8_lossy(location);
         bail!(
             "what answers there sends /{path} on to {} ({status}); give the address of the server itself",
             plain(&location)
         );
     }
-    let foreign = || anyhow!("what answers there (/{path} gives {status}) is not a server of this workbench");
+    let foreign =
+        || anyhow!("what answers there (/{path} gives {status}) is not a server of this workbench");
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| foreign())? {
         body.extend_from_slice(&chunk);
         if body.len() > LARGEST_ANSWER {
-            bail!("/{path} has more than {LARGEST_ANSWER} bytes there, so it is not a server of this workbench");
+            bail!(
+                "/{path} has more than {LARGEST_ANSWER} bytes there, so it is not a server of this workbench"
+            );
         }
     }
     serde_json::from_slice(&body).map_err(|_| foreign())

@@ -69,7 +69,9 @@ async fn serve() -> Result<()> {
         .route("/sse", get(events))
         .route("/ws", get(socket))
         .with_state(Rooms::default());
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.context("cannot listen")?;
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .await
+        .context("cannot listen")?;
     crate::console::print(&format!("{}\n", listener.local_addr()?))?;
     // The one thing that is no default: Nagle's algorithm would be what is measured.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
@@ -84,24 +86,41 @@ async fn publish(State(rooms): State<Rooms>, uri: Uri, body: Bytes) -> Response 
     let Ok(Draft { from, text }) = serde_json::from_slice(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    let at = SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap_or_default()
+        .as_millis();
     let seq = with_room(&rooms, &uri, |room| {
         room.seq += 1;
         let seq = room.seq;
         let [from, text] = [from, text].map(Value::String);
-        let _ = room.messages.send((seq, format!(r#"{{"seq":{seq},"from":{from},"text":{text},"at":{at}}}"#)));
+        let _ = room.messages.send((
+            seq,
+            format!(r#"{{"seq":{seq},"from":{from},"text":{text},"at":{at}}}"#),
+        ));
         seq
     });
-    (StatusCode::CREATED, json!({ "cursor": cursor(seq) }).to_string()).into_response()
+    (
+        StatusCode::CREATED,
+        json!({ "cursor": cursor(seq) }).to_string(),
+    )
+        .into_response()
 }
 
-async fn events(State(rooms): State<Rooms>, uri: Uri) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn events(
+    State(rooms): State<Rooms>,
+    uri: Uri,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let (head, messages) = subscribe(&rooms, &uri);
-    let hello = Event::default().event("hello").data(json!({ "cursor": cursor(head) }).to_string());
+    let hello = Event::default()
+        .event("hello")
+        .data(json!({ "cursor": cursor(head) }).to_string());
     let messages = unfold(messages, async |mut messages| {
         loop {
             match messages.recv().await {
-                Ok((seq, message)) => return Some((Event::default().id(cursor(seq)).data(message), messages)),
+                Ok((seq, message)) => {
+                    return Some((Event::default().id(cursor(seq)).data(message), messages));
+                }
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
@@ -122,14 +141,26 @@ async fn socket(State(rooms): State<Rooms>, headers: HeaderMap, mut request: Req
         let _ = talk(upgraded, head, messages).await;
     });
     let accept = derive_accept_key(key.as_bytes());
-    let headers =
-        [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_ACCEPT, &accept)];
+    let headers = [
+        (header::CONNECTION, "Upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_ACCEPT, &accept),
+    ];
     (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
 }
 
-async fn talk(upgraded: Upgraded, head: u64, mut messages: broadcast::Receiver<(u64, String)>) -> Result<(), Error> {
-    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-    socket.send(Message::text(json!({ "hello": { "cursor": cursor(head) } }).to_string())).await?;
+async fn talk(
+    upgraded: Upgraded,
+    head: u64,
+    mut messages: broadcast::Receiver<(u64, String)>,
+) -> Result<(), Error> {
+    let mut socket =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+    socket
+        .send(Message::text(
+            json!({ "hello": { "cursor": cursor(head) } }).to_string(),
+        ))
+        .await?;
     loop {
         tokio::select! {
             message = messages.recv() => match message {
@@ -154,9 +185,15 @@ fn subscribe(rooms: &Rooms, uri: &Uri) -> (u64, broadcast::Receiver<(u64, String
 /// The room of a request, `room=R`.
 fn with_room<T>(rooms: &Rooms, uri: &Uri, act: impl FnOnce(&mut Room) -> T) -> T {
     let pairs = uri.query().unwrap_or_default().split('&');
-    let name = pairs.filter_map(|pair| pair.strip_prefix("room=")).next().unwrap_or_default();
+    let name = pairs
+        .filter_map(|pair| pair.strip_prefix("room="))
+        .next()
+        .unwrap_or_default();
     let mut rooms = rooms.lock();
-    let new = || Room { seq: 0, messages: broadcast::Sender::new(CAPACITY) };
+    let new = || Room {
+        seq: 0,
+        messages: broadcast::Sender::new(CAPACITY),
+    };
     act(rooms.entry(name.to_owned()).or_insert_with(new))
 }
 

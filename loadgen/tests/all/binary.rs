@@ -19,19 +19,33 @@ fn text(bytes: &[u8]) -> String {
 /// As documented.
 const SCHEMA: &str = include_str!("../../schema.json");
 
-const TINY: &str = "--clients 8 --room-size 4 --rate 20 --interval 50ms --warmup 100ms --duration 500ms";
+const TINY: &str =
+    "--clients 8 --room-size 4 --rate 20 --interval 50ms --warmup 100ms --duration 500ms";
 
 #[test]
 fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
     let _turn = beside();
     let folder = Folder::new("compare");
-    let output = run(&format!("compare {TINY} --blocks 2 --out {} --name tiny", folder.0.display()));
+    let output = run(&format!(
+        "compare {TINY} --blocks 2 --out {} --name tiny",
+        folder.0.display()
+    ));
     let (table, progress) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{table}{progress}");
-    assert!(["short-poll", "long-poll", "sse", "ws"].iter().all(|mode| table.contains(mode)), "{table}");
+    assert!(
+        ["short-poll", "long-poll", "sse", "ws"]
+            .iter()
+            .all(|mode| table.contains(mode)),
+        "{table}"
+    );
     assert!(table.contains("0 / 0 / 0"), "{table}");
 
-    let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
+    let result = std::fs::read_dir(&folder.0)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     assert!(
         progress.contains(&result.join("comparison.html").display().to_string()),
         "says where the report is: {progress}"
@@ -45,35 +59,70 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
         assert!(outcome["expected"].as_u64().unwrap() > 0, "{outcome}");
     }
 
-    assert_eq!(json["trials"].as_array().unwrap().len(), 2 * 4, "each transport once in each block");
+    assert_eq!(
+        json["trials"].as_array().unwrap().len(),
+        2 * 4,
+        "each transport once in each block"
+    );
     let schema = serde_json::from_str(SCHEMA).unwrap();
-    let wrong: Vec<String> =
-        jsonschema::validator_for(&schema).unwrap().iter_errors(&json).map(|error| error.to_string()).collect();
-    assert!(wrong.is_empty(), "the JSON is as its schema says: {wrong:?}");
+    let wrong: Vec<String> = jsonschema::validator_for(&schema)
+        .unwrap()
+        .iter_errors(&json)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "the JSON is as its schema says: {wrong:?}"
+    );
 
-    let reports =
-        ["comparison.md", "comparison.html", "latency.hlog", "seconds.csv", "latency.svg", "cpu.svg", "memory.svg"];
+    let reports = [
+        "comparison.md",
+        "comparison.html",
+        "latency.hlog",
+        "seconds.csv",
+        "latency.svg",
+        "cpu.svg",
+        "memory.svg",
+    ];
     let read = || reports.map(|name| std::fs::read_to_string(result.join(name)).unwrap());
     let before = read();
-    reports.iter().for_each(|name| std::fs::remove_file(result.join(name)).unwrap());
+    reports
+        .iter()
+        .for_each(|name| std::fs::remove_file(result.join(name)).unwrap());
     let again = run(&format!("report {}", result.display()));
     assert_eq!((again.status.code(), text(&again.stdout)), (Some(0), table));
     assert!(read() == before, "the same reports, from the JSON alone");
     let page = &before[1];
     // Its links lead to the files beside it.
-    let outside = ["src=", "href=\"http", "href=\"/", "url(", "@import", "<script"];
-    assert!(outside.iter().all(|way| !page.contains(way)), "the page needs nothing but itself");
+    let outside = [
+        "src=",
+        "href=\"http",
+        "href=\"/",
+        "url(",
+        "@import",
+        "<script",
+    ];
+    assert!(
+        outside.iter().all(|way| !page.contains(way)),
+        "the page needs nothing but itself"
+    );
 }
 
 #[test]
 fn the_schema_that_is_documented_is_the_schema_of_this_version() {
     let printed = text(&run("schema").stdout);
     // As JSON: in which order it prints a field depends on what else is built with it.
-    let [now, documented] =
-        [printed.as_str(), SCHEMA].map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
-    assert!(now == documented, "write it anew: loadgen schema > loadgen/schema.json");
+    let [now, documented] = [printed.as_str(), SCHEMA]
+        .map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+    assert!(
+        now == documented,
+        "write it anew: loadgen schema > loadgen/schema.json"
+    );
     assert!(printed.contains(&format!("comparison-{}.json", comparison::SCHEMA)));
-    assert!(Comparison::json_schema()["properties"]["trials"]["description"].is_string(), "every field is explained");
+    assert!(
+        Comparison::json_schema()["properties"]["trials"]["description"].is_string(),
+        "every field is explained"
+    );
 }
 
 #[test]
@@ -81,23 +130,55 @@ fn a_tenth_of_a_standard_comparison_has_control_and_says_nothing_it_cannot_say()
     let _turn = beside();
     let folder = Folder::new("control");
     let tiny = "--clients 8 --room-size 4 --rate 20 --warmup 100ms --duration 300ms --mode ws --publish native";
-    let output = run(&format!("compare {tiny} --blocks 6 --out {}", folder.0.display()));
+    let output = run(&format!(
+        "compare {tiny} --blocks 6 --out {}",
+        folder.0.display()
+    ));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    assert!(table.contains("ws, A/A control") && table.contains("ws-native"), "{table}");
+    assert!(
+        table.contains("ws, A/A control") && table.contains("ws-native"),
+        "{table}"
+    );
     let said = text(&output.stderr);
     assert!(said.contains("18 trials, about"), "{said}");
-    let told: Vec<&str> =
-        said.lines().filter(|line| line.starts_with("trial ") && line.contains("measuring")).collect();
-    assert!((1..=18).all(|n| told.iter().any(|line| line.starts_with(&format!("trial {n} of 18, ws")))), "{said}");
-    assert!(told.iter().any(|line| line.contains(", ws, A/A control (0:") && line.contains(" left): ")), "{said}");
-    let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
+    let told: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("trial ") && line.contains("measuring"))
+        .collect();
+    assert!(
+        (1..=18).all(|n| told
+            .iter()
+            .any(|line| line.starts_with(&format!("trial {n} of 18, ws")))),
+        "{said}"
+    );
+    assert!(
+        told.iter()
+            .any(|line| line.contains(", ws, A/A control (0:") && line.contains(" left): ")),
+        "{said}"
+    );
+    let result = std::fs::read_dir(&folder.0)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let comparison = load(&result).unwrap();
-    let control = |block| comparison.trials.iter().filter(|trial| trial.control && trial.block == block).count();
-    assert!((1..=6).all(|block| control(block) == 1), "one in each block");
+    let control = |block| {
+        comparison
+            .trials
+            .iter()
+            .filter(|trial| trial.control && trial.block == block)
+            .count()
+    };
+    assert!(
+        (1..=6).all(|block| control(block) == 1),
+        "one in each block"
+    );
     for effect in &comparison.effects {
-        let is_judged =
-            matches!(effect.figure, Figure::P50 | Figure::Cpu) && !effect.control && effect.ratio.blocks == 6;
+        let is_judged = matches!(effect.figure, Figure::P50 | Figure::Cpu)
+            && !effect.control
+            && effect.ratio.blocks == 6;
         // Trials that are not valid leave too few blocks for a word.
         assert!(is_judged || effect.difference.is_none(), "{effect:?}");
     }
@@ -110,7 +191,10 @@ fn the_ordinary_server_delivers_everything_too() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let comparison: Comparison = serde_json::from_slice(&output.stdout).unwrap();
     let outcome = &comparison.trials[0].outcome;
-    assert!(outcome.expected > 0 && outcome.delivered == outcome.expected && outcome.audit.is_clean(), "{outcome:?}");
+    assert!(
+        outcome.expected > 0 && outcome.delivered == outcome.expected && outcome.audit.is_clean(),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -118,11 +202,24 @@ fn selftest_says_in_a_line_each_what_this_machine_may_be_trusted_with() {
     let _turn = alone();
     let output = run("selftest --quiet");
     let said = text(&output.stdout);
-    let topics: Vec<&str> = said.lines().filter_map(|line| line.get(5..)?.split_whitespace().next()).collect();
-    let all = ["clock", "timers", "cores", "clients", "audit", "polling", "socket", "steal", "rate", "rate"];
+    let topics: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.get(5..)?.split_whitespace().next())
+        .collect();
+    let all = [
+        "clock", "timers", "cores", "clients", "audit", "polling", "socket", "steal", "rate",
+        "rate",
+    ];
     assert_eq!(topics[..all.len()], all, "{said}");
-    assert!(said.contains("ok   audit") && said.contains("never goes back"), "not for the machine to decide: {said}");
-    assert_eq!(output.status.code(), Some(i32::from(said.contains("BAD "))), "{said}");
+    assert!(
+        said.contains("ok   audit") && said.contains("never goes back"),
+        "not for the machine to decide: {said}"
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(i32::from(said.contains("BAD "))),
+        "{said}"
+    );
 }
 
 #[test]
@@ -130,11 +227,21 @@ fn what_a_person_typed_is_text_in_the_page() {
     let _turn = beside();
     let folder = Folder::new("hostile");
     let out = folder.0.join("<script>alert(1)</script>");
-    let mut command = loadgen(&format!("compare --mode ws {TINY} --blocks 1 --quiet --out"));
+    let mut command = loadgen(&format!(
+        "compare --mode ws {TINY} --blocks 1 --quiet --out"
+    ));
     assert_eq!(command.arg(&out).output().unwrap().status.code(), Some(0));
-    let result = std::fs::read_dir(&out).unwrap().next().unwrap().unwrap().path();
+    let result = std::fs::read_dir(&out)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let page = std::fs::read_to_string(result.join("comparison.html")).unwrap();
-    assert!(page.contains("&#60;script&#62;") && !page.contains("<script"), "the command is escaped");
+    assert!(
+        page.contains("&#60;script&#62;") && !page.contains("<script"),
+        "the command is escaped"
+    );
 }
 
 #[test]
@@ -142,20 +249,36 @@ fn the_command_that_a_report_prints_gives_the_same_comparison_again() {
     let _turn = beside();
     let folder = Folder::new("repeated");
     let first = "it's \"the\" $HOME first";
-    let mut command = loadgen(&format!("compare --mode ws,sse {TINY} --blocks 1 --quiet --out"));
-    command.arg(folder.0.join(first)).args(["--server-flags", "--heartbeat 21s"]);
+    let mut command = loadgen(&format!(
+        "compare --mode ws,sse {TINY} --blocks 1 --quiet --out"
+    ));
+    command
+        .arg(folder.0.join(first))
+        .args(["--server-flags", "--heartbeat 21s"]);
     assert_eq!(command.output().unwrap().status.code(), Some(0));
     let read = |out: &str| -> serde_json::Value {
-        let result = std::fs::read_dir(folder.0.join(out)).unwrap().next().unwrap().unwrap().path();
+        let result = std::fs::read_dir(folder.0.join(out))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         serde_json::from_slice(&std::fs::read(result.join("comparison.json")).unwrap()).unwrap()
     };
     let printed = read(first);
     let command = printed["command"].as_str().unwrap();
     let arguments = command.strip_prefix("loadgen ").expect("the program first");
     let script = format!("exec \"$0\" {}", arguments.replace("first", "again"));
-    assert_eq!(loadgen_by(&script, "").output().unwrap().status.code(), Some(0), "{script}");
+    assert_eq!(
+        loadgen_by(&script, "").output().unwrap().status.code(),
+        Some(0),
+        "{script}"
+    );
     let again = read(&first.replace("first", "again"));
-    assert_eq!(again["command"].as_str().unwrap().replace("again", "first"), command);
+    assert_eq!(
+        again["command"].as_str().unwrap().replace("again", "first"),
+        command
+    );
     for what in ["scenario", "variants"] {
         assert_eq!(again[what], printed[what], "{what} of {command}");
     }
@@ -167,7 +290,8 @@ fn a_run_needs_no_server_and_its_json_is_alone_on_standard_output() {
     let output = run(&format!("--mode ws {TINY} --json --quiet"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "", "--quiet is quiet");
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    let json: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON document");
     assert_eq!(json["trials"][0]["outcome"]["mode"], "ws");
     assert_eq!(json["scenario"]["clients"], 8);
 }
@@ -178,17 +302,44 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
     for (arguments, says) in [
         ("--mode carrier-pigeon", "[possible values: short-poll, "),
         ("--mode ws compare", "loadgen: compare comes first"),
-        ("--mode ws --clients 0", "'--clients <N>': must be a whole number from 1 to 1000000"),
-        ("--mode ws --rate 1e-12", "'--rate <R>': must be a number from 0.001"),
-        ("--mode ws --duration 18446744073709551615s", "'--duration <TIME>': must be a time from 1ms to 1day"),
-        ("--mode ws --publishers 18446744073709551615", "'--publishers <N>': must be a whole number from 1 to 10000"),
-        ("--mode ws --clients 2 --publishers 9000", "--publishers 9000: this process may open"),
-        ("--mode ws --url http://127.0.0.1:1", "nothing answers there"),
+        (
+            "--mode ws --clients 0",
+            "'--clients <N>': must be a whole number from 1 to 1000000",
+        ),
+        (
+            "--mode ws --rate 1e-12",
+            "'--rate <R>': must be a number from 0.001",
+        ),
+        (
+            "--mode ws --duration 18446744073709551615s",
+            "'--duration <TIME>': must be a time from 1ms to 1day",
+        ),
+        (
+            "--mode ws --publishers 18446744073709551615",
+            "'--publishers <N>': must be a whole number from 1 to 10000",
+        ),
+        (
+            "--mode ws --clients 2 --publishers 9000",
+            "--publishers 9000: this process may open",
+        ),
+        (
+            "--mode ws --url http://127.0.0.1:1",
+            "nothing answers there",
+        ),
         ("--mode ws --url ftp://127.0.0.1", "only http://HOST:PORT"),
         ("--mode ws --url http://192.0.2.1:3000", "--allow-remote"),
-        ("--mode ws --url http://me:secret@127.0.0.1:1", "no name or password is sent"),
-        ("--mode ws --server-flags '--host \"127.0.0.1'", "'--server-flags <FLAGS>': a quotation mark is not closed"),
-        ("--mode ws --clients 100000", "--clients 100000: this process may open"),
+        (
+            "--mode ws --url http://me:secret@127.0.0.1:1",
+            "no name or password is sent",
+        ),
+        (
+            "--mode ws --server-flags '--host \"127.0.0.1'",
+            "'--server-flags <FLAGS>': a quotation mark is not closed",
+        ),
+        (
+            "--mode ws --clients 100000",
+            "--clients 100000: this process may open",
+        ),
         ("compare --name ../up", "only letters"),
         ("report /nowhere", "cannot read"),
         ("", "Usage"),
@@ -196,13 +347,23 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
     ] {
         // Whatever this machine allows, a hundred thousand are more.
         let mut limited = Command::new("sh");
-        limited.args(["-c", &format!("ulimit -n 4096 && exec \"$0\" {arguments}"), program()]);
+        limited.args([
+            "-c",
+            &format!("ulimit -n 4096 && exec \"$0\" {arguments}"),
+            program(),
+        ]);
         let output = limited.stdin(Stdio::null()).output().unwrap();
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
         assert!(message.contains(says), "{arguments}: {message}");
-        assert!(!message.contains("panicked") && !message.contains("stack backtrace"), "{arguments}: {message}");
-        assert!(!message.contains("secret"), "a password is not told: {message}");
+        assert!(
+            !message.contains("panicked") && !message.contains("stack backtrace"),
+            "{arguments}: {message}"
+        );
+        assert!(
+            !message.contains("secret"),
+            "a password is not told: {message}"
+        );
     }
 }
 
@@ -210,16 +371,34 @@ fn mistakes_are_one_clear_line_and_exit_with_2() {
 fn what_a_run_cannot_tell_is_said_before_it() {
     let _turn = beside();
     for (arguments, one_core, says) in [
-        ("--mode sse", true, "Caution: there is one core for both sides"),
-        ("--mode sse --no-keep-alive", false, "Caution: --no-keep-alive is about polls"),
+        (
+            "--mode sse",
+            true,
+            "Caution: there is one core for both sides",
+        ),
+        (
+            "--mode sse --no-keep-alive",
+            false,
+            "Caution: --no-keep-alive is about polls",
+        ),
         ("--mode short-poll --no-keep-alive", false, ""),
     ] {
         let all = loadgen::cores::available();
-        let cores: Vec<String> = all.iter().take(if one_core { 1 } else { 2 }).map(usize::to_string).collect();
+        let cores: Vec<String> = all
+            .iter()
+            .take(if one_core { 1 } else { 2 })
+            .map(usize::to_string)
+            .collect();
         let script = format!(r#"exec taskset --cpu-list {} "$0" "$@""#, cores.join(","));
-        let output = loadgen_by(&script, &format!("{arguments} {TINY}")).output().unwrap();
+        let output = loadgen_by(&script, &format!("{arguments} {TINY}"))
+            .output()
+            .unwrap();
         let said = text(&output.stderr);
-        assert_eq!(said.contains("Caution"), !says.is_empty(), "{arguments}: {said}");
+        assert_eq!(
+            said.contains("Caution"),
+            !says.is_empty(),
+            "{arguments}: {said}"
+        );
         let (before, _) = said.split_once("connecting").expect("it runs");
         assert!(before.contains(says), "{arguments}: {said}");
     }
@@ -230,13 +409,32 @@ fn an_output_that_cannot_be_written_is_said_and_a_reader_that_has_seen_enough_is
     let _turn = beside();
     let result = Folder::new("full");
     let arguments = format!("--mode ws {TINY} --quiet --out {}", result.0.display());
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let output = loadgen(&arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = loadgen(&arguments)
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("standard output"), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stderr).lines().count(),
+        1,
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(
+        text(&output.stderr).contains("standard output"),
+        "{}",
+        text(&output.stderr)
+    );
 
-    let mut reader = loadgen(&format!("report {}", result.0.display())).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = loadgen(&format!("report {}", result.0.display()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(reader.stdout.take());
     assert_eq!(reader.wait().unwrap().code(), Some(0));
 }
@@ -249,10 +447,16 @@ fn something_else_that_speaks_http_is_recognised_as_foreign() {
         use std::io::{Read, Write};
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read(&mut [0; 4096]);
-        stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
     });
     let output = run(&format!("--mode ws --url {url}"));
     answer.join().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("is not a server of this workbench"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("is not a server of this workbench"),
+        "{}",
+        text(&output.stderr)
+    );
 }

@@ -51,13 +51,19 @@ fn tripped_are(checks: &[&str], attempt: impl Fn() -> Vec<String>) {
         let others = Others::watch();
         let tripped = attempt();
         let others = others.seen();
-        let is_told = |name: &&String| checks.contains(&&***name) || others.is_none() || !NOISE.contains(&&***name);
+        let is_told = |name: &&String| {
+            checks.contains(&&***name) || others.is_none() || !NOISE.contains(&&***name)
+        };
         if tripped.iter().filter(is_told).eq(checks) {
             hits += 1;
             continue;
         }
         misses.push((tripped, others));
-        assert!(misses.len() < 2, "to be tripped: {checks:?}; in two attempts of {} were: {misses:?}", hits + 2);
+        assert!(
+            misses.len() < 2,
+            "to be tripped: {checks:?}; in two attempts of {} were: {misses:?}",
+            hits + 2
+        );
     }
 }
 
@@ -65,7 +71,9 @@ fn tripped_are(checks: &[&str], attempt: impl Fn() -> Vec<String>) {
 fn polls_in_phase_with_the_publishes() {
     let load = "--mode short-poll --in-phase --arrivals fixed --clients 20 --room-size all --rate 20 --interval 50ms";
     trips("poll waits from U(0, interval)", "schedule-off", || {
-        Running::start(&format!("{load} --warmup 500ms --duration 4s")).end().1
+        Running::start(&format!("{load} --warmup 500ms --duration 4s"))
+            .end()
+            .1
     });
 }
 
@@ -73,7 +81,8 @@ fn polls_in_phase_with_the_publishes() {
 fn loadgen_stopped_for_200_ms() {
     // Long enough that what happened meanwhile is less than the hundredth that the other checks look at.
     trips("loadgen's timer delay max", "generator-limited", || {
-        let load = "--mode ws --clients 40 --rate 20 --arrivals fixed --warmup 500ms --duration 30s";
+        let load =
+            "--mode ws --clients 40 --rate 20 --arrivals fixed --warmup 500ms --duration 30s";
         let running = Running::start(load);
         stop_for(running.own(), Duration::from_millis(200));
         running.end().1
@@ -84,7 +93,9 @@ fn loadgen_stopped_for_200_ms() {
 fn a_hog_on_loadgens_core() {
     trips("others on loadgen's cores", "noisy", || {
         let _hogs = Hogs::start();
-        Running::start("--mode ws --clients 200 --rate 20 --warmup 500ms --duration 5s").end().1
+        Running::start("--mode ws --clients 200 --rate 20 --warmup 500ms --duration 5s")
+            .end()
+            .1
     });
 }
 
@@ -123,25 +134,49 @@ fn fifty_one_ports_for_more_connections_than_that() {
     trips("clients not connected", "generator-limited", || {
         let load = "--mode ws --clients 50 --publishers 8 --rate 20 --warmup 500ms --duration 4s";
         let script = "ip link set lo up && echo 40000 40050 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
-        Running::start_in(&["unshare", "--net", "--map-root-user", "sh", "-c", script, "sh"], load).end().1
+        Running::start_in(
+            &[
+                "unshare",
+                "--net",
+                "--map-root-user",
+                "sh",
+                "-c",
+                script,
+                "sh",
+            ],
+            load,
+        )
+        .end()
+        .1
     });
 }
 
 #[test]
 fn a_server_that_stops_or_is_slow_is_no_fault_of_the_measurement() {
     trips_nothing(|| {
-        let running = Running::start("--mode ws --clients 40 --rate 20 --warmup 500ms --duration 10s");
+        let running =
+            Running::start("--mode ws --clients 40 --rate 20 --warmup 500ms --duration 10s");
         stop_for(running.server(), Duration::from_secs(1));
         let (code, trial) = running.end();
         assert_eq!(code, 0, "a stall is a result: {trial}");
-        assert!(trial["outcome"]["latency"]["max_us"].as_u64().unwrap() > 700_000, "{}", trial["outcome"]["latency"]);
+        assert!(
+            trial["outcome"]["latency"]["max_us"].as_u64().unwrap() > 700_000,
+            "{}",
+            trial["outcome"]["latency"]
+        );
         trial
     });
     trips_nothing(|| {
         let load = "--mode sse --clients 40 --rate 20 --warmup 1s --duration 5s";
         let trial = Running::start_faulty(load, "--burn 300us").end().1;
-        let (p50, cores) = (trial["outcome"]["latency"]["p50_us"].as_u64().unwrap(), cores::split().server.len());
-        assert!(p50 > 2_000 / cores as u64, "20 subscribers of 0.3 ms each, on {cores} cores: {p50} us");
+        let (p50, cores) = (
+            trial["outcome"]["latency"]["p50_us"].as_u64().unwrap(),
+            cores::split().server.len(),
+        );
+        assert!(
+            p50 > 2_000 / cores as u64,
+            "20 subscribers of 0.3 ms each, on {cores} cores: {p50} us"
+        );
         trial
     });
 }

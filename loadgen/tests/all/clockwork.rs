@@ -22,7 +22,10 @@ fn run(arguments: &str, server_flags: &str) -> Comparison {
 /// The latencies of a trial against a server with this delay, as this many quantiles in milliseconds.
 fn latencies(transport: Transport, delay: &str) -> Vec<f64> {
     let load = "--clients 40 --rate 50 --interval 50ms --warmup 500ms --duration 4s";
-    let comparison = run(&format!("--mode {transport} {load}"), &format!("--inject-delay {delay}"));
+    let comparison = run(
+        &format!("--mode {transport} {load}"),
+        &format!("--inject-delay {delay}"),
+    );
     comparison.trials[0].outcome.latency.points(POINTS)
 }
 
@@ -34,10 +37,15 @@ fn w1(a: &[f64], b: &[f64]) -> f64 {
 
 /// The distribution of a sum of two independent quantities, as this many quantiles.
 fn sum_of(a: &[f64], b: &[f64], points: usize) -> Vec<f64> {
-    let mut sums: Vec<f64> = a.iter().flat_map(|a| b.iter().map(move |b| a + b)).collect();
+    let mut sums: Vec<f64> = a
+        .iter()
+        .flat_map(|a| b.iter().map(move |b| a + b))
+        .collect();
     sums.sort_unstable_by(f64::total_cmp);
     let at = |i: usize| ((i as f64 + 0.5) / points as f64 * sums.len() as f64) as usize;
-    (0..points).filter_map(|i| sums.get(at(i)).copied()).collect()
+    (0..points)
+        .filter_map(|i| sums.get(at(i)).copied())
+        .collect()
 }
 
 /// Once more if it does not hold at once; and up to five times where others were seen on the machine.
@@ -56,14 +64,20 @@ fn soon(what: &str, holds: impl Fn() -> Result<(), String>) {
 #[test]
 fn an_injected_delay_comes_out_of_every_transport() {
     const MEAN: f64 = 20.0;
-    let exponential: Vec<f64> = (0..200).map(|i| -MEAN * (1.0 - (f64::from(i) + 0.5) / 200.0).ln()).collect();
+    let exponential: Vec<f64> = (0..200)
+        .map(|i| -MEAN * (1.0 - (f64::from(i) + 0.5) / 200.0).ln())
+        .collect();
     for &transport in Transport::ALL {
         for (flag, injected) in [("20ms", &vec![MEAN]), ("exp:20ms", &exponential)] {
             soon(&format!("{transport}, {flag}"), || {
                 let (base, delayed) = (latencies(transport, "0ms"), latencies(transport, flag));
                 let distance = w1(&delayed, &sum_of(&base, injected, POINTS));
                 eprintln!("{transport}, {flag}: W1 {distance:.3} ms");
-                if distance <= SLACK_MS { Ok(()) } else { Err(format!("{distance} ms")) }
+                if distance <= SLACK_MS {
+                    Ok(())
+                } else {
+                    Err(format!("{distance} ms"))
+                }
             });
         }
     }
@@ -71,14 +85,29 @@ fn an_injected_delay_comes_out_of_every_transport() {
 
 #[test]
 fn short_polling_is_as_theory_has_it() {
-    let load = "--mode short-poll --clients 200 --rate 2 --interval 500ms --warmup 1s --duration 8s";
+    let load =
+        "--mode short-poll --clients 200 --rate 2 --interval 500ms --warmup 1s --duration 8s";
     soon("short polling", || {
         let comparison = run(load, "");
         let outcome: &Outcome = &comparison.trials[0].outcome;
         let checks = answers(outcome, &comparison.scenario);
-        assert_eq!(checks.iter().filter(|check| check.tolerance.is_some()).count(), 3, "KS, requests, empties");
-        let differ: Vec<_> = checks.iter().filter(|check| check.holds() == Some(false)).collect();
-        if differ.is_empty() { Ok(()) } else { Err(format!("{differ:?}")) }
+        assert_eq!(
+            checks
+                .iter()
+                .filter(|check| check.tolerance.is_some())
+                .count(),
+            3,
+            "KS, requests, empties"
+        );
+        let differ: Vec<_> = checks
+            .iter()
+            .filter(|check| check.holds() == Some(false))
+            .collect();
+        if differ.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{differ:?}"))
+        }
     });
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::{
-    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said, Setup, Visitor, visit,
+    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said,
+    Setup, Visitor, visit,
 };
 use loadgen::result::variant::{Headers, Transport};
 use tokio::io::AsyncWriteExt;
@@ -64,7 +65,10 @@ struct Room {
 impl Room {
     async fn open(flags: &str, transport: Transport) -> Self {
         let server = TestServer::start(flags);
-        let cadence = Cadence { interval: Duration::from_millis(1), phase: Duration::ZERO };
+        let cadence = Cadence {
+            interval: Duration::from_millis(1),
+            phase: Duration::ZERO,
+        };
         let hold = Duration::from_secs(25);
         let setup = Setup {
             addr: server.addr,
@@ -78,23 +82,41 @@ impl Room {
             meter: Arc::default(),
         };
         let publisher = Http::connect(&setup, "").await.unwrap();
-        Self { server, transport, setup, publisher }
+        Self {
+            server,
+            transport,
+            setup,
+            publisher,
+        }
     }
 
     async fn publish(&mut self, text: &str) -> Cursor {
-        self.post(&format!(r#"{{"from":"test","text":"{text}"}}"#)).await
+        self.post(&format!(r#"{{"from":"test","text":"{text}"}}"#))
+            .await
     }
 
     async fn post(&mut self, draft: &str) -> Cursor {
         let path = "/messages?room=conformance".parse().unwrap();
-        self.publisher.publish(path, draft.into(), Repeat::Never).await.unwrap().unwrap()
+        self.publisher
+            .publish(path, draft.into(), Repeat::Never)
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     async fn subscribe<C: Client>(&self, after: After) -> Reader<C> {
         let mut events = Vec::new();
         let client = C::connect(&self.setup, &after, &mut events).await.unwrap();
-        assert!(matches!(events[0], Event::Hello(_)), "first the hello: {events:?}");
-        Reader { client, events, read: 0, end: None }
+        assert!(
+            matches!(events[0], Event::Hello(_)),
+            "first the hello: {events:?}"
+        );
+        Reader {
+            client,
+            events,
+            read: 0,
+            end: None,
+        }
     }
 }
 
@@ -134,7 +156,11 @@ impl<C: Client> Reader<C> {
 
     async fn message(&mut self) -> (u64, String) {
         match self.next().await.unwrap() {
-            Event::Message(Delivery { seq: Some(seq), said: Said::Text(text), .. }) => (seq, text),
+            Event::Message(Delivery {
+                seq: Some(seq),
+                said: Said::Text(text),
+                ..
+            }) => (seq, text),
             other => panic!("a message was expected, {other:?} came"),
         }
     }
@@ -172,7 +198,11 @@ mod properties {
             }
         }
         room.publish("the end").await;
-        assert_eq!(early.texts(1).await, ["the end"], "and nothing before it came twice");
+        assert_eq!(
+            early.texts(1).await,
+            ["the end"],
+            "and nothing before it came twice"
+        );
     }
 
     pub(super) async fn a_resumed_client_gets_exactly_the_rest<C: Client>(mut room: Room) {
@@ -184,7 +214,10 @@ mod properties {
             room.publish(&format!("{i} b")).await;
             assert_eq!(reader.texts(2).await, [format!("{i} a"), format!("{i} b")]);
             drop(reader);
-            cursor = Cursor { seq: cursor.seq + 2, ..cursor };
+            cursor = Cursor {
+                seq: cursor.seq + 2,
+                ..cursor
+            };
         }
     }
 
@@ -200,42 +233,68 @@ mod properties {
 
     pub(super) async fn a_repeated_key_is_stored_once<C: Client>(mut room: Room) {
         let mut reader = room.subscribe::<C>(After::Oldest).await;
-        let first = room.post(r#"{"from":"test","text":"once","key":"k-1"}"#).await;
-        let again = room.post(r#"{"from":"test","text":"ignored","key":"k-1"}"#).await;
+        let first = room
+            .post(r#"{"from":"test","text":"once","key":"k-1"}"#)
+            .await;
+        let again = room
+            .post(r#"{"from":"test","text":"ignored","key":"k-1"}"#)
+            .await;
         assert_eq!(first, again);
         room.publish("next").await;
         assert_eq!(reader.texts(2).await, ["once", "next"]);
     }
 
-    pub(super) async fn a_cursor_past_the_window_is_told_how_many_it_missed<C: Client>(mut room: Room) {
+    pub(super) async fn a_cursor_past_the_window_is_told_how_many_it_missed<C: Client>(
+        mut room: Room,
+    ) {
         let cursor = room.publish("0").await;
         for i in 1..=30 {
             room.publish(&i.to_string()).await;
         }
         let mut reader = room.subscribe::<C>(After::Cursor(cursor.clone())).await;
         // 31 messages, 10 retained: 22 to 31. After message 1, 20 are missed.
-        let expected = Gap { reason: GapReason::Window, missed: Some(20), cursor: Cursor { seq: 21, ..cursor } };
+        let expected = Gap {
+            reason: GapReason::Window,
+            missed: Some(20),
+            cursor: Cursor { seq: 21, ..cursor },
+        };
         assert_eq!(reader.gap().await, expected);
         assert_eq!(reader.message().await, (22, "21".into()));
     }
 
     pub(super) async fn a_cursor_ahead_of_the_log_is_told<C: Client>(mut room: Room) {
         let cursor = room.publish("only").await;
-        let mut reader = room.subscribe::<C>(After::Cursor(Cursor { seq: 1_000, ..cursor.clone() })).await;
+        let mut reader = room
+            .subscribe::<C>(After::Cursor(Cursor {
+                seq: 1_000,
+                ..cursor.clone()
+            }))
+            .await;
         assert_eq!(
             reader.gap().await,
-            Gap { reason: GapReason::Ahead, missed: None, cursor: Cursor { seq: 0, ..cursor } }
+            Gap {
+                reason: GapReason::Ahead,
+                missed: None,
+                cursor: Cursor { seq: 0, ..cursor }
+            }
         );
         assert_eq!(reader.texts(1).await, ["only"]);
     }
 
     pub(super) async fn a_cursor_of_another_epoch_is_told<C: Client>(mut room: Room) {
         let cursor = room.publish("only").await;
-        let foreign = Cursor { epoch: "00000000".into(), seq: 1 };
+        let foreign = Cursor {
+            epoch: "00000000".into(),
+            seq: 1,
+        };
         let mut reader = room.subscribe::<C>(After::Cursor(foreign)).await;
         assert_eq!(
             reader.gap().await,
-            Gap { reason: GapReason::Epoch, missed: None, cursor: Cursor { seq: 0, ..cursor } }
+            Gap {
+                reason: GapReason::Epoch,
+                missed: None,
+                cursor: Cursor { seq: 0, ..cursor }
+            }
         );
         assert_eq!(reader.texts(1).await, ["only"]);
     }
@@ -248,7 +307,9 @@ mod properties {
         assert_eq!(reader.message().await, (2, "after".into()));
     }
 
-    pub(super) async fn closing_delivers_what_is_there_and_ends_the_stream<C: Client>(mut room: Room) {
+    pub(super) async fn closing_delivers_what_is_there_and_ends_the_stream<C: Client>(
+        mut room: Room,
+    ) {
         let mut reader = room.subscribe::<C>(After::Latest).await;
         room.publish("the last").await;
         if room.transport.properties().streams {
@@ -260,35 +321,54 @@ mod properties {
             room.server.stop().await;
         }
         let end = reader.next().await.unwrap_err();
-        assert!(matches!(end, Failure::Closed(1012) | Failure::Io(_)), "{end:?}");
+        assert!(
+            matches!(end, Failure::Closed(1012) | Failure::Io(_)),
+            "{end:?}"
+        );
     }
 
-    pub(super) async fn a_peer_that_never_reads_is_dropped_and_delays_nobody<C: Client>(mut room: Room) {
+    pub(super) async fn a_peer_that_never_reads_is_dropped_and_delays_nobody<C: Client>(
+        mut room: Room,
+    ) {
         let mut reader = room.subscribe::<C>(After::Latest).await;
         let mut deaf = TcpStream::connect(room.setup.addr).await.unwrap();
         let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
-        let upgrade = if room.transport == Transport::Ws { upgrade } else { "" };
+        let upgrade = if room.transport == Transport::Ws {
+            upgrade
+        } else {
+            ""
+        };
         let transport = room.transport;
-        let request = format!("GET /{transport}?room=conformance HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n");
+        let request = format!(
+            "GET /{transport}?room=conformance HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n"
+        );
         let text = "x".repeat(60_000);
         // What the kernel's buffers take is no proof: 12 MB is more than they have.
         for i in 0..200 {
             // A poll is answered once, so it has to be repeated.
-            if (i == 0 || !transport.properties().streams) && deaf.try_write(request.as_bytes()).is_err() {
+            if (i == 0 || !transport.properties().streams)
+                && deaf.try_write(request.as_bytes()).is_err()
+            {
                 break;
             }
             room.publish(&text).await;
             assert_eq!(reader.texts(1).await.len(), 1);
         }
         // Nothing that it says meanwhile is a reason: a ping, or the beginning of another request.
-        let harmless: &[u8] = if transport == Transport::Ws { &[0x89, 0x80, 0, 0, 0, 0] } else { b"G" };
+        let harmless: &[u8] = if transport == Transport::Ws {
+            &[0x89, 0x80, 0, 0, 0, 0]
+        } else {
+            b"G"
+        };
         let cut = async {
             while deaf.write_all(harmless).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(10), cut).await.expect("the peer that never reads is cut");
+        timeout(Duration::from_secs(10), cut)
+            .await
+            .expect("the peer that never reads is cut");
         room.publish("still here").await;
         assert_eq!(reader.texts(1).await, ["still here"]);
     }

@@ -19,10 +19,23 @@ fn a_server_that_dies_ends_the_trial_within_seconds_with_what_it_had() {
     let killed = Instant::now();
     kill_process(running.server(), Signal::KILL).unwrap();
     let (code, trial) = running.end();
-    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        killed.elapsed()
+    );
     assert_eq!(code, 1);
-    assert!(trial["outcome"]["end"]["broken"].as_str().unwrap().contains("the server ended by itself"), "{trial}");
-    assert!(trial["outcome"]["delivered"].as_u64().unwrap() > 0, "what was measured is kept");
+    assert!(
+        trial["outcome"]["end"]["broken"]
+            .as_str()
+            .unwrap()
+            .contains("the server ended by itself"),
+        "{trial}"
+    );
+    assert!(
+        trial["outcome"]["delivered"].as_u64().unwrap() > 0,
+        "what was measured is kept"
+    );
 }
 
 #[test]
@@ -38,9 +51,13 @@ fn a_server_that_stops_for_a_second_is_seen_in_the_latencies_of_every_transport(
     });
     for (mode, trial) in trials.map(|trial| trial.join().unwrap()) {
         let latency = &trial["outcome"]["latency"];
-        let [p50, p99, max] = ["p50_us", "p99_us", "max_us"].map(|name| latency[name].as_u64().unwrap());
+        let [p50, p99, max] =
+            ["p50_us", "p99_us", "max_us"].map(|name| latency[name].as_u64().unwrap());
         // A fifth of all messages were due meanwhile; the last of each second waits least.
-        assert!(p99 > 500_000 && max > 800_000 && p50 < p99 / 2, "{mode}: {latency}");
+        assert!(
+            p99 > 500_000 && max > 800_000 && p50 < p99 / 2,
+            "{mode}: {latency}"
+        );
     }
 }
 
@@ -53,7 +70,13 @@ fn ctrl_c_keeps_what_was_measured_and_says_interrupted() {
     kill_process(running.own(), Signal::INT).unwrap();
     let (code, trial) = running.end();
     assert_eq!(code, 130);
-    assert_eq!((&trial["outcome"]["end"], &trial["verdict"]["kind"]), (&"interrupted".into(), &"interrupted".into()));
+    assert_eq!(
+        (&trial["outcome"]["end"], &trial["verdict"]["kind"]),
+        (&"interrupted".into(), &"interrupted".into())
+    );
     assert!(trial["outcome"]["delivered"].as_u64().unwrap() > 0);
-    assert_eq!(trial["outcome"]["audit"]["lost"], 0, "an interruption loses nothing");
+    assert_eq!(
+        trial["outcome"]["audit"]["lost"], 0,
+        "an interruption loses nothing"
+    );
 }

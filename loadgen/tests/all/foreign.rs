@@ -23,23 +23,43 @@ impl Server {
         let path = folder.0.join("server.py");
         std::fs::write(&path, program).unwrap();
         let mut command = Command::new("python3");
-        command.arg(&path).arg("0").stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+            .arg(&path)
+            .arg("0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         // It says there who has gone.
         command.stderr(Stdio::null());
-        let mut child = command.spawn().expect("python3 is installed: apt-get install python3");
+        let mut child = command
+            .spawn()
+            .expect("python3 is installed: apt-get install python3");
         let mut port = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
-        Self { child, port: port.trim().to_owned(), _folder: folder }
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut port)
+            .unwrap();
+        Self {
+            child,
+            port: port.trim().to_owned(),
+            _folder: folder,
+        }
     }
 
     fn measure(&self, arguments: &str) -> (i32, Value) {
         let (port, pid) = (&self.port, self.child.id());
-        let target = format!("--url http://127.0.0.1:{port} --dialect workbench --server-pid {pid}");
+        let target =
+            format!("--url http://127.0.0.1:{port} --dialect workbench --server-pid {pid}");
         let mut command = loadgen(&format!("{arguments} {LOAD} {target}"));
-        let output = command.args(["--header", "Authorization: Bearer secret-of-the-test"]).output().unwrap();
+        let output = command
+            .args(["--header", "Authorization: Bearer secret-of-the-test"])
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(!text.contains("secret-of-the-test"), "the value of a header is in no result");
-        let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        assert!(
+            !text.contains("secret-of-the-test"),
+            "the value of a header is in no result"
+        );
+        let json: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
         (output.status.code().unwrap(), json)
     }
 }
@@ -53,7 +73,10 @@ impl Drop for Server {
 
 /// The program of the documentation.
 fn documented() -> &'static str {
-    PAGE.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a program in Python")
+    PAGE.split("```python\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("a program in Python")
 }
 
 #[test]
@@ -65,27 +88,61 @@ fn the_server_of_the_documentation_is_measured_on_every_transport_that_it_has() 
         let trial = &json["trials"][0];
         let (outcome, metrics) = (&trial["outcome"], &trial["metrics"]);
         assert_eq!(code, 0, "{mode}: {}", outcome["failures"]);
-        assert!(outcome["expected"].as_u64() > Some(500) && outcome["expected"] == outcome["delivered"], "{mode}");
-        assert_eq!(outcome["audit"]["expected"], outcome["audit"]["received"], "{mode}");
-        assert!(metrics["server_cpu_us"].as_f64() > Some(0.0), "{mode}: the process was read: {metrics}");
-        assert_eq!(trial["target"]["foreign"], format!("127.0.0.1:{}", server.port), "{mode}");
-        assert!(json["command"].as_str().unwrap().contains("--header 'Authorization: ...'"), "{}", json["command"]);
+        assert!(
+            outcome["expected"].as_u64() > Some(500) && outcome["expected"] == outcome["delivered"],
+            "{mode}"
+        );
+        assert_eq!(
+            outcome["audit"]["expected"], outcome["audit"]["received"],
+            "{mode}"
+        );
+        assert!(
+            metrics["server_cpu_us"].as_f64() > Some(0.0),
+            "{mode}: the process was read: {metrics}"
+        );
+        assert_eq!(
+            trial["target"]["foreign"],
+            format!("127.0.0.1:{}", server.port),
+            "{mode}"
+        );
+        assert!(
+            json["command"]
+                .as_str()
+                .unwrap()
+                .contains("--header 'Authorization: ...'"),
+            "{}",
+            json["command"]
+        );
     }
 }
 
 /// The same without a seq, cursors and answers to publishes; it leaves every tenth message of a room out.
 fn without_positions() -> String {
     let changes = [
-        (r#"{"seq": len(log) + 1, "text": text}"#, r#"{"text": text}"#),
+        (
+            r#"{"seq": len(log) + 1, "text": text}"#,
+            r#"{"text": text}"#,
+        ),
         (r#"b'{"cursor": "x-%d"}' % len(log)"#, r#"b"thanks""#),
-        (r#"b'event: hello\ndata: {"cursor": "x-%d"}\n\n' % seen"#, r#"b'event: hello\ndata: {}\n\n'"#),
-        (r#"f"id: x-{one['seq']}\ndata: {json.dumps(one)}\n\n""#, r#"f"data: {json.dumps(one)}\n\n""#),
-        ("for one in new: ", "for one in (one for one in new if int(one['text'][:8], 16) % 10): "),
+        (
+            r#"b'event: hello\ndata: {"cursor": "x-%d"}\n\n' % seen"#,
+            r#"b'event: hello\ndata: {}\n\n'"#,
+        ),
+        (
+            r#"f"id: x-{one['seq']}\ndata: {json.dumps(one)}\n\n""#,
+            r#"f"data: {json.dumps(one)}\n\n""#,
+        ),
+        (
+            "for one in new: ",
+            "for one in (one for one in new if int(one['text'][:8], 16) % 10): ",
+        ),
     ];
-    changes.iter().fold(documented().to_owned(), |program, (from, to)| {
-        assert!(program.contains(from), "{from} is in the program");
-        program.replace(from, to)
-    })
+    changes
+        .iter()
+        .fold(documented().to_owned(), |program, (from, to)| {
+            assert!(program.contains(from), "{from} is in the program");
+            program.replace(from, to)
+        })
 }
 
 #[test]
@@ -94,10 +151,17 @@ fn a_server_without_positions_is_audited_by_the_ids_of_messages() {
     let server = Server::start("positions", &without_positions());
     let (code, json) = server.measure("--mode sse");
     let audit = &json["trials"][0]["outcome"]["audit"];
-    let [expected, received, lost] = ["expected", "received", "lost"].map(|name| audit[name].as_u64().unwrap());
+    let [expected, received, lost] =
+        ["expected", "received", "lost"].map(|name| audit[name].as_u64().unwrap());
     // Six rooms of twenty, about seven messages each: the first of each is left out, and every tenth after it.
-    assert!(code == 1 && received + lost == expected && (120..=240).contains(&lost), "{audit}");
-    assert_eq!((&audit["reordered"], &audit["doubled"], &audit["unexpected"]), (&0.into(), &0.into(), &0.into()));
+    assert!(
+        code == 1 && received + lost == expected && (120..=240).contains(&lost),
+        "{audit}"
+    );
+    assert_eq!(
+        (&audit["reordered"], &audit["doubled"], &audit["unexpected"]),
+        (&0.into(), &0.into(), &0.into())
+    );
 }
 
 #[test]
@@ -107,11 +171,25 @@ fn an_ordinary_server_is_started_and_measured_like_any_other() {
         let output = loadgen(&format!("--mode {mode} {LOAD}")).output().unwrap();
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
         let trial = &json["trials"][0];
-        assert_eq!(output.status.code(), Some(0), "{mode}: {}", trial["outcome"]["failures"]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{mode}: {}",
+            trial["outcome"]["failures"]
+        );
         assert_eq!(trial["target"], "stock", "{mode}");
         assert!(trial["outcome"]["expected"].as_u64() > Some(500), "{mode}");
-        assert_eq!(trial["outcome"]["expected"], trial["outcome"]["delivered"], "{mode}");
-        assert!(trial["metrics"]["server_cpu_us"].as_f64() > Some(0.0), "{mode}");
-        assert!(trial["metrics"]["server_memory_kib"].as_f64() > Some(0.0), "{mode}");
+        assert_eq!(
+            trial["outcome"]["expected"], trial["outcome"]["delivered"],
+            "{mode}"
+        );
+        assert!(
+            trial["metrics"]["server_cpu_us"].as_f64() > Some(0.0),
+            "{mode}"
+        );
+        assert!(
+            trial["metrics"]["server_memory_kib"].as_f64() > Some(0.0),
+            "{mode}"
+        );
     }
 }

@@ -40,20 +40,37 @@ impl TestServer {
         if let Some(folder) = &*SHIPPED {
             return Self::start_shipped(&format!("{folder}/server"), flags);
         }
-        let arguments = ["test", "--port", "0"].into_iter().chain(flags.split_whitespace());
+        let arguments = ["test", "--port", "0"]
+            .into_iter()
+            .chain(flags.split_whitespace());
         let server = Server::bind(Flags::parse_from(arguments).config).expect("a free port");
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
         let done = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        Self { addr, runs: Runs::Here(stop, done) }
+        Self {
+            addr,
+            runs: Runs::Here(stop, done),
+        }
     }
 
     fn start_shipped(program: &str, flags: &str) -> Self {
-        let mut command = command(program, &format!("--port 0 --print-addr --exit-with-stdin {flags}"));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server starts");
+        let mut command = command(
+            program,
+            &format!("--port 0 --print-addr --exit-with-stdin {flags}"),
+        );
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { addr: line.trim().parse().expect("an address"), runs: Runs::Shipped(child) }
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            addr: line.trim().parse().expect("an address"),
+            runs: Runs::Shipped(child),
+        }
     }
 
     /// Drains it and waits until it has ended.
@@ -65,7 +82,10 @@ impl TestServer {
             }
             Runs::Shipped(child) => {
                 let end = tokio::task::spawn_blocking(|| child.wait_with_output());
-                assert!(end.await.unwrap().expect("it ends").status.success(), "the server does not panic");
+                assert!(
+                    end.await.unwrap().expect("it ends").status.success(),
+                    "the server does not panic"
+                );
             }
         }
     }
@@ -128,7 +148,9 @@ pub(crate) fn faulty(arguments: &str) -> Command {
 
 fn command(program: &str, arguments: &str) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments.split_whitespace()).stdin(Stdio::null());
+    command
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null());
     command
 }
 
@@ -152,19 +174,29 @@ impl Running {
     /// Under a command that runs it, in the same process.
     pub(crate) fn start_in(around: &[&str], load: &str) -> Self {
         let mut command = Command::new(around[0]);
-        command.args(&around[1..]).arg(program()).args(load.split_whitespace());
+        command
+            .args(&around[1..])
+            .arg(program())
+            .args(load.split_whitespace());
         Self::spawn(command)
     }
 
     fn spawn(mut command: Command) -> Self {
-        let command = command.arg("--json").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let command = command
+            .arg("--json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut loadgen = command.spawn().expect("loadgen starts");
         // The pipe has to stay open for the later lines of progress.
         let mut progress = BufReader::new(loadgen.stderr.take().unwrap());
         let (mut line, mut all) = (String::new(), String::new());
         while !line.contains("measuring") {
             line.clear();
-            assert!(progress.read_line(&mut line).unwrap() > 0, "it ended before it measured: {all}");
+            assert!(
+                progress.read_line(&mut line).unwrap() > 0,
+                "it ended before it measured: {all}"
+            );
             all += &line;
         }
         std::thread::spawn(move || std::io::copy(&mut progress, &mut std::io::sink()));
@@ -184,8 +216,12 @@ impl Running {
     /// The exit code and the only trial of the JSON.
     pub(crate) fn end(self) -> (i32, Value) {
         let output = self.loadgen.wait_with_output().unwrap();
-        let json: Value = serde_json::from_slice(&output.stdout).expect("the JSON, whatever happened");
-        (output.status.code().expect("it exits by itself"), json["trials"][0].clone())
+        let json: Value =
+            serde_json::from_slice(&output.stdout).expect("the JSON, whatever happened");
+        (
+            output.status.code().expect("it exits by itself"),
+            json["trials"][0].clone(),
+        )
     }
 }
 
@@ -201,7 +237,10 @@ pub(crate) fn faulty_by(script: &str, load: &str) -> Command {
 
 fn shell(script: &str, program: &str, load: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", script, program]).args(load.split_whitespace()).stdin(Stdio::null());
+    command
+        .args(["-c", script, program])
+        .args(load.split_whitespace())
+        .stdin(Stdio::null());
     command
 }
 
@@ -222,10 +261,17 @@ impl Watched {
         let reader = std::thread::spawn(move || {
             let mut part = [0; 4096];
             while let Ok(n @ 1..) = stderr.read(&mut part) {
-                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..n]));
+                heard
+                    .lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&part[..n]));
             }
         });
-        Self { child, said, reader: Some(reader) }
+        Self {
+            child,
+            said,
+            reader: Some(reader),
+        }
     }
 
     pub(crate) fn said(&self) -> String {
@@ -235,7 +281,9 @@ impl Watched {
     /// Waits until it has said this.
     pub(crate) fn hears(&mut self, what: &str) {
         let said = Arc::clone(&self.said);
-        within(PATIENCE, what, || said.lock().unwrap().contains(what).then_some(()));
+        within(PATIENCE, what, || {
+            said.lock().unwrap().contains(what).then_some(())
+        });
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -261,7 +309,9 @@ impl Watched {
         let status = within(PATIENCE, "its end", || child.try_wait().unwrap());
         if let Some(reader) = self.reader.take() {
             // A server that is left behind would hold the pipe open.
-            within(PATIENCE, "the end of what it says", || reader.is_finished().then_some(()));
+            within(PATIENCE, "the end of what it says", || {
+                reader.is_finished().then_some(())
+            });
         }
         (status.code(), self.said())
     }
@@ -291,15 +341,25 @@ pub(crate) fn within<T>(time: Duration, what: &str, mut ask: impl FnMut() -> Opt
 
 /// Whether there is a process of this number that has not ended.
 pub(crate) fn is_alive(process: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+    let stat =
+        fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next())
+        .is_some_and(|state| state != "Z")
 }
 
 /// The checks of a trial that do not hold.
 pub(crate) fn failing(trial: &Value) -> Vec<String> {
-    let checks = trial["verdict"]["checks"].as_array().expect("every check is in the JSON");
+    let checks = trial["verdict"]["checks"]
+        .as_array()
+        .expect("every check is in the JSON");
     let fails = |check: &&Value| check["measured"].as_f64() > check["limit"].as_f64();
-    checks.iter().filter(fails).map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+    checks
+        .iter()
+        .filter(fails)
+        .map(|check| check["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 pub(crate) fn stop_for(process: Pid, time: Duration) {

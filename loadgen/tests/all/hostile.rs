@@ -43,7 +43,10 @@ fn request(from: &mut BufReader<TcpStream>) -> Option<Request> {
         }
     }
     from.read_exact(&mut vec![0; length]).ok()?;
-    Some(Request { path: first.split(' ').nth(1)?.to_owned(), key })
+    Some(Request {
+        path: first.split(' ').nth(1)?.to_owned(),
+        key,
+    })
 }
 
 /// A server that answers `/healthz` as ours does, unless it is what is tried, and all else as it likes.
@@ -66,12 +69,19 @@ fn serve(behaviour: Behaviour) -> SocketAddr {
 }
 
 fn answer(to: &mut TcpStream, status: &str, headers: &str, body: &str) -> std::io::Result<()> {
-    write!(to, "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+    write!(
+        to,
+        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A body that never ends, in pieces.
 fn endless(to: &mut TcpStream, headers: &str, piece: &str) -> std::io::Result<()> {
-    write!(to, "HTTP/1.1 200 OK\r\n{headers}transfer-encoding: chunked\r\n\r\n")?;
+    write!(
+        to,
+        "HTTP/1.1 200 OK\r\n{headers}transfer-encoding: chunked\r\n\r\n"
+    )?;
     let piece = piece.repeat(64 * 1024 / piece.len());
     loop {
         write!(to, "{:x}\r\n{piece}\r\n", piece.len())?;
@@ -117,7 +127,9 @@ macro_rules! else_healthy {
 }
 
 fn message(seq: u64) -> String {
-    format!("id: abcdefgh-{seq}\ndata: {{\"seq\":{seq},\"from\":\"x\",\"text\":\"x\",\"at\":1}}\n\n")
+    format!(
+        "id: abcdefgh-{seq}\ndata: {{\"seq\":{seq},\"from\":\"x\",\"text\":\"x\",\"at\":1}}\n\n"
+    )
 }
 
 /// What is tried, the transport it is tried with, what loadgen says of it, and with which exit code.
@@ -317,14 +329,20 @@ const TABLE: &[(&str, &str, Behaviour, &str, i32)] = &[
 ];
 
 /// A short load, so that what is not noticed at once is seen at the end.
-const LOAD: &str = "--room-size all --publishers 1 --rate 5 --interval 50ms --warmup 0s --duration 1s";
+const LOAD: &str =
+    "--room-size all --publishers 1 --rate 5 --interval 50ms --warmup 0s --duration 1s";
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs loadgen in two gigabytes of address space, and until the deadline.
 fn bounded(arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
-    let script = format!("ulimit -v 2000000 && exec timeout -s KILL {} \"$@\"", DEADLINE.as_secs());
-    command.args(["-c", &script, "sh", program()]).args(arguments);
+    let script = format!(
+        "ulimit -v 2000000 && exec timeout -s KILL {} \"$@\"",
+        DEADLINE.as_secs()
+    );
+    command
+        .args(["-c", &script, "sh", program()])
+        .args(arguments);
     command.stdin(Stdio::null());
     command
 }
@@ -338,21 +356,37 @@ fn attempt(row: usize) -> Result<(), String> {
     let (what, mode, behaviour, says, exit) = TABLE[row];
     let (addr, folder) = (serve(behaviour), Folder::new(&format!("hostile-{row}")));
     let (url, out) = (format!("http://{addr}"), folder.0.join("out"));
-    let flags = [LOAD, if mode.contains(' ') { "--mode" } else { "--clients 2 --mode" }, mode]
-        .into_iter()
-        .flat_map(|flags| flags.split(' '));
+    let flags = [
+        LOAD,
+        if mode.contains(' ') {
+            "--mode"
+        } else {
+            "--clients 2 --mode"
+        },
+        mode,
+    ]
+    .into_iter()
+    .flat_map(|flags| flags.split(' '));
     let arguments = flags.chain(["--url", &url, "--out", out.to_str().unwrap()]);
     let begun = Instant::now();
     let output = bounded(&arguments.collect::<Vec<_>>()).output().unwrap();
     let (time, code) = (begun.elapsed(), output.status.code());
-    let texts = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let texts =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let said = texts.concat();
     if code != Some(exit) || !said.contains(says) || time > DEADLINE || said.contains("panicked") {
-        return Err(format!("{what}: after {time:?} {code:?}, without {says:?}:\n{said}"));
+        return Err(format!(
+            "{what}: after {time:?} {code:?}, without {says:?}:\n{said}"
+        ));
     }
-    let reports =
-        ["comparison.json", "comparison.md", "comparison.html"].map(|name| std::fs::read_to_string(out.join(name)));
-    match texts.iter().cloned().chain(reports.into_iter().flatten()).find(|text| !is_plain(text)) {
+    let reports = ["comparison.json", "comparison.md", "comparison.html"]
+        .map(|name| std::fs::read_to_string(out.join(name)));
+    match texts
+        .iter()
+        .cloned()
+        .chain(reports.into_iter().flatten())
+        .find(|text| !is_plain(text))
+    {
         Some(text) => Err(format!("{what}: a control character is left in {text:?}")),
         None => Ok(()),
     }
@@ -365,12 +399,17 @@ fn whatever_a_server_does_it_is_told_soon_and_in_plain_text() {
     let worker = |_| {
         let next = Arc::clone(&next);
         std::thread::spawn(move || {
-            let rows = std::iter::repeat_with(|| next.fetch_add(1, Relaxed)).take_while(|row| *row < TABLE.len());
-            rows.filter_map(|row| attempt(row).err()).collect::<Vec<String>>()
+            let rows = std::iter::repeat_with(|| next.fetch_add(1, Relaxed))
+                .take_while(|row| *row < TABLE.len());
+            rows.filter_map(|row| attempt(row).err())
+                .collect::<Vec<String>>()
         })
     };
     let workers: Vec<_> = (0..8).map(worker).collect();
-    let wrong: Vec<String> = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
+    let wrong: Vec<String> = workers
+        .into_iter()
+        .flat_map(|worker| worker.join().unwrap())
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
@@ -385,12 +424,22 @@ fn a_redirect_of_healthz_is_not_followed() {
         })
     });
     let addr = serve(|_, to| {
-        answer(to, "307 Elsewhere", &format!("location: http://{}/healthz\r\n", ELSEWHERE.get().unwrap()), "")
+        answer(
+            to,
+            "307 Elsewhere",
+            &format!("location: http://{}/healthz\r\n", ELSEWHERE.get().unwrap()),
+            "",
+        )
     });
-    let output = bounded(&["--mode", "ws", "--url", &format!("http://{addr}")]).output().unwrap();
+    let output = bounded(&["--mode", "ws", "--url", &format!("http://{addr}")])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("sends /healthz on to http://127.0.0.1:") && said.contains("--url"), "{said}");
+    assert!(
+        said.contains("sends /healthz on to http://127.0.0.1:") && said.contains("--url"),
+        "{said}"
+    );
     assert_eq!(ASKED.load(Relaxed), 0, "nobody else was asked");
 }
 
@@ -401,15 +450,32 @@ fn a_file_that_speaks_of_more_blocks_than_there_can_be_is_refused_at_once() {
     assert!(load(reference.as_ref()).is_ok());
     let text = std::fs::read_to_string(format!("{reference}/comparison.json")).unwrap();
     for (from, to, says) in [
-        ("\"blocks\": 10,", "\"blocks\": 1000000000000000,", "blocks is 1000000000000000; it must be from 1 to 1000"),
-        ("\"duration_seconds\": 13.0", "\"duration_seconds\": 1e15", "duration is"),
-        ("\"scheduled\": 644,", "\"scheduled\": 18446744073709551615,", "scheduled is 18446744073709551615"),
+        (
+            "\"blocks\": 10,",
+            "\"blocks\": 1000000000000000,",
+            "blocks is 1000000000000000; it must be from 1 to 1000",
+        ),
+        (
+            "\"duration_seconds\": 13.0",
+            "\"duration_seconds\": 1e15",
+            "duration is",
+        ),
+        (
+            "\"scheduled\": 644,",
+            "\"scheduled\": 18446744073709551615,",
+            "scheduled is 18446744073709551615",
+        ),
     ] {
         std::fs::write(folder.0.join("comparison.json"), text.replacen(from, to, 1)).unwrap();
         let begun = Instant::now();
-        let output = bounded(&["report", folder.0.to_str().unwrap()]).output().unwrap();
+        let output = bounded(&["report", folder.0.to_str().unwrap()])
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{to}: {said}");
-        assert!(said.contains(says) && begun.elapsed() < DEADLINE, "{to}: {said}");
+        assert!(
+            said.contains(says) && begun.elapsed() < DEADLINE,
+            "{to}: {said}"
+        );
     }
 }

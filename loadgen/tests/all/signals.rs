@@ -37,14 +37,20 @@ fn under_way(mut command: Command) -> Watched {
 }
 
 fn has_ended(process: Pid) {
-    within(Duration::from_secs(20), "the server's end", || (!is_alive(process)).then_some(()));
+    within(Duration::from_secs(20), "the server's end", || {
+        (!is_alive(process)).then_some(())
+    });
 }
 
 #[test]
 fn each_signal_ends_a_run_with_what_it_has_measured() {
     let _turn = beside();
     let result = Folder::new("signals");
-    let runs = [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM"), (Signal::HUP, 129, "SIGHUP")];
+    let runs = [
+        (Signal::INT, 130, "SIGINT"),
+        (Signal::TERM, 143, "SIGTERM"),
+        (Signal::HUP, 129, "SIGHUP"),
+    ];
     let runs = runs.map(|(signal, code, name)| {
         let folder = result.0.join(name);
         let run = match signal {
@@ -59,15 +65,32 @@ fn each_signal_ends_a_run_with_what_it_has_measured() {
             running.hears(name);
             let (known, said) = (asked.elapsed(), running.said());
             assert!(known < AT_ONCE, "acknowledged after {known:?}");
-            assert!(said.contains("what was measured is kept") && said.contains("a second one"), "{said}");
+            assert!(
+                said.contains("what was measured is kept") && said.contains("a second one"),
+                "{said}"
+            );
             assert_eq!(running.end().0, Some(code), "{}", running.said());
             assert!(!is_alive(server), "no server is left behind");
-            let folder = if folder.join("comparison.json").exists() { folder } else { only(&folder) };
-            assert!(running.said().contains("The report is in"), "{}", running.said());
+            let folder = if folder.join("comparison.json").exists() {
+                folder
+            } else {
+                only(&folder)
+            };
+            assert!(
+                running.said().contains("The report is in"),
+                "{}",
+                running.said()
+            );
             let comparison = load(&folder).unwrap();
             let outcome = &comparison.trials[0].outcome;
-            assert_eq!((comparison.trials.len(), &outcome.end), (1, &End::Interrupted));
-            assert!(outcome.delivered > 0 && outcome.audit.is_clean(), "{outcome:?}");
+            assert_eq!(
+                (comparison.trials.len(), &outcome.end),
+                (1, &End::Interrupted)
+            );
+            assert!(
+                outcome.delivered > 0 && outcome.audit.is_clean(),
+                "{outcome:?}"
+            );
             assert!(folder.join("comparison.html").exists());
         })
     });
@@ -77,14 +100,22 @@ fn each_signal_ends_a_run_with_what_it_has_measured() {
 }
 
 fn only(folder: &Path) -> std::path::PathBuf {
-    fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
+    fs::read_dir(folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path()
 }
 
 #[test]
 fn a_second_signal_of_any_kind_ends_it_at_once_and_its_server_too() {
     let _turn = beside();
     // After the first signal there is a wait for what has not arrived yet; here something never does.
-    let mut running = under_way(faulty_by(PLAIN, &format!("{LOAD} --server-flags --fault-drop=1")));
+    let mut running = under_way(faulty_by(
+        PLAIN,
+        &format!("{LOAD} --server-flags --fault-drop=1"),
+    ));
     let server = running.server();
     running.signal(Signal::HUP);
     running.hears("SIGHUP");
@@ -102,20 +133,34 @@ fn a_terminal_that_is_closed_ends_a_run_with_what_it_has_measured() {
     let _turn = beside();
     let result = Folder::new("closed");
     let out = result.0.join("out");
-    let inner = format!("exec env --default-signal=HUP {} {LOAD} --out {}", program(), out.display());
+    let inner = format!(
+        "exec env --default-signal=HUP {} {LOAD} --out {}",
+        program(),
+        out.display()
+    );
     let mut terminal = Command::new("script");
-    terminal.args(["-qefc", &inner, "/dev/null"]).stdin(Stdio::null());
+    terminal
+        .args(["-qefc", &inner, "/dev/null"])
+        .stdin(Stdio::null());
     // What the terminal shows is read as if it were standard error.
     let mut shell = Command::new("sh");
-    shell.args(["-c", r#"exec "$0" "$@" >&2"#]).arg(terminal.get_program()).args(terminal.get_args());
+    shell
+        .args(["-c", r#"exec "$0" "$@" >&2"#])
+        .arg(terminal.get_program())
+        .args(terminal.get_args());
     let mut running = Watched::start(shell);
     running.hears("measuring");
     std::thread::sleep(Duration::from_secs(1));
     running.signal(Signal::KILL);
-    within(Duration::from_secs(60), "the report", || out.join("memory.svg").exists().then_some(()));
+    within(Duration::from_secs(60), "the report", || {
+        out.join("memory.svg").exists().then_some(())
+    });
     let comparison = load(&out).unwrap();
     let outcome = &comparison.trials[0].outcome;
-    assert!(outcome.end == End::Interrupted && outcome.delivered > 0, "{outcome:?}");
+    assert!(
+        outcome.end == End::Interrupted && outcome.delivered > 0,
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -131,7 +176,10 @@ fn a_server_does_not_outlive_a_loadgen_that_is_killed() {
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let _turn = beside();
     let ignoring = r#"exec env --default-signal=INT,TERM --ignore-signal=HUP "$0" "$@""#;
-    let mut command = loadgen_by(ignoring, "-m ws -c 2 --room-size 2 --rate 20 --warmup 100ms -z 1500ms");
+    let mut command = loadgen_by(
+        ignoring,
+        "-m ws -c 2 --room-size 2 --rate 20 --warmup 100ms -z 1500ms",
+    );
     command.stdout(Stdio::null());
     let mut running = Watched::start(command);
     running.hears("measuring");
@@ -153,8 +201,14 @@ fn with_server(folder: &Folder, script: &str, load: &str) -> Command {
     fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).unwrap();
     let start = r#"p=$1; shift; exec 9<"$p"; rm "$p"; exec env --default-signal=INT,TERM,HUP /proc/self/fd/9 "$@""#;
     let mut command = Command::new("sh");
-    command.args(["-c", start, "sh"]).arg(&copy).args(load.split_whitespace());
-    command.env("LOADGEN", program()).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .args(["-c", start, "sh"])
+        .arg(&copy)
+        .args(load.split_whitespace());
+    command
+        .env("LOADGEN", program())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command
 }
 
@@ -163,8 +217,15 @@ fn while_a_server_starts_and_never_says_where_it_listens_a_signal_ends_it() {
     let _turn = beside();
     let result = Folder::new("never");
     let out = result.0.join("out/of");
-    let script = format!(r#"mkfifo "{0}/never"; read line <>"{0}/never""#, result.0.display());
-    let mut running = Watched::start(with_server(&result, &script, &format!("{TINY} --out {}", out.display())));
+    let script = format!(
+        r#"mkfifo "{0}/never"; read line <>"{0}/never""#,
+        result.0.display()
+    );
+    let mut running = Watched::start(with_server(
+        &result,
+        &script,
+        &format!("{TINY} --out {}", out.display()),
+    ));
     let server = running.server();
     let asked = Instant::now();
     running.signal(Signal::TERM);
@@ -172,7 +233,10 @@ fn while_a_server_starts_and_never_says_where_it_listens_a_signal_ends_it() {
     assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
     assert!(running.said().contains("SIGTERM"), "{}", running.said());
     has_ended(server);
-    assert!(!out.parent().unwrap().exists(), "nothing was measured, and no folder is left");
+    assert!(
+        !out.parent().unwrap().exists(),
+        "nothing was measured, and no folder is left"
+    );
 }
 
 #[test]
@@ -181,8 +245,15 @@ fn while_a_server_does_not_stop_a_signal_ends_the_wait_and_what_was_measured_is_
     let result = Folder::new("stays");
     let out = result.0.join("out");
     // Its standard input never ends, so it does not see that it is to leave.
-    let script = format!(r#"mkfifo "{0}/never"; exec "$LOADGEN" "$@" <>"{0}/never""#, result.0.display());
-    let mut running = Watched::start(with_server(&result, &script, &format!("{TINY} --out {}", out.display())));
+    let script = format!(
+        r#"mkfifo "{0}/never"; exec "$LOADGEN" "$@" <>"{0}/never""#,
+        result.0.display()
+    );
+    let mut running = Watched::start(with_server(
+        &result,
+        &script,
+        &format!("{TINY} --out {}", out.display()),
+    ));
     running.hears("measuring");
     let server = running.server();
     running.hears("waiting for the server to end");
@@ -205,7 +276,11 @@ fn a_lookup_that_gets_no_answer_and_a_selftest_and_a_table_that_nobody_reads_can
     let asked = Instant::now();
     running.signal(Signal::INT);
     assert_eq!(running.end().0, Some(130), "{}", running.said());
-    assert!(asked.elapsed() < AT_ONCE && running.said().contains("SIGINT"), "{}", running.said());
+    assert!(
+        asked.elapsed() < AT_ONCE && running.said().contains("SIGINT"),
+        "{}",
+        running.said()
+    );
 
     let mut command = loadgen_by(PLAIN, "selftest");
     command.stdout(Stdio::null());
@@ -223,7 +298,9 @@ fn a_lookup_that_gets_no_answer_and_a_selftest_and_a_table_that_nobody_reads_can
     command.stdout(writer);
     let mut running = Watched::start(command);
     within(Duration::from_secs(60), "a full pipe", || {
-        rustix::io::ioctl_fionread(&unread).is_ok_and(|bytes| bytes >= 4096).then_some(())
+        rustix::io::ioctl_fionread(&unread)
+            .is_ok_and(|bytes| bytes >= 4096)
+            .then_some(())
     });
     running.signal(Signal::TERM);
     running.hears("SIGTERM");

@@ -79,11 +79,14 @@ fn standard_error_that_cannot_be_written_neither_ends_nor_delays_a_measurement()
         command.stderr(stream);
         (name, command)
     });
-    let all = others.into_iter().chain([closed]).map(|(name, mut command)| {
-        let folder = result.0.join(name);
-        command.arg("--out").arg(&folder);
-        (name, std::thread::spawn(move || (end(command), folder)))
-    });
+    let all = others
+        .into_iter()
+        .chain([closed])
+        .map(|(name, mut command)| {
+            let folder = result.0.join(name);
+            command.arg("--out").arg(&folder);
+            (name, std::thread::spawn(move || (end(command), folder)))
+        });
     for (name, running) in all.collect::<Vec<_>>() {
         let ((code, table), folder) = running.join().unwrap_or_else(|_| panic!("{name}: no end"));
         assert_eq!(code, Some(0), "{name}: {table}");
@@ -95,12 +98,18 @@ fn standard_error_that_cannot_be_written_neither_ends_nor_delays_a_measurement()
 #[test]
 fn mistakes_are_told_by_the_exit_code_where_nobody_can_be_told_in_words() {
     let _turn = beside();
-    for arguments in
-        ["--bogus", "--mode ws --clients 10000000", "report /nowhere", "--mode ws --url http://127.0.0.1:1"]
-    {
+    for arguments in [
+        "--bogus",
+        "--mode ws --clients 10000000",
+        "report /nowhere",
+        "--mode ws --url http://127.0.0.1:1",
+    ] {
         let (_unread, full) = full_pipe(false);
-        let streams: [(&str, Stdio); 3] =
-            [("gone", deaf_pipe().into()), ("device", full_device().into()), ("full", full.into())];
+        let streams: [(&str, Stdio); 3] = [
+            ("gone", deaf_pipe().into()),
+            ("device", full_device().into()),
+            ("full", full.into()),
+        ];
         for (name, stream) in streams {
             let mut command = loadgen(arguments);
             command.stderr(stream);
@@ -135,7 +144,10 @@ fn whatever_is_printed_is_said_to_be_lost_where_the_device_is_full() {
         let output = command.stdout(full_device()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{name}: {said}");
-        assert!(said.contains("standard output: No space left on device"), "{name}: {said}");
+        assert!(
+            said.contains("standard output: No space left on device"),
+            "{name}: {said}"
+        );
         assert!(!said.contains("panicked"), "{name}: {said}");
     }
     load(&out).expect("the files are kept");
@@ -148,7 +160,10 @@ fn whatever_is_printed_is_said_to_be_lost_where_the_device_is_full() {
     selftest.signal(Signal::TERM);
     let (code, said) = selftest.end();
     assert_eq!(code, Some(143), "{said}");
-    assert!(said.contains("standard output: No space left on device"), "{said}");
+    assert!(
+        said.contains("standard output: No space left on device"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -166,23 +181,40 @@ fn the_table_waits_for_its_reader_and_arrives_whole() {
         let mut running = Watched::start(command);
         // With the files there is nothing left to do but to print.
         match nonblocking {
-            false => within(PATIENCE, "the report", || out.join("memory.svg").exists().then_some(())),
+            false => within(PATIENCE, "the report", || {
+                out.join("memory.svg").exists().then_some(())
+            }),
             true => running.hears("The report is in"),
         }
-        assert!(running.child.try_wait().unwrap().is_none(), "it waits: {}", running.said());
+        assert!(
+            running.child.try_wait().unwrap().is_none(),
+            "it waits: {}",
+            running.said()
+        );
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(running.end().0, Some(0));
         let said = text.trim_start_matches('.');
-        assert!(said.starts_with("Every message") && said.contains("\n| verdict on the measurement "), "{said}");
+        assert!(
+            said.starts_with("Every message") && said.contains("\n| verdict on the measurement "),
+            "{said}"
+        );
         assert!(said.ends_with(".\n"), "to its end: {said}");
     }
 }
 
 /// What remains visible of the lines that a terminal was sent.
 fn shown(sent: &str) -> Vec<String> {
-    let visible = |line: &str| line.rsplit("\r\u{1b}[K").next().unwrap().trim_end().to_owned();
-    sent.lines().map(|line| visible(line.trim_end_matches('\r'))).collect()
+    let visible = |line: &str| {
+        line.rsplit("\r\u{1b}[K")
+            .next()
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    };
+    sent.lines()
+        .map(|line| visible(line.trim_end_matches('\r')))
+        .collect()
 }
 
 #[test]
@@ -193,8 +225,17 @@ fn every_kind_of_terminal_gets_the_lines_that_a_pipe_gets() {
     // What is measured differs from run to run, what is said of it does not.
     let begins = |line: &str| line.split([',', '.']).next().unwrap().to_owned();
     // There is only something to say of the drain where it takes a while.
-    let expected: Vec<String> = piped.lines().filter(|line| !line.contains("drain")).map(begins).collect();
-    assert!(["connecting", "warm-up", "measuring"].iter().all(|phase| piped.contains(phase)), "{piped}");
+    let expected: Vec<String> = piped
+        .lines()
+        .filter(|line| !line.contains("drain"))
+        .map(begins)
+        .collect();
+    assert!(
+        ["connecting", "warm-up", "measuring"]
+            .iter()
+            .all(|phase| piped.contains(phase)),
+        "{piped}"
+    );
     let running = [
         ("a usual one", "stty rows 24 cols 80; TERM=xterm"),
         ("a narrow one", "stty rows 24 cols 20; TERM=xterm"),
@@ -205,7 +246,10 @@ fn every_kind_of_terminal_gets_the_lines_that_a_pipe_gets() {
     .map(|(name, kind)| {
         let inner = format!("{kind} {} {TINY}", program());
         let mut command = Command::new("script");
-        command.args(["-qec", &inner, "/dev/null"]).stdin(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-qec", &inner, "/dev/null"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
         (name, std::thread::spawn(move || end(command)))
     });
     for (name, running) in running {
@@ -214,11 +258,22 @@ fn every_kind_of_terminal_gets_the_lines_that_a_pipe_gets() {
         assert_eq!(code, Some(0), "{name}: {sent}");
         let mut lines = shown.iter().map(|line| begins(line));
         for line in &expected {
-            assert!(lines.any(|shown| shown == *line), "{name}: not in this order: {line}\n{sent:?}");
+            assert!(
+                lines.any(|shown| shown == *line),
+                "{name}: not in this order: {line}\n{sent:?}"
+            );
         }
-        assert!(shown.iter().any(|line| line.contains("delivered of expected")), "{name}: {sent:?}");
+        assert!(
+            shown
+                .iter()
+                .any(|line| line.contains("delivered of expected")),
+            "{name}: {sent:?}"
+        );
         if name.contains("dumb") || name.contains("unknown") {
-            assert!(!sent.contains('\u{1b}'), "{name} knows no escapes: {sent:?}");
+            assert!(
+                !sent.contains('\u{1b}'),
+                "{name} knows no escapes: {sent:?}"
+            );
         }
     }
 }

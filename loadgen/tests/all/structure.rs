@@ -20,7 +20,9 @@ struct Names {
 impl Names {
     /// Takes a path in, if it leads into this crate.
     fn take(&mut self, path: &[String]) {
-        let Some((first, mut rest)) = path.split_first() else { return };
+        let Some((first, mut rest)) = path.split_first() else {
+            return;
+        };
         let mut base = match first.as_str() {
             "crate" => Vec::new(),
             "self" => self.module.clone(),
@@ -41,8 +43,12 @@ impl Names {
                 path.push(it.ident.to_string());
                 self.take_tree(path, &it.tree);
             }
-            syn::UseTree::Group(it) => it.items.iter().for_each(|tree| self.take_tree(path.clone(), tree)),
-            syn::UseTree::Name(syn::UseName { ident }) | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
+            syn::UseTree::Group(it) => it
+                .items
+                .iter()
+                .for_each(|tree| self.take_tree(path.clone(), tree)),
+            syn::UseTree::Name(syn::UseName { ident })
+            | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
                 path.push(ident.to_string());
                 self.take(&path);
             }
@@ -53,7 +59,11 @@ impl Names {
 
 impl<'ast> Visit<'ast> for Names {
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        if !item.attrs.iter().any(|attribute| attribute.path().is_ident("cfg")) {
+        if !item
+            .attrs
+            .iter()
+            .any(|attribute| attribute.path().is_ident("cfg"))
+        {
             visit::visit_item_mod(self, item);
         }
     }
@@ -63,7 +73,11 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let path_in_words: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let path_in_words: Vec<String> = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string())
+            .collect();
         if path_in_words.len() > 1 {
             self.take(&path_in_words);
         }
@@ -73,7 +87,10 @@ impl<'ast> Visit<'ast> for Names {
 
 /// The modules of a crate, each with the text of its file; the crate itself has two, a library's and a program's.
 fn modules(folder: &Path, module: &Module, found: &mut BTreeMap<Module, Vec<String>>) {
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
         let name = entry.file_stem().unwrap().to_str().unwrap().to_owned();
         if name == "tests" {
             continue;
@@ -85,7 +102,10 @@ fn modules(folder: &Path, module: &Module, found: &mut BTreeMap<Module, Vec<Stri
         match entry.extension() {
             None => modules(&entry, &own, found),
             Some(kind) if kind != "rs" => {}
-            Some(_) => found.entry(own).or_default().push(fs::read_to_string(entry).unwrap()),
+            Some(_) => found
+                .entry(own)
+                .or_default()
+                .push(fs::read_to_string(entry).unwrap()),
         }
     }
 }
@@ -93,11 +113,24 @@ fn modules(folder: &Path, module: &Module, found: &mut BTreeMap<Module, Vec<Stri
 /// Who names whom, in a crate beside this one.
 fn edges(name: &str) -> Edges {
     let mut all = BTreeMap::new();
-    modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src"), &Vec::new(), &mut all);
+    modules(
+        &Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(name)
+            .join("src"),
+        &Vec::new(),
+        &mut all,
+    );
     assert!(all.len() > 30, "{name} has its modules there");
     let mut edges = Edges::new();
-    for (module, text) in all.iter().flat_map(|(module, texts)| texts.iter().map(move |text| (module, text))) {
-        let mut names = Names { module: module.clone(), found: Vec::new() };
+    for (module, text) in all
+        .iter()
+        .flat_map(|(module, texts)| texts.iter().map(move |text| (module, text)))
+    {
+        let mut names = Names {
+            module: module.clone(),
+            found: Vec::new(),
+        };
         names.visit_file(&syn::parse_file(text).unwrap());
         for mut path in names.found {
             while !path.is_empty() && !all.contains_key(&path) {
@@ -135,7 +168,8 @@ fn circle(edges: &Edges) -> Option<Vec<String>> {
     let mut done = BTreeSet::new();
     edges.keys().find_map(|module| {
         let mut way = vec![module.clone()];
-        walk(edges, &mut way, &mut done).then(|| way.iter().map(|module| module.join("::")).collect())
+        walk(edges, &mut way, &mut done)
+            .then(|| way.iter().map(|module| module.join("::")).collect())
     })
 }
 
@@ -143,8 +177,14 @@ fn circle(edges: &Edges) -> Option<Vec<String>> {
 fn rooms(edges: &Edges) -> Edges {
     let mut rooms = Edges::new();
     for (from, to) in edges.iter().filter(|(from, _)| !from.is_empty()) {
-        let others = to.iter().filter(|to| to[0] != from[0]).map(|to| vec![to[0].clone()]);
-        rooms.entry(vec![from[0].clone()]).or_default().extend(others);
+        let others = to
+            .iter()
+            .filter(|to| to[0] != from[0])
+            .map(|to| vec![to[0].clone()]);
+        rooms
+            .entry(vec![from[0].clone()])
+            .or_default()
+            .extend(others);
     }
     rooms
 }
@@ -170,25 +210,55 @@ fn no_modules_know_each_other_in_a_circle() {
 #[test]
 fn what_is_saved_knows_nothing_else_and_judges_and_reports_know_only_that() {
     let edges = rooms(&edges("loadgen"));
-    let known = |room: &str| edges.get(&vec![room.to_owned()]).cloned().unwrap_or_default();
-    assert_eq!(edges.get(&vec!["result".to_owned()]), Some(&BTreeSet::new()));
+    let known = |room: &str| {
+        edges
+            .get(&vec![room.to_owned()])
+            .cloned()
+            .unwrap_or_default()
+    };
+    assert_eq!(
+        edges.get(&vec!["result".to_owned()]),
+        Some(&BTreeSet::new())
+    );
     for room in ["judge", "report"] {
-        assert_eq!(known(room), BTreeSet::from([vec!["result".to_owned()]]), "{room}");
+        assert_eq!(
+            known(room),
+            BTreeSet::from([vec!["result".to_owned()]]),
+            "{room}"
+        );
     }
 }
 
 #[test]
 fn loadgen_knows_the_server_over_the_network_and_in_the_line_that_becomes_one() {
     let mut all = BTreeMap::new();
-    modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &Vec::new(), &mut all);
-    let lines = all
-        .iter()
-        .flat_map(|(module, texts)| texts.iter().flat_map(move |text| text.lines().map(move |line| (module, line))));
-    let knows: Vec<(&Module, &str)> = lines.filter(|(_, line)| line.contains("server::")).collect();
-    assert!(knows.iter().all(|(module, _)| module.is_empty()), "{knows:?}");
+    modules(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &Vec::new(),
+        &mut all,
+    );
+    let lines = all.iter().flat_map(|(module, texts)| {
+        texts
+            .iter()
+            .flat_map(move |text| text.lines().map(move |line| (module, line)))
+    });
+    let knows: Vec<(&Module, &str)> = lines
+        .filter(|(_, line)| line.contains("server::"))
+        .collect();
+    assert!(
+        knows.iter().all(|(module, _)| module.is_empty()),
+        "{knows:?}"
+    );
     let lines: Vec<&str> = knows.iter().map(|(_, line)| *line).collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
-    assert_eq!(lines.iter().filter(|line| line.contains("server::run(")).count(), 1, "{lines:?}");
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.contains("server::run("))
+            .count(),
+        1,
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -208,7 +278,15 @@ fn a_circle_is_found_however_long() {
     // Over a module that passes on what is below it: a circle of rooms, and none of neighbours.
     let house = edges(&[("a", "b"), ("b", "b::x"), ("b::x", "a")]);
     assert_eq!(circle(&rooms(&house)).unwrap(), ["a", "b", "a"]);
-    let siblings = edges(&[("a::x", "a::y"), ("a::y", "a::x"), ("a", "a::x"), ("a::x", "a")]);
+    let siblings = edges(&[
+        ("a::x", "a::y"),
+        ("a::y", "a::x"),
+        ("a", "a::x"),
+        ("a::x", "a"),
+    ]);
     assert_eq!(circle(&rooms(&siblings)), None);
-    assert_eq!(circle(&neighbours(siblings)).unwrap(), ["a::x", "a::y", "a::x"]);
+    assert_eq!(
+        circle(&neighbours(siblings)).unwrap(),
+        ["a::x", "a::y", "a::x"]
+    );
 }

@@ -35,9 +35,12 @@ const RACE: [&str; 10] = [
 /// Every text of the project; what was measured is not its own.
 fn texts() -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut folders: Vec<PathBuf> = ["server", "loadgen", "static", "docs"].map(|name| top.join(name)).into();
-    let mut found: Vec<PathBuf> =
-        files(&top).filter(|path| path.extension().is_some_and(|kind| kind == "md")).collect();
+    let mut folders: Vec<PathBuf> = ["server", "loadgen", "static", "docs"]
+        .map(|name| top.join(name))
+        .into();
+    let mut found: Vec<PathBuf> = files(&top)
+        .filter(|path| path.extension().is_some_and(|kind| kind == "md"))
+        .collect();
     found.push(top.join("test.sh"));
     while let Some(folder) = folders.pop() {
         folders.extend(files(&folder).filter(|path| path.is_dir()));
@@ -47,7 +50,9 @@ fn texts() -> Vec<PathBuf> {
 }
 
 fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
 }
 
 /// The words of a text in small letters, names taken apart: `fooBar` and `foo_bar` are two.
@@ -76,17 +81,27 @@ fn words_that_went_do_not_come_back() {
     let mut wrong = Vec::new();
     for path in texts() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let is_race = path.iter().any(|part| RACE.iter().any(|race| part.to_string_lossy().starts_with(race)));
-        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let is_race = path.iter().any(|part| {
+            RACE.iter()
+                .any(|race| part.to_string_lossy().starts_with(race))
+        });
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
         for (n, line) in (1..).zip(text.lines()) {
             for word in words(line) {
                 let gone = GONE
                     .iter()
                     .filter(|_| !TELLS.contains(&name.as_str()))
                     .find(|(gone, _)| is_one_of_them(&word, gone));
-                wrong.extend(gone.map(|(gone, right)| format!("{}:{n}: {gone} is {right}", path.display())));
+                wrong.extend(
+                    gone.map(|(gone, right)| format!("{}:{n}: {gone} is {right}", path.display())),
+                );
                 if is_one_of_them(&word, "lane") && !is_race && !TELLS.contains(&name.as_str()) {
-                    wrong.push(format!("{}:{n}: a lane is a variant, but in the race", path.display()));
+                    wrong.push(format!(
+                        "{}:{n}: a lane is a variant, but in the race",
+                        path.display()
+                    ));
                 }
             }
         }

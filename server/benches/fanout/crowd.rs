@@ -72,10 +72,20 @@ pub(crate) struct Window {
 impl Crowd {
     /// Connects this many, and waits until each has had its first answer.
     pub(crate) fn connect(addr: SocketAddr, way: Way, count: usize) -> Self {
-        let framing = if way == Way::Ws { Framing::Frames } else { Framing::text() };
+        let framing = if way == Way::Ws {
+            Framing::Frames
+        } else {
+            Framing::text()
+        };
         let epoll = epoll::create(CreateFlags::CLOEXEC).expect("an epoll");
-        let mut crowd =
-            Self { way, framing, epoll, peers: Vec::new(), events: Vec::with_capacity(1024), buffer: vec![0; BUFFER] };
+        let mut crowd = Self {
+            way,
+            framing,
+            epoll,
+            peers: Vec::new(),
+            events: Vec::with_capacity(1024),
+            buffer: vec![0; BUFFER],
+        };
         for token in 0..count {
             let mut stream = connect(addr);
             stream.write_all(way.open().as_bytes()).expect("it listens");
@@ -83,7 +93,12 @@ impl Crowd {
             stream.set_nonblocking(true).expect("a socket");
             let data = EventData::new_u64(token as u64);
             epoll::add(&crowd.epoll, &stream, data, EventFlags::IN).expect("a socket");
-            crowd.peers.push(Peer { stream, position: Position::default(), seen: 0, answer: Vec::new() });
+            crowd.peers.push(Peer {
+                stream,
+                position: Position::default(),
+                seen: 0,
+                answer: Vec::new(),
+            });
             if way == Way::LongPoll {
                 crowd.peers[token].asks(&head);
             }
@@ -112,7 +127,11 @@ impl Crowd {
     pub(crate) fn window(&mut self, schedule: &Schedule, patience: Duration) -> Window {
         let expected = schedule.count * self.peers.len() as u64;
         let lateness = Histogram::new_with_bounds(1, 60_000_000, 3).expect("valid bounds");
-        let mut window = Window { deliveries: 0, in_time: 0, lateness };
+        let mut window = Window {
+            deliveries: 0,
+            in_time: 0,
+            lateness,
+        };
         while window.deliveries < expected && Instant::now() < schedule.end() + patience {
             self.wait(Duration::from_millis(50));
             for i in 0..self.events.len() {
@@ -136,8 +155,15 @@ impl Crowd {
     fn wait(&mut self, most: Duration) {
         self.events.clear();
         let most = Timespec::try_from(most).expect("a short time");
-        let found = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&most));
-        assert!(found.is_ok() || found == Err(rustix::io::Errno::INTR), "{found:?}");
+        let found = epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.events),
+            Some(&most),
+        );
+        assert!(
+            found.is_ok() || found == Err(rustix::io::Errno::INTR),
+            "{found:?}"
+        );
     }
 
     /// Takes what there is on one connection; how many messages it held.
@@ -167,8 +193,11 @@ impl Peer {
     /// The next question of a long poll, after the cursor of an answer.
     fn asks(&mut self, answer: &[u8]) {
         let cursor = cursor_of(answer);
-        let question = format!("GET /long-poll?after={cursor}&wait=60s HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
-        self.stream.write_all(question.as_bytes()).expect("it fits into an empty socket");
+        let question =
+            format!("GET /long-poll?after={cursor}&wait=60s HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+        self.stream
+            .write_all(question.as_bytes())
+            .expect("it fits into an empty socket");
     }
 }
 
@@ -188,9 +217,13 @@ pub(crate) fn cursor_of(answer: &[u8]) -> Cow<'_, str> {
 
 /// Whether an answer of a poll has all its bytes.
 pub(crate) fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else { return false };
+    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else {
+        return false;
+    };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     answer.len() >= end + 4 + length.unwrap_or(0)
 }
 

@@ -57,8 +57,14 @@ fn frames(position: &mut Position, mut rest: &[u8]) -> u64 {
         };
         // The mark is looked at too: whatever is shorter than both is kept for the next read.
         let Some((length, is_message)) = rest.get(..header).and_then(|head| {
-            let length = head[2..].iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
-            let length = if header == 2 { usize::from(head[1]) } else { length };
+            let length = head[2..]
+                .iter()
+                .fold(0, |length, &byte| length << 8 | usize::from(byte));
+            let length = if header == 2 {
+                usize::from(head[1])
+            } else {
+                length
+            };
             let mark = rest.get(header..header + length.min(MARK.len()))?;
             Some((length, mark == MARK))
         }) else {
@@ -83,7 +89,10 @@ fn marks(finder: &Finder<'_>, position: &mut Position, read: &[u8]) -> u64 {
     }
     count += finder.find_iter(read).count() as u64;
     // No proper beginning of the mark is also an end of it: the longest one at the end is the one that is open.
-    position.open = (1..MARK.len()).rev().find(|&open| read.ends_with(&MARK[..open])).unwrap_or(0);
+    position.open = (1..MARK.len())
+        .rev()
+        .find(|&open| read.ends_with(&MARK[..open]))
+        .unwrap_or(0);
     count
 }
 
@@ -103,7 +112,10 @@ pub(crate) fn check() {
     for (framing, bytes) in [(Framing::Frames, frames), (Framing::text(), text)] {
         for size in 1..bytes.len() {
             let mut position = Position::default();
-            let count: u64 = bytes.chunks(size).map(|chunk| framing.count(&mut position, chunk)).sum();
+            let count: u64 = bytes
+                .chunks(size)
+                .map(|chunk| framing.count(&mut position, chunk))
+                .sum();
             assert_eq!(count, 3, "in pieces of {size}");
         }
     }

@@ -38,10 +38,16 @@ fn run(arguments: &[String]) -> ExitCode {
     let measured = arguments.iter().any(|argument| argument == "--bench");
     let mut size = if measured { Size::WHOLE } else { Size::TINY };
     let mut wanted = Vec::new();
-    let mut rest = arguments.iter().filter(|argument| !["--bench", "--nocapture"].contains(&argument.as_str()));
+    let mut rest = arguments
+        .iter()
+        .filter(|argument| !["--bench", "--nocapture"].contains(&argument.as_str()));
     while let Some(argument) = rest.next() {
         if argument == "--pairs" {
-            let Some(pairs) = rest.next().and_then(|pairs| pairs.parse().ok()).filter(|pairs| *pairs > 0) else {
+            let Some(pairs) = rest
+                .next()
+                .and_then(|pairs| pairs.parse().ok())
+                .filter(|pairs| *pairs > 0)
+            else {
                 eprintln!("fanout: --pairs takes a whole number from 1");
                 return ExitCode::from(2);
             };
@@ -53,7 +59,10 @@ fn run(arguments: &[String]) -> ExitCode {
             return ExitCode::SUCCESS;
         } else {
             let names: Vec<&str> = section::ALL.iter().map(|(name, _)| *name).collect();
-            eprintln!("fanout: there is no section {argument}; there are {} (and --pairs N)", names.join(", "));
+            eprintln!(
+                "fanout: there is no section {argument}; there are {} (and --pairs N)",
+                names.join(", ")
+            );
             return ExitCode::from(2);
         }
     }

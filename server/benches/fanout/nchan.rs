@@ -26,7 +26,8 @@ pub(crate) fn short_poll(cores: &Cores, size: &Size, bars: &mut Bars) {
     let count = size.some.min(512);
     let question = format!("/short-poll?after={cursor} HTTP/1.1\r\nif-none-match: \"{cursor}\"");
     let mut ours = Pollers::connect(server.addr, count, &question);
-    let question = "/poll HTTP/1.1\r\nif-none-match: 0\r\nif-modified-since: Thu, 01 Jan 1970 00:00:01 GMT";
+    let question =
+        "/poll HTTP/1.1\r\nif-none-match: 0\r\nif-modified-since: Thu, 01 Jan 1970 00:00:01 GMT";
     let mut theirs = Pollers::connect(nchan.process.addr, count, question);
     let rate = size.polls;
     let cost = |pollers: &mut Pollers, process: &Measured, time| {
@@ -36,14 +37,21 @@ pub(crate) fn short_poll(cores: &Cores, size: &Size, bars: &mut Bars) {
     };
     cost(&mut ours, &server, size.window / 2);
     cost(&mut theirs, &nchan.process, size.window / 2);
-    let pairs = (0..size.pairs)
-        .map(|_| (cost(&mut ours, &server, size.window), cost(&mut theirs, &nchan.process, size.window)));
+    let pairs = (0..size.pairs).map(|_| {
+        (
+            cost(&mut ours, &server, size.window),
+            cost(&mut theirs, &nchan.process, size.window),
+        )
+    });
     let pairs: Vec<(f64, f64)> = pairs.collect();
     println!(
         "  {count} connections, {rate}/s: CPU per empty answer {} us, nchan {} us, ratio {}",
         Spread::of(pairs.iter().map(|pair| pair.0)),
         Spread::of(pairs.iter().map(|pair| pair.1)),
-        bars.at_most(&Spread::of(pairs.iter().map(|(ours, theirs)| ours / theirs)), 1.1),
+        bars.at_most(
+            &Spread::of(pairs.iter().map(|(ours, theirs)| ours / theirs)),
+            1.1
+        ),
     );
 }
 
@@ -63,7 +71,9 @@ impl Nchan {
                 "{part} is missing: ./test.sh installs it (nginx-light, libnginx-mod-nchan)"
             );
         }
-        let addr = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+        let addr = TcpListener::bind("127.0.0.1:0")
+            .and_then(|free| free.local_addr())
+            .expect("a free port");
         let folder = std::env::temp_dir().join(format!("nchan-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder");
         let at = folder.display();
@@ -75,7 +85,13 @@ impl Nchan {
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration).expect("a temporary file");
         let mut command = Command::new(program);
-        command.arg("-p").arg(&folder).arg("-e").arg("/dev/null").arg("-c").arg(&file);
+        command
+            .arg("-p")
+            .arg(&folder)
+            .arg("-e")
+            .arg("/dev/null")
+            .arg("-c")
+            .arg(&file);
         let process = Measured::at(cores, addr, &mut command);
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(addr).is_err() {

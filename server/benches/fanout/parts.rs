@@ -23,7 +23,9 @@ pub(crate) fn floor() {
         stream.set_nodelay(true).expect("a TCP socket");
         let count = stream.read(&mut buffer).expect("a first word");
         if buffer[..count].starts_with(b"GET") {
-            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("a reader");
+            stream
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+                .expect("a reader");
             subscribers.push(stream);
             continue;
         }
@@ -40,22 +42,30 @@ pub(crate) fn floor() {
 
 /// hyper and nothing else: `/sse` never ends, `/long-poll` is answered only once, anything else at once.
 pub(crate) fn hyper() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
         println!("{}", listener.local_addr().expect("it is bound"));
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(answer);
-                let _ =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             });
         }
     });
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
     match request.uri().path() {
         "/sse" => {
             let stream = futures_util::stream::unfold(true, async |first| {
@@ -71,7 +81,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Byt
             drop(request);
             std::future::pending().await
         }
-        "/long-poll" => Ok(Response::new(Full::from(r#"{"cursor":"00000000-0","messages":[]}"#).boxed_unsync())),
+        "/long-poll" => Ok(Response::new(
+            Full::from(r#"{"cursor":"00000000-0","messages":[]}"#).boxed_unsync(),
+        )),
         _ => Ok(Response::new(Empty::new().boxed_unsync())),
     }
 }

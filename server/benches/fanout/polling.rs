@@ -17,7 +17,10 @@ impl Pollers {
     /// Connects; the question is what comes after `GET `, with any headers beside `host`.
     pub(crate) fn connect(addr: SocketAddr, count: usize, question: &str) -> Self {
         let streams = (0..count).map(|_| connect(addr)).collect();
-        Self { streams, question: format!("GET {question}\r\nhost: 127.0.0.1\r\n\r\n").into_bytes() }
+        Self {
+            streams,
+            question: format!("GET {question}\r\nhost: 127.0.0.1\r\n\r\n").into_bytes(),
+        }
     }
 
     /// One question and its answer, on each connection; the last one's.
@@ -43,7 +46,9 @@ impl Pollers {
         let (mut asked, count) = (0, self.streams.len() as u64);
         while answered < schedule.count {
             while asked < schedule.due_by(Instant::now()).min(answered + count) {
-                self.streams[(asked % count) as usize].write_all(&self.question).expect("it listens");
+                self.streams[(asked % count) as usize]
+                    .write_all(&self.question)
+                    .expect("it listens");
                 asked += 1;
             }
             if answered == asked {
@@ -51,9 +56,12 @@ impl Pollers {
                 continue;
             }
             // In their order: the answer that is longest under way is the next to come.
-            let read = self.streams[(answered % count) as usize].read(&mut buffer).expect("an answer");
+            let read = self.streams[(answered % count) as usize]
+                .read(&mut buffer)
+                .expect("an answer");
             assert!(
-                buffer[..read].starts_with(b"HTTP/1.1 304") && buffer[..read].ends_with(b"\r\n\r\n"),
+                buffer[..read].starts_with(b"HTTP/1.1 304")
+                    && buffer[..read].ends_with(b"\r\n\r\n"),
                 "an empty answer, whole"
             );
             answered += 1;

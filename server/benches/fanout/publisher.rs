@@ -20,7 +20,11 @@ impl Schedule {
     pub(crate) fn new(rate: u32, time: Duration) -> Self {
         let period = Duration::from_secs(1) / rate;
         let count = (time.as_nanos() / period.as_nanos()) as u64;
-        Self { start: Instant::now() + Duration::from_millis(20), period, count }
+        Self {
+            start: Instant::now() + Duration::from_millis(20),
+            period,
+            count,
+        }
     }
 
     fn due(&self, n: u64) -> Instant {
@@ -35,7 +39,9 @@ impl Schedule {
     /// How many messages have been due by now.
     pub(crate) fn due_by(&self, now: Instant) -> u64 {
         let since = now.checked_duration_since(self.start);
-        since.map_or(0, |since| ((since.as_nanos() / self.period.as_nanos()) as u64 + 1).min(self.count))
+        since.map_or(0, |since| {
+            ((since.as_nanos() / self.period.as_nanos()) as u64 + 1).min(self.count)
+        })
     }
 
     /// How late message `n` is by now, in microseconds.
@@ -54,11 +60,21 @@ impl Publisher {
     /// Publishes over `/ws`; the message is of this many bytes once the server has encoded it (while `seq` has 4 digits).
     pub(crate) fn to_server(addr: SocketAddr, encoded: usize) -> Self {
         let mut stream = connect(addr);
-        stream.write_all(Way::Ws.open().as_bytes()).expect("it listens");
+        stream
+            .write_all(Way::Ws.open().as_bytes())
+            .expect("it listens");
         let envelope = br#"{"seq":1000,"from":"b","text":"","at":1763900000000}"#.len();
-        let draft = format!(r#"{{"from":"b","text":"{}"}}"#, "x".repeat(encoded - envelope));
+        let draft = format!(
+            r#"{{"from":"b","text":"{}"}}"#,
+            "x".repeat(encoded - envelope)
+        );
         // Masked with zeros: RFC 6455 asks for a mask, not for a secret one.
-        let message = [frame_head(draft.len(), 0x80), vec![0; 4], draft.into_bytes()].concat();
+        let message = [
+            frame_head(draft.len(), 0x80),
+            vec![0; 4],
+            draft.into_bytes(),
+        ]
+        .concat();
         stream.set_nonblocking(true).expect("a socket");
         Self { stream, message }
     }
@@ -68,7 +84,10 @@ impl Publisher {
         let message = format!(r#"{{"seq":1000,{:x<1$}}}"#, "", encoded - 13);
         let stream = connect(addr);
         stream.set_nonblocking(true).expect("a socket");
-        Self { stream, message: [frame_head(encoded, 0), message.into_bytes()].concat() }
+        Self {
+            stream,
+            message: [frame_head(encoded, 0), message.into_bytes()].concat(),
+        }
     }
 
     /// Publishes a window's messages, each when it is due, on a thread of its own.
@@ -79,7 +98,9 @@ impl Publisher {
                 std::thread::sleep(schedule.due(n).saturating_duration_since(Instant::now()));
                 self.send();
                 // Acks, and its own messages.
-                while matches!(self.stream.read(&mut answers), Ok(count) if count == answers.len()) {}
+                while matches!(self.stream.read(&mut answers), Ok(count) if count == answers.len())
+                {
+                }
             }
             self
         })

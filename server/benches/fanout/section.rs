@@ -23,11 +23,23 @@ pub(crate) struct Size {
 
 impl Size {
     /// `cargo bench`.
-    pub(crate) const WHOLE: Self =
-        Self { pairs: 15, many: 5000, some: 1000, window: Duration::from_secs(1), polls: 50_000, pass: 10_240 };
+    pub(crate) const WHOLE: Self = Self {
+        pairs: 15,
+        many: 5000,
+        some: 1000,
+        window: Duration::from_secs(1),
+        polls: 50_000,
+        pass: 10_240,
+    };
     /// `cargo test`: does it run at all.
-    pub(crate) const TINY: Self =
-        Self { pairs: 1, many: 20, some: 10, window: Duration::from_millis(500), polls: 1000, pass: 20 };
+    pub(crate) const TINY: Self = Self {
+        pairs: 1,
+        many: 20,
+        some: 10,
+        window: Duration::from_millis(500),
+        polls: 1000,
+        pass: 20,
+    };
 }
 
 /// A section: its name, and what it runs.
@@ -74,17 +86,29 @@ fn saturation(cores: &Cores, size: &Size, bars: &mut Bars) {
     let counters = Counters::of(&server);
     // Longer than a room retains at this rate: whoever falls behind for good is told a gap.
     let time = size.window * 4;
-    let costs: Vec<Cost> = (0..size.pairs.min(5)).map(|_| server.window(3000, time)).collect();
+    let costs: Vec<Cost> = (0..size.pairs.min(5))
+        .map(|_| server.window(3000, time))
+        .collect();
     let counters = Counters::of(&server).since(&counters);
     let offered = time.as_secs_f64() * 3000.0 * size.many as f64;
     println!(
         "  N = {}, 3000/s ({:.1} M deliveries/s offered): {} % within the window, {} gaps, p50 {} p99 {} ms; {:.1} messages a batch, CPU per delivery {} us",
         size.many,
         3000.0 * size.many as f64 / 1e6,
-        bars.at_least(&Spread::of(costs.iter().map(|cost| cost.window.in_time as f64 / offered * 100.0)), 98.0),
+        bars.at_least(
+            &Spread::of(
+                costs
+                    .iter()
+                    .map(|cost| cost.window.in_time as f64 / offered * 100.0)
+            ),
+            98.0
+        ),
         bars.at_most(&Spread::of(std::iter::once(counters.gaps)), 0.0),
         Spread::of(costs.iter().map(|cost| quantile(&cost.window, 0.5))),
-        bars.at_most(&Spread::of(costs.iter().map(|cost| quantile(&cost.window, 0.99))), 300.0),
+        bars.at_most(
+            &Spread::of(costs.iter().map(|cost| quantile(&cost.window, 0.99))),
+            300.0
+        ),
         counters.deliveries / counters.batches,
         Spread::of(costs.iter().map(|cost| cost.cpu)),
     );
@@ -100,7 +124,10 @@ fn latency(cores: &Cores, size: &Size, bars: &mut Bars) {
         floor.window(10, size.window / 2);
         let pairs = (0..size.pairs).map(|_| {
             let sweep = floor.window(10, size.window).cpu * size.many as f64 / 1000.0;
-            (quantile(&server.window(rate, size.window).window, 0.99), sweep)
+            (
+                quantile(&server.window(rate, size.window).window, 0.99),
+                sweep,
+            )
         });
         let pairs: Vec<(f64, f64)> = pairs.collect();
         println!(
@@ -108,7 +135,10 @@ fn latency(cores: &Cores, size: &Size, bars: &mut Bars) {
             size.many,
             Spread::of(pairs.iter().map(|pair| pair.0)),
             Spread::of(pairs.iter().map(|pair| pair.1)),
-            bars.at_most(&Spread::of(pairs.iter().map(|(p99, sweep)| p99 / sweep)), 2.2),
+            bars.at_most(
+                &Spread::of(pairs.iter().map(|(p99, sweep)| p99 / sweep)),
+                2.2
+            ),
         );
     }
 }
@@ -144,7 +174,9 @@ fn unsent(cores: &Cores, size: &Size, bars: &mut Bars) {
     let mut kernels = Side::server_with(cores, Way::Ws, size.many, &["--unsent", "0"]);
     for rate in [10, 200] {
         let pairs = pairs(&mut little, &mut kernels, rate, size);
-        let p99 = pairs.iter().map(|(a, b)| quantile(&a.window, 0.99) / quantile(&b.window, 0.99));
+        let p99 = pairs
+            .iter()
+            .map(|(a, b)| quantile(&a.window, 0.99) / quantile(&b.window, 0.99));
         println!(
             "  N = {}, {rate}/s: CPU ratio {}, p99 ratio {}",
             size.many,

@@ -36,14 +36,24 @@ impl Side {
         let process = Measured::server_with(cores, flags);
         let crowd = Crowd::connect(process.addr, way, count);
         let publisher = Publisher::to_server(process.addr, MESSAGE);
-        Self { process, crowd, publisher: Some(publisher) }.settled()
+        Self {
+            process,
+            crowd,
+            publisher: Some(publisher),
+        }
+        .settled()
     }
 
     pub(crate) fn floor(cores: &Cores, count: usize) -> Self {
         let process = Measured::part(cores, "part-floor");
         let crowd = Crowd::connect(process.addr, Way::Ws, count);
         let publisher = Publisher::to_floor(process.addr, MESSAGE);
-        Self { process, crowd, publisher: Some(publisher) }.settled()
+        Self {
+            process,
+            crowd,
+            publisher: Some(publisher),
+        }
+        .settled()
     }
 
     pub(crate) fn settled(mut self) -> Self {
@@ -54,7 +64,11 @@ impl Side {
     pub(crate) fn window(&mut self, rate: u32, time: Duration) -> Cost {
         let before = self.process.cpu();
         let schedule = Schedule::new(rate, time);
-        let publisher = self.publisher.take().expect("it comes back").publish(schedule);
+        let publisher = self
+            .publisher
+            .take()
+            .expect("it comes back")
+            .publish(schedule);
         let window = self.crowd.window(&schedule, PATIENCE);
         self.publisher = Some(publisher.join().expect("the publisher"));
         assert!(window.deliveries > 0, "nothing was delivered");
@@ -97,8 +111,16 @@ impl Counters {
         let answer = Pollers::connect(side.process.addr, 1, "/stats HTTP/1.1").ask();
         let body = answer.split("\r\n\r\n").nth(1).expect("a body");
         let stats: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        let get = |name: &str| stats[name].as_f64().unwrap_or_else(|| panic!("/stats has no {name}"));
-        Self { deliveries: get("deliveries"), batches: get("batches"), gaps: get("gaps") }
+        let get = |name: &str| {
+            stats[name]
+                .as_f64()
+                .unwrap_or_else(|| panic!("/stats has no {name}"))
+        };
+        Self {
+            deliveries: get("deliveries"),
+            batches: get("batches"),
+            gaps: get("gaps"),
+        }
     }
 
     pub(crate) fn since(&self, before: &Self) -> Self {

@@ -40,7 +40,10 @@ impl Bars {
     fn set(&mut self, figure: &Spread, bar: f64, is_met: bool) -> String {
         self.set += 1;
         self.missed += usize::from(!is_met);
-        format!("{figure} (bar {bar:.2}{})", if is_met { "" } else { ", MISSED" })
+        format!(
+            "{figure} (bar {bar:.2}{})",
+            if is_met { "" } else { ", MISSED" }
+        )
     }
 
     /// Whether any was missed.
@@ -57,7 +60,13 @@ impl fmt::Display for Bars {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else { return f.write_str("nothing") };
-        write!(f, "{:.2} [{least:.2} .. {most:.2}]", self.0[self.0.len() / 2])
+        let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else {
+            return f.write_str("nothing");
+        };
+        write!(
+            f,
+            "{:.2} [{least:.2} .. {most:.2}]",
+            self.0[self.0.len() / 2]
+        )
     }
 }

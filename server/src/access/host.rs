@@ -28,7 +28,10 @@ impl<'a> Authority<'a> {
     /// `None` for anything that a browser would not send.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (host, port) = split(text);
-        Some(Self { host: Host::parse(host)?, port: port.map_or(Some(HTTP), parse_port)? })
+        Some(Self {
+            host: Host::parse(host)?,
+            port: port.map_or(Some(HTTP), parse_port)?,
+        })
     }
 }
 
@@ -42,7 +45,10 @@ pub(crate) fn split(text: &str) -> (&str, Option<&str>) {
 }
 
 fn parse_port(digits: &str) -> Option<u16> {
-    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse());
+    let number = digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| digits.parse());
     number?.ok()
 }
 
@@ -85,7 +91,10 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     pub(crate) fn new(address: IpAddr, named: impl IntoIterator<Item = String>) -> Self {
-        Self { address, named: named.into_iter().collect() }
+        Self {
+            address,
+            named: named.into_iter().collect(),
+        }
     }
 
     pub(crate) fn serves(&self, host: Host<'_>) -> bool {
@@ -95,14 +104,21 @@ impl Hosts {
             Host::Ip(ip) => ip.is_loopback() || (ip == self.address),
             Host::Name(name) => is_localhost(name),
         };
-        listed || self.named.iter().any(|named| Host::parse(named) == Some(host))
+        listed
+            || self
+                .named
+                .iter()
+                .any(|named| Host::parse(named) == Some(host))
     }
 }
 
 /// `localhost` and `*.localhost`, which browsers resolve themselves, always to this machine (RFC 6761 section 6.3).
 fn is_localhost(name: &str) -> bool {
     let start = name.len().saturating_sub("localhost".len());
-    let end = name.as_bytes().get(start..).is_some_and(|end| end.eq_ignore_ascii_case(b"localhost"));
+    let end = name
+        .as_bytes()
+        .get(start..)
+        .is_some_and(|end| end.eq_ignore_ascii_case(b"localhost"));
     end && (start == 0 || name.as_bytes()[start - 1] == b'.')
 }
 
@@ -177,10 +193,24 @@ mod tests {
             ("127.0.0.1", &["Chat.Example."], "chat.example:8080", true),
             ("127.0.0.1", &["chat.example"], "CHAT.example.", true),
             ("127.0.0.1", &["chat.example"], "sub.chat.example", false),
-            ("127.0.0.1", &["bücher.example"], "xn--bcher-kva.example", true),
-            ("127.0.0.1", &["192.168.1.5", "2001:db8::1"], "[2001:db8::1]:1", true),
+            (
+                "127.0.0.1",
+                &["bücher.example"],
+                "xn--bcher-kva.example",
+                true,
+            ),
+            (
+                "127.0.0.1",
+                &["192.168.1.5", "2001:db8::1"],
+                "[2001:db8::1]:1",
+                true,
+            ),
         ] {
-            assert_eq!(serves(address, named, host), Some(right), "{host} at {address} with {named:?}");
+            assert_eq!(
+                serves(address, named, host),
+                Some(right),
+                "{host} at {address} with {named:?}"
+            );
         }
     }
 
@@ -217,8 +247,20 @@ mod tests {
 
     #[test]
     fn the_flag_takes_one_host_and_nothing_around_it() {
-        for text in ["", "*", "*.example", "chat.example:3000", "http://chat.example", "chat.example/", "a b", "a,b"] {
-            assert!(parse(text).is_err_and(|error| error.contains("chat.example")), "{text:?}");
+        for text in [
+            "",
+            "*",
+            "*.example",
+            "chat.example:3000",
+            "http://chat.example",
+            "chat.example/",
+            "a b",
+            "a,b",
+        ] {
+            assert!(
+                parse(text).is_err_and(|error| error.contains("chat.example")),
+                "{text:?}"
+            );
         }
     }
 }

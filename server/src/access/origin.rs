@@ -13,18 +13,29 @@ pub(crate) fn parse(text: &str) -> Result<HeaderValue, String> {
         return Err("null is sent by every sandboxed page, whoever wrote it: give the page an origin of its own".into());
     }
     if text.contains('*') {
-        return Err("an origin is compared as a whole, without wildcards: repeat the flag for each".into());
+        return Err(
+            "an origin is compared as a whole, without wildcards: repeat the flag for each".into(),
+        );
     }
-    let url = Url::parse(text).ok().filter(|_| text.contains("://")).ok_or(example)?;
+    let url = Url::parse(text)
+        .ok()
+        .filter(|_| text.contains("://"))
+        .ok_or(example)?;
     let host = url.host_str().unwrap_or_default();
     let right = match url.scheme() {
         "http" | "https" => url.origin().ascii_serialization(),
         "ws" => url.origin().ascii_serialization().replacen("ws", "http", 1),
-        "wss" => url.origin().ascii_serialization().replacen("wss", "https", 1),
+        "wss" => url
+            .origin()
+            .ascii_serialization()
+            .replacen("wss", "https", 1),
         // A page that was opened from disk: it names no host.
         "file" => "file://".into(),
         _ if host.is_empty() => return Err(example.into()),
-        scheme => url.port().map_or_else(|| format!("{scheme}://{host}"), |port| format!("{scheme}://{host}:{port}")),
+        scheme => url.port().map_or_else(
+            || format!("{scheme}://{host}"),
+            |port| format!("{scheme}://{host}:{port}"),
+        ),
     };
     if text != right {
         return Err(format!("must be {right}, which is what browsers send"));
@@ -35,14 +46,19 @@ pub(crate) fn parse(text: &str) -> Result<HeaderValue, String> {
 /// The host of a named origin: where its pages come from this server, behind a proxy, requests name it.
 pub(crate) fn host(origin: &HeaderValue) -> Option<String> {
     let url = Url::parse(origin.to_str().ok()?).ok()?;
-    let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
+    let host = url
+        .host_str()
+        .filter(|_| matches!(url.scheme(), "http" | "https"));
     host.map(str::to_owned)
 }
 
 /// Whether this is the origin of the server's own pages, which are served without TLS: behind a proxy that adds it,
 /// name the origin.
 pub(crate) fn is_own(origin: &HeaderValue, own: Option<Authority<'_>>) -> bool {
-    let authority = origin.to_str().ok().and_then(|origin| Authority::parse(origin.strip_prefix("http://")?));
+    let authority = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| Authority::parse(origin.strip_prefix("http://")?));
     authority.is_some() && authority == own
 }
 
@@ -69,7 +85,11 @@ mod tests {
             "app://obsidian.md",
             "file://",
         ] {
-            assert_eq!(parse(text), Ok(HeaderValue::from_str(text).expect("ASCII")), "{text}");
+            assert_eq!(
+                parse(text),
+                Ok(HeaderValue::from_str(text).expect("ASCII")),
+                "{text}"
+            );
         }
     }
 
@@ -81,13 +101,22 @@ mod tests {
             ("https://Chat.Example", "must be https://chat.example,"),
             ("HTTPS://chat.example", "must be https://chat.example,"),
             ("https://chat.example/", "must be https://chat.example,"),
-            ("https://chat.example/page?x#y", "must be https://chat.example,"),
+            (
+                "https://chat.example/page?x#y",
+                "must be https://chat.example,",
+            ),
             ("https://ann@chat.example", "must be https://chat.example,"),
-            ("https://bücher.example", "must be https://xn--bcher-kva.example,"),
+            (
+                "https://bücher.example",
+                "must be https://xn--bcher-kva.example,",
+            ),
             ("http://[0:0:0:0:0:0:0:1]", "must be http://[::1],"),
             ("http://127.1:3000", "must be http://127.0.0.1:3000,"),
             ("wss://chat.example", "must be https://chat.example,"),
-            ("ws://chat.example:8080", "must be http://chat.example:8080,"),
+            (
+                "ws://chat.example:8080",
+                "must be http://chat.example:8080,",
+            ),
             ("capacitor://localhost/", "must be capacitor://localhost,"),
             ("file:///home/ann/page.html", "must be file://,"),
             ("null", "every sandboxed page"),
@@ -122,7 +151,11 @@ mod tests {
             ("", "localhost", false),
         ] {
             let origin = HeaderValue::from_static(origin);
-            assert_eq!(is_own(&origin, Authority::parse(host)), own, "{origin:?} at {host}");
+            assert_eq!(
+                is_own(&origin, Authority::parse(host)),
+                own,
+                "{origin:?} at {host}"
+            );
         }
         assert!(!is_own(&HeaderValue::from_static("http://"), None));
     }

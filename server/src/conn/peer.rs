@@ -45,8 +45,10 @@ impl Stage {
 
     /// hyper is given the answer.
     pub(crate) fn answered(&self, response: &Response) {
-        let streams = response.headers().get(header::CONTENT_TYPE) == Some(&EVENTS) && !response.body().is_end_stream();
-        self.0.store(if streams { BEGINNING } else { WHOLE }, Relaxed);
+        let streams = response.headers().get(header::CONTENT_TYPE) == Some(&EVENTS)
+            && !response.body().is_end_stream();
+        self.0
+            .store(if streams { BEGINNING } else { WHOLE }, Relaxed);
     }
 
     /// Whether the next thing to be sent is the head of a stream of events.
@@ -70,7 +72,11 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(stage: Arc<Stage>) -> Self {
-        Self { stage, ended: None, ahead: false }
+        Self {
+            stage,
+            ended: None,
+            ahead: false,
+        }
     }
 
     /// Called when everything that hyper had to say was written. An error: the peer is gone.

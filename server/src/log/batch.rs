@@ -44,7 +44,13 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(after: u64, messages: Vec<Bytes>, full: bool, pool: &Arc<Pool>) -> Self {
-        Self { after, messages, full, encoded: Default::default(), pool: Arc::clone(pool) }
+        Self {
+            after,
+            messages,
+            full,
+            encoded: Default::default(),
+            pool: Arc::clone(pool),
+        }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -64,7 +70,14 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(super) fn new(epoch: Epoch, gap: Option<Gap>, run: Arc<Run>) -> Self {
-        Self { cursor: Cursor { epoch, seq: run.end() }, gap, run }
+        Self {
+            cursor: Cursor {
+                epoch,
+                seq: run.end(),
+            },
+            gap,
+            run,
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -86,8 +99,17 @@ impl Batch {
             return Ok(bytes.clone());
         }
         let size = format.room_for(messages);
-        let held = if size <= UNCOUNTED { pool.hold(size) } else { pool.take(size)? };
-        let merge = || Bytes::from_owner(Counted::new(format.merge(self.cursor, messages, self.run.full), held));
+        let held = if size <= UNCOUNTED {
+            pool.hold(size)
+        } else {
+            pool.take(size)?
+        };
+        let merge = || {
+            Bytes::from_owner(Counted::new(
+                format.merge(self.cursor, messages, self.run.full),
+                held,
+            ))
+        };
         Ok(shared.get_or_init(merge).clone())
     }
 

@@ -81,7 +81,8 @@ impl State {
 
     /// The message with this seq, if it is retained.
     pub(super) fn entry(&self, seq: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(seq.checked_sub(self.oldest)?).ok()?)
+        self.entries
+            .get(usize::try_from(seq.checked_sub(self.oldest)?).ok()?)
     }
 
     /// Where the message with this key stands.
@@ -111,7 +112,9 @@ impl State {
     /// Drops the oldest messages for as long as there is too much; this many of the newest stay.
     pub(super) fn trim(&mut self, keep: usize, is_too_much: impl Fn(&Self) -> bool) {
         while self.entries.len() > keep && is_too_much(self) {
-            let Some(entry) = self.entries.pop_front() else { return };
+            let Some(entry) = self.entries.pop_front() else {
+                return;
+            };
             self.oldest += 1;
             self.bytes -= entry.encoded.len();
             self.held.set(self.held.bytes() - entry.cost());
@@ -130,11 +133,20 @@ impl State {
     /// before.
     pub(super) fn run(&mut self, seq: u64, ranges: &Arc<Pool>) -> Arc<Run> {
         let head = self.head();
-        if let Some(run) = self.runs.iter().find(|run| run.after == seq && (run.end() == head || run.full)) {
+        if let Some(run) = self
+            .runs
+            .iter()
+            .find(|run| run.after == seq && (run.end() == head || run.full))
+        {
             return Arc::clone(run);
         }
-        let first = usize::try_from(seq + 1 - self.oldest).expect("what is retained fits in memory");
-        let most = if ranges.is_short() { SMALL_BATCH_BYTES } else { MAX_BATCH_BYTES };
+        let first =
+            usize::try_from(seq + 1 - self.oldest).expect("what is retained fits in memory");
+        let most = if ranges.is_short() {
+            SMALL_BATCH_BYTES
+        } else {
+            MAX_BATCH_BYTES
+        };
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
             bytes += entry.encoded.len();

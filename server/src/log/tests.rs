@@ -15,7 +15,10 @@ use tokio::time::timeout;
 use super::*;
 use crate::message::Format;
 
-const WIDE: Retention = Retention { messages: 8192, bytes: 1 << 20 };
+const WIDE: Retention = Retention {
+    messages: 8192,
+    bytes: 1 << 20,
+};
 /// Far beyond what the slowest machine needs: whoever is not there by then never comes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -35,7 +38,11 @@ fn new_log(retention: Retention) -> Arc<Log> {
 }
 
 fn draft(text: &str, key: Option<&str>) -> Draft {
-    Draft { from: "ann".into(), text: text.into(), key: key.map(Into::into) }
+    Draft {
+        from: "ann".into(),
+        text: text.into(),
+        key: key.map(Into::into),
+    }
 }
 
 /// Asks a subscription once, without waiting.
@@ -47,9 +54,12 @@ fn ask(subscription: &mut Subscription) -> Poll<Option<Batch>> {
 fn no_lost_wake_up_between_finding_nothing_and_falling_asleep() {
     for readers in [1, 200] {
         let log = new_log(WIDE);
-        let mut subscriptions: Vec<Subscription> = (0..readers).map(|_| log.subscribe(After::Latest)).collect();
+        let mut subscriptions: Vec<Subscription> =
+            (0..readers).map(|_| log.subscribe(After::Latest)).collect();
         let publishes = Arc::clone(&log);
-        WORST_MOMENT.set(Some(Box::new(move || assert!(publishes.append(&draft("now", None)).is_ok()))));
+        WORST_MOMENT.set(Some(Box::new(move || {
+            assert!(publishes.append(&draft("now", None)).is_ok());
+        })));
         let closes = Arc::clone(&log);
         let last = subscriptions.last_mut().unwrap();
         assert!(matches!(ask(last), Poll::Ready(Some(batch)) if batch.count() == 1));
@@ -70,22 +80,48 @@ impl std::task::Wake for Alarm {
 #[test]
 fn a_reader_that_sleeps_is_woken_by_a_message_and_by_the_end() {
     let log = new_log(WIDE);
-    let mut subscriptions: Vec<Subscription> = (0..200).map(|_| log.subscribe(After::Latest)).collect();
+    let mut subscriptions: Vec<Subscription> =
+        (0..200).map(|_| log.subscribe(After::Latest)).collect();
     let alarms: Vec<Arc<Alarm>> = subscriptions.iter().map(|_| Arc::default()).collect();
-    let wakers: Vec<Waker> = alarms.iter().map(|alarm| Waker::from(Arc::clone(alarm))).collect();
-    let mut sleepers: Vec<_> = subscriptions.iter_mut().map(|subscription| Box::pin(subscription.next())).collect();
-    let mut poll = |i: usize| sleepers[i].as_mut().poll(&mut Context::from_waker(&wakers[i]));
+    let wakers: Vec<Waker> = alarms
+        .iter()
+        .map(|alarm| Waker::from(Arc::clone(alarm)))
+        .collect();
+    let mut sleepers: Vec<_> = subscriptions
+        .iter_mut()
+        .map(|subscription| Box::pin(subscription.next()))
+        .collect();
+    let mut poll = |i: usize| {
+        sleepers[i]
+            .as_mut()
+            .poll(&mut Context::from_waker(&wakers[i]))
+    };
     assert!((0..200).all(|i| poll(i).is_pending()));
     log.append(&draft("wake up", None)).unwrap();
-    assert!(alarms.iter().all(|alarm| alarm.0.load(Ordering::SeqCst) == 1));
+    assert!(
+        alarms
+            .iter()
+            .all(|alarm| alarm.0.load(Ordering::SeqCst) == 1)
+    );
     assert!((0..200).all(|i| matches!(poll(i), Poll::Ready(Some(batch)) if batch.count() == 1)));
     drop(sleepers);
 
-    let mut sleepers: Vec<_> = subscriptions.iter_mut().map(|subscription| Box::pin(subscription.next())).collect();
-    let mut poll = |i: usize| sleepers[i].as_mut().poll(&mut Context::from_waker(&wakers[i]));
+    let mut sleepers: Vec<_> = subscriptions
+        .iter_mut()
+        .map(|subscription| Box::pin(subscription.next()))
+        .collect();
+    let mut poll = |i: usize| {
+        sleepers[i]
+            .as_mut()
+            .poll(&mut Context::from_waker(&wakers[i]))
+    };
     assert!((0..200).all(|i| poll(i).is_pending()));
     log.close();
-    assert!(alarms.iter().all(|alarm| alarm.0.load(Ordering::SeqCst) == 2));
+    assert!(
+        alarms
+            .iter()
+            .all(|alarm| alarm.0.load(Ordering::SeqCst) == 2)
+    );
     assert!((0..200).all(|i| matches!(poll(i), Poll::Ready(None))));
 }
 
@@ -98,7 +134,10 @@ async fn race(readers: usize, rounds: u64) {
         tokio::spawn(async move {
             let mut seq = 0;
             while let Some(batch) = subscription.next().await {
-                assert_eq!((batch.gap, batch.cursor.seq), (None, seq + batch.count() as u64));
+                assert_eq!(
+                    (batch.gap, batch.cursor.seq),
+                    (None, seq + batch.count() as u64)
+                );
                 seq = batch.cursor.seq;
                 done.send(seq).await.unwrap();
             }
@@ -111,13 +150,17 @@ async fn race(readers: usize, rounds: u64) {
         log.append(&draft("now", None)).unwrap();
         for got in 0..readers {
             let seq = timeout(DEADLINE, all_done.recv()).await;
-            let seq = seq.unwrap_or_else(|_| panic!("round {round}: {} of {readers} sleep on", readers - got));
+            let seq = seq.unwrap_or_else(|_| {
+                panic!("round {round}: {} of {readers} sleep on", readers - got)
+            });
             assert_eq!(seq, Some(round));
         }
     }
     drop(done);
     log.close();
-    let end = timeout(DEADLINE, all_done.recv()).await.expect("the end wakes everybody");
+    let end = timeout(DEADLINE, all_done.recv())
+        .await
+        .expect("the end wakes everybody");
     assert_eq!(end, None, "every reader has left");
 }
 
@@ -140,7 +183,10 @@ async fn no_lost_wake_up_of_a_publish_during_the_sweep() {
             tokio::spawn(async move {
                 let mut seq = 0;
                 while let Some(batch) = subscription.next().await {
-                    assert_eq!((batch.gap, batch.cursor.seq), (None, seq + batch.count() as u64));
+                    assert_eq!(
+                        (batch.gap, batch.cursor.seq),
+                        (None, seq + batch.count() as u64)
+                    );
                     seq = batch.cursor.seq;
                     if seq == 4000 {
                         break;
@@ -154,14 +200,18 @@ async fn no_lost_wake_up_of_a_publish_during_the_sweep() {
         let log = Arc::clone(&log);
         tokio::spawn(async move {
             for n in 0..1000 {
-                log.append(&draft("now", Some(&format!("{publisher}-{n}")))).unwrap();
+                log.append(&draft("now", Some(&format!("{publisher}-{n}"))))
+                    .unwrap();
                 tokio::task::yield_now().await;
             }
         });
     }
     // The log stays open: nothing but the last message's own wake-up brings it to a reader.
     for reader in readers {
-        let seq = timeout(DEADLINE, reader).await.expect("nobody sleeps over the last message").unwrap();
+        let seq = timeout(DEADLINE, reader)
+            .await
+            .expect("nobody sleeps over the last message")
+            .unwrap();
         assert_eq!(seq, 4000);
     }
 }
@@ -169,18 +219,34 @@ async fn no_lost_wake_up_of_a_publish_during_the_sweep() {
 #[tokio::test]
 async fn a_sweep_passes_nobody_over_when_a_shard_it_has_done_empties_and_a_reader_joins() {
     let log = new_log(WIDE);
-    let mut first: Vec<Subscription> = (0..wake::SHARD).map(|_| log.subscribe(After::Latest)).collect();
-    let mut others: Vec<Subscription> = (0..4 * wake::SHARD).map(|_| log.subscribe(After::Latest)).collect();
+    let mut first: Vec<Subscription> = (0..wake::SHARD)
+        .map(|_| log.subscribe(After::Latest))
+        .collect();
+    let mut others: Vec<Subscription> = (0..4 * wake::SHARD)
+        .map(|_| log.subscribe(After::Latest))
+        .collect();
     let alarm = Arc::<Alarm>::default();
     let waker = Waker::from(Arc::clone(&alarm));
     assert!(first.iter_mut().all(|reader| ask(reader).is_pending()));
-    let mut asleep: Vec<_> = others.iter_mut().map(|reader| Box::pin(reader.next())).collect();
-    assert!(asleep.iter_mut().all(|reader| reader.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()));
+    let mut asleep: Vec<_> = others
+        .iter_mut()
+        .map(|reader| Box::pin(reader.next()))
+        .collect();
+    assert!(asleep.iter_mut().all(|reader| {
+        reader
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    }));
 
     log.append(&draft("now", None)).unwrap();
     // One step of the sweep, which does the first shard.
     tokio::task::yield_now().await;
-    assert_eq!(alarm.0.load(Ordering::SeqCst), 0, "the others are still to come");
+    assert_eq!(
+        alarm.0.load(Ordering::SeqCst),
+        0,
+        "the others are still to come"
+    );
     drop(first);
     let _joins = log.subscribe(After::Latest);
     for _ in 0..100 {
@@ -198,12 +264,17 @@ async fn what_arrives_during_a_sweep_is_not_kept_until_its_end() {
     let (near, far) = UnixStream::pair().unwrap();
     let near = Arc::new(near);
     for n in 0..READERS {
-        let (mut subscription, served, near) = (log.subscribe(After::Latest), Arc::clone(&served), Arc::clone(&near));
+        let (mut subscription, served, near) = (
+            log.subscribe(After::Latest),
+            Arc::clone(&served),
+            Arc::clone(&near),
+        );
         tokio::spawn(async move {
             while subscription.next().await.is_some() {
                 let before = served.fetch_add(1, Ordering::Relaxed);
                 if n % 100 == 0 {
-                    near.try_write(&before.to_le_bytes()).expect("a few bytes fit");
+                    near.try_write(&before.to_le_bytes())
+                        .expect("a few bytes fit");
                 }
             }
         });
@@ -220,8 +291,14 @@ async fn what_arrives_during_a_sweep_is_not_kept_until_its_end() {
         }
         longest
     });
-    let longest = timeout(DEADLINE, sweep).await.expect("everybody is served").unwrap();
-    assert!(longest < 500, "{longest} of {READERS} readers were served before it");
+    let longest = timeout(DEADLINE, sweep)
+        .await
+        .expect("everybody is served")
+        .unwrap();
+    assert!(
+        longest < 500,
+        "{longest} of {READERS} readers were served before it"
+    );
 }
 
 #[test]
@@ -236,10 +313,15 @@ fn a_closed_log_delivers_what_is_there_and_takes_nothing_more() {
     let mut late = log.subscribe(After::Oldest);
     for subscription in [&mut behind, &mut late] {
         for count in [1000, 500] {
-            assert!(matches!(ask(subscription), Poll::Ready(Some(batch)) if batch.count() == count));
+            assert!(
+                matches!(ask(subscription), Poll::Ready(Some(batch)) if batch.count() == count)
+            );
         }
         assert!(matches!(ask(subscription), Poll::Ready(None)));
-        assert!(matches!(ask(subscription), Poll::Ready(None)), "and stays at its end");
+        assert!(
+            matches!(ask(subscription), Poll::Ready(None)),
+            "and stays at its end"
+        );
     }
 }
 
@@ -248,10 +330,15 @@ fn a_range_is_merged_once_and_shared_by_everybody_who_reads_it() {
     let log = new_log(WIDE);
     let mut waits = log.subscribe(After::Oldest);
     log.append(&draft("hi", None)).unwrap();
-    let Poll::Ready(Some(delivered)) = ask(&mut waits) else { panic!("the message is there") };
+    let Poll::Ready(Some(delivered)) = ask(&mut waits) else {
+        panic!("the message is there")
+    };
     let read = log.read(After::Oldest);
     for format in [Format::Json, Format::Ws] {
-        assert_eq!(delivered.encoded(format).unwrap().as_ptr(), read.encoded(format).unwrap().as_ptr());
+        assert_eq!(
+            delivered.encoded(format).unwrap().as_ptr(),
+            read.encoded(format).unwrap().as_ptr()
+        );
     }
 }
 
@@ -262,14 +349,28 @@ fn while_memory_is_short_batches_are_so_small_that_they_are_merged_all_the_same(
     for _ in 0..400 {
         log.append(&draft(&"x".repeat(400), None)).unwrap();
     }
-    let bytes = |batch: &Batch| batch.messages().iter().map(bytes::Bytes::len).sum::<usize>();
+    let bytes = |batch: &Batch| {
+        batch
+            .messages()
+            .iter()
+            .map(bytes::Bytes::len)
+            .sum::<usize>()
+    };
     let plenty = log.read(After::Oldest);
-    assert!((100 << 10..=128 << 10).contains(&bytes(&plenty)), "{}", bytes(&plenty));
+    assert!(
+        (100 << 10..=128 << 10).contains(&bytes(&plenty)),
+        "{}",
+        bytes(&plenty)
+    );
     log.forget_ranges();
     let others = memory.ranges.hold(memory.ranges.limit());
     let little = log.read(After::Oldest);
     // Half of what need not be counted is for what a format adds; and no more calls than it takes.
-    assert!((7 << 10..=8 << 10).contains(&bytes(&little)), "{}", bytes(&little));
+    assert!(
+        (7 << 10..=8 << 10).contains(&bytes(&little)),
+        "{}",
+        bytes(&little)
+    );
     for format in [Format::Json, Format::Ws] {
         assert!(little.encoded(format).is_ok() && plenty.encoded(format).is_err());
     }

@@ -39,10 +39,16 @@ impl Wake {
     pub(super) fn join(&self) -> Seat {
         let mut shards = self.shards.lock();
         // Empty ones at the end go, and only there: a sweep goes by their number.
-        while shards.last().is_some_and(|shard| shard.members.load(Ordering::Relaxed) == 0) {
+        while shards
+            .last()
+            .is_some_and(|shard| shard.members.load(Ordering::Relaxed) == 0)
+        {
             shards.pop();
         }
-        let free = shards.iter().rev().find(|shard| shard.members.load(Ordering::Relaxed) < SHARD);
+        let free = shards
+            .iter()
+            .rev()
+            .find(|shard| shard.members.load(Ordering::Relaxed) < SHARD);
         let shard = free.cloned().unwrap_or_else(|| {
             let shard = Arc::<Shard>::default();
             shards.push(Arc::clone(&shard));
@@ -55,12 +61,19 @@ impl Wake {
     /// How many readers there are.
     pub(super) fn members(&self) -> usize {
         let shards = self.shards.lock();
-        shards.iter().map(|shard| shard.members.load(Ordering::Relaxed)).sum()
+        shards
+            .iter()
+            .map(|shard| shard.members.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// When the last reader left, if one ever did. Shards that are forgotten are older than one that is there.
     pub(super) fn left(&self) -> Option<Instant> {
-        self.shards.lock().iter().filter_map(|shard| *shard.left.lock()).max()
+        self.shards
+            .lock()
+            .iter()
+            .filter_map(|shard| *shard.left.lock())
+            .max()
     }
 
     /// Wakes all: a single shard at once, more of them in a task of their own, which yields between shards.
@@ -72,7 +85,9 @@ impl Wake {
                     runtime.spawn(Arc::clone(self).run_sweep());
                 }
             }
-            _ => (0..).map_while(|i| self.shard(i)).for_each(|shard| shard.notify.notify_waiters()),
+            _ => (0..)
+                .map_while(|i| self.shard(i))
+                .for_each(|shard| shard.notify.notify_waiters()),
         }
     }
 
@@ -87,7 +102,11 @@ impl Wake {
                 i += 1;
             }
             // A publish during the sweep has set AGAIN: its readers may sit in a shard already passed.
-            if self.sweep.compare_exchange(SWEEPING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            if self
+                .sweep
+                .compare_exchange(SWEEPING, IDLE, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
                 return;
             }
         }

@@ -52,15 +52,25 @@ fn a_line_that_cannot_be_written_is_counted_and_the_next_that_can_be_says_how_ma
         lines.say(line.as_bytes());
     }
     wait(&lines);
-    assert_eq!((disk.text().as_str(), lines.count.lost.load(SeqCst)), ("whole\ntorn", 2));
+    assert_eq!(
+        (disk.text().as_str(), lines.count.lost.load(SeqCst)),
+        ("whole\ntorn", 2)
+    );
     disk.room(1000);
     lines.say(b"again\n");
     lines.say(b"and more\n");
     wait(&lines);
     let text = disk.text();
     let said: Vec<_> = text.lines().collect();
-    assert_eq!((said[0], said[1], said[3], said[4]), ("whole", "torn", "again", "and more"));
-    assert!(said[2].starts_with("20") && said[2].ends_with("  WARN lines were lost before this one lost=2"), "{text}");
+    assert_eq!(
+        (said[0], said[1], said[3], said[4]),
+        ("whole", "torn", "again", "and more")
+    );
+    assert!(
+        said[2].starts_with("20")
+            && said[2].ends_with("  WARN lines were lost before this one lost=2"),
+        "{text}"
+    );
     assert_eq!((said.len(), lines.count.lost.load(SeqCst)), (5, 2));
 }
 
@@ -70,7 +80,11 @@ fn a_long_line_is_cut_off_and_says_so() {
     disk.room(1 << 20);
     let lines = Lines::to(disk.clone());
     let whole = "x".repeat(LONGEST - 1) + "\n";
-    for line in [&whole, &("y".repeat(LONGEST) + "\n"), &"ä\n".repeat(LONGEST)] {
+    for line in [
+        &whole,
+        &("y".repeat(LONGEST) + "\n"),
+        &"ä\n".repeat(LONGEST),
+    ] {
         lines.say(line.as_bytes());
     }
     wait(&lines);
@@ -103,16 +117,30 @@ fn a_reader_who_does_not_read_makes_nobody_wait_and_what_does_not_fit_is_counted
     }
     let lost = lines.count.lost.load(SeqCst);
     // One more may be with the thread already.
-    assert!((2 * QUEUED as u64 - 1..=2 * QUEUED as u64).contains(&lost), "{lost}");
+    assert!(
+        (2 * QUEUED as u64 - 1..=2 * QUEUED as u64).contains(&lost),
+        "{lost}"
+    );
     let begun = Instant::now();
     lines.wait(begun + Duration::from_millis(50));
-    assert!(begun.elapsed() >= Duration::from_millis(50), "they are still waiting");
+    assert!(
+        begun.elapsed() >= Duration::from_millis(50),
+        "they are still waiting"
+    );
     drop(go);
     wait(&lines);
-    let all: Vec<_> = written.try_iter().map(|line| String::from_utf8(line).unwrap()).collect();
-    assert_eq!(all.iter().filter(|line| *line == "a line\n").count() as u64 + lost, 3 * QUEUED as u64);
+    let all: Vec<_> = written
+        .try_iter()
+        .map(|line| String::from_utf8(line).unwrap())
+        .collect();
+    assert_eq!(
+        all.iter().filter(|line| *line == "a line\n").count() as u64 + lost,
+        3 * QUEUED as u64
+    );
     // In one notice, or in two where the thread began when some were lost already.
-    let told = all.iter().filter_map(|line| line.split("lost=").nth(1)?.trim_end().parse::<u64>().ok());
+    let told = all
+        .iter()
+        .filter_map(|line| line.split("lost=").nth(1)?.trim_end().parse::<u64>().ok());
     assert_eq!(told.sum::<u64>(), lost);
 }
 
@@ -135,10 +163,15 @@ fn a_panic_ends_its_thread_and_no_more_though_nobody_reads_what_is_said_of_it() 
     let (reader, mut writer) = io::pipe().unwrap();
     // As much as a pipe holds.
     writer.write_all(&[b'x'; 64 * 1024]).unwrap();
-    let full: [Stdio; 2] = [writer.into(), std::fs::File::create("/dev/full").unwrap().into()];
+    let full: [Stdio; 2] = [
+        writer.into(),
+        std::fs::File::create("/dev/full").unwrap().into(),
+    ];
     for stderr in full {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "output::tests::child_that_panics", "--nocapture"]).env("PANICS", "1");
+        child
+            .args(["--exact", "output::tests::child_that_panics", "--nocapture"])
+            .env("PANICS", "1");
         let mut child = child.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         let status = loop {

@@ -29,7 +29,16 @@ impl Exchange {
         let (number, lane) = tap.notes.lock().enter(lane)?;
         let under_way = Arc::new(AtomicBool::new(true));
         let (up, down) = (Secrets::default(), Secrets::default());
-        Some(Box::new(Self { tap, number, lane, answering: false, under_way, up, down, replaced: false }))
+        Some(Box::new(Self {
+            tap,
+            number,
+            lane,
+            answering: false,
+            under_way,
+            up,
+            down,
+            replaced: false,
+        }))
     }
 
     /// The connection has written this many bytes of these.
@@ -65,7 +74,17 @@ impl Exchange {
         let (n, lane) = (notes.next, notes.lanes[self.lane].0.clone());
         notes.next += 1;
         let opens = (up && frame.is_none()).then(|| Arc::clone(&self.under_way));
-        notes.push(Entry { n, at, line: self.number, lane, up, size, text, frame, opens });
+        notes.push(Entry {
+            n,
+            at,
+            line: self.number,
+            lane,
+            up,
+            size,
+            text,
+            frame,
+            opens,
+        });
     }
 }
 
@@ -90,7 +109,9 @@ pub(crate) fn read(exchange: &mut Option<Box<Exchange>>, taps: &Taps, bytes: &[u
         return;
     }
     // What goes on with a head is no request, whatever it looks like.
-    let begins = |exchange: &Exchange| exchange.answering || (exchange.up.ended && request_query(bytes).is_some());
+    let begins = |exchange: &Exchange| {
+        exchange.answering || (exchange.up.ended && request_query(bytes).is_some())
+    };
     if exchange.as_deref().is_none_or(begins) {
         exchange.iter_mut().for_each(|old| old.replaced = true);
         *exchange = Exchange::begin(taps, bytes);
@@ -113,7 +134,10 @@ fn decoded(shown: &[u8]) -> String {
 
 /// The query of a request line at the beginning of these bytes (RFC 9112 section 3), possibly empty.
 fn request_query(bytes: &[u8]) -> Option<&str> {
-    let method = bytes.iter().take(8).position(|byte| !byte.is_ascii_uppercase())?;
+    let method = bytes
+        .iter()
+        .take(8)
+        .position(|byte| !byte.is_ascii_uppercase())?;
     if method == 0 || !bytes[method..].starts_with(b" /") {
         return None;
     }

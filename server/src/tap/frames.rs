@@ -31,7 +31,13 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new(exchange: Arc<Exchange>, up: bool) -> Self {
-        Self { exchange, up, partial: Vec::new(), current: None, size: 0 }
+        Self {
+            exchange,
+            up,
+            partial: Vec::new(),
+            current: None,
+            size: 0,
+        }
     }
 
     /// Counts these bytes, and notes every frame that is whole after them.
@@ -50,20 +56,37 @@ impl Frames {
                         return;
                     }
                     let mask = head.mask.unwrap_or_default();
-                    shown.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+                    shown
+                        .iter_mut()
+                        .zip(mask.iter().cycle())
+                        .for_each(|(byte, mask)| *byte ^= mask);
                     self.exchange.note(self.up, self.size, &shown, Some(head));
                 }
                 None => {
-                    let Some((&first, rest)) = bytes.split_first() else { return };
+                    let Some((&first, rest)) = bytes.split_first() else {
+                        return;
+                    };
                     self.partial.push(first);
                     bytes = rest;
                     let header = FrameHeader::parse(&mut Cursor::new(&self.partial[..]));
                     // Not a frame: the session is about to say so and to close.
-                    let Ok(header) = header else { return self.partial.clear() };
+                    let Ok(header) = header else {
+                        return self.partial.clear();
+                    };
                     if let Some((header, payload)) = header {
                         let head = self.partial.len() as u64;
-                        let FrameHeader { is_final: fin, opcode, mask, .. } = header;
-                        let head = FrameHead { fin, opcode: opcode.into(), head, mask };
+                        let FrameHeader {
+                            is_final: fin,
+                            opcode,
+                            mask,
+                            ..
+                        } = header;
+                        let head = FrameHead {
+                            fin,
+                            opcode: opcode.into(),
+                            head,
+                            mask,
+                        };
                         // A length that is only announced may be anything.
                         self.size = head.head.saturating_add(payload);
                         self.current = Some((head, Vec::new(), payload));

@@ -1,8 +1,13 @@
 //! What a tap does not show of a head: the values of headers that let somebody in.
 
 /// In lower case.
-const SECRET: [&[u8]; 5] =
-    [b"authorization", b"cookie", b"proxy-authorization", b"sec-websocket-protocol", b"set-cookie"];
+const SECRET: [&[u8]; 5] = [
+    b"authorization",
+    b"cookie",
+    b"proxy-authorization",
+    b"sec-websocket-protocol",
+    b"set-cookie",
+];
 /// No name of a secret is longer; of a longer one, the rest does not matter.
 const LONGEST: usize = 22;
 
@@ -82,7 +87,9 @@ mod tests {
 
     fn shown(pieces: &[&[u8]]) -> String {
         let (mut secrets, mut shown) = (Secrets::default(), Vec::new());
-        pieces.iter().for_each(|piece| secrets.pass(piece, &mut shown, usize::MAX));
+        pieces
+            .iter()
+            .for_each(|piece| secrets.pass(piece, &mut shown, usize::MAX));
         String::from_utf8_lossy(&shown).into_owned()
     }
 
@@ -94,9 +101,15 @@ mod tests {
     #[test]
     fn the_values_of_secrets_are_stars_wherever_the_head_is_split() {
         let whole = shown(&[HEAD.as_bytes()]);
-        assert!(!whole.contains("SECRET") && whole.len() == HEAD.len(), "{whole}");
+        assert!(
+            !whole.contains("SECRET") && whole.len() == HEAD.len(),
+            "{whole}"
+        );
         assert_eq!(whole.matches("shown").count(), 4, "{whole}");
-        assert!(whole.contains("\r\nCookie: ****************\r\nx: y\r\n"), "{whole}");
+        assert!(
+            whole.contains("\r\nCookie: ****************\r\nx: y\r\n"),
+            "{whole}"
+        );
         for at in 0..HEAD.len() {
             let (first, second) = HEAD.as_bytes().split_at(at);
             assert_eq!(shown(&[first, second]), whole, "split at {at}");
@@ -111,7 +124,10 @@ mod tests {
         secrets.pass(b"HTTP/1.1 200 OK\r\nSet-Coo", &mut shown, 4);
         let mut next = Vec::new();
         secrets.pass(b"kie: SECRET\r\n\r\n", &mut next, 100);
-        assert_eq!((&shown[..], &next[..]), (&b"HTTP"[..], &b"kie: ******\r\n\r\n"[..]));
+        assert_eq!(
+            (&shown[..], &next[..]),
+            (&b"HTTP"[..], &b"kie: ******\r\n\r\n"[..])
+        );
         assert!(secrets.ended);
     }
 }

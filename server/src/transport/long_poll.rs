@@ -62,12 +62,19 @@ impl FromRequestParts<Arc<App>> for Hold {
 fn wait(text: Option<&str>) -> Result<Duration, Invalid> {
     let Some(text) = text else { return Ok(HOLD) };
     let milliseconds = text.strip_suffix("ms").map(|digits| (digits, 1));
-    let parsed = milliseconds.or(text.strip_suffix('s').map(|digits| (digits, 1000))).and_then(|(digits, unit)| {
-        let number: u64 = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
-        number.checked_mul(unit).map(Duration::from_millis)
-    });
+    let parsed = milliseconds
+        .or(text.strip_suffix('s').map(|digits| (digits, 1000)))
+        .and_then(|(digits, unit)| {
+            let number: u64 = digits
+                .bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| digits.parse().ok())??;
+            number.checked_mul(unit).map(Duration::from_millis)
+        });
     let right = "a whole number of ms or s up to 60s, such as 500ms or 25s";
-    parsed.filter(|wait| *wait <= LONGEST).ok_or_else(|| Invalid::not("wait", right, text))
+    parsed
+        .filter(|wait| *wait <= LONGEST)
+        .ok_or_else(|| Invalid::not("wait", right, text))
 }
 
 #[cfg(test)]
@@ -77,10 +84,28 @@ mod tests {
     #[test]
     fn wait_takes_milliseconds_and_seconds_up_to_a_minute() {
         assert_eq!(wait(None), Ok(HOLD));
-        for (text, ms) in [("0s", 0), ("0ms", 0), ("500ms", 500), ("25s", 25_000), ("60000ms", 60_000)] {
+        for (text, ms) in [
+            ("0s", 0),
+            ("0ms", 0),
+            ("500ms", 500),
+            ("25s", 25_000),
+            ("60000ms", 60_000),
+        ] {
             assert_eq!(wait(Some(text)), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "s", "25", "-1s", "61s", "60001ms", "1e18", "1e1s", "NaN", "1.5s", "99999999999999999999s"] {
+        for text in [
+            "",
+            "s",
+            "25",
+            "-1s",
+            "61s",
+            "60001ms",
+            "1e18",
+            "1e1s",
+            "NaN",
+            "1.5s",
+            "99999999999999999999s",
+        ] {
             assert_eq!(wait(Some(text)).unwrap_err().parameter, "wait", "{text}");
         }
     }

@@ -15,7 +15,10 @@ use crate::stats::Transport;
 const CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// `GET /short-poll?room=R&after=C`.
-pub(crate) async fn handle(State(app): State<Arc<App>>, question: Question) -> Result<Response, ApiError> {
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    question: Question,
+) -> Result<Response, ApiError> {
     let batch = app.rooms.read(&question.room, question.after).await?;
     question.answer(&app, Transport::ShortPoll, &batch, CACHE)
 }

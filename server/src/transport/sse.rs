@@ -34,7 +34,11 @@ const RETRY: RangeInclusive<u32> = 500..=1500;
 const COMMENT: &[u8] = b":\n\n";
 
 /// `GET /sse?room=R&after=C&alive=1`; a browser that reconnects says `Last-Event-ID`, which wins over `after`.
-pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     // Empty means that there was no id yet (HTML standard, section 9.2.4).
     let after = match single(&headers, "Last-Event-ID")?.filter(|id| !id.is_empty()) {
@@ -51,12 +55,21 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     };
     let retry = fastrand::u32(RETRY);
     let hello = format!("retry: {retry}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
-    let sign = query.wants_signs()?.then(|| sign(app.config.heartbeat.as_millis()));
+    let sign = query
+        .wants_signs()?
+        .then(|| sign(app.config.heartbeat.as_millis()));
     let hello = hello + sign.as_deref().unwrap_or_default();
     let sign = sign.map_or(Bytes::from_static(COMMENT), Bytes::from);
     let open = Streaming::over(app.stats.of(Transport::Sse));
     let (follower, ready) = (app.heartbeat.follow(), Some(hello.into()));
-    let events = Events { app, _open: open, subscription, follower, ready, sign };
+    let events = Events {
+        app,
+        _open: open,
+        subscription,
+        follower,
+        ready,
+        sign,
+    };
     let stream = unfold(events, async |mut events| {
         let bytes = events.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(bytes)), events))
@@ -65,7 +78,10 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         (header::CONTENT_TYPE, EVENTS),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // nginx would collect the events until its buffer is full.
-        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (
+            header::HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
         // The stream ends with the connection, and the connection with the stream.
         (header::CONNECTION, HeaderValue::from_static("close")),
     ];

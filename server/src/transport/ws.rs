@@ -63,7 +63,10 @@ const LARGE: usize = 1024;
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// `GET /ws?room=R&after=C&alive=1`.
-pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+) -> Result<Response, ApiError> {
     let response = handshake::accept(&request)?;
     let query = Query::of(request.uri());
     let (room, after, signs) = (query.room()?, query.after()?, query.wants_signs()?);
@@ -71,10 +74,15 @@ pub(crate) async fn handle(State(app): State<Arc<App>>, mut request: Request) ->
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        let parts = upgraded.downcast::<TokioIo<Conn>>().expect("the accept loop serves nothing else");
+        let parts = upgraded
+            .downcast::<TokioIo<Conn>>()
+            .expect("the accept loop serves nothing else");
         let (conn, early) = relay::between(parts.io.into_inner().upgraded(), parts.read_buf);
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
-        let mut session = Session { signs, ..Session::new(app, room, subscription, conn, &early) };
+        let mut session = Session {
+            signs,
+            ..Session::new(app, room, subscription, conn, &early)
+        };
         tokio::spawn(async move { session.run().await });
     });
     Ok(response)
@@ -101,7 +109,13 @@ struct Session {
 }
 
 impl Session {
-    fn new(app: Arc<App>, room: RoomName, subscription: Subscription, conn: Conn, early: &[u8]) -> Self {
+    fn new(
+        app: Arc<App>,
+        room: RoomName,
+        subscription: Subscription,
+        conn: Conn,
+        early: &[u8],
+    ) -> Self {
         let mut arriving = Arriving::new();
         arriving.pass(early);
         Self {
@@ -197,7 +211,10 @@ impl Session {
             self.close(CloseCode::Again, OUT_OF_MEMORY);
             return Ok(());
         };
-        self.app.stats.of(Transport::Ws).delivered(&batch, messages.len());
+        self.app
+            .stats
+            .of(Transport::Ws)
+            .delivered(&batch, messages.len());
         drop(batch);
         self.conn.write_all(&messages).await
     }
@@ -213,11 +230,24 @@ impl Session {
         let mut left = TURN;
         self.more = true;
         while !self.closing && self.outbox.len() < OUTBOX {
-            let Self { conn, protocol, outbox, arriving, .. } = &mut *self;
-            let mut socket = Socket { stream: &mut conn.io, outbox, arriving, left: &mut left };
+            let Self {
+                conn,
+                protocol,
+                outbox,
+                arriving,
+                ..
+            } = &mut *self;
+            let mut socket = Socket {
+                stream: &mut conn.io,
+                outbox,
+                arriving,
+                left: &mut left,
+            };
             match protocol.read(&mut socket) {
                 Ok(Message::Text(text)) if ECHO => self.append(message::text(text)),
-                Ok(Message::Binary(it)) if ECHO => self.append(Frame::message(it, OpCode::Data(Data::Binary), true)),
+                Ok(Message::Binary(it)) if ECHO => {
+                    self.append(Frame::message(it, OpCode::Data(Data::Binary), true));
+                }
                 Ok(Message::Text(text)) => {
                     let answer = publishing::answer(&self.app, &self.room, text.as_bytes()).await;
                     self.say(&answer);
@@ -226,7 +256,9 @@ impl Session {
                 // tungstenite answers a close frame when it is read from once more, and then says so.
                 Err(Error::ConnectionClosed) => self.closing = true,
                 // It went away without a word, and hears none.
-                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => self.closing = true,
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                    self.closing = true;
+                }
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.await_the_rest();
@@ -235,7 +267,10 @@ impl Session {
                 }
                 Err(Error::Io(error)) => return Err(error),
                 Err(Error::Capacity(_)) => {
-                    self.close(CloseCode::Size, &format!("a message may have {MAX_MESSAGE} bytes"));
+                    self.close(
+                        CloseCode::Size,
+                        &format!("a message may have {MAX_MESSAGE} bytes"),
+                    );
                 }
                 Err(Error::Utf8(_)) => self.close(CloseCode::Invalid, "text frames must be UTF-8"),
                 Err(_) => self.close(CloseCode::Protocol, "not as RFC 6455 has it"),
@@ -261,7 +296,10 @@ impl Session {
                 }
             }
         }
-        let due = self.arriving.since().map(|since| since + self.app.config.idle_deadline);
+        let due = self
+            .arriving
+            .since()
+            .map(|since| since + self.app.config.idle_deadline);
         // The same one goes on: it looks once more, and not once more after each byte that drips in.
         if self.late.as_ref().map(Deadline::time) != due {
             self.late = due.map(Deadline::at);
@@ -282,13 +320,19 @@ impl Session {
             CloseCode::Restart | CloseCode::Again => {}
             _ => self.app.problem(Problem::Malformed, self.peer(), reason),
         }
-        self.append(Frame::close(Some(CloseFrame { code, reason: reason.into() })));
+        self.append(Frame::close(Some(CloseFrame {
+            code,
+            reason: reason.into(),
+        })));
         self.closing = true;
     }
 
     fn ping(&mut self) -> io::Result<()> {
         if self.missed_pings == MISSED_PINGS {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer answers no ping"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the peer answers no ping",
+            ));
         }
         self.missed_pings += 1;
         self.append(Frame::ping(Bytes::new()));

@@ -15,8 +15,15 @@ use crate::raw::{PATIENCE, RawWs};
 async fn the_binary_prints_its_address_and_nothing_else_and_sigterm_ends_it_with_0() {
     for name in [Signal::TERM, Signal::INT] {
         let (child, line) = started(&mut binary("--port 0 --print-addr")).await;
-        let addr = line.strip_suffix('\n').expect("a whole line").parse().expect("an address and nothing else");
-        assert_eq!(line, format!("127.0.0.1:{}\n", std::net::SocketAddr::port(&addr)));
+        let addr = line
+            .strip_suffix('\n')
+            .expect("a whole line")
+            .parse()
+            .expect("an address and nothing else");
+        assert_eq!(
+            line,
+            format!("127.0.0.1:{}\n", std::net::SocketAddr::port(&addr))
+        );
         let mut ws = RawWs::open(addr, "").await;
         ws.hello().await;
         signal(&child, name);
@@ -41,10 +48,26 @@ async fn the_binary_drains_on_a_signal_that_comes_as_soon_as_its_address() {
 async fn the_binary_says_which_flag_is_wrong_and_exits_with_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let refused = output(binary(&format!("--print-addr --port {port}")).spawn().unwrap()).await;
+    let refused = output(
+        binary(&format!("--print-addr --port {port}"))
+            .spawn()
+            .unwrap(),
+    )
+    .await;
     let reason = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!((refused.status.code(), refused.stdout.len(), reason.lines().count()), (Some(2), 0, 1), "{reason}");
-    assert!(reason.contains(&format!("127.0.0.1:{port}")) && reason.contains("--port"), "{reason}");
+    assert_eq!(
+        (
+            refused.status.code(),
+            refused.stdout.len(),
+            reason.lines().count()
+        ),
+        (Some(2), 0, 1),
+        "{reason}"
+    );
+    assert!(
+        reason.contains(&format!("127.0.0.1:{port}")) && reason.contains("--port"),
+        "{reason}"
+    );
 
     for (flag, value) in [
         ("--retain-bytes", "nonsense"),
@@ -64,7 +87,11 @@ async fn the_binary_says_which_flag_is_wrong_and_exits_with_2() {
     ] {
         let refused = output(binary("--port 0").args([flag, value]).spawn().unwrap()).await;
         let reason = String::from_utf8(refused.stderr).unwrap();
-        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{flag} {value}: {reason}");
+        assert_eq!(
+            (refused.status.code(), refused.stdout.len()),
+            (Some(2), 0),
+            "{flag} {value}: {reason}"
+        );
         assert!(reason.contains(flag), "{reason}");
     }
 }
@@ -84,7 +111,8 @@ async fn the_address_that_is_printed_can_be_opened_whatever_the_host() {
         if host.contains("::") && !six {
             continue;
         }
-        let (child, line) = started(&mut binary(&format!("--port 0 --print-addr --host {host}"))).await;
+        let (child, line) =
+            started(&mut binary(&format!("--port 0 --print-addr --host {host}"))).await;
         assert!(line.starts_with(printed), "{host}: {line}");
         let api = Api::at(line.trim().parse().expect("an address and nothing else"));
         assert_eq!(api.get("/healthz").await.status, 200, "{host}");
@@ -94,11 +122,28 @@ async fn the_address_that_is_printed_can_be_opened_whatever_the_host() {
         let mut child = binary(&format!("--port 0 --host {host}")).spawn().unwrap();
         let mut line = String::new();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        timeout(PATIENCE, stderr.read_line(&mut line)).await.expect("it says where it is").unwrap();
-        assert!(line.starts_with(&format!("server: the demo pages are at {said}")), "{host}: {line}");
-        let url = line.split([' ', ';', '\n']).find(|word| word.starts_with("http://")).expect("a URL");
-        assert_eq!(reqwest::get(url).await.expect("it can be opened").status(), 200, "{line}");
-        assert_eq!(line.contains("every address"), ["::", "0.0.0.0"].contains(&host), "{line}");
+        timeout(PATIENCE, stderr.read_line(&mut line))
+            .await
+            .expect("it says where it is")
+            .unwrap();
+        assert!(
+            line.starts_with(&format!("server: the demo pages are at {said}")),
+            "{host}: {line}"
+        );
+        let url = line
+            .split([' ', ';', '\n'])
+            .find(|word| word.starts_with("http://"))
+            .expect("a URL");
+        assert_eq!(
+            reqwest::get(url).await.expect("it can be opened").status(),
+            200,
+            "{line}"
+        );
+        assert_eq!(
+            line.contains("every address"),
+            ["::", "0.0.0.0"].contains(&host),
+            "{line}"
+        );
         signal(&child, Signal::TERM);
         output(child).await;
     }
@@ -106,9 +151,14 @@ async fn the_address_that_is_printed_can_be_opened_whatever_the_host() {
 
 #[tokio::test]
 async fn the_binary_leaves_with_its_standard_input_if_it_was_told_to() {
-    let (mut child, _) = started(binary("--port 0 --print-addr --exit-with-stdin").stdin(Stdio::piped())).await;
+    let (mut child, _) =
+        started(binary("--port 0 --print-addr --exit-with-stdin").stdin(Stdio::piped())).await;
     let mut end = [0];
-    let stays = timeout(Duration::from_millis(300), child.stdout.as_mut().unwrap().read(&mut end)).await;
+    let stays = timeout(
+        Duration::from_millis(300),
+        child.stdout.as_mut().unwrap().read(&mut end),
+    )
+    .await;
     assert!(stays.is_err(), "it serves while its standard input is open");
     drop(child.stdin.take());
     assert_eq!(output(child).await.status.code(), Some(0));

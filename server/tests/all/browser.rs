@@ -53,28 +53,56 @@ impl Browser {
         let (chromedriver, port) = Driver::start(&chromedriver);
         let profile = Profile::fresh();
         let mut wanted = DesiredCapabilities::chrome();
-        wanted.set_binary(chromium.to_str().expect("a path in UTF-8")).unwrap();
+        wanted
+            .set_binary(chromium.to_str().expect("a path in UTF-8"))
+            .unwrap();
         for flag in CHROMIUM_FLAGS.iter().chain(more) {
             wanted.add_arg(flag).unwrap();
         }
-        wanted.add_arg(&format!("--user-data-dir={}", profile.0.display())).unwrap();
-        wanted.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
-        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await.expect("Chromium starts");
-        Self { driver, port, chromedriver, _profile: profile }
+        wanted
+            .add_arg(&format!("--user-data-dir={}", profile.0.display()))
+            .unwrap();
+        wanted
+            .set_browser_log_level(LoggingPrefsLogLevel::All)
+            .unwrap();
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted)
+            .await
+            .expect("Chromium starts");
+        Self {
+            driver,
+            port,
+            chromedriver,
+            _profile: profile,
+        }
     }
 
     /// A command of Chromium's own protocol, for the tab in front.
     pub(crate) async fn cdp(&self, command: &str, parameters: Value) -> Value {
-        let url = format!("http://127.0.0.1:{}/session/{}/goog/cdp/execute", self.port, self.driver.session_id());
+        let url = format!(
+            "http://127.0.0.1:{}/session/{}/goog/cdp/execute",
+            self.port,
+            self.driver.session_id()
+        );
         let body = serde_json::json!({ "cmd": command, "params": parameters }).to_string();
-        let answer = reqwest::Client::new().post(url).body(body).send().await.expect("chromedriver answers");
+        let answer = reqwest::Client::new()
+            .post(url)
+            .body(body)
+            .send()
+            .await
+            .expect("chromedriver answers");
         let answer = answer.text().await.expect("the whole answer");
         serde_json::from_str::<Value>(&answer).expect("JSON")["value"].take()
     }
 
     pub(crate) async fn open(&self, url: &str) -> Tab<'_> {
-        let tab = Tab { browser: self, window: self.driver.new_tab().await.expect("a tab") };
-        self.driver.switch_to_window(tab.window.clone()).await.unwrap();
+        let tab = Tab {
+            browser: self,
+            window: self.driver.new_tab().await.expect("a tab"),
+        };
+        self.driver
+            .switch_to_window(tab.window.clone())
+            .await
+            .unwrap();
         self.driver.goto(url).await.expect("the page loads");
         tab
     }
@@ -92,7 +120,10 @@ impl Browser {
         while Instant::now() < deadline {
             let mut windows = self.driver.windows().await.expect("windows").into_iter();
             if let Some(window) = windows.find(|window| !before.contains(window)) {
-                return Tab { browser: self, window };
+                return Tab {
+                    browser: self,
+                    window,
+                };
             }
         }
         panic!("no window more for {url}");
@@ -101,7 +132,9 @@ impl Browser {
     /// What the console says of errors, warnings and violations of the content policy since the last look.
     pub(crate) async fn complaints(&self) -> Vec<String> {
         let entries = self.driver.browser_log().await.expect("the console");
-        let bad = entries.into_iter().filter(|entry| ["SEVERE", "WARNING"].contains(&entry.level.as_str()));
+        let bad = entries
+            .into_iter()
+            .filter(|entry| ["SEVERE", "WARNING"].contains(&entry.level.as_str()));
         bad.map(|entry| entry.message).collect()
     }
 }
@@ -115,7 +148,10 @@ impl Drop for Browser {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
             stream.set_read_timeout(Some(Duration::from_secs(10)))?;
             let path = format!("/session/{}", self.driver.session_id());
-            write!(stream, "DELETE {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            write!(
+                stream,
+                "DELETE {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )?;
             // The answer means that it is done; the connection stays open all the same.
             stream.read(&mut [0; 1024])
         };
@@ -140,11 +176,19 @@ impl Tab<'_> {
             document.getElementById('text').value = text;
             document.getElementById('compose').requestSubmit();
         }";
-        self.browser.driver.execute(script, vec![texts.into()]).await.expect("the script runs");
+        self.browser
+            .driver
+            .execute(script, vec![texts.into()])
+            .await
+            .expect("the script runs");
     }
 
     pub(crate) async fn click(&self, css: &str) {
-        self.find(css).await.click().await.expect("something to click");
+        self.find(css)
+            .await
+            .click()
+            .await
+            .expect("something to click");
     }
 
     /// Puts a text in the place of what an input holds.
@@ -157,7 +201,13 @@ impl Tab<'_> {
     /// Runs a script in the page; what it returns.
     pub(crate) async fn run(&self, script: &str) -> Value {
         self.front().await;
-        self.browser.driver.execute(script, Vec::new()).await.expect("the script runs").json().clone()
+        self.browser
+            .driver
+            .execute(script, Vec::new())
+            .await
+            .expect("the script runs")
+            .json()
+            .clone()
     }
 
     /// Turns a knob: sets the value of a control as if by hand.
@@ -179,27 +229,52 @@ impl Tab<'_> {
     pub(crate) async fn texts(&self, css: &str) -> Vec<String> {
         self.front().await;
         let script = "return [...document.querySelectorAll(arguments[0])].map((element) => element.textContent)";
-        let texts = self.browser.driver.execute(script, vec![Value::from(css)]).await;
+        let texts = self
+            .browser
+            .driver
+            .execute(script, vec![Value::from(css)])
+            .await;
         texts.expect("the script runs").convert().expect("texts")
     }
 
     /// Waits until the messages and notes in the list, and nothing else, are these.
     pub(crate) async fn lists(&self, expected: &[&str]) {
-        self.until("#messages .text, #messages .note", |texts| texts == expected).await;
+        self.until("#messages .text, #messages .note", |texts| {
+            texts == expected
+        })
+        .await;
     }
 
     /// Waits until the state says so; with a `retrying`, it may be between two attempts. Of a poll nothing is open.
     pub(crate) async fn is(&self, state: &str) {
-        let states = if state == "open" { &["open", "polling"][..] } else { &[state] };
-        self.until("#state", |texts| matches!(texts, [text] if states.contains(&text.as_str()))).await;
+        let states = if state == "open" {
+            &["open", "polling"][..]
+        } else {
+            &[state]
+        };
+        self.until(
+            "#state",
+            |texts| matches!(texts, [text] if states.contains(&text.as_str())),
+        )
+        .await;
     }
 
     /// Closes the tab; the one the browser began with comes to the front.
     pub(crate) async fn close(self) {
         self.front().await;
         self.browser.driver.close_window().await.expect("it closes");
-        let first = self.browser.driver.windows().await.expect("windows").swap_remove(0);
-        self.browser.driver.switch_to_window(first).await.expect("it is open");
+        let first = self
+            .browser
+            .driver
+            .windows()
+            .await
+            .expect("windows")
+            .swap_remove(0);
+        self.browser
+            .driver
+            .switch_to_window(first)
+            .await
+            .expect("it is open");
     }
 
     pub(crate) async fn go(&self, url: &str) {
@@ -215,7 +290,10 @@ impl Tab<'_> {
             if is_so(&value) {
                 return;
             }
-            assert!(Instant::now() < deadline, "in the end it was {value}: {script}");
+            assert!(
+                Instant::now() < deadline,
+                "in the end it was {value}: {script}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -238,10 +316,18 @@ impl Tab<'_> {
 
     async fn find(&self, css: &str) -> WebElement {
         self.front().await;
-        self.browser.driver.find(By::Css(css)).await.expect("the page has it")
+        self.browser
+            .driver
+            .find(By::Css(css))
+            .await
+            .expect("the page has it")
     }
 
     async fn front(&self) {
-        self.browser.driver.switch_to_window(self.window.clone()).await.expect("the tab is open");
+        self.browser
+            .driver
+            .switch_to_window(self.window.clone())
+            .await
+            .expect("the tab is open");
     }
 }

@@ -10,9 +10,14 @@ use crate::raw::PATIENCE;
 
 /// Runs a program to its end; its standard output.
 async fn run(program: &str, arguments: &[&str], package: &str) -> String {
-    let child = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
     let output = timeout(PATIENCE, child).await.expect("it ends");
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; install {package} (./test.sh does)"));
+    let output = output
+        .unwrap_or_else(|error| panic!("{program}: {error}; install {package} (./test.sh does)"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
@@ -23,25 +28,41 @@ async fn run(program: &str, arguments: &[&str], package: &str) -> String {
 
 /// What curl prints: the head, the body, and on a last line of its own the status.
 async fn curl(arguments: &[&str]) -> String {
-    run("curl", &[&["-sS", "-i", "-w", "\n%{http_code}"], arguments].concat(), "curl").await
+    run(
+        "curl",
+        &[&["-sS", "-i", "-w", "\n%{http_code}"], arguments].concat(),
+        "curl",
+    )
+    .await
 }
 
 /// The value of a header in what curl printed.
 fn header<'a>(printed: &'a str, name: &str) -> &'a str {
-    let line = printed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let line = printed
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     line.unwrap_or_else(|| panic!("no {name} in {printed}"))
 }
 
 #[tokio::test]
 async fn curl_publishes_polls_and_is_told_304_while_nothing_is_new() {
     let server = TestServer::start("");
-    let (messages, poll) = (server.url("/messages?room=tea"), server.url("/short-poll?room=tea"));
+    let (messages, poll) = (
+        server.url("/messages?room=tea"),
+        server.url("/short-poll?room=tea"),
+    );
     let body = r#"{"from":"curl","text":"hi","key":"1"}"#;
     assert!(curl(&["--json", body, &messages]).await.ends_with("\n201"));
-    assert!(curl(&["--json", body, &messages]).await.ends_with("\n200"), "the same key again");
+    assert!(
+        curl(&["--json", body, &messages]).await.ends_with("\n200"),
+        "the same key again"
+    );
 
     let polled = curl(&[&poll]).await;
-    assert!(polled.contains(r#"{"seq":1,"from":"curl","text":"hi","at":"#) && polled.ends_with("\n200"), "{polled}");
+    assert!(
+        polled.contains(r#"{"seq":1,"from":"curl","text":"hi","at":"#) && polled.ends_with("\n200"),
+        "{polled}"
+    );
     let etag = header(&polled, "etag");
     let after = format!("{poll}&after={}", etag.trim_matches('"'));
     let condition = format!("If-None-Match: {etag}");
@@ -49,9 +70,16 @@ async fn curl_publishes_polls_and_is_told_304_while_nothing_is_new() {
     assert!(unchanged.ends_with("\r\n\r\n\n304"), "no body: {unchanged}");
     assert_eq!(header(&unchanged, "etag"), etag);
 
-    assert!(curl(&["--json", r#"{"from":"curl","text":"more"}"#, &messages]).await.ends_with("\n201"));
+    assert!(
+        curl(&["--json", r#"{"from":"curl","text":"more"}"#, &messages])
+            .await
+            .ends_with("\n201")
+    );
     let changed = curl(&["-H", &condition, &after]).await;
-    assert!(changed.contains(r#""text":"more""#) && !changed.contains(r#""text":"hi""#), "{changed}");
+    assert!(
+        changed.contains(r#""text":"more""#) && !changed.contains(r#""text":"hi""#),
+        "{changed}"
+    );
     assert!(changed.ends_with("\n200"));
 }
 
@@ -59,9 +87,13 @@ async fn curl_publishes_polls_and_is_told_304_while_nothing_is_new() {
 async fn curl_is_told_why_a_large_upload_is_refused() {
     let server = TestServer::start("");
     // 2 MB of zeros, which curl first asks to send (`Expect: 100-continue`) and then does.
-    let upload = r#"head -c 2000000 /dev/zero | curl -sS -w '\n%{http_code}' --data-binary @- "$0""#;
+    let upload =
+        r#"head -c 2000000 /dev/zero | curl -sS -w '\n%{http_code}' --data-binary @- "$0""#;
     let said = run("sh", &["-c", upload, &server.url("/messages")], "curl").await;
-    assert!(said.contains(r#""parameter":"body""#) && said.ends_with("\n413"), "{said}");
+    assert!(
+        said.contains(r#""parameter":"body""#) && said.ends_with("\n413"),
+        "{said}"
+    );
 }
 
 /// Connects, publishes, reads its ack and message, goes, comes back where it was, and meets the end of the server.
@@ -112,7 +144,12 @@ asyncio.run(main())
 #[tokio::test]
 async fn pythons_websockets_publishes_resumes_and_misses_nothing() {
     let server = TestServer::start("");
-    let said = run("/usr/bin/python3", &["-c", PYTHON, &server.url("")], "python3-websockets").await;
+    let said = run(
+        "/usr/bin/python3",
+        &["-c", PYTHON, &server.url("")],
+        "python3-websockets",
+    )
+    .await;
     assert_eq!(said, "1003\n");
     assert_eq!(server.stats().await["published"], 102);
 }

@@ -41,7 +41,8 @@ async fn somewhere_else() -> SocketAddr {
             // A browser may open one more than it uses.
             tokio::spawn(async move {
                 let _ = stream.read(&mut [0; 4096]).await;
-                let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<body>";
+                let page =
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<body>";
                 let _ = stream.write_all(page.as_bytes()).await;
             });
         }
@@ -56,24 +57,45 @@ async fn a_foreign_page_makes_no_room_whatever_it_embeds_links_to_or_asks() {
     let named = format!("--allow-origin http://{elsewhere}");
     for (page, flags, refused, rooms) in [
         (format!("http://{elsewhere}/"), "", json!({ "403": 11 }), 0),
-        (format!("http://evil.example:{}/", elsewhere.port()), "", json!({ "403": 11 }), 0),
+        (
+            format!("http://evil.example:{}/", elsewhere.port()),
+            "",
+            json!({ "403": 11 }),
+            0,
+        ),
         // A named one may ask. What it only embeds does not say whose it is, and a form is no JSON.
-        (format!("http://{elsewhere}/"), &*named, json!({ "403": 7, "415": 1 }), 3),
+        (
+            format!("http://{elsewhere}/"),
+            &*named,
+            json!({ "403": 7, "415": 1 }),
+            3,
+        ),
     ] {
         let server = TestServer::start(flags);
         let tab = browser.open(&page).await;
-        tab.run(&format!("const server = 'http://{}'; {ASK}", server.addr)).await;
-        let answered = |stats: &serde_json::Value| stats["refusals"] == refused && stats["rooms"] == rooms;
-        server.until(&format!("all of {page} is answered"), answered).await;
+        tab.run(&format!("const server = 'http://{}'; {ASK}", server.addr))
+            .await;
+        let answered =
+            |stats: &serde_json::Value| stats["refusals"] == refused && stats["rooms"] == rooms;
+        server
+            .until(&format!("all of {page} is answered"), answered)
+            .await;
         tab.close().await;
     }
 
     // The name of a page that now means this server: for the browser, all of this is of one origin.
     let server = TestServer::start("");
-    let tab = browser.open(&format!("http://evil.example:{}/", server.addr.port())).await;
-    tab.run(&format!("const server = location.origin; {ASK}")).await;
+    let tab = browser
+        .open(&format!("http://evil.example:{}/", server.addr.port()))
+        .await;
+    tab.run(&format!("const server = location.origin; {ASK}"))
+        .await;
     // The page itself, and its eleven requests.
-    server.until("all is refused", |stats| stats["refusals"]["421"].as_u64() >= Some(12)).await;
+    server
+        .until("all is refused", |stats| {
+            stats["refusals"]["421"].as_u64() >= Some(12)
+        })
+        .await;
     assert_eq!(server.stats().await["rooms"], 0);
     tab.close().await;
 }

@@ -40,7 +40,11 @@ enum Runs {
 impl TestServer {
     /// With the defaults, and these flags of the command line; without a heartbeat, unless they say how often.
     pub(crate) fn start(flags: &str) -> Self {
-        let heartbeat = if flags.contains("--heartbeat") { "" } else { "--heartbeat 1h" };
+        let heartbeat = if flags.contains("--heartbeat") {
+            ""
+        } else {
+            "--heartbeat 1h"
+        };
         let flags = format!("--port 0 {RAW_HOST} {heartbeat} {flags}");
         if SHIPPED.is_some() {
             return Self::start_shipped(&flags);
@@ -50,17 +54,28 @@ impl TestServer {
         let (stop, stopped) = oneshot::channel();
         let addr = server.addr();
         let done = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        Self { api: Api::at(addr), runs: Runs::Here(stop, done) }
+        Self {
+            api: Api::at(addr),
+            runs: Runs::Here(stop, done),
+        }
     }
 
     fn start_shipped(flags: &str) -> Self {
         let flags = format!("{flags} --print-addr --exit-with-stdin --log off");
         let mut command = Command::new(program());
-        command.args(flags.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(flags.split_whitespace())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { api: Api::at(line.trim().parse().expect("an address")), runs: Runs::Shipped(child) }
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            api: Api::at(line.trim().parse().expect("an address")),
+            runs: Runs::Shipped(child),
+        }
     }
 
     /// The process it runs in.
@@ -80,7 +95,10 @@ impl TestServer {
             }
             Runs::Shipped(child) => {
                 let end = tokio::task::spawn_blocking(|| child.wait_with_output());
-                assert!(end.await.unwrap().expect("it ends").status.success(), "the server does not panic");
+                assert!(
+                    end.await.unwrap().expect("it ends").status.success(),
+                    "the server does not panic"
+                );
             }
         }
     }
@@ -102,7 +120,10 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn at(addr: SocketAddr) -> Self {
-        Self { addr, http: reqwest::Client::new() }
+        Self {
+            addr,
+            http: reqwest::Client::new(),
+        }
     }
 
     /// `http://ADDR` and a path.
@@ -125,7 +146,12 @@ impl Api {
 
     /// Publishes to the lobby; the cursor of the message.
     pub(crate) async fn publish(&self, text: &str) -> String {
-        let answer = self.post("/messages", json!({ "from": "ann", "text": text }).to_string()).await;
+        let answer = self
+            .post(
+                "/messages",
+                json!({ "from": "ann", "text": text }).to_string(),
+            )
+            .await;
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.cursor()
     }
@@ -147,7 +173,10 @@ impl Api {
             }
         };
         let in_time = tokio::time::timeout(PATIENCE, ask).await.is_ok();
-        assert!(in_time, "not before the deadline: {what}; in the end {last}");
+        assert!(
+            in_time,
+            "not before the deadline: {what}; in the end {last}"
+        );
     }
 }
 
@@ -163,11 +192,17 @@ impl Answer {
     async fn to(request: reqwest::RequestBuilder) -> Self {
         let response = request.timeout(PATIENCE).send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, body: response.text().await.expect("the whole answer") }
+        Self {
+            status,
+            headers,
+            body: response.text().await.expect("the whole answer"),
+        }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().expect("ASCII"))
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -175,13 +210,21 @@ impl Answer {
     }
 
     pub(crate) fn cursor(&self) -> String {
-        self.json()["cursor"].as_str().unwrap_or_else(|| panic!("a cursor: {self:?}")).to_owned()
+        self.json()["cursor"]
+            .as_str()
+            .unwrap_or_else(|| panic!("a cursor: {self:?}"))
+            .to_owned()
     }
 
     /// The texts of the messages in it.
     pub(crate) fn texts(&self) -> Vec<String> {
         let json = self.json();
-        let messages = json["messages"].as_array().unwrap_or_else(|| panic!("messages: {self:?}"));
-        messages.iter().map(|message| message["text"].as_str().unwrap().to_owned()).collect()
+        let messages = json["messages"]
+            .as_array()
+            .unwrap_or_else(|| panic!("messages: {self:?}"));
+        messages
+            .iter()
+            .map(|message| message["text"].as_str().unwrap().to_owned())
+            .collect()
     }
 }

@@ -28,15 +28,25 @@ async fn one_connection_too_many_is_told_503_and_let_in_when_there_is_room() {
         let mut refused = Raw::connect(server.addr).await;
         let answer = refused.get("/healthz").await;
         assert_eq!(answer.status, 503);
-        assert!(answer.head.contains("retry-after: 1\r\n") && answer.body.contains("--max-connections"), "{answer:?}");
+        assert!(
+            answer.head.contains("retry-after: 1\r\n") && answer.body.contains("--max-connections"),
+            "{answer:?}"
+        );
         assert_eq!(refused.rest().await, 0);
     }
     let mut silent = Raw::connect(server.addr).await;
-    assert_eq!(silent.rest().await, 0, "one that says nothing is not waited for");
+    assert_eq!(
+        silent.rest().await,
+        0,
+        "one that says nothing is not waited for"
+    );
 
     drop(second);
-    let let_in = async { while Raw::connect(server.addr).await.get("/healthz").await.status != 200 {} };
-    timeout(PATIENCE, let_in).await.expect("there is room again");
+    let let_in =
+        async { while Raw::connect(server.addr).await.get("/healthz").await.status != 200 {} };
+    timeout(PATIENCE, let_in)
+        .await
+        .expect("there is room again");
     assert_eq!(first.get("/stats").await.status, 200);
 }
 
@@ -61,7 +71,8 @@ async fn a_connection_that_sends_no_whole_request_is_closed_at_the_idle_deadline
 async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_passed() {
     let server = Program::start("--idle-deadline 2s --log off").await;
     let (begun, mut idle) = (Instant::now(), Vec::new());
-    let half = "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 26\r\n\r\n{\"from\":\"ann\",";
+    let half =
+        "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 26\r\n\r\n{\"from\":\"ann\",";
     let mut sockets = Vec::new();
     for i in 0..40 {
         let mut raw = Raw::connect(server.addr).await;
@@ -80,11 +91,19 @@ async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_p
     }
     // The last that came is the last to be read.
     idle[39].until_read().await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "too slow to show anything");
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "too slow to show anything"
+    );
     server.pause();
     tokio::time::sleep(Duration::from_millis(2500)).await;
     for (i, raw) in idle.iter_mut().enumerate() {
-        raw.send(if i % 2 == 0 { "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n" } else { "\"text\":\"hi\"}" }).await;
+        raw.send(if i % 2 == 0 {
+            "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n"
+        } else {
+            "\"text\":\"hi\"}"
+        })
+        .await;
     }
     for ws in &mut sockets {
         ws.send(LAST, "\"text\":\"hi\"}").await;
@@ -92,13 +111,18 @@ async fn what_came_while_the_server_was_stopped_counts_though_its_deadline_has_p
     server.resume();
     for (i, ws) in sockets.iter_mut().enumerate() {
         let first = ws.next().await;
-        assert!(first.first == TEXT && first.json()["ack"].is_object(), "socket {i}: {first:?}");
+        assert!(
+            first.first == TEXT && first.json()["ack"].is_object(),
+            "socket {i}: {first:?}"
+        );
     }
     let mut statuses = Vec::new();
     for mut raw in idle {
         statuses.push(raw.answer().await.map_or(0, |answer| answer.status));
     }
-    let expected: Vec<u16> = (0..40).map(|i| if i % 2 == 0 { 200 } else { 201 }).collect();
+    let expected: Vec<u16> = (0..40)
+        .map(|i| if i % 2 == 0 { 200 } else { 201 })
+        .collect();
     assert_eq!(statuses, expected, "0 is a bare end or a reset");
 }
 
@@ -127,7 +151,12 @@ async fn who_has_read_while_the_server_was_stopped_is_not_cut() {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     server.resume();
     // The last of them: the server has written on.
-    join_all(readers.into_iter().map(async |mut raw: Raw| raw.until("\"seq\":70,").await)).await;
+    join_all(
+        readers
+            .into_iter()
+            .map(async |mut raw: Raw| raw.until("\"seq\":70,").await),
+    )
+    .await;
     assert_eq!(server.stats().await["connections"]["slow_closes"], 0);
 }
 
@@ -157,12 +186,20 @@ async fn a_peer_that_asks_again_and_again_and_never_reads_is_cut() {
     }
     let mut stuck = Raw::connect_narrow(server.addr).await;
     stuck.send(LOBBY.repeat(40)).await;
-    server.until("it is cut", |stats| stats["connections"]["slow_closes"] == 1).await;
+    server
+        .until("it is cut", |stats| {
+            stats["connections"]["slow_closes"] == 1
+        })
+        .await;
     server.publish("meanwhile").await;
     assert_eq!(reader.json().await["text"], "meanwhile");
     let answers = stuck.rest().await;
     assert!(answers < 39 << 20, "{answers} bytes came after all");
-    assert_eq!(server.stats().await["connections"]["slow_closes"], 1, "counted once");
+    assert_eq!(
+        server.stats().await["connections"]["slow_closes"],
+        1,
+        "counted once"
+    );
 }
 
 /// Reads messages without a hole to the close frame, which must be a drain's; the last seq.
@@ -183,7 +220,10 @@ async fn read_to_the_drain(mut ws: RawWs) -> u64 {
 /// Publishes one message after another for as long as they are acked; the last seq that was.
 async fn publish_to_the_drain(mut raw: Raw) -> u64 {
     let body = json!({ "from": "ann", "text": "hi" }).to_string();
-    let request = format!("POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let request = format!(
+        "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let mut acked = 0;
     while raw.try_send(&request).await {
         match raw.answer().await {
@@ -217,11 +257,19 @@ async fn a_drain_under_load_ends_in_time_and_everything_acked_was_delivered() {
     }
     let mut publishers = Vec::new();
     for _ in 0..4 {
-        publishers.push(tokio::spawn(publish_to_the_drain(Raw::connect(server.addr).await)));
+        publishers.push(tokio::spawn(publish_to_the_drain(
+            Raw::connect(server.addr).await,
+        )));
     }
-    server.until("there is a load", |stats| stats["published"].as_u64() > Some(200)).await;
+    server
+        .until("there is a load", |stats| {
+            stats["published"].as_u64() > Some(200)
+        })
+        .await;
 
-    timeout(Duration::from_secs(10), server.stop()).await.expect("SIGTERM to exit in under 10 s");
+    timeout(Duration::from_secs(10), server.stop())
+        .await
+        .expect("SIGTERM to exit in under 10 s");
     let mut acked = 0;
     for publisher in publishers {
         acked = acked.max(publisher.await.unwrap());
@@ -229,7 +277,10 @@ async fn a_drain_under_load_ends_in_time_and_everything_acked_was_delivered() {
     assert!(acked > 200);
     for subscriber in subscribers {
         let seen = subscriber.await.unwrap();
-        assert!(seen >= acked, "{seen} of {acked} acked messages were delivered");
+        assert!(
+            seen >= acked,
+            "{seen} of {acked} acked messages were delivered"
+        );
     }
     for mut raw in idle {
         assert_eq!(raw.rest().await, 0);
@@ -241,19 +292,33 @@ async fn a_drain_ends_whoever_is_still_there() {
     // Nothing else would end this one before an hour has gone.
     let server = TestServer::start("--idle-deadline 1h --write-deadline 1h");
     let mut half = Raw::connect(server.addr).await;
-    half.send("POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\n{\"from\":").await;
+    half.send("POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\n{\"from\":")
+        .await;
     half.until_read().await;
     // Twice what is promised.
-    timeout(Duration::from_secs(20), server.stop()).await.expect("SIGTERM to exit in under 10 s");
+    timeout(Duration::from_secs(20), server.stop())
+        .await
+        .expect("SIGTERM to exit in under 10 s");
 }
 
 /// Polls until the server is gone, on a new connection where it closes one; the last seq of what came without a hole.
 async fn poll_to_the_drain(addr: SocketAddr, path: &str, interval: Duration) -> u64 {
     let (mut raw, mut after, mut seen) = (Raw::try_connect(addr).await, String::new(), 0);
     while let Some(connection) = &mut raw {
-        let sent = connection.try_send(format!("GET {path}{after} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
-        let answer = if sent { connection.answer().await } else { None };
-        if answer.as_ref().is_none_or(|answer| answer.head.contains("connection: close")) {
+        let sent = connection
+            .try_send(format!(
+                "GET {path}{after} HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            ))
+            .await;
+        let answer = if sent {
+            connection.answer().await
+        } else {
+            None
+        };
+        if answer
+            .as_ref()
+            .is_none_or(|answer| answer.head.contains("connection: close"))
+        {
             raw = Raw::try_connect(addr).await;
         }
         let Some(answer) = answer else { continue };
@@ -275,17 +340,34 @@ async fn a_drain_lets_polls_come_once_more_for_what_was_acked() {
     let server = TestServer::start("");
     let mut pollers = Vec::new();
     for n in 0..100 {
-        let (path, interval) = if n % 2 == 0 { ("/short-poll", 1000 + n) } else { ("/long-poll", 0) };
-        pollers.push(tokio::spawn(poll_to_the_drain(server.addr, path, Duration::from_millis(interval))));
+        let (path, interval) = if n % 2 == 0 {
+            ("/short-poll", 1000 + n)
+        } else {
+            ("/long-poll", 0)
+        };
+        pollers.push(tokio::spawn(poll_to_the_drain(
+            server.addr,
+            path,
+            Duration::from_millis(interval),
+        )));
     }
     let publisher = tokio::spawn(publish_to_the_drain(Raw::connect(server.addr).await));
-    server.until("there is a load", |stats| stats["published"].as_u64() > Some(200)).await;
-    timeout(Duration::from_secs(10), server.stop()).await.expect("SIGTERM to exit in under 10 s");
+    server
+        .until("there is a load", |stats| {
+            stats["published"].as_u64() > Some(200)
+        })
+        .await;
+    timeout(Duration::from_secs(10), server.stop())
+        .await
+        .expect("SIGTERM to exit in under 10 s");
     let acked = publisher.await.unwrap();
     assert!(acked > 200);
     for poller in pollers {
         let seen = poller.await.unwrap();
-        assert!(seen >= acked, "{seen} of {acked} acked messages were delivered");
+        assert!(
+            seen >= acked,
+            "{seen} of {acked} acked messages were delivered"
+        );
     }
 }
 
@@ -311,17 +393,32 @@ async fn out_of_descriptors_everybody_is_answered_and_there_is_room_again() {
             };
             match answer.status {
                 200 => let_in.push(client),
-                _ => assert!(answer.status == 503 && answer.head.contains("retry-after: 1\r\n"), "{answer:?}"),
+                _ => assert!(
+                    answer.status == 503 && answer.head.contains("retry-after: 1\r\n"),
+                    "{answer:?}"
+                ),
             }
         }
-        assert!(served.contains(&let_in.len()), "{flags}: {} served", let_in.len());
+        assert!(
+            served.contains(&let_in.len()),
+            "{flags}: {} served",
+            let_in.len()
+        );
 
         drop(let_in);
         let again = async { while Raw::connect(addr).await.get("/healthz").await.status != 200 {} };
         // A deadline is tested with twice the slack: the promise is 1 s.
-        timeout(Duration::from_secs(2), again).await.expect("there is room again");
+        timeout(Duration::from_secs(2), again)
+            .await
+            .expect("there is room again");
         let said = server.end().await;
-        assert!(said.lines().count() <= 4, "a line and a sum for each of two problems: {said}");
-        assert!(said.contains("a connection") && said.contains("more="), "{said}");
+        assert!(
+            said.lines().count() <= 4,
+            "a line and a sum for each of two problems: {said}"
+        );
+        assert!(
+            said.contains("a connection") && said.contains("more="),
+            "{said}"
+        );
     }
 }

@@ -19,13 +19,20 @@ async fn a_question_waits_until_there_is_a_message_and_is_answered_with_it() {
     let cursor = server.get("/long-poll?after=latest").await.cursor();
     let ask = question(&cursor, "20s");
     let publish_once_held = async {
-        server.until("the question is held", |stats| stats["subscribers"] == 1).await;
+        server
+            .until("the question is held", |stats| stats["subscribers"] == 1)
+            .await;
         server.publish("at last").await
     };
     let (answer, published) = tokio::join!(server.get(&ask), publish_once_held);
-    assert_eq!((answer.status, answer.texts(), answer.cursor()), (200, vec!["at last".to_owned()], published));
+    assert_eq!(
+        (answer.status, answer.texts(), answer.cursor()),
+        (200, vec!["at last".to_owned()], published)
+    );
     assert_eq!(answer.header("cache-control"), Some("no-store"));
-    server.until("nobody waits any more", |stats| stats["subscribers"] == 0).await;
+    server
+        .until("nobody waits any more", |stats| stats["subscribers"] == 0)
+        .await;
 }
 
 #[tokio::test]
@@ -36,7 +43,9 @@ async fn the_end_of_the_hold_is_an_empty_answer_or_a_304_and_the_cursor_stands()
     let answer = server.get(&question(&cursor, "200ms")).await;
     assert!(asked.elapsed() >= Duration::from_millis(200));
     assert_eq!(answer.json(), json!({ "cursor": cursor, "messages": [] }));
-    let unchanged = server.get_unless(&question(&cursor, "1ms"), &format!("\"{cursor}\"")).await;
+    let unchanged = server
+        .get_unless(&question(&cursor, "1ms"), &format!("\"{cursor}\""))
+        .await;
     assert_eq!((unchanged.status, unchanged.body.as_str()), (304, ""));
 }
 
@@ -44,7 +53,9 @@ async fn the_end_of_the_hold_is_an_empty_answer_or_a_304_and_the_cursor_stands()
 async fn nobody_waits_who_does_not_say_where_they_stand() {
     let server = TestServer::start("");
     for path in ["/long-poll?wait=60s", "/long-poll?after=latest&wait=60s"] {
-        let answer = timeout(PATIENCE, server.get(path)).await.expect("it is answered at once");
+        let answer = timeout(PATIENCE, server.get(path))
+            .await
+            .expect("it is answered at once");
         assert_eq!(answer.json()["messages"], json!([]));
     }
 }
@@ -52,8 +63,13 @@ async fn nobody_waits_who_does_not_say_where_they_stand() {
 #[tokio::test]
 async fn a_gap_is_not_nothing_and_is_told_at_once() {
     let server = TestServer::start("");
-    for cursor in ["00000000-5".to_owned(), server.get("/long-poll").await.cursor().replace("-0", "-9")] {
-        let answer = timeout(PATIENCE, server.get(&question(&cursor, "60s"))).await.expect("at once");
+    for cursor in [
+        "00000000-5".to_owned(),
+        server.get("/long-poll").await.cursor().replace("-0", "-9"),
+    ] {
+        let answer = timeout(PATIENCE, server.get(&question(&cursor, "60s")))
+            .await
+            .expect("at once");
         assert!(answer.json()["gap"]["reason"].is_string(), "{answer:?}");
     }
 }
@@ -63,13 +79,30 @@ async fn a_drain_answers_who_waits_with_nothing_and_closes_the_connection() {
     let server = TestServer::start("");
     let cursor = server.publish("seen").await;
     let mut raw = Raw::connect(server.addr).await;
-    raw.send(format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", question(&cursor, "60s"))).await;
-    server.until("the question is held", |stats| stats["subscribers"] == 1).await;
+    raw.send(format!(
+        "GET {} HTTP/1.1\r\nHost: test\r\n\r\n",
+        question(&cursor, "60s")
+    ))
+    .await;
+    server
+        .until("the question is held", |stats| stats["subscribers"] == 1)
+        .await;
     let (answer, ()) = tokio::join!(raw.answer(), server.stop());
     let answer = answer.expect("an answer and no bare end");
     assert_eq!(answer.status, 200);
-    assert!(answer.head.to_ascii_lowercase().contains("connection: close"), "{}", answer.head);
-    assert!(answer.body.ends_with(r#""messages":[]}"#), "{}", answer.body);
+    assert!(
+        answer
+            .head
+            .to_ascii_lowercase()
+            .contains("connection: close"),
+        "{}",
+        answer.head
+    );
+    assert!(
+        answer.body.ends_with(r#""messages":[]}"#),
+        "{}",
+        answer.body
+    );
 }
 
 #[tokio::test]
@@ -77,10 +110,18 @@ async fn whoever_goes_away_while_waiting_is_forgotten() {
     let server = TestServer::start("");
     let cursor = server.publish("seen").await;
     let mut raw = Raw::connect(server.addr).await;
-    raw.send(format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", question(&cursor, "60s"))).await;
-    server.until("the question is held", |stats| stats["subscribers"] == 1).await;
+    raw.send(format!(
+        "GET {} HTTP/1.1\r\nHost: test\r\n\r\n",
+        question(&cursor, "60s")
+    ))
+    .await;
+    server
+        .until("the question is held", |stats| stats["subscribers"] == 1)
+        .await;
     drop(raw);
-    server.until("nobody waits any more", |stats| stats["subscribers"] == 0).await;
+    server
+        .until("nobody waits any more", |stats| stats["subscribers"] == 0)
+        .await;
 }
 
 #[tokio::test]
@@ -88,6 +129,10 @@ async fn a_wait_that_is_no_time_is_refused_by_name() {
     let server = TestServer::start("");
     for wait in ["1e18", "-1", "61s", "25", "NaN", ""] {
         let answer = server.get(&format!("/long-poll?wait={wait}")).await;
-        assert_eq!((answer.status, &answer.json()["error"]["parameter"]), (400, &json!("wait")), "{wait}");
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["parameter"]),
+            (400, &json!("wait")),
+            "{wait}"
+        );
     }
 }

@@ -37,27 +37,42 @@ const WATCH_FRAMES: &str = "
 async fn a_tab_under_20_messages_a_second_keeps_its_bounds() {
     // The wire fills all the while.
     let settled = Duration::from_secs(3);
-    stay("/ws.html", Duration::from_secs(9), Duration::from_secs(3), settled).await;
+    stay(
+        "/ws.html",
+        Duration::from_secs(9),
+        Duration::from_secs(3),
+        settled,
+    )
+    .await;
 }
 
 #[tokio::test]
 #[ignore = "ten minutes"]
 async fn ten_minutes_of_20_messages_a_second() {
     let (long, each) = (Duration::from_secs(600), Duration::from_secs(60));
-    tokio::join!(stay("/ws.html", long, each, each), stay("/long-poll.html", long, each, each));
+    tokio::join!(
+        stay("/ws.html", long, each, each),
+        stay("/long-poll.html", long, each, each)
+    );
 }
 
 /// From `settled` on, the heap may not grow.
 async fn stay(page: &str, long: Duration, each: Duration, settled: Duration) {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let tab = browser.open(&server.url(&format!("{page}?open=wire,tally"))).await;
+    let tab = browser
+        .open(&server.url(&format!("{page}?open=wire,tally")))
+        .await;
     tab.is("open").await;
     tab.until("#rows button", |rows| !rows.is_empty()).await;
     tab.click("#rows button").await;
     for _ in 0..BEFORE {
         server.publish(TEXT).await;
     }
-    tab.until_run("return document.getElementById('messages').childElementCount", |rows| *rows == ROWS).await;
+    tab.until_run(
+        "return document.getElementById('messages').childElementCount",
+        |rows| *rows == ROWS,
+    )
+    .await;
     tab.run(WATCH_FRAMES).await;
     let publish = async {
         let mut beat = interval(Duration::from_secs(1) / PER_SECOND);
@@ -77,7 +92,9 @@ async fn stay(page: &str, long: Duration, each: Duration, settled: Duration) {
             let since = Instant::now();
             sleep(each).await;
             let took = since.elapsed().as_secs_f64();
-            let frames = tab.run("return [window.frames_seen, Math.round(window.longest)]").await;
+            let frames = tab
+                .run("return [window.frames_seen, Math.round(window.longest)]")
+                .await;
             let (heap, nodes) = measure(&browser).await;
             let per_second = frames[0].as_f64().unwrap() / took;
             let (messages, median) = (tab.text("#received").await, tab.text("#median").await);
@@ -89,7 +106,10 @@ async fn stay(page: &str, long: Duration, each: Duration, settled: Duration) {
             assert!(nodes < MOST_NODES, "{nodes} nodes");
             if start.elapsed() >= settled {
                 let first = *first.get_or_insert(heap);
-                assert!(heap < 1.5 * first + 0.5, "{heap} MB, and {first} MB when the list was full");
+                assert!(
+                    heap < 1.5 * first + 0.5,
+                    "{heap} MB, and {first} MB when the list was full"
+                );
             }
         }
     };
@@ -97,10 +117,15 @@ async fn stay(page: &str, long: Duration, each: Duration, settled: Duration) {
         () = publish => unreachable!("it goes on for ever"),
         () = watch => {}
     }
-    assert_eq!(tab.texts("#messages li").await.len(), ROWS, "it is full, and no fuller");
+    assert_eq!(
+        tab.texts("#messages li").await.len(),
+        ROWS,
+        "it is full, and no fuller"
+    );
     let published = server.stats().await["published"].as_u64().unwrap();
-    let received =
-        format!("return Number(document.getElementById('received').textContent.replaceAll(',', '')) >= {published}");
+    let received = format!(
+        "return Number(document.getElementById('received').textContent.replaceAll(',', '')) >= {published}"
+    );
     tab.until_run(&received, |all| *all == json!(true)).await;
     assert_eq!(browser.complaints().await, [""; 0]);
 }
@@ -110,8 +135,13 @@ async fn measure(browser: &Browser) -> (f64, f64) {
     browser.cdp("HeapProfiler.collectGarbage", json!({})).await;
     let metrics = browser.cdp("Performance.getMetrics", json!({})).await;
     let metric = |name: &str| {
-        let metrics = metrics["metrics"].as_array().unwrap_or_else(|| panic!("metrics: {metrics}"));
-        let metric = metrics.iter().find(|metric| metric["name"] == name).expect("a metric of this name");
+        let metrics = metrics["metrics"]
+            .as_array()
+            .unwrap_or_else(|| panic!("metrics: {metrics}"));
+        let metric = metrics
+            .iter()
+            .find(|metric| metric["name"] == name)
+            .expect("a metric of this name");
         metric["value"].as_f64().expect("a number")
     };
     (metric("JSHeapUsedSize") / 1e6, metric("Nodes"))

@@ -18,8 +18,12 @@ const UNFINISHED: usize = 396 * 1000;
 
 /// A `POST /messages` for a connection that stays.
 fn post(room: usize, key: usize, length: usize) -> String {
-    let body = json!({ "from": "a", "text": "x".repeat(length), "key": key.to_string() }).to_string();
-    format!("POST /messages?room=r{room} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    let body =
+        json!({ "from": "a", "text": "x".repeat(length), "key": key.to_string() }).to_string();
+    format!(
+        "POST /messages?room=r{room} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Publishes over one connection; how many were stored and how many refused.
@@ -65,22 +69,47 @@ fn held(server: &Program) -> (u64, u64) {
 /// Opens every kind of bad peer, many at once; they stay for as long as what is returned.
 async fn attack(server: &Program) -> Vec<Raw> {
     let (frame, body) = (&unfinished_frame(), "x".repeat(UNFINISHED));
-    let unfinished = &format!("POST /messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 397312\r\n\r\n{body}");
-    let half_head = &format!("GET /short-poll HTTP/1.1\r\nhost: localhost\r\nx: {}", "x".repeat(15_000));
+    let unfinished = &format!(
+        "POST /messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 397312\r\n\r\n{body}"
+    );
+    let half_head = &format!(
+        "GET /short-poll HTTP/1.1\r\nhost: localhost\r\nx: {}",
+        "x".repeat(15_000)
+    );
     let crowd = stream::iter(0..400).map(|n| async move {
         // Each stands elsewhere, in a room of its own full of messages, and never reads.
         let stream = format!("GET /sse?room=r{n} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        let polls = format!("GET /short-poll?room=r{n} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(20);
+        let polls =
+            format!("GET /short-poll?room=r{n} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(20);
         let ws = RawWs::try_over(Raw::connect(server.addr).await, "?after=latest").await;
         [
-            ws.map_or(Raw::connect(server.addr).await, |ws| ws.0).push(frame).await,
-            Raw::connect(server.addr).await.push(unfinished.as_bytes()).await,
-            Raw::connect(server.addr).await.push(half_head.as_bytes()).await,
-            Raw::connect_narrow(server.addr).await.push(stream.as_bytes()).await,
-            Raw::connect_narrow(server.addr).await.push(polls.as_bytes()).await,
+            ws.map_or(Raw::connect(server.addr).await, |ws| ws.0)
+                .push(frame)
+                .await,
+            Raw::connect(server.addr)
+                .await
+                .push(unfinished.as_bytes())
+                .await,
+            Raw::connect(server.addr)
+                .await
+                .push(half_head.as_bytes())
+                .await,
+            Raw::connect_narrow(server.addr)
+                .await
+                .push(stream.as_bytes())
+                .await,
+            Raw::connect_narrow(server.addr)
+                .await
+                .push(polls.as_bytes())
+                .await,
         ]
     });
-    crowd.buffer_unordered(50).map(stream::iter).flatten().collect().await
+    crowd
+        .buffer_unordered(50)
+        .map(stream::iter)
+        .flatten()
+        .collect()
+        .await
 }
 
 #[tokio::test]
@@ -93,7 +122,8 @@ async fn a_socket_holds_little_and_no_more_once_it_has_sent_a_large_message() {
     for n in 0..SOCKETS {
         let mut ws = RawWs::open(server.addr, &format!("?room={n}")).await;
         ws.hello().await;
-        ws.say(&json!({ "from": "a", "text": "a little", "key": "first" })).await;
+        ws.say(&json!({ "from": "a", "text": "a little", "key": "first" }))
+            .await;
         while ws.json().await["ack"]["key"] != "first" {}
         sockets.push(ws);
     }
@@ -110,13 +140,15 @@ async fn a_socket_holds_little_and_no_more_once_it_has_sent_a_large_message() {
     assert!(each < MOST, "{each} bytes more for each that has said much");
     // And each goes on from where it was.
     for ws in &mut sockets {
-        ws.say(&json!({ "from": "a", "text": "on", "key": "k" })).await;
+        ws.say(&json!({ "from": "a", "text": "on", "key": "k" }))
+            .await;
         while ws.json().await["ack"]["key"] != "k" {}
     }
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_whole_by_the_idle_deadline_ends_the_connection_whatever_else_comes() {
+async fn a_message_that_is_not_whole_by_the_idle_deadline_ends_the_connection_whatever_else_comes()
+{
     let server = TestServer::start("--idle-deadline 500ms --heartbeat 100ms");
     let mut calm = RawWs::open(server.addr, "").await;
     calm.hello().await;
@@ -137,11 +169,17 @@ async fn a_message_that_is_not_whole_by_the_idle_deadline_ends_the_connection_wh
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, async { tokio::join!(pongs, bytes) }).await.expect("they are closed");
-    assert!(begun.elapsed() > Duration::from_millis(500), "not before the deadline");
+    timeout(PATIENCE, async { tokio::join!(pongs, bytes) })
+        .await
+        .expect("they are closed");
+    assert!(
+        begun.elapsed() > Duration::from_millis(500),
+        "not before the deadline"
+    );
     assert_eq!(fragments.close_code().await, 1008);
     assert_eq!(dripping.close_code().await, 1008);
-    calm.say(&json!({ "from": "a", "text": "who sends nothing but pongs stays" })).await;
+    calm.say(&json!({ "from": "a", "text": "who sends nothing but pongs stays" }))
+        .await;
     assert!(calm.json().await["ack"].is_object());
 }
 
@@ -159,14 +197,25 @@ async fn readers_that_have_missed_messages_share_what_they_read_like_others() {
     let stream = format!("GET /sse?{after} HTTP/1.1\r\nhost: test\r\n\r\n");
     for _ in 0..EACH {
         for ask in [&polls, &stream] {
-            peers.push(Raw::connect_narrow(server.addr).await.push(ask.as_bytes()).await);
+            peers.push(
+                Raw::connect_narrow(server.addr)
+                    .await
+                    .push(ask.as_bytes())
+                    .await,
+            );
         }
     }
     server.until_stuck(peers.len()).await;
-    assert!(server.stats().await["gaps"].as_u64() >= Some(2 * EACH), "each was told a gap");
+    assert!(
+        server.stats().await["gaps"].as_u64() >= Some(2 * EACH),
+        "each was told a gap"
+    );
     let each = each_holds(&server, before, 2 * EACH, MOST).await;
     println!("{each} bytes for each");
-    assert!(each < MOST, "{each} bytes for each of what all of them read");
+    assert!(
+        each < MOST,
+        "{each} bytes for each of what all of them read"
+    );
 }
 
 #[tokio::test]
@@ -194,7 +243,9 @@ async fn all_attacks_at_once_stay_within_the_memory_that_was_given_and_leave_non
             let (pss, unsent) = held(&server);
             peak = (u64::max(peak.0, pss), u64::max(peak.1, unsent));
             let due = Instant::now();
-            probe.say(&json!({ "from": "probe", "text": "still here" })).await;
+            probe
+                .say(&json!({ "from": "probe", "text": "still here" }))
+                .await;
             let ack = probe.json().await;
             assert!(ack["ack"].is_object(), "who behaves can publish: {ack}");
             assert_eq!(probe.json().await["seq"], n, "and gets everything");
@@ -207,15 +258,32 @@ async fn all_attacks_at_once_stay_within_the_memory_that_was_given_and_leave_non
         () = watch => unreachable!(),
     };
     let stats = server.stats().await;
-    println!("before {} MiB; at most {} MiB PSS and {} MiB in the kernel", before.0 / MIB, peak.0 / MIB, peak.1 / MIB);
+    println!(
+        "before {} MiB; at most {} MiB PSS and {} MiB in the kernel",
+        before.0 / MIB,
+        peak.0 / MIB,
+        peak.1 / MIB
+    );
     println!(
         "{stored} stored, {refused} refused, {}; the slowest probe took {:?}",
         stats["memory"],
         waits.iter().max()
     );
-    assert!(stats["memory"]["shed_messages"].as_u64() > Some(0), "the bound was reached: {}", stats["memory"]);
-    assert!(peak.0 <= LIMIT * 13 / 10, "{} MiB at --memory 256MiB", peak.0 / MIB);
-    assert!(peak.1 <= 100 * MIB, "{} MiB wait in the kernel", peak.1 / MIB);
+    assert!(
+        stats["memory"]["shed_messages"].as_u64() > Some(0),
+        "the bound was reached: {}",
+        stats["memory"]
+    );
+    assert!(
+        peak.0 <= LIMIT * 13 / 10,
+        "{} MiB at --memory 256MiB",
+        peak.0 / MIB
+    );
+    assert!(
+        peak.1 <= 100 * MIB,
+        "{} MiB wait in the kernel",
+        peak.1 / MIB
+    );
 
     let gone = Instant::now();
     drop((peers, probe));

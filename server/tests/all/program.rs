@@ -29,7 +29,8 @@ impl Deref for Program {
 }
 
 /// The folder of the binaries that are shipped, if they are to be tested.
-pub(crate) static SHIPPED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("SHIPPED").ok());
+pub(crate) static SHIPPED: LazyLock<Option<String>> =
+    LazyLock::new(|| std::env::var("SHIPPED").ok());
 
 /// The binary: as it is shipped, or as it was built with these tests.
 pub(crate) fn program() -> &'static str {
@@ -43,7 +44,9 @@ pub(crate) fn program() -> &'static str {
 /// The real binary, with what it says kept for [`output`].
 pub(crate) fn binary(flags: &str) -> Command {
     let mut command = Command::new(program());
-    command.args(RAW_HOST.split_whitespace()).args(flags.split_whitespace());
+    command
+        .args(RAW_HOST.split_whitespace())
+        .args(flags.split_whitespace());
     piped(command)
 }
 
@@ -56,7 +59,11 @@ pub(crate) fn binary_of(descriptors: u32, flags: &str) -> Command {
 }
 
 fn piped(mut command: Command) -> Command {
-    command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .kill_on_drop(true)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -65,44 +72,65 @@ pub(crate) async fn started(command: &mut Command) -> (Child, String) {
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
-    timeout(PATIENCE, stdout.read_line(&mut line)).await.expect("it says where it listens").unwrap();
+    timeout(PATIENCE, stdout.read_line(&mut line))
+        .await
+        .expect("it says where it listens")
+        .unwrap();
     (child, line)
 }
 
 pub(crate) async fn output(child: Child) -> Output {
-    timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap()
+    timeout(PATIENCE, child.wait_with_output())
+        .await
+        .expect("it ends")
+        .unwrap()
 }
 
 pub(crate) fn signal(child: &Child, name: Signal) {
-    let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).expect("it runs");
+    let pid = child
+        .id()
+        .and_then(|id| Pid::from_raw(id.try_into().ok()?))
+        .expect("it runs");
     kill_process(pid, name).unwrap();
 }
 
 impl Program {
     /// On a free port, unless the flags name one.
     pub(crate) async fn start(flags: &str) -> Self {
-        let port = if flags.contains("--port") { "" } else { "--port 0" };
+        let port = if flags.contains("--port") {
+            ""
+        } else {
+            "--port 0"
+        };
         Self::run(binary(&format!("{port} --print-addr {flags}"))).await
     }
 
     /// Any command that becomes a server and prints its address.
     pub(crate) async fn run(mut command: Command) -> Self {
         let (child, line) = started(&mut command).await;
-        Self { child, api: Api::at(line.trim().parse().expect("an address")) }
+        Self {
+            child,
+            api: Api::at(line.trim().parse().expect("an address")),
+        }
     }
 
     /// Memory it has now, in KiB, or had at most (`VmHWM`).
     pub(crate) fn memory(&self, which: &str) -> u64 {
         let status = fs::read_to_string(self.proc("status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'));
-        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).expect("a number of kB")
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(which)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+            .expect("a number of kB")
     }
 
     /// The share of memory that is its own (PSS), in bytes.
     pub(crate) fn pss(&self) -> u64 {
         let rollup = fs::read_to_string(self.proc("smaps_rollup")).expect("it runs");
         let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).expect("a number of kB");
+        let kib = line
+            .and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+            .expect("a number of kB");
         kib * 1024
     }
 
@@ -119,7 +147,13 @@ impl Program {
     /// Waits until this many of its peers take nothing more.
     pub(crate) async fn until_stuck(&self, peers: usize) {
         let stuck = async {
-            while self.send_queues().iter().filter(|&&bytes| bytes > 0).count() < peers {
+            while self
+                .send_queues()
+                .iter()
+                .filter(|&&bytes| bytes > 0)
+                .count()
+                < peers
+            {
                 sleep(Duration::from_millis(5)).await;
             }
         };
@@ -129,9 +163,13 @@ impl Program {
     fn send_queues(&self) -> Vec<u64> {
         let sockets = fs::read_to_string("/proc/net/tcp").expect("this is Linux");
         let port = format!(":{:04X}", self.addr.port());
-        let of_ours = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let of_ours = sockets
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
         let of_ours = of_ours.filter(|fields| fields[1].ends_with(&port));
-        of_ours.map(|fields| u64::from_str_radix(fields[4].split(':').next().unwrap(), 16).unwrap()).collect()
+        of_ours
+            .map(|fields| u64::from_str_radix(fields[4].split(':').next().unwrap(), 16).unwrap())
+            .collect()
     }
 
     fn proc(&self, file: &str) -> String {

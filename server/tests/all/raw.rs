@@ -37,37 +37,56 @@ impl Raw {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the server listens");
         stream.set_nodelay(true).unwrap();
-        Self { stream, arrived: Vec::new() }
+        Self {
+            stream,
+            arrived: Vec::new(),
+        }
     }
 
     /// `None` if nobody listens.
     pub(crate) async fn try_connect(addr: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(addr).await.ok()?;
-        Some(Self { stream, arrived: Vec::new() })
+        Some(Self {
+            stream,
+            arrived: Vec::new(),
+        })
     }
 
     /// With a receive buffer that does not grow, so that a peer that stops reading is soon noticed.
     pub(crate) async fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
-        Self { stream: socket.connect(addr).await.expect("the server listens"), arrived: Vec::new() }
+        Self {
+            stream: socket.connect(addr).await.expect("the server listens"),
+            arrived: Vec::new(),
+        }
     }
 
     /// From now on its kernel takes nothing and acknowledges nothing: for the server, the network ends here.
     pub(crate) fn fall_silent(&self) {
         // The classic filter "return 0": no byte of any packet passes.
         let nothing = SockFilter::new(0x06, 0, 0, 0);
-        SockRef::from(&self.stream).attach_filter(&[nothing]).expect("a filter needs no privileges");
+        SockRef::from(&self.stream)
+            .attach_filter(&[nothing])
+            .expect("a filter needs no privileges");
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).await.expect("the server takes it");
+        self.stream
+            .write_all(bytes.as_ref())
+            .await
+            .expect("the server takes it");
     }
 
     /// Waits until the server has read all that was sent: the next bytes are a read of their own.
     pub(crate) async fn until_read(&self) {
-        let port = |addr: std::io::Result<SocketAddr>| format!(":{:04X}", addr.expect("it is connected").port());
-        let (near, far) = (port(self.stream.local_addr()), port(self.stream.peer_addr()));
+        let port = |addr: std::io::Result<SocketAddr>| {
+            format!(":{:04X}", addr.expect("it is connected").port())
+        };
+        let (near, far) = (
+            port(self.stream.local_addr()),
+            port(self.stream.peer_addr()),
+        );
         let under_way = |line: &str| {
             let fields: Vec<_> = line.split_whitespace().collect();
             let is = |from: &str, to: &str| fields[1].ends_with(from) && fields[2].ends_with(to);
@@ -86,7 +105,10 @@ impl Raw {
 
     /// Ends this side: it sends no more, and reads on.
     pub(crate) async fn half_close(&mut self) {
-        self.stream.shutdown().await.expect("the connection is open");
+        self.stream
+            .shutdown()
+            .await
+            .expect("the connection is open");
     }
 
     /// Reads on to the end of this text.
@@ -104,7 +126,12 @@ impl Raw {
 
     /// Reads until nothing more comes for a while.
     pub(crate) async fn take_what_is_there(&mut self) {
-        while let Ok(Ok(1..)) = timeout(Duration::from_millis(50), self.stream.read_buf(&mut self.arrived)).await {}
+        while let Ok(Ok(1..)) = timeout(
+            Duration::from_millis(50),
+            self.stream.read_buf(&mut self.arrived),
+        )
+        .await
+        {}
     }
 
     /// Whether the connection still takes something.
@@ -125,18 +152,22 @@ impl Raw {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, drip).await.expect("a byte now and then does not keep a connection");
+        timeout(PATIENCE, drip)
+            .await
+            .expect("a byte now and then does not keep a connection");
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> RawAnswer {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
+            .await;
         self.answer().await.expect("an answer")
     }
 
     /// Waits for more; false at the end, however it came.
     async fn more(&mut self) -> bool {
         let read = timeout(PATIENCE, self.stream.read_buf(&mut self.arrived)).await;
-        read.expect("neither bytes nor an end").is_ok_and(|count| count > 0)
+        read.expect("neither bytes nor an end")
+            .is_ok_and(|count| count > 0)
     }
 
     /// Reads this many bytes and no more.
@@ -163,15 +194,28 @@ impl Raw {
                 return None;
             }
         };
-        Some(String::from_utf8(self.take(end).await?).expect("a head is ASCII").to_lowercase())
+        Some(
+            String::from_utf8(self.take(end).await?)
+                .expect("a head is ASCII")
+                .to_lowercase(),
+        )
     }
 
     /// The next answer; `None` if the connection ended instead.
     pub(crate) async fn answer(&mut self) -> Option<RawAnswer> {
         let head = self.head().await?;
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-        let body = self.take(length.map_or(0, |length| length.parse().unwrap())).await?;
-        Some(RawAnswer { status: head[9..12].parse().unwrap(), head, body: String::from_utf8(body).unwrap() })
+        let length = head
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next());
+        let body = self
+            .take(length.map_or(0, |length| length.parse().unwrap()))
+            .await?;
+        Some(RawAnswer {
+            status: head[9..12].parse().unwrap(),
+            head,
+            body: String::from_utf8(body).unwrap(),
+        })
     }
 
     /// Reads until the connection ends; how many bytes came.
@@ -230,7 +274,12 @@ impl RawWs {
             return None;
         }
         assert_eq!(answer.status, 101, "{answer:?}");
-        assert!(answer.head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer:?}");
+        assert!(
+            answer
+                .head
+                .contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+            "{answer:?}"
+        );
         Some(Self(raw))
     }
 
@@ -244,7 +293,13 @@ impl RawWs {
         let mask = [7, 99, 200, 31];
         let mut frame = header(first, payload.as_ref().len() as u64, true);
         frame.extend(mask);
-        frame.extend(payload.as_ref().iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame.extend(
+            payload
+                .as_ref()
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(byte, mask)| byte ^ mask),
+        );
         self.0.try_send(frame).await
     }
 
@@ -266,11 +321,24 @@ impl RawWs {
         let start = self.0.take(2).await?;
         assert_eq!(start[1] & 0x80, 0, "a server does not mask");
         let length = match start[1] {
-            126 => self.0.take(2).await?.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)),
-            127 => self.0.take(8).await?.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)),
+            126 => self
+                .0
+                .take(2)
+                .await?
+                .iter()
+                .fold(0, |length, &byte| length << 8 | usize::from(byte)),
+            127 => self
+                .0
+                .take(8)
+                .await?
+                .iter()
+                .fold(0, |length, &byte| length << 8 | usize::from(byte)),
             short => usize::from(short),
         };
-        Some(RawFrame { first: start[0], payload: self.0.take(length).await? })
+        Some(RawFrame {
+            first: start[0],
+            payload: self.0.take(length).await?,
+        })
     }
 
     pub(crate) async fn next(&mut self) -> RawFrame {
@@ -284,7 +352,10 @@ impl RawWs {
     /// The cursor of the hello, which is the first frame.
     pub(crate) async fn hello(&mut self) -> String {
         let hello = self.json().await;
-        hello["hello"]["cursor"].as_str().unwrap_or_else(|| panic!("a hello first, not {hello}")).to_owned()
+        hello["hello"]["cursor"]
+            .as_str()
+            .unwrap_or_else(|| panic!("a hello first, not {hello}"))
+            .to_owned()
     }
 
     /// Reads on to the close frame: its code, and that nothing but the end follows.
@@ -292,7 +363,10 @@ impl RawWs {
         loop {
             let frame = self.next().await;
             if frame.first == CLOSE {
-                assert!(self.frame().await.is_none(), "nothing follows a close frame");
+                assert!(
+                    self.frame().await.is_none(),
+                    "nothing follows a close frame"
+                );
                 return u16::from_be_bytes(frame.payload[..2].try_into().unwrap());
             }
         }

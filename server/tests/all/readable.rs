@@ -56,7 +56,9 @@ async fn texts_and_shapes_stand_out_in_light_and_dark() {
     let query = "open=try,wire,tally,knobs-panel,code&hold=1000&interval=500";
     for page in PAGES.iter().chain(&["/", "/race.html", "/seventh.html"]) {
         let room = page.trim_matches('/');
-        let tab = browser.open(&server.url(&format!("{page}?room=r{room}&{query}"))).await;
+        let tab = browser
+            .open(&server.url(&format!("{page}?room=r{room}&{query}")))
+            .await;
         if PAGES.contains(page) {
             tab.is("open").await;
             tab.send("something").await;
@@ -67,13 +69,19 @@ async fn texts_and_shapes_stand_out_in_light_and_dark() {
             tab.until("#rows .outage", |rows| rows.len() == 1).await;
         }
         for scheme in ["light", "dark"] {
-            let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+            let features =
+                json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
             browser.cdp("Emulation.setEmulatedMedia", features).await;
             let no_fading = "document.getAnimations().forEach((animation) => animation.finish());";
             let low = tab.run(&format!("{no_fading} {CONTRAST}")).await;
             assert_eq!(low, json!([]), "{page} {scheme}");
         }
-        assert_eq!(tab.run("return document.querySelectorAll('noscript').length").await, 1, "{page}");
+        assert_eq!(
+            tab.run("return document.querySelectorAll('noscript').length")
+                .await,
+            1,
+            "{page}"
+        );
     }
 }
 
@@ -84,8 +92,13 @@ async fn with_the_users_own_colours_the_dots_of_the_race_are_seen() {
     let features = json!({ "features": [{ "name": "forced-colors", "value": "active" }] });
     browser.cdp("Emulation.setEmulatedMedia", features).await;
     race.until(".dot", |dots| dots.len() == PAGES.len()).await;
-    assert_eq!(race.run("return matchMedia('(forced-colors: active)').matches").await, true);
-    let vanished = "const colour = (css) => getComputedStyle(document.querySelector(css)).backgroundColor;
+    assert_eq!(
+        race.run("return matchMedia('(forced-colors: active)').matches")
+            .await,
+        true
+    );
+    let vanished =
+        "const colour = (css) => getComputedStyle(document.querySelector(css)).backgroundColor;
         return colour('.dot') === colour('.pad')";
     assert_eq!(race.run(vanished).await, false);
 }
@@ -93,12 +106,19 @@ async fn with_the_users_own_colours_the_dots_of_the_race_are_seen() {
 #[tokio::test]
 async fn the_row_that_has_the_focus_stays_however_many_come_after_it() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let tab = browser.open(&server.url("/short-poll.html?interval=100&open=wire,tally")).await;
+    let tab = browser
+        .open(&server.url("/short-poll.html?interval=100&open=wire,tally"))
+        .await;
     tab.until("#rows button", |rows| rows.len() >= 3).await;
-    tab.run("window.chosen = document.querySelector('#rows button'); chosen.focus()").await;
+    tab.run("window.chosen = document.querySelector('#rows button'); chosen.focus()")
+        .await;
     let many = "return Number(document.getElementById('requests').textContent) > 30";
     tab.until_run(many, |many| *many == true).await;
-    assert_eq!(tab.run("return chosen.isConnected && document.activeElement === chosen").await, true);
+    assert_eq!(
+        tab.run("return chosen.isConnected && document.activeElement === chosen")
+            .await,
+        true
+    );
     // Others go.
     assert!(tab.texts("#rows button").await.len() <= 14);
 }
@@ -108,8 +128,11 @@ async fn in_a_small_window_the_wire_has_room_and_its_times_do_not_collide() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     for (width, least) in [(1440, 500), (1024, 250), (768, 350), (390, 120)] {
         let tab = browser.open("about:blank").await;
-        let size = json!({ "width": width, "height": 768, "deviceScaleFactor": 1, "mobile": false });
-        browser.cdp("Emulation.setDeviceMetricsOverride", size).await;
+        let size =
+            json!({ "width": width, "height": 768, "deviceScaleFactor": 1, "mobile": false });
+        browser
+            .cdp("Emulation.setDeviceMetricsOverride", size)
+            .await;
         tab.go(&server.url("/ws.html?open=wire")).await;
         tab.until("#rows button", |rows| !rows.is_empty()).await;
         for span in ["5", "20", "60"] {
@@ -121,8 +144,15 @@ async fn in_a_small_window_the_wire_has_room_and_its_times_do_not_collide() {
                 return [document.querySelector('.track').getBoundingClientRect().width, collide,
                     document.documentElement.scrollWidth > innerWidth]";
             let found = tab.run(boxes).await;
-            assert!(found[0].as_f64().expect("a width") >= f64::from(least), "at {width}: {found}");
-            assert_eq!([&found[1], &found[2]], [&json!(false), &json!(false)], "at {width}, {span} s");
+            assert!(
+                found[0].as_f64().expect("a width") >= f64::from(least),
+                "at {width}: {found}"
+            );
+            assert_eq!(
+                [&found[1], &found[2]],
+                [&json!(false), &json!(false)],
+                "at {width}, {span} s"
+            );
         }
         tab.close().await;
     }
@@ -135,22 +165,41 @@ async fn lone_spaces_are_not_sent_and_the_page_says_why() {
     tab.is("open").await;
     for blank in ["   ", "\u{a0}\u{3000}", "\u{200b}"] {
         set(&tab, blank).await;
-        assert_eq!(tab.run("return document.getElementById('send').disabled").await, true);
-        assert_eq!(tab.text("#why-not").await, "There is nothing to send: only spaces.");
-        tab.run("document.getElementById('compose').requestSubmit()").await;
+        assert_eq!(
+            tab.run("return document.getElementById('send').disabled")
+                .await,
+            true
+        );
+        assert_eq!(
+            tab.text("#why-not").await,
+            "There is nothing to send: only spaces."
+        );
+        tab.run("document.getElementById('compose').requestSubmit()")
+            .await;
     }
     set(&tab, " x ").await;
-    assert_eq!(tab.run("return document.getElementById('send').disabled").await, false);
+    assert_eq!(
+        tab.run("return document.getElementById('send').disabled")
+            .await,
+        false
+    );
     tab.click("#send").await;
     tab.lists(&[" x "]).await;
     assert_eq!(tab.run("return document.activeElement.id").await, "text");
     // Nor under a name that nobody sees.
     tab.run("document.getElementById('name').value = ' '").await;
     tab.send("nameless").await;
-    assert_eq!(tab.run("return document.getElementById('name').validationMessage").await, "Messages need a name.");
+    assert_eq!(
+        tab.run("return document.getElementById('name').validationMessage")
+            .await,
+        "Messages need a name."
+    );
     assert_eq!(server.stats().await["published"], 1);
 }
 
 async fn set(tab: &Tab<'_>, text: &str) {
-    tab.run(&format!("const input = document.getElementById('text'); input.value = '{text}'; input.oninput?.()")).await;
+    tab.run(&format!(
+        "const input = document.getElementById('text'); input.value = '{text}'; input.oninput?.()"
+    ))
+    .await;
 }

@@ -13,12 +13,12 @@ use crate::helper::TestServer;
 use crate::pages::{PAGES, open_all};
 use crate::program::Program;
 
-const NEW_EPOCH: &str =
-    "The room has started anew, with a new server or after a long rest. What had not arrived before is lost.";
+const NEW_EPOCH: &str = "The room has started anew, with a new server or after a long rest. What had not arrived before is lost.";
 /// How long the long-polling page lets the server wait: longer than anything here takes.
 const HOLD: &str = "?hold=60000";
 /// What a proxy says that has lost its server.
-const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const UNAVAILABLE: &str =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn every_page_comes_back_after_a_restart_and_loses_nothing_that_was_typed() {
@@ -27,7 +27,9 @@ async fn every_page_comes_back_after_a_restart_and_loses_nothing_that_was_typed(
     let (mut program, browser) = (Program::start(host).await, Browser::start().await);
     let mut tabs = Vec::new();
     for page in PAGES {
-        let tab = browser.open(&format!("http://{}{page}?room={page}", program.addr)).await;
+        let tab = browser
+            .open(&format!("http://{}{page}?room={page}", program.addr))
+            .await;
         tab.send("before").await;
         tab.lists(&["before"]).await;
         tabs.push(tab);
@@ -44,7 +46,10 @@ async fn every_page_comes_back_after_a_restart_and_loses_nothing_that_was_typed(
             for text in while_away {
                 tab.send(text).await;
             }
-            tab.until("#pending .status", |states| states == ["sending…", "sending…"]).await;
+            tab.until("#pending .status", |states| {
+                states == ["sending…", "sending…"]
+            })
+            .await;
         }
         program = Program::start(&format!("{host} --port {port}")).await;
         shown.push(NEW_EPOCH);
@@ -63,7 +68,9 @@ async fn every_page_resumes_after_a_cut_and_misses_nothing() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let forwarder = Forwarder::start(server.addr).await;
     let tabs = open_all(&browser, forwarder.addr, HOLD).await;
-    let [_, _, event_stream, _] = &tabs[..] else { panic!("four tabs") };
+    let [_, _, event_stream, _] = &tabs[..] else {
+        panic!("four tabs")
+    };
     let mut cursor = server.publish("before").await;
     let mut shown = vec!["before"];
     for tab in &tabs {
@@ -83,7 +90,9 @@ async fn every_page_resumes_after_a_cut_and_misses_nothing() {
         for tab in &tabs {
             tab.is("retrying").await;
         }
-        event_stream.until("#detail", |detail| detail[0].ends_with(why)).await;
+        event_stream
+            .until("#detail", |detail| detail[0].ends_with(why))
+            .await;
         let expected = expected.replace("CURSOR", &cursor);
         for text in while_away {
             cursor = server.publish(text).await;
@@ -101,14 +110,21 @@ async fn every_page_resumes_after_a_cut_and_misses_nothing() {
 
 #[tokio::test]
 async fn every_page_comes_back_from_behind_a_closed_lid_and_misses_nothing() {
-    let (server, browser) = (TestServer::start("--heartbeat 300ms"), Browser::start().await);
+    let (server, browser) = (
+        TestServer::start("--heartbeat 300ms"),
+        Browser::start().await,
+    );
     let tabs = open_all(&browser, server.addr, "").await;
     server.publish("before").await;
     for tab in &tabs {
         tab.lists(&["before"]).await;
     }
     let asleep = browser.sleep();
-    server.until("who answers no ping is gone", |stats| stats["connections"]["ws"] == 0).await;
+    server
+        .until("who answers no ping is gone", |stats| {
+            stats["connections"]["ws"] == 0
+        })
+        .await;
     server.publish("while it was closed").await;
     drop(asleep);
     server.publish("after").await;
@@ -121,19 +137,29 @@ async fn every_page_comes_back_from_behind_a_closed_lid_and_misses_nothing() {
 
 #[tokio::test]
 async fn a_connection_whose_other_end_has_gone_without_a_word_is_noticed() {
-    let (server, browser) = (TestServer::start("--heartbeat 400ms"), Browser::start().await);
+    let (server, browser) = (
+        TestServer::start("--heartbeat 400ms"),
+        Browser::start().await,
+    );
     let forwarder = Forwarder::start(server.addr).await;
     for page in ["/sse.html", "/ws.html"] {
         let room = format!("?room={}", page.trim_matches('/'));
-        let tab = browser.open(&format!("http://{}{page}{room}", forwarder.addr)).await;
+        let tab = browser
+            .open(&format!("http://{}{page}{room}", forwarder.addr))
+            .await;
         tab.is("open").await;
         let publish = async |text: &str| {
             let body = serde_json::json!({ "from": "ann", "text": text }).to_string();
-            assert_eq!(server.post(&format!("/messages{room}"), body).await.status, 201);
+            assert_eq!(
+                server.post(&format!("/messages{room}"), body).await.status,
+                201
+            );
         };
         publish("before").await;
         tab.lists(&["before"]).await;
-        let told = tab.run("return document.querySelector('[data-beat]').textContent").await;
+        let told = tab
+            .run("return document.querySelector('[data-beat]').textContent")
+            .await;
         assert_eq!(told, "0.4 s", "{page}: as this server has it");
         forwarder.forget();
         publish("meanwhile").await;
@@ -163,7 +189,8 @@ async fn a_network_that_is_back_ends_the_wait_for_the_next_attempt() {
     }
     forwarder.cut(UNAVAILABLE);
     for tab in &tabs {
-        tab.until("#detail", |detail| detail[0].starts_with("in ")).await;
+        tab.until("#detail", |detail| detail[0].starts_with("in "))
+            .await;
     }
     forwarder.restore();
     for tab in &tabs {
@@ -174,9 +201,18 @@ async fn a_network_that_is_back_ends_the_wait_for_the_next_attempt() {
 
 /// What the console says besides that requests have failed.
 async fn unexpected(browser: &Browser) -> Vec<String> {
-    let failed = ["net::ERR_", "503 (Service Unavailable)", "WebSocket connection to"];
+    let failed = [
+        "net::ERR_",
+        "503 (Service Unavailable)",
+        "WebSocket connection to",
+    ];
     let expected = |complaint: &String| failed.iter().any(|failure| complaint.contains(failure));
-    browser.complaints().await.into_iter().filter(|complaint| !expected(complaint)).collect()
+    browser
+        .complaints()
+        .await
+        .into_iter()
+        .filter(|complaint| !expected(complaint))
+        .collect()
 }
 
 /// Stands between a browser and a server, and can cut all connections: until it is restored, each request over a new
@@ -193,11 +229,16 @@ impl Forwarder {
     async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
-        let (cut, carried, heard) = (watch::Sender::new(None), watch::Sender::new(0), Arc::<Mutex<Vec<_>>>::default());
+        let (cut, carried, heard) = (
+            watch::Sender::new(None),
+            watch::Sender::new(0),
+            Arc::<Mutex<Vec<_>>>::default(),
+        );
         let (state, carrying, log) = (cut.subscribe(), carried.subscribe(), Arc::clone(&heard));
         tokio::spawn(async move {
             while let Ok((browser, _)) = listener.accept().await {
-                let (mut state, mut carrying, log) = (state.clone(), carrying.clone(), Arc::clone(&log));
+                let (mut state, mut carrying, log) =
+                    (state.clone(), carrying.clone(), Arc::clone(&log));
                 tokio::spawn(async move {
                     let answer = *state.borrow_and_update();
                     carrying.mark_unchanged();
@@ -211,7 +252,12 @@ impl Forwarder {
                 });
             }
         });
-        Self { addr, cut, carried, heard }
+        Self {
+            addr,
+            cut,
+            carried,
+            heard,
+        }
     }
 
     /// What is connected stays connected, and nothing of it is carried any more.
@@ -230,9 +276,16 @@ impl Forwarder {
     /// The first line of the last request for one, and the header by which a browser resumes.
     fn last_event_stream(&self) -> String {
         let heard = self.heard.lock().unwrap();
-        let head = heard.iter().rfind(|head| head.starts_with("GET /sse?")).expect("a request");
+        let head = heard
+            .iter()
+            .rfind(|head| head.starts_with("GET /sse?"))
+            .expect("a request");
         let resumes = |line: &&str| line.to_lowercase().starts_with("last-event-id:");
-        head.lines().take(1).chain(head.lines().filter(resumes)).collect::<Vec<_>>().join(" and ")
+        head.lines()
+            .take(1)
+            .chain(head.lines().filter(resumes))
+            .collect::<Vec<_>>()
+            .join(" and ")
     }
 }
 
@@ -252,7 +305,10 @@ async fn carry(
             if count == 0 {
                 return Ok(());
             }
-            heard.lock().unwrap().push(String::from_utf8_lossy(&said[..count]).into_owned());
+            heard
+                .lock()
+                .unwrap()
+                .push(String::from_utf8_lossy(&said[..count]).into_owned());
             if answer.is_some() {
                 return Ok(());
             }

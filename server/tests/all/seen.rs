@@ -15,7 +15,11 @@ fn samples(text: &str) -> HashMap<&str, u64> {
         let metric = name.split('{').next().unwrap();
         let introduced = ["HELP", "TYPE"].map(|what| text.contains(&format!("# {what} {metric} ")));
         assert_eq!(introduced, [true; 2], "{metric}");
-        assert_eq!(samples.insert(name, value.parse().expect("a whole number")), None, "{name} stands there twice");
+        assert_eq!(
+            samples.insert(name, value.parse().expect("a whole number")),
+            None,
+            "{name} stands there twice"
+        );
     }
     samples
 }
@@ -23,22 +27,39 @@ fn samples(text: &str) -> HashMap<&str, u64> {
 #[tokio::test]
 async fn metrics_and_stats_tell_what_went_over_each_transport() {
     let server = TestServer::start("--retain-messages 4");
-    let (mut ws, mut stream) = (RawWs::open(server.addr, "").await, Raw::connect(server.addr).await);
+    let (mut ws, mut stream) = (
+        RawWs::open(server.addr, "").await,
+        Raw::connect(server.addr).await,
+    );
     stream.send("GET /sse HTTP/1.1\r\nhost: test\r\n\r\n").await;
-    server.until("both listen", |stats| stats["subscribers"] == 2).await;
+    server
+        .until("both listen", |stats| stats["subscribers"] == 2)
+        .await;
     let one = server.publish("one").await;
     ws.hello().await;
     let length = 2 + ws.next().await.payload.len();
-    server.until("both have it", |stats| stats["deliveries"] == 2).await;
+    server
+        .until("both have it", |stats| stats["deliveries"] == 2)
+        .await;
     server.publish("two").await;
-    server.until("both have it", |stats| stats["deliveries"] == 4).await;
+    server
+        .until("both have it", |stats| stats["deliveries"] == 4)
+        .await;
 
     let two = server.get(&format!("/short-poll?after={one}")).await;
-    server.get(&format!("/short-poll?after={}", two.cursor())).await;
+    server
+        .get(&format!("/short-poll?after={}", two.cursor()))
+        .await;
     server.get("/long-poll?after=00000000-7").await;
     let mut held = Raw::connect(server.addr).await;
-    held.send(format!("GET /long-poll?after={}&wait=60s HTTP/1.1\r\nhost: test\r\n\r\n", two.cursor())).await;
-    server.until("it is held", |stats| stats["subscribers"] == 3).await;
+    held.send(format!(
+        "GET /long-poll?after={}&wait=60s HTTP/1.1\r\nhost: test\r\n\r\n",
+        two.cursor()
+    ))
+    .await;
+    server
+        .until("it is held", |stats| stats["subscribers"] == 3)
+        .await;
 
     server.get("/short-poll?after=garbage").await;
     server.get("/nowhere").await;
@@ -47,7 +68,10 @@ async fn metrics_and_stats_tell_what_went_over_each_transport() {
     ws.next().await;
 
     let told = server.get("/metrics").await;
-    assert_eq!((told.status, told.header("content-type")), (200, Some("text/plain; version=0.0.4")));
+    assert_eq!(
+        (told.status, told.header("content-type")),
+        (200, Some("text/plain; version=0.0.4"))
+    );
     let (samples, stats) = (samples(&told.body), server.stats().await);
     for (name, each) in [
         ("deliveries_total", [1, 2, 2, 2]),
@@ -56,14 +80,28 @@ async fn metrics_and_stats_tell_what_went_over_each_transport() {
         ("gaps_total", [0, 1, 0, 0]),
         ("streams", [0, 1, 1, 1]),
     ] {
-        for (transport, value) in ["short-poll", "long-poll", "sse", "ws"].into_iter().zip(each) {
+        for (transport, value) in ["short-poll", "long-poll", "sse", "ws"]
+            .into_iter()
+            .zip(each)
+        {
             let sample = format!("workbench_{name}{{transport=\"{transport}\"}}");
             assert_eq!(samples.get(sample.as_str()), Some(&value), "{sample}");
-            let key = if name == "streams" { "open" } else { name.trim_end_matches("_total") };
-            assert_eq!(stats["transports"][transport][key], value, "{key} of {transport}");
+            let key = if name == "streams" {
+                "open"
+            } else {
+                name.trim_end_matches("_total")
+            };
+            assert_eq!(
+                stats["transports"][transport][key], value,
+                "{key} of {transport}"
+            );
         }
     }
-    assert_eq!(samples[r#"workbench_bytes_total{transport="ws"}"#], 2 * length as u64, "both texts are of one length");
+    assert_eq!(
+        samples[r#"workbench_bytes_total{transport="ws"}"#],
+        2 * length as u64,
+        "both texts are of one length"
+    );
     assert_eq!(stats["transports"]["short-poll"]["bytes"], two.body.len());
     for (name, value) in [
         ("published_total", 2),
@@ -76,13 +114,28 @@ async fn metrics_and_stats_tell_what_went_over_each_transport() {
         ("refusals_total{status=\"400\"}", 1),
         ("refusals_total{status=\"404\"}", 2),
     ] {
-        assert_eq!(samples.get(format!("workbench_{name}").as_str()), Some(&value), "{name}");
+        assert_eq!(
+            samples.get(format!("workbench_{name}").as_str()),
+            Some(&value),
+            "{name}"
+        );
     }
     assert_eq!(stats["refusals"], json!({ "400": 1, "404": 2 }));
-    assert_eq!(stats["window"], json!({ "messages": 2, "bytes": 2 * (length - 2), "fullest_percent": 50 }));
-    assert!(samples["workbench_connections"] >= 4 && samples["workbench_tasks"] >= 4, "{}", told.body);
+    assert_eq!(
+        stats["window"],
+        json!({ "messages": 2, "bytes": 2 * (length - 2), "fullest_percent": 50 })
+    );
+    assert!(
+        samples["workbench_connections"] >= 4 && samples["workbench_tasks"] >= 4,
+        "{}",
+        told.body
+    );
 
     drop((ws, stream, held));
-    let nobody = |stats: &Value| ["long-poll", "sse", "ws"].iter().all(|name| stats["transports"][name]["open"] == 0);
+    let nobody = |stats: &Value| {
+        ["long-poll", "sse", "ws"]
+            .iter()
+            .all(|name| stats["transports"][name]["open"] == 0)
+    };
     server.until("nobody listens any more", nobody).await;
 }

@@ -39,7 +39,12 @@ async fn a_text_and_a_message_have_their_last_byte_and_not_one_more() {
         ws.send(TEXT, body.as_bytes()).await;
         match status {
             201 => assert!(ws.json().await["ack"].is_object(), "{} bytes", body.len()),
-            400 => assert!(ws.json().await["error"]["reason"].as_str().unwrap().contains("65536")),
+            400 => assert!(
+                ws.json().await["error"]["reason"]
+                    .as_str()
+                    .unwrap()
+                    .contains("65536")
+            ),
             _ => assert_eq!(ws.close_code().await, 1009),
         }
     }
@@ -60,13 +65,30 @@ async fn a_head_has_its_limits_and_so_has_what_it_asks_for() {
         (path(MIB), "x", "y".repeat(10), 431),
     ] {
         let mut raw = Raw::connect(server.addr).await;
-        raw.try_send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n{name}: {value}\r\n\r\n")).await;
+        raw.try_send(format!(
+            "GET {path} HTTP/1.1\r\nhost: test\r\n{name}: {value}\r\n\r\n"
+        ))
+        .await;
         let answer = raw.answer().await.expect("an answer, not a reset");
-        assert_eq!(answer.status, status, "{} bytes of path, {} of header", path.len(), value.len());
+        assert_eq!(
+            answer.status,
+            status,
+            "{} bytes of path, {} of header",
+            path.len(),
+            value.len()
+        );
     }
     let mut raw = Raw::connect(server.addr).await;
-    raw.try_send(format!("GET /healthz HTTP/1.1\r\nhost: test\r\n{}\r\n", "x: y\r\n".repeat(1000))).await;
-    assert_eq!(raw.answer().await.expect("an answer").status, 431, "a thousand headers");
+    raw.try_send(format!(
+        "GET /healthz HTTP/1.1\r\nhost: test\r\n{}\r\n",
+        "x: y\r\n".repeat(1000)
+    ))
+    .await;
+    assert_eq!(
+        raw.answer().await.expect("an answer").status,
+        431,
+        "a thousand headers"
+    );
 }
 
 #[tokio::test]
@@ -77,18 +99,57 @@ async fn a_number_that_is_none_is_refused_by_its_name_on_every_transport() {
         raw.send(&request).await;
         let answer = raw.answer().await.expect("an answer");
         let error: Value = serde_json::from_str(&answer.body).expect("JSON");
-        assert_eq!((answer.status, &error["error"]["parameter"]), (400, &json!(parameter)), "{request}");
-        assert!(error["error"]["reason"].as_str().unwrap().contains("must be"), "it says what is accepted: {error}");
+        assert_eq!(
+            (answer.status, &error["error"]["parameter"]),
+            (400, &json!(parameter)),
+            "{request}"
+        );
+        assert!(
+            error["error"]["reason"]
+                .as_str()
+                .unwrap()
+                .contains("must be"),
+            "it says what is accepted: {error}"
+        );
     };
-    for after in ["garbage", "-1", "NaN", "1e18", "aaaaaaaa-1e18", "aaaaaaaa-18446744073709551616", "aaaaaaaa-+1"] {
+    for after in [
+        "garbage",
+        "-1",
+        "NaN",
+        "1e18",
+        "aaaaaaaa-1e18",
+        "aaaaaaaa-18446744073709551616",
+        "aaaaaaaa-+1",
+    ] {
         for path in ["short-poll", "long-poll", "sse"] {
-            refused(format!("GET /{path}?after={after} HTTP/1.1\r\nhost: test\r\n\r\n"), "after").await;
+            refused(
+                format!("GET /{path}?after={after} HTTP/1.1\r\nhost: test\r\n\r\n"),
+                "after",
+            )
+            .await;
         }
         refused(handshake(&format!("?after={after}"), "", ""), "after").await;
-        refused(format!("GET /sse HTTP/1.1\r\nhost: test\r\nlast-event-id: {after}\r\n\r\n"), "Last-Event-ID").await;
+        refused(
+            format!("GET /sse HTTP/1.1\r\nhost: test\r\nlast-event-id: {after}\r\n\r\n"),
+            "Last-Event-ID",
+        )
+        .await;
     }
-    for wait in ["1e18", "1e18s", "-1", "-1s", "NaN", "inf", "18446744073709551616ms", "18446744073709551615s"] {
-        refused(format!("GET /long-poll?wait={wait} HTTP/1.1\r\nhost: test\r\n\r\n"), "wait").await;
+    for wait in [
+        "1e18",
+        "1e18s",
+        "-1",
+        "-1s",
+        "NaN",
+        "inf",
+        "18446744073709551616ms",
+        "18446744073709551615s",
+    ] {
+        refused(
+            format!("GET /long-poll?wait={wait} HTTP/1.1\r\nhost: test\r\n\r\n"),
+            "wait",
+        )
+        .await;
     }
     assert_eq!(server.stats().await["rooms"], 0);
 }
@@ -102,8 +163,15 @@ async fn whatever_is_too_large_leaves_the_memory_as_it_was() {
     too_large(&server, 8).await;
     let after = server.memory("VmRSS");
     println!("{before} KiB before, {after} after");
-    assert!(after < before + 8 * 1024, "{before} KiB before, {after} after");
-    assert!(server.memory("VmHWM") < 64 * 1024, "{} KiB at most", server.memory("VmHWM"));
+    assert!(
+        after < before + 8 * 1024,
+        "{before} KiB before, {after} after"
+    );
+    assert!(
+        server.memory("VmHWM") < 64 * 1024,
+        "{} KiB at most",
+        server.memory("VmHWM")
+    );
 }
 
 /// Everything that is too large, this many times.
@@ -114,7 +182,10 @@ async fn too_large(server: &Program, times: usize) {
         assert_eq!(server.post("/messages", deep.clone()).await.status, 400);
         for request in [
             format!("GET /{} HTTP/1.1\r\nhost: test\r\n\r\n", "x".repeat(MIB)),
-            format!("GET / HTTP/1.1\r\nhost: test\r\nx: {}\r\n\r\n", "x".repeat(MIB)),
+            format!(
+                "GET / HTTP/1.1\r\nhost: test\r\nx: {}\r\n\r\n",
+                "x".repeat(MIB)
+            ),
         ] {
             let mut raw = Raw::connect(server.addr).await;
             raw.try_send(request).await;
@@ -123,8 +194,24 @@ async fn too_large(server: &Program, times: usize) {
         let one_byte = [header(0x00, 1, true), vec![0, 0, 0, 0, b'x']].concat();
         for (bytes, code) in [
             ([header(TEXT, 1 << 62, true), vec![0; 1000]].concat(), 1009),
-            ([header(0x01, 1, true), vec![0, 0, 0, 0, b'x'], one_byte.repeat(MAX_DRAFT)].concat(), 1009),
-            ([header(TEXT, deep.len() as u64, true), vec![0; 4], deep.clone().into_bytes()].concat(), 1000),
+            (
+                [
+                    header(0x01, 1, true),
+                    vec![0, 0, 0, 0, b'x'],
+                    one_byte.repeat(MAX_DRAFT),
+                ]
+                .concat(),
+                1009,
+            ),
+            (
+                [
+                    header(TEXT, deep.len() as u64, true),
+                    vec![0; 4],
+                    deep.clone().into_bytes(),
+                ]
+                .concat(),
+                1000,
+            ),
         ] {
             let mut ws = RawWs::open(server.addr, "").await;
             ws.hello().await;
@@ -140,22 +227,56 @@ async fn too_large(server: &Program, times: usize) {
 #[tokio::test]
 async fn rooms_and_keys_without_end_are_refused_or_forgotten_and_memory_stays_level() {
     let server = Program::start("--max-rooms 100 --retain-messages 100 --log off").await;
-    let draft = |key: usize| json!({ "from": "ann", "text": "hi", "key": format!("{key:064}") }).to_string();
+    let draft = |key: usize| {
+        json!({ "from": "ann", "text": "hi", "key": format!("{key:064}") }).to_string()
+    };
     for room in 0..100 {
-        assert_eq!(server.post(&format!("/messages?room={room}"), draft(0)).await.status, 201);
+        assert_eq!(
+            server
+                .post(&format!("/messages?room={room}"), draft(0))
+                .await
+                .status,
+            201
+        );
     }
     for key in 0..1000 {
-        assert_eq!(server.post("/messages?room=1", draft(1000 + key)).await.status, 201);
+        assert_eq!(
+            server
+                .post("/messages?room=1", draft(1000 + key))
+                .await
+                .status,
+            201
+        );
     }
     let before = server.memory("RssAnon");
     for n in 0..1500 {
         let refused = server.get(&format!("/short-poll?room=another-{n}")).await;
-        assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
-        assert_eq!(server.post("/messages?room=1", draft(2000 + n)).await.status, 201);
+        assert_eq!(
+            (refused.status, refused.header("retry-after")),
+            (429, Some("1"))
+        );
+        assert_eq!(
+            server
+                .post("/messages?room=1", draft(2000 + n))
+                .await
+                .status,
+            201
+        );
     }
     let (after, stats) = (server.memory("RssAnon"), server.stats().await);
     assert!(after < before + 1024, "{before} KiB before, {after} after");
-    assert_eq!((&stats["rooms"], &stats["retained"]["messages"]), (&json!(100), &json!(199)));
-    assert_eq!(server.post("/messages?room=1", draft(3499)).await.status, 200, "the newest key is known");
-    assert_eq!(server.post("/messages?room=1", draft(2000)).await.status, 201, "an old one went with its message");
+    assert_eq!(
+        (&stats["rooms"], &stats["retained"]["messages"]),
+        (&json!(100), &json!(199))
+    );
+    assert_eq!(
+        server.post("/messages?room=1", draft(3499)).await.status,
+        200,
+        "the newest key is known"
+    );
+    assert_eq!(
+        server.post("/messages?room=1", draft(2000)).await.status,
+        201,
+        "an old one went with its message"
+    );
 }

@@ -11,7 +11,8 @@ use crate::program::Program;
 use crate::raw::{BINARY, CLOSE, Raw, RawWs, TEXT};
 
 /// Short, so that a round has several of each; and windows that are full after the first.
-const FLAGS: &str = "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --retain-messages 10 --log off";
+const FLAGS: &str =
+    "--write-deadline 300ms --idle-deadline 10s --heartbeat 2s --retain-messages 10 --log off";
 const ROUND: Duration = Duration::from_secs(1);
 /// Who has not come to an end this long after the round's hangs.
 const HANGS: Duration = Duration::from_secs(30);
@@ -33,7 +34,8 @@ struct Sample {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn churn_leaves_nothing_behind() {
     let seconds = std::env::var("SOAK_SECONDS").map_or(6, |text| {
-        text.parse().unwrap_or_else(|_| panic!("SOAK_SECONDS must be a whole number, found {text:?}"))
+        text.parse()
+            .unwrap_or_else(|_| panic!("SOAK_SECONDS must be a whole number, found {text:?}"))
     });
     let (server, start) = (Program::start(FLAGS).await, Instant::now());
     let mut samples = Vec::new();
@@ -52,8 +54,16 @@ async fn churn_leaves_nothing_behind() {
     }
     let stats = server.stats().await;
     let count = |name: &str| stats["connections"][name].as_u64().unwrap();
-    println!("{} connections, {} cut, {} gaps", count("accepted"), count("slow_closes"), stats["gaps"]);
-    assert!(count("slow_closes") > 0 && stats["gaps"].as_u64() > Some(0), "some are cut, some miss what they are told");
+    println!(
+        "{} connections, {} cut, {} gaps",
+        count("accepted"),
+        count("slow_closes"),
+        stats["gaps"]
+    );
+    assert!(
+        count("slow_closes") > 0 && stats["gaps"].as_u64() > Some(0),
+        "some are cut, some miss what they are told"
+    );
     // The first quarter is warming up: windows fill, the allocator finds its size.
     let settled = &samples[samples.len() / 4..];
     let grown = [
@@ -66,7 +76,13 @@ async fn churn_leaves_nothing_behind() {
 }
 
 /// Prints the slope between the two halves' medians; whether it is more than noise.
-fn growth(what: &str, unit: &str, samples: &[Sample], value: fn(&Sample) -> f64, slack: f64) -> bool {
+fn growth(
+    what: &str,
+    unit: &str,
+    samples: &[Sample],
+    value: fn(&Sample) -> f64,
+    slack: f64,
+) -> bool {
     let median = |half: &[Sample], of: fn(&Sample) -> f64| {
         let mut values: Vec<f64> = half.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
@@ -76,7 +92,10 @@ fn growth(what: &str, unit: &str, samples: &[Sample], value: fn(&Sample) -> f64,
     let (first, last) = samples.split_at(samples.len() / 2);
     let (from, to) = (median(first, value), median(last, value));
     let minutes = median(last, |sample| sample.minute) - median(first, |sample| sample.minute);
-    println!("{what}: {from} {unit}, then {to}; slope {:+.1} {unit} a minute", (to - from) / minutes);
+    println!(
+        "{what}: {from} {unit}, then {to}; slope {:+.1} {unit} a minute",
+        (to - from) / minutes
+    );
     to - from > slack
 }
 
@@ -99,7 +118,11 @@ async fn round(server: &Program, number: u64) {
     while let Some(ended) = actors.join_next().await {
         ended.expect("no actor panics").expect("no actor hangs");
     }
-    server.until("all have gone", |stats| stats["connections"]["open"] == 1 && stats["subscribers"] == 0).await;
+    server
+        .until("all have gone", |stats| {
+            stats["connections"]["open"] == 1 && stats["subscribers"] == 0
+        })
+        .await;
 }
 
 /// Comes, reads on where it was, goes in one way or another; what it gets has no hole but the gaps it is told.
@@ -107,21 +130,33 @@ async fn resume(addr: std::net::SocketAddr, end: Instant, mut random: fastrand::
     let room = random.usize(0..ROOMS);
     let mut cursor: Option<(String, u64)> = None;
     while Instant::now() < end {
-        let after = cursor.as_ref().map_or("&after=latest".into(), |(epoch, seq)| format!("&after={epoch}-{seq}"));
+        let after = cursor
+            .as_ref()
+            .map_or("&after=latest".into(), |(epoch, seq)| {
+                format!("&after={epoch}-{seq}")
+            });
         let mut ws = RawWs::open(addr, &format!("?room={room}{after}")).await;
         let hello = ws.hello().await;
         let (epoch, at) = hello.split_once('-').expect("a cursor");
-        let (mut seq, mut told) = (at.parse().unwrap(), cursor.is_none_or(|(_, seen)| seen.to_string() == at));
+        let (mut seq, mut told) = (
+            at.parse().unwrap(),
+            cursor.is_none_or(|(_, seen)| seen.to_string() == at),
+        );
         for _ in 0..random.usize(0..20) {
             // Nothing new; or it was away for so long that it was cut.
-            let Ok(Some(frame)) = timeout(Duration::from_millis(50), ws.frame()).await else { break };
+            let Ok(Some(frame)) = timeout(Duration::from_millis(50), ws.frame()).await else {
+                break;
+            };
             let frame = frame.json();
             if let Some(cursor) = frame["gap"]["cursor"].as_str() {
                 (seq, told) = (cursor.rsplit('-').next().unwrap().parse().unwrap(), true);
                 continue;
             }
             seq += 1;
-            assert!(told && frame["seq"] == seq, "{frame} is not {seq}, or a gap was not told");
+            assert!(
+                told && frame["seq"] == seq,
+                "{frame} is not {seq}, or a gap was not told"
+            );
         }
         cursor = told.then(|| (epoch.to_owned(), seq));
         // Some stay away for longer than the window reaches back.
@@ -136,7 +171,11 @@ async fn resume(addr: std::net::SocketAddr, end: Instant, mut random: fastrand::
 async fn stream(addr: std::net::SocketAddr, end: Instant, mut random: fastrand::Rng) {
     while Instant::now() < end {
         let mut raw = Raw::connect(addr).await;
-        raw.send(format!("GET /sse?room={} HTTP/1.1\r\nhost: test\r\n\r\n", random.usize(0..ROOMS))).await;
+        raw.send(format!(
+            "GET /sse?room={} HTTP/1.1\r\nhost: test\r\n\r\n",
+            random.usize(0..ROOMS)
+        ))
+        .await;
         let _ = timeout(Duration::from_millis(random.u64(0..100)), raw.rest()).await;
     }
 }
@@ -146,12 +185,19 @@ async fn poll(addr: std::net::SocketAddr, end: Instant, mut random: fastrand::Rn
     while Instant::now() < end {
         let (mut raw, room) = (Raw::connect(addr).await, random.usize(0..ROOMS));
         for _ in 0..random.usize(1..10) {
-            let answer = raw.get(&format!("/short-poll?room={room}&after=latest")).await;
+            let answer = raw
+                .get(&format!("/short-poll?room={room}&after=latest"))
+                .await;
             let answer: Value = serde_json::from_str(&answer.body).unwrap();
             let cursor = answer["cursor"].as_str().unwrap().to_owned();
-            raw.send(format!("GET /long-poll?room={room}&after={cursor}&wait=10s HTTP/1.1\r\nhost: test\r\n\r\n"))
-                .await;
-            if timeout(Duration::from_millis(random.u64(0..100)), raw.answer()).await.is_err() {
+            raw.send(format!(
+                "GET /long-poll?room={room}&after={cursor}&wait=10s HTTP/1.1\r\nhost: test\r\n\r\n"
+            ))
+            .await;
+            if timeout(Duration::from_millis(random.u64(0..100)), raw.answer())
+                .await
+                .is_err()
+            {
                 break;
             }
         }
@@ -168,7 +214,8 @@ async fn misbehave(addr: std::net::SocketAddr, end: Instant, mut random: fastran
             2 => Raw::connect(addr).await.send(half_a_post).await,
             3 => {
                 let mut raw = Raw::connect(addr).await;
-                raw.try_send("\x16\x03\x01 is no HTTP\r\n\r\n".repeat(100)).await;
+                raw.try_send("\x16\x03\x01 is no HTTP\r\n\r\n".repeat(100))
+                    .await;
                 raw.rest().await;
             }
             4 => {
@@ -191,7 +238,8 @@ async fn never_read(addr: std::net::SocketAddr, end: Instant, listens: bool) {
     if listens {
         raw = RawWs::over(raw, "?room=0").await.0;
     } else {
-        raw.send("GET /short-poll?room=0 HTTP/1.1\r\nhost: test\r\n\r\n".repeat(40)).await;
+        raw.send("GET /short-poll?room=0 HTTP/1.1\r\nhost: test\r\n\r\n".repeat(40))
+            .await;
     }
     tokio::time::sleep_until(end).await;
     drop(raw);
@@ -199,7 +247,10 @@ async fn never_read(addr: std::net::SocketAddr, end: Instant, listens: bool) {
 
 async fn publish(addr: std::net::SocketAddr, end: Instant, room: usize, text: String) {
     let body = json!({ "from": "ann", "text": text }).to_string();
-    let head = format!("POST /messages?room={room} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /messages?room={room} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     let mut raw = Raw::connect(addr).await;
     while Instant::now() < end {
         raw.send(format!("{head}{body}")).await;

@@ -18,13 +18,21 @@ impl Stream {
     }
 
     async fn resume(server: &TestServer, path: &str, id: &str) -> Self {
-        Self::send(reqwest::Client::new().get(server.url(path)).header("Last-Event-ID", id)).await
+        Self::send(
+            reqwest::Client::new()
+                .get(server.url(path))
+                .header("Last-Event-ID", id),
+        )
+        .await
     }
 
     async fn send(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), 200);
-        Self { response, text: String::new() }
+        Self {
+            response,
+            text: String::new(),
+        }
     }
 
     /// The next event, without the empty line that ends it; `None` at the end of the stream.
@@ -35,7 +43,10 @@ impl Stream {
                 self.text = rest.to_owned();
                 return Some(event);
             }
-            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("not silent for ever").expect("whole");
+            let chunk = timeout(PATIENCE, self.response.chunk())
+                .await
+                .expect("not silent for ever")
+                .expect("whole");
             self.text += std::str::from_utf8(&chunk?).unwrap();
         }
     }
@@ -54,17 +65,25 @@ async fn the_stream_begins_with_the_cursor_and_brings_each_message_with_its_own(
     let server = TestServer::start("");
     let first = server.publish("one\ntwo").await;
     let mut stream = Stream::open(&server, "/sse").await;
-    for (name, value) in
-        [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
-    {
+    for (name, value) in [
+        ("content-type", "text/event-stream"),
+        ("cache-control", "no-store"),
+        ("x-accel-buffering", "no"),
+    ] {
         assert_eq!(stream.response.headers()[name], value);
     }
     let start = first.replace("-1", "-0");
     let hello = stream.next().await;
     let (_, rest) = hello.split_once('\n').unwrap();
-    assert_eq!(rest, format!("id: {start}\nevent: hello\ndata: {{\"cursor\":\"{start}\"}}"));
+    assert_eq!(
+        rest,
+        format!("id: {start}\nevent: hello\ndata: {{\"cursor\":\"{start}\"}}")
+    );
     let event = stream.next().await;
-    assert!(event.starts_with(&format!("id: {first}\ndata: {{\"seq\":1,")), "{event}");
+    assert!(
+        event.starts_with(&format!("id: {first}\ndata: {{\"seq\":1,")),
+        "{event}"
+    );
     assert_eq!(message(&event)["text"], "one\ntwo");
     let second = server.publish("later").await;
     assert!(stream.next().await.starts_with(&format!("id: {second}\n")));
@@ -93,9 +112,15 @@ async fn a_stream_is_http_1_1_without_length_or_chunks_and_ends_with_its_connect
             assert_eq!(raw.answer().await.expect("an answer").status, 200);
         }
         let head = raw.head().await.expect("an answer");
-        assert!(head.starts_with("http/1.1 200 ok\r\ncontent-type: text/event-stream\r\n"), "{head}");
+        assert!(
+            head.starts_with("http/1.1 200 ok\r\ncontent-type: text/event-stream\r\n"),
+            "{head}"
+        );
         assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
-        assert!(!head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
+        assert!(
+            !head.contains("transfer-encoding") && !head.contains("content-length"),
+            "{head}"
+        );
         raw.until("\n\n").await;
         streams.push(raw);
     }
@@ -107,7 +132,12 @@ async fn a_stream_is_http_1_1_without_length_or_chunks_and_ends_with_its_connect
     }
     let mut head = Raw::connect(server.addr).await;
     head.send(sse.replace("GET", "HEAD")).await;
-    assert!(head.head().await.expect("an answer").contains("content-type: text/event-stream\r\n"));
+    assert!(
+        head.head()
+            .await
+            .expect("an answer")
+            .contains("content-type: text/event-stream\r\n")
+    );
     assert_eq!(head.rest().await, 0);
     server.stop().await;
     for mut raw in streams {
@@ -135,7 +165,10 @@ async fn an_empty_last_event_id_is_none() {
     let server = TestServer::start("");
     let first = server.publish("one").await;
     server.publish("two").await;
-    for (path, text) in [(format!("/sse?after={first}"), "two"), ("/sse".into(), "one")] {
+    for (path, text) in [
+        (format!("/sse?after={first}"), "two"),
+        ("/sse".into(), "one"),
+    ] {
         let mut stream = Stream::resume(&server, &path, "").await;
         assert!(stream.next().await.contains("event: hello"));
         assert_eq!(message(&stream.next().await)["text"], text, "{path}");
@@ -148,14 +181,27 @@ async fn streams_that_break_together_are_told_to_come_back_one_by_one() {
     let mut told = Vec::new();
     for _ in 0..100 {
         let hello = Stream::open(&server, "/sse").await.next().await;
-        let retry = hello.lines().next().and_then(|line| line.strip_prefix("retry: ")).expect("first of all");
+        let retry = hello
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("retry: "))
+            .expect("first of all");
         told.push(retry.parse::<u32>().expect("milliseconds"));
     }
     told.sort_unstable();
     assert!(told[0] >= 500 && told[99] <= 1500, "{told:?}");
     // Of a hundred drawn from a second, none of four quarters is empty but once in 10^12.
-    let in_quarter = |from| told.iter().filter(|&&retry| (from..from + 250).contains(&retry)).count();
-    assert!([500, 750, 1000, 1250].iter().all(|&from| in_quarter(from) > 0), "{told:?}");
+    let in_quarter = |from| {
+        told.iter()
+            .filter(|&&retry| (from..from + 250).contains(&retry))
+            .count()
+    };
+    assert!(
+        [500, 750, 1000, 1250]
+            .iter()
+            .all(|&from| in_quarter(from) > 0),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
@@ -169,10 +215,19 @@ async fn a_gap_is_an_event_of_its_own_whose_id_is_where_reading_goes_on() {
     let third = first.replace("-1", "-3");
     let hello = stream.next().await;
     assert_eq!(message(&hello)["cursor"], third.as_str());
-    assert!(!hello.contains("id:"), "cut here, a browser resumes from its own cursor and is told of the gap: {hello}");
+    assert!(
+        !hello.contains("id:"),
+        "cut here, a browser resumes from its own cursor and is told of the gap: {hello}"
+    );
     let gap = stream.next().await;
-    assert!(gap.starts_with(&format!("id: {third}\nevent: gap\n")), "{gap}");
-    assert_eq!(message(&gap), json!({ "reason": "window", "missed": 2, "cursor": third }));
+    assert!(
+        gap.starts_with(&format!("id: {third}\nevent: gap\n")),
+        "{gap}"
+    );
+    assert_eq!(
+        message(&gap),
+        json!({ "reason": "window", "missed": 2, "cursor": third })
+    );
     assert_eq!(message(&stream.next().await)["text"], "four");
 }
 
@@ -201,8 +256,12 @@ async fn who_leaves_is_forgotten_and_a_bad_id_is_refused_by_name() {
     let mut stream = Stream::open(&server, "/sse").await;
     stream.next().await;
     drop(stream);
-    server.until("nobody listens any more", |stats| stats["subscribers"] == 0).await;
-    let request = reqwest::Client::new().get(server.url("/sse")).header("Last-Event-ID", "yesterday");
+    server
+        .until("nobody listens any more", |stats| stats["subscribers"] == 0)
+        .await;
+    let request = reqwest::Client::new()
+        .get(server.url("/sse"))
+        .header("Last-Event-ID", "yesterday");
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 400);
     let body = answer.text().await.unwrap();

@@ -19,7 +19,8 @@ fn draft() -> String {
 async fn answers(server: &TestServer, bytes: &str) -> Vec<RawAnswer> {
     let mut raw = Raw::connect(server.addr).await;
     raw.send(bytes).await;
-    raw.try_send("GET /the-last HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    raw.try_send("GET /the-last HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await;
     let mut answers = Vec::new();
     while let Some(answer) = raw.answer().await {
         if answer.status == 404 {
@@ -38,29 +39,114 @@ fn statuses(answers: &[RawAnswer]) -> Vec<u16> {
 async fn a_body_with_two_lengths_gets_one_answer_and_the_connection_ends() {
     let server = TestServer::start("");
     let draft = draft();
-    let (length, chunked) = (draft.len(), format!("{:x}\r\n{draft}\r\n0\r\n\r\n", draft.len()));
+    let (length, chunked) = (
+        draft.len(),
+        format!("{:x}\r\n{draft}\r\n0\r\n\r\n", draft.len()),
+    );
     for (what, head, body, status) in [
-        ("CL, then TE", format!("content-length: {length}\r\ntransfer-encoding: chunked\r\n"), &chunked, 201),
-        ("TE, then CL", format!("transfer-encoding: chunked\r\ncontent-length: {length}\r\n"), &chunked, 201),
-        ("two CLs", format!("content-length: {length}\r\ncontent-length: 0\r\n"), &draft, 400),
-        ("a list of CLs", format!("content-length: {length}, 0\r\n"), &draft, 400),
-        ("CL with a sign", format!("content-length: +{length}\r\n"), &draft, 400),
-        ("CL of no number", "content-length: 1e1\r\n".into(), &draft, 400),
-        ("CL past 2^64", "content-length: 18446744073709551616\r\n".into(), &draft, 400),
-        ("TE of another kind", "transfer-encoding: gzip\r\n".into(), &draft, 400),
-        ("TE that does not end in chunked", "transfer-encoding: chunked, gzip\r\n".into(), &chunked, 400),
-        ("two TEs", "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n".into(), &chunked, 400),
-        ("a blank before the colon", "transfer-encoding : chunked\r\n".into(), &chunked, 400),
-        ("an obsolete fold", format!("x: a\r\n b\r\ncontent-length: {length}\r\n"), &draft, 400),
-        ("TE in a fold", "transfer-encoding:\r\n chunked\r\n".into(), &chunked, 400),
-        ("a bare CR in a value", format!("x: a\rb\r\ncontent-length: {length}\r\n"), &draft, 400),
-        ("a NUL in a value", format!("x: a\0b\r\ncontent-length: {length}\r\n"), &draft, 400),
+        (
+            "CL, then TE",
+            format!("content-length: {length}\r\ntransfer-encoding: chunked\r\n"),
+            &chunked,
+            201,
+        ),
+        (
+            "TE, then CL",
+            format!("transfer-encoding: chunked\r\ncontent-length: {length}\r\n"),
+            &chunked,
+            201,
+        ),
+        (
+            "two CLs",
+            format!("content-length: {length}\r\ncontent-length: 0\r\n"),
+            &draft,
+            400,
+        ),
+        (
+            "a list of CLs",
+            format!("content-length: {length}, 0\r\n"),
+            &draft,
+            400,
+        ),
+        (
+            "CL with a sign",
+            format!("content-length: +{length}\r\n"),
+            &draft,
+            400,
+        ),
+        (
+            "CL of no number",
+            "content-length: 1e1\r\n".into(),
+            &draft,
+            400,
+        ),
+        (
+            "CL past 2^64",
+            "content-length: 18446744073709551616\r\n".into(),
+            &draft,
+            400,
+        ),
+        (
+            "TE of another kind",
+            "transfer-encoding: gzip\r\n".into(),
+            &draft,
+            400,
+        ),
+        (
+            "TE that does not end in chunked",
+            "transfer-encoding: chunked, gzip\r\n".into(),
+            &chunked,
+            400,
+        ),
+        (
+            "two TEs",
+            "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n".into(),
+            &chunked,
+            400,
+        ),
+        (
+            "a blank before the colon",
+            "transfer-encoding : chunked\r\n".into(),
+            &chunked,
+            400,
+        ),
+        (
+            "an obsolete fold",
+            format!("x: a\r\n b\r\ncontent-length: {length}\r\n"),
+            &draft,
+            400,
+        ),
+        (
+            "TE in a fold",
+            "transfer-encoding:\r\n chunked\r\n".into(),
+            &chunked,
+            400,
+        ),
+        (
+            "a bare CR in a value",
+            format!("x: a\rb\r\ncontent-length: {length}\r\n"),
+            &draft,
+            400,
+        ),
+        (
+            "a NUL in a value",
+            format!("x: a\0b\r\ncontent-length: {length}\r\n"),
+            &draft,
+            400,
+        ),
     ] {
         let answers = answers(&server, &format!("{POST}{head}\r\n{body}{SMUGGLED}")).await;
         assert_eq!(statuses(&answers), [status], "{what}: {answers:?}");
-        assert!(answers[0].head.contains("connection: close\r\n"), "{what}: {answers:?}");
+        assert!(
+            answers[0].head.contains("connection: close\r\n"),
+            "{what}: {answers:?}"
+        );
     }
-    assert_eq!(server.stats().await["rooms"], 1, "only the lobby: nothing was smuggled in");
+    assert_eq!(
+        server.stats().await["rooms"],
+        1,
+        "only the lobby: nothing was smuggled in"
+    );
 }
 
 #[tokio::test]
@@ -68,17 +154,43 @@ async fn a_chunk_that_is_none_ends_the_connection_and_stores_nothing() {
     let server = TestServer::start("");
     let draft = draft();
     for (what, body) in [
-        ("a size of no number", format!("xyz\r\n{draft}\r\n0\r\n\r\n")),
+        (
+            "a size of no number",
+            format!("xyz\r\n{draft}\r\n0\r\n\r\n"),
+        ),
         ("a size with a sign", format!("-1\r\n{draft}\r\n0\r\n\r\n")),
-        ("a size past 2^64", format!("10000000000000000\r\n{draft}\r\n0\r\n\r\n")),
-        ("no line end after the data", format!("{:x}\r\n{draft}0\r\n\r\n", draft.len())),
-        ("an extension without end", format!("{:x};{}\r\n{draft}\r\n0\r\n\r\n", draft.len(), "x".repeat(100_000))),
+        (
+            "a size past 2^64",
+            format!("10000000000000000\r\n{draft}\r\n0\r\n\r\n"),
+        ),
+        (
+            "no line end after the data",
+            format!("{:x}\r\n{draft}0\r\n\r\n", draft.len()),
+        ),
+        (
+            "an extension without end",
+            format!(
+                "{:x};{}\r\n{draft}\r\n0\r\n\r\n",
+                draft.len(),
+                "x".repeat(100_000)
+            ),
+        ),
     ] {
-        let answers = answers(&server, &format!("{POST}transfer-encoding: chunked\r\n\r\n{body}{SMUGGLED}")).await;
-        assert!(answers.iter().all(|answer| answer.status == 400) && answers.len() < 2, "{what}: {answers:?}");
+        let answers = answers(
+            &server,
+            &format!("{POST}transfer-encoding: chunked\r\n\r\n{body}{SMUGGLED}"),
+        )
+        .await;
+        assert!(
+            answers.iter().all(|answer| answer.status == 400) && answers.len() < 2,
+            "{what}: {answers:?}"
+        );
     }
     let stats = server.stats().await;
-    assert_eq!((&stats["published"], &stats["rooms"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&stats["published"], &stats["rooms"]),
+        (&json!(0), &json!(0))
+    );
 }
 
 #[tokio::test]
@@ -98,7 +210,11 @@ async fn a_request_line_that_is_none_is_refused() {
         assert_eq!(statuses(&answers), [400], "{line}");
     }
     let mut raw = Raw::connect(server.addr).await;
-    assert_eq!(raw.get("short-poll").await.status, 400, "no path, though hyper takes it for a host");
+    assert_eq!(
+        raw.get("short-poll").await.status,
+        400,
+        "no path, though hyper takes it for a host"
+    );
     assert_eq!(server.stats().await["rooms"], 0);
 }
 
@@ -114,8 +230,13 @@ async fn a_request_has_one_host_and_only_the_old_version_may_go_without() {
     ] {
         for path in ["/short-poll", "/long-poll", "/stats", "/"] {
             let mut raw = Raw::connect(server.addr).await;
-            raw.send(format!("GET {path} HTTP/1.1\r\n{hosts}\r\n")).await;
-            assert_eq!(raw.answer().await.expect("an answer").status, status, "{path} with {hosts:?}");
+            raw.send(format!("GET {path} HTTP/1.1\r\n{hosts}\r\n"))
+                .await;
+            assert_eq!(
+                raw.answer().await.expect("an answer").status,
+                status,
+                "{path} with {hosts:?}"
+            );
         }
     }
 }
@@ -126,9 +247,15 @@ async fn an_upgrade_that_is_refused_leaves_no_tunnel_behind() {
     let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 12\r\n";
     let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let mut raw = Raw::connect(server.addr).await;
-    raw.send(format!("GET /ws HTTP/1.1\r\nhost: test\r\n{upgrade}{key}\r\n")).await;
+    raw.send(format!(
+        "GET /ws HTTP/1.1\r\nhost: test\r\n{upgrade}{key}\r\n"
+    ))
+    .await;
     let refused = raw.answer().await.expect("an answer");
     assert_eq!(refused.status, 426);
-    assert!(refused.head.contains("sec-websocket-version: 13\r\n") && refused.body.contains("13"), "{refused:?}");
+    assert!(
+        refused.head.contains("sec-websocket-version: 13\r\n") && refused.body.contains("13"),
+        "{refused:?}"
+    );
     assert_eq!(raw.get("/healthz").await.status, 200, "it is still HTTP");
 }

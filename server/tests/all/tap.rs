@@ -20,7 +20,12 @@ async fn tap(server: &Api, id: &str) -> Value {
 }
 
 fn texts(tap: &Value) -> Vec<&str> {
-    tap["entries"].as_array().unwrap().iter().map(|entry| entry["text"].as_str().unwrap()).collect()
+    tap["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["text"].as_str().unwrap())
+        .collect()
 }
 
 /// A request as it goes over.
@@ -35,7 +40,11 @@ async fn it_shows_the_bytes_that_went_over_and_counts_them() {
     let request = get(&format!("/short-poll?room=t&tap={ID}"));
     raw.send(&request).await;
     raw.answer().await.unwrap();
-    assert_eq!(texts(&tap(&server, ID).await), [""; 0], "it begins when it is read");
+    assert_eq!(
+        texts(&tap(&server, ID).await),
+        [""; 0],
+        "it begins when it is read"
+    );
 
     raw.send(&request).await;
     let answer = raw.answer().await.unwrap();
@@ -51,14 +60,28 @@ async fn it_shows_the_bytes_that_went_over_and_counts_them() {
     let seen = tap(&server, ID).await;
     let shown = texts(&seen);
     assert_eq!(shown[0], request);
-    assert!(shown[1].starts_with("HTTP/1.1 200 OK\r\n") && shown[1].ends_with(&answer.body), "{shown:?}");
+    assert!(
+        shown[1].starts_with("HTTP/1.1 200 OK\r\n") && shown[1].ends_with(&answer.body),
+        "{shown:?}"
+    );
     assert_eq!([shown[2], shown[3]], [&head, body]);
     assert!(shown[4].ends_with(&stored.body));
     let size = |answer: &crate::raw::RawAnswer| answer.head.len() + answer.body.len();
-    assert_eq!(seen["lanes"][""], json!({ "requests": 1, "up": request.len(), "down": size(&answer) }));
+    assert_eq!(
+        seen["lanes"][""],
+        json!({ "requests": 1, "up": request.len(), "down": size(&answer) })
+    );
     let up = head.len() + body.len();
-    assert_eq!(seen["lanes"]["sse"], json!({ "requests": 1, "up": up, "down": size(&stored) }));
-    let lines: Vec<_> = seen["entries"].as_array().unwrap().iter().map(|entry| entry["line"].as_u64()).collect();
+    assert_eq!(
+        seen["lanes"]["sse"],
+        json!({ "requests": 1, "up": up, "down": size(&stored) })
+    );
+    let lines: Vec<_> = seen["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["line"].as_u64())
+        .collect();
     assert_eq!(lines, [1, 1, 2, 2, 2].map(Some));
 }
 
@@ -73,11 +96,16 @@ async fn it_shows_nothing_that_does_not_name_it() {
         raw.get(&format!("/short-poll?room={room}")).await;
         raw.get(&format!("/short-poll?room=mine&tap={ID}")).await;
         raw.get(&format!("/short-poll?room={room}&tap=")).await;
-        raw.get(&format!("/short-poll?room={room}&tap={}", &ID[1..])).await;
+        raw.get(&format!("/short-poll?room={room}&tap={}", &ID[1..]))
+            .await;
     }
     // A body that looks like a request whose end never comes, and then somebody else's request in two pieces.
     let body = format!("GET /?tap={ID} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
-    raw.send(format!("POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n", body.len())).await;
+    raw.send(format!(
+        "POST /messages HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    ))
+    .await;
     raw.until_read().await;
     raw.send(body).await;
     assert_eq!(raw.answer().await.unwrap().status, 400);
@@ -87,7 +115,10 @@ async fn it_shows_nothing_that_does_not_name_it() {
     raw.answer().await.unwrap();
 
     let seen = tap(&server, ID).await;
-    assert_eq!(seen["lanes"][""]["requests"], 3, "two of its own, and the body");
+    assert_eq!(
+        seen["lanes"][""]["requests"], 3,
+        "two of its own, and the body"
+    );
     assert!(!seen.to_string().contains("secret"), "{seen}");
     assert_eq!(texts(&tap(&server, OTHER).await), [""; 0]);
 }
@@ -97,10 +128,12 @@ async fn it_shows_no_cookie_and_no_password_and_counts_their_bytes() {
     let server = TestServer::start("");
     tap(&server, ID).await;
     let head = get(&format!("/short-poll?tap={ID}"));
-    let secrets = "cookie: a=SECRET\r\nAuthorizatioN: Basic SECRET\r\nPROXY-AUTHORIZATION:SECRET\r\n";
+    let secrets =
+        "cookie: a=SECRET\r\nAuthorizatioN: Basic SECRET\r\nPROXY-AUTHORIZATION:SECRET\r\n";
     let request = head.replacen("X-Odd-Case", &format!("{secrets}X-Odd-Case"), 1);
     // As a whole, and in two reads: in the middle of a name, of a value, of the line's end.
-    let cuts = ["cookie", "AuthorizatioN", "SECRET", "\r\nPROXY"].map(|part| request.find(part).unwrap() + 1);
+    let cuts = ["cookie", "AuthorizatioN", "SECRET", "\r\nPROXY"]
+        .map(|part| request.find(part).unwrap() + 1);
     for cut in [0].into_iter().chain(cuts) {
         let mut raw = Raw::connect(server.addr).await;
         raw.send(&request[..cut]).await;
@@ -109,14 +142,24 @@ async fn it_shows_no_cookie_and_no_password_and_counts_their_bytes() {
         raw.answer().await.unwrap();
     }
     let mut raw = Raw::connect(server.addr).await;
-    let protocol =
-        handshake(&format!("?tap={ID}"), "", "").replacen("host: ", "Sec-WebSocket-Protocol: SECRET\r\nhost: ", 1);
+    let protocol = handshake(&format!("?tap={ID}"), "", "").replacen(
+        "host: ",
+        "Sec-WebSocket-Protocol: SECRET\r\nhost: ",
+        1,
+    );
     raw.send(&protocol).await;
     raw.answer().await.unwrap();
 
     let seen = tap(&server, ID).await;
-    assert!(!seen.to_string().contains("SECRET") && seen.to_string().contains("cookie: ********"), "{seen}");
-    assert_eq!(seen["lanes"][""]["up"], json!(5 * request.len() + protocol.len()), "counted as it was");
+    assert!(
+        !seen.to_string().contains("SECRET") && seen.to_string().contains("cookie: ********"),
+        "{seen}"
+    );
+    assert_eq!(
+        seen["lanes"][""]["up"],
+        json!(5 * request.len() + protocol.len()),
+        "counted as it was"
+    );
     assert_eq!(seen["entries"][0]["size"], json!(request.len()));
 }
 
@@ -147,21 +190,40 @@ async fn it_shows_the_frames_of_a_websocket() {
     ws.send(TEXT, &long).await;
     let answers = [ws.next().await, ws.next().await, ws.next().await];
     let seen = tap(&server, ID).await;
-    let frames: Vec<_> =
-        seen["entries"].as_array().unwrap().iter().filter(|entry| entry["frame"].is_object()).collect();
+    let frames: Vec<_> = seen["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["frame"].is_object())
+        .collect();
     let up: Vec<_> = frames.iter().filter(|entry| entry["up"] == true).collect();
     assert_eq!(up[0]["text"], r#"{"from":"ann","text":"hi"}"#);
-    assert_eq!(up[0]["frame"], json!({ "fin": true, "opcode": 1, "head": 6, "mask": [7, 99, 200, 31] }));
-    assert_eq!((&up[1]["size"], &up[1]["text"]), (&json!(70_014), &json!(long[..2048])));
+    assert_eq!(
+        up[0]["frame"],
+        json!({ "fin": true, "opcode": 1, "head": 6, "mask": [7, 99, 200, 31] })
+    );
+    assert_eq!(
+        (&up[1]["size"], &up[1]["text"]),
+        (&json!(70_014), &json!(long[..2048]))
+    );
     let down: Vec<_> = frames.iter().filter(|entry| entry["up"] == false).collect();
-    assert_eq!(down[0]["frame"], json!({ "fin": true, "opcode": 1, "head": 2, "mask": null }));
-    assert_eq!(down.len(), 1 + answers.len(), "the hello and what came after it");
+    assert_eq!(
+        down[0]["frame"],
+        json!({ "fin": true, "opcode": 1, "head": 2, "mask": null })
+    );
+    assert_eq!(
+        down.len(),
+        1 + answers.len(),
+        "the hello and what came after it"
+    );
     for (frame, answer) in down[1..].iter().zip(&answers) {
         assert_eq!(frame["text"], String::from_utf8_lossy(&answer.payload)[..]);
     }
     // The end of either side is the end of the other.
     drop(ws);
-    server.until("the session ends", |stats| stats["connections"]["ws"] == 0).await;
+    server
+        .until("the session ends", |stats| stats["connections"]["ws"] == 0)
+        .await;
 }
 
 #[tokio::test]
@@ -173,7 +235,11 @@ async fn a_websocket_that_the_server_closed_is_let_go_though_its_peer_stays_and_
     ws.hello().await;
     ws.send(BINARY, "no").await;
     assert_eq!(ws.next().await.payload[..2], 1003_u16.to_be_bytes());
-    server.until("it is let go", |stats| stats["connections"]["open"] == before).await;
+    server
+        .until("it is let go", |stats| {
+            stats["connections"]["open"] == before
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -183,7 +249,8 @@ async fn a_frame_that_says_it_is_endless_is_refused_as_without_a_tap() {
     for length in [1 << 62, u64::MAX] {
         let mut ws = RawWs::open(server.addr, &format!("?tap={ID}")).await;
         ws.hello().await;
-        ws.0.try_send([header(TEXT, length, true), vec![0; 1000]].concat()).await;
+        ws.0.try_send([header(TEXT, length, true), vec![0; 1000]].concat())
+            .await;
         assert_eq!(ws.close_code().await, 1009, "{length} bytes");
     }
 }
@@ -196,16 +263,28 @@ async fn it_is_bounded_in_entries_and_bytes() {
     for n in 0..150 {
         raw.get(&format!("/short-poll?n={n}&tap={ID}")).await;
     }
-    raw.get(&format!("/short-poll?{}&tap={ID}", "x".repeat(5000))).await;
+    raw.get(&format!("/short-poll?{}&tap={ID}", "x".repeat(5000)))
+        .await;
     // No UTF-8: each byte is shown as three.
     let odd = format!("GET /short-poll?tap={ID} HTTP/1.1\r\nHost: test\r\nX: ");
-    raw.send([odd.as_bytes(), &[0xff; 5000], b"\r\n\r\n"].concat()).await;
+    raw.send([odd.as_bytes(), &[0xff; 5000], b"\r\n\r\n"].concat())
+        .await;
     raw.answer().await.unwrap();
     let seen = tap(&server, ID).await;
     let shown = texts(&seen);
-    assert_eq!((shown.len(), &seen["next"], &seen["lanes"][""]["requests"]), (200, &json!(304), &json!(152)));
-    assert!(shown.iter().all(|text| text.len() <= 2048) && shown.iter().any(|text| text.len() == 2048));
-    assert!(shown.iter().any(|text| text.len() > 2045 && text.ends_with('\u{fffd}')), "cut between two characters");
+    assert_eq!(
+        (shown.len(), &seen["next"], &seen["lanes"][""]["requests"]),
+        (200, &json!(304), &json!(152))
+    );
+    assert!(
+        shown.iter().all(|text| text.len() <= 2048) && shown.iter().any(|text| text.len() == 2048)
+    );
+    assert!(
+        shown
+            .iter()
+            .any(|text| text.len() > 2045 && text.ends_with('\u{fffd}')),
+        "cut between two characters"
+    );
     let after = server.get(&format!("/tap?id={ID}&after=302")).await.json();
     assert_eq!(texts(&after), shown[198..]);
 }
@@ -224,7 +303,11 @@ async fn a_wrong_parameter_is_named() {
         (&format!("?id={ID}&cut=0"), "cut"),
     ] {
         let answer = server.get(&format!("/tap{query}")).await;
-        assert_eq!((answer.status, &answer.json()["error"]["parameter"]), (400, &json!(parameter)), "{query}");
+        assert_eq!(
+            (answer.status, &answer.json()["error"]["parameter"]),
+            (400, &json!(parameter)),
+            "{query}"
+        );
     }
 }
 
@@ -236,13 +319,25 @@ async fn a_distance_delays_what_names_it_and_nothing_else() {
     server.publish("first").await;
     let mut far = Raw::connect(server.addr).await;
     let start = Instant::now();
-    assert!(far.get(&format!("/short-poll?tap={ID}")).await.body.contains("first"));
+    assert!(
+        far.get(&format!("/short-poll?tap={ID}"))
+            .await
+            .body
+            .contains("first")
+    );
     assert!(start.elapsed() >= distance);
 
     // Twenty in a row are under way together, there and back. A deadline is tested with one retry.
     let first = twenty(&server).await;
-    let took = if first < 5 * distance { first } else { twenty(&server).await };
-    assert!(took >= distance && took < 5 * distance, "{first:?}, {took:?}");
+    let took = if first < 5 * distance {
+        first
+    } else {
+        twenty(&server).await
+    };
+    assert!(
+        took >= distance && took < 5 * distance,
+        "{first:?}, {took:?}"
+    );
 
     let mut least = Duration::MAX;
     for _ in 0..2 {
@@ -250,7 +345,10 @@ async fn a_distance_delays_what_names_it_and_nothing_else() {
         Raw::connect(server.addr).await.get("/short-poll").await;
         least = least.min(start.elapsed());
     }
-    assert!(least < distance, "somebody else's is not delayed: {least:?}");
+    assert!(
+        least < distance,
+        "somebody else's is not delayed: {least:?}"
+    );
 }
 
 #[tokio::test]
@@ -259,7 +357,8 @@ async fn an_answer_with_a_gap_is_whole_though_everything_that_is_endless_is_cut(
     server.publish("first").await;
     server.get(&format!("/tap?id={ID}&distance=400")).await;
     let mut far = Raw::connect(server.addr).await;
-    far.send(get(&format!("/short-poll?after=00000000-1&tap={ID}"))).await;
+    far.send(get(&format!("/short-poll?after=00000000-1&tap={ID}")))
+        .await;
     let cut = async {
         loop {
             server.get(&format!("/tap?id={ID}&cut=1")).await;
@@ -280,7 +379,8 @@ async fn twenty(server: &TestServer) -> Duration {
     ws.hello().await;
     let start = Instant::now();
     for n in 0..20 {
-        ws.say(&json!({ "from": "ann", "text": n.to_string() })).await;
+        ws.say(&json!({ "from": "ann", "text": n.to_string() }))
+            .await;
     }
     let mut arrived = Vec::new();
     while arrived.len() < 20 {

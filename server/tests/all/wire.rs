@@ -22,7 +22,9 @@ async fn the_wire_and_the_tally_equal_what_the_server_and_a_proxy_have_counted()
     for (page, server) in PAGES.into_iter().zip(&servers) {
         let meter = Meter::start(server.addr).await;
         let query = "?name=ann&open=wire,tally&interval=3000&hold=7000";
-        let tab = browser.open(&format!("http://{}{page}{query}", meter.addr)).await;
+        let tab = browser
+            .open(&format!("http://{}{page}{query}", meter.addr))
+            .await;
         tab.is("open").await;
         for text in ["one", "two", "three"] {
             tab.send(text).await;
@@ -42,14 +44,22 @@ async fn the_wire_and_the_tally_equal_what_the_server_and_a_proxy_have_counted()
         // A poll that was held when the plug was pulled has been answered to nobody.
         let cut = u64::from(page == "/long-poll.html");
         let empties = stats["empties"].as_u64().unwrap();
-        assert!((empties - cut..=empties).contains(&tally["empty"].as_u64().unwrap()), "{page}: {tally}");
+        assert!(
+            (empties - cut..=empties).contains(&tally["empty"].as_u64().unwrap()),
+            "{page}: {tally}"
+        );
         assert_eq!(counts(&tally), meter.counts(), "{page}: {tally}");
         let rows = tab.texts("#rows button .what").await;
         assert_eq!(rows.len() as u64, counts(&tally)[0], "{page}: {rows:?}");
         let path = page.trim_end_matches(".html");
         let expected = match path {
             "/ws" => vec!["GET /ws"],
-            "/sse" => vec!["GET /sse", "POST /messages", "POST /messages", "POST /messages"],
+            "/sse" => vec![
+                "GET /sse",
+                "POST /messages",
+                "POST /messages",
+                "POST /messages",
+            ],
             _ => Vec::new(),
         };
         assert!(expected.is_empty() || rows == expected, "{rows:?}");
@@ -60,19 +70,34 @@ async fn the_wire_and_the_tally_equal_what_the_server_and_a_proxy_have_counted()
 #[tokio::test]
 async fn a_row_shows_what_really_went_over() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let tab = browser.open(&server.url("/ws.html?name=ann&open=wire")).await;
+    let tab = browser
+        .open(&server.url("/ws.html?name=ann&open=wire"))
+        .await;
     tab.is("open").await;
     tab.send("hello").await;
-    tab.until("#rows .note", |notes| notes.len() == 1 && notes[0].starts_with("101 · ↑1 ↓4 frames")).await;
+    tab.until("#rows .note", |notes| {
+        notes.len() == 1 && notes[0].starts_with("101 · ↑1 ↓4 frames")
+    })
+    .await;
     tab.click("#rows button").await;
     let shown = tab.texts("#entries pre").await;
-    assert!(shown[0].starts_with("GET /ws?room=lobby&tap=") && shown[0].contains("\r\nUpgrade: websocket\r\n"));
+    assert!(
+        shown[0].starts_with("GET /ws?room=lobby&tap=")
+            && shown[0].contains("\r\nUpgrade: websocket\r\n")
+    );
     assert!(shown[1].starts_with("HTTP/1.1 101 Switching Protocols\r\n"));
-    assert!(shown[4].starts_with(r#"{"from":"ann","text":"hello","key":""#), "{shown:?}");
-    assert!(shown[5].starts_with(r#"{"ack""#) && shown[6].starts_with(r#"{"seq":1"#), "{shown:?}");
+    assert!(
+        shown[4].starts_with(r#"{"from":"ann","text":"hello","key":""#),
+        "{shown:?}"
+    );
+    assert!(
+        shown[5].starts_with(r#"{"ack""#) && shown[6].starts_with(r#"{"seq":1"#),
+        "{shown:?}"
+    );
     let heads = tab.texts("#entries p").await;
     assert!(
-        heads[4].contains("text frame (opcode 1, fin), masked with ") && heads[4].contains("header 6 B"),
+        heads[4].contains("text frame (opcode 1, fin), masked with ")
+            && heads[4].contains("header 6 B"),
         "{heads:?}"
     );
     assert!(heads[5].contains("not masked · header 2 B"), "{heads:?}");
@@ -85,7 +110,9 @@ async fn pulling_the_plug_loses_nothing_and_names_the_cursor() {
     // They stay until the end: a page whose server is gone complains of it.
     let servers = PAGES.map(|_| TestServer::start(""));
     for (page, server) in PAGES.into_iter().zip(&servers) {
-        let tab = browser.open(&server.url(&format!("{page}?open=knobs-panel,wire"))).await;
+        let tab = browser
+            .open(&server.url(&format!("{page}?open=knobs-panel,wire")))
+            .await;
         let cursor = server.publish("before").await;
         tab.lists(&["before"]).await;
         pull_the_plug(&tab).await;
@@ -96,13 +123,22 @@ async fn pulling_the_plug_loses_nothing_and_names_the_cursor() {
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert_eq!(tab.texts("#messages .text").await, ["before"]);
         tab.run("window.plugIn()").await;
-        tab.until("#messages .text", |texts| texts == ["before", "meanwhile", "typed meanwhile"]).await;
+        tab.until("#messages .text", |texts| {
+            texts == ["before", "meanwhile", "typed meanwhile"]
+        })
+        .await;
         tab.until("#pending li", <[_]>::is_empty).await;
         let notes = tab.texts("#messages .plug").await;
-        assert!(notes[0].ends_with(&format!("seen: {cursor}.")) && notes[1].ends_with(&format!("after {cursor}.")));
+        assert!(
+            notes[0].ends_with(&format!("seen: {cursor}."))
+                && notes[1].ends_with(&format!("after {cursor}."))
+        );
         // It said so to the server.
         let path = page.trim_end_matches(".html");
-        tab.until("#rows .what", |rows| rows.iter().filter(|row| row.ends_with(path)).count() > 1).await;
+        tab.until("#rows .what", |rows| {
+            rows.iter().filter(|row| row.ends_with(path)).count() > 1
+        })
+        .await;
         let resumed = format!("after={cursor}&");
         tab.until_run(
             &format!(
@@ -125,18 +161,27 @@ async fn falling_behind_is_told_as_a_gap() {
     // They stay until the end: a page whose server is gone complains of it.
     let servers = PAGES.map(|_| TestServer::start(""));
     for (page, server) in PAGES.into_iter().zip(&servers) {
-        let tab = browser.open(&server.url(&format!("{page}?open=knobs-panel,tally"))).await;
+        let tab = browser
+            .open(&server.url(&format!("{page}?open=knobs-panel,tally")))
+            .await;
         server.publish("before").await;
         tab.lists(&["before"]).await;
         tab.click("#behind").await;
         tab.until("#messages .gap", |notes| notes.len() == 1).await;
         let told = missed(&tab.text("#messages .gap").await);
-        tab.until("#messages .text", |texts| texts.len() == 1 + 20 - told).await;
+        tab.until("#messages .text", |texts| texts.len() == 1 + 20 - told)
+            .await;
         tab.until("#gaps", |gaps| gaps == ["1"]).await;
         // Whoever else is in the room got nothing of it.
-        assert_eq!(server.get("/short-poll?room=lobby").await.texts(), ["before"]);
+        assert_eq!(
+            server.get("/short-poll?room=lobby").await.texts(),
+            ["before"]
+        );
         server.publish("after").await;
-        tab.until("#messages .text", |texts| texts.last().is_some_and(|text| text == "after")).await;
+        tab.until("#messages .text", |texts| {
+            texts.last().is_some_and(|text| text == "after")
+        })
+        .await;
     }
     assert_eq!(browser.complaints().await, [""; 0]);
 }
@@ -144,7 +189,9 @@ async fn falling_behind_is_told_as_a_gap() {
 #[tokio::test]
 async fn the_median_age_of_a_short_poll_is_about_half_of_its_interval() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
-    let tab = browser.open(&server.url("/short-poll.html?open=knobs-panel,tally&interval=2000")).await;
+    let tab = browser
+        .open(&server.url("/short-poll.html?open=knobs-panel,tally&interval=2000"))
+        .await;
     tab.is("open").await;
     tab.turn("#rate", "20").await;
     for seconds in [2.0, 1.0] {
@@ -152,13 +199,17 @@ async fn the_median_age_of_a_short_poll_is_about_half_of_its_interval() {
         let mut halves = Vec::new();
         for _ in 0..2 {
             tab.turn("#interval", &seconds.to_string()).await;
-            tab.until("#median", |median| ages(&median[0]) >= Some(120)).await;
+            tab.until("#median", |median| ages(&median[0]) >= Some(120))
+                .await;
             halves.push(milliseconds(&tab.text("#median").await) / (seconds * 1000.0));
             if (0.35..0.65).contains(halves.last().unwrap()) {
                 break;
             }
         }
-        assert!((0.35..0.65).contains(halves.last().unwrap()), "{seconds} s: {halves:?} of the interval");
+        assert!(
+            (0.35..0.65).contains(halves.last().unwrap()),
+            "{seconds} s: {halves:?} of the interval"
+        );
     }
     assert_eq!(browser.complaints().await, [""; 0]);
 }
@@ -169,10 +220,18 @@ async fn a_page_under_another_name_is_refused_and_told_which_flag_would_let_it_i
     // As behind a proxy that does not pass the name on.
     let meter = Meter::start(server.addr).await;
     meter.renamed.store(1, Relaxed);
-    let tab = browser.open(&format!("http://{}/ws.html", meter.addr)).await;
+    let tab = browser
+        .open(&format!("http://{}/ws.html", meter.addr))
+        .await;
     tab.is("refused").await;
     let why = tab.text("#detail").await;
-    assert!(why.ends_with(&format!("start it with --allow-origin http://{} if it may", meter.addr)), "{why}");
+    assert!(
+        why.ends_with(&format!(
+            "start it with --allow-origin http://{} if it may",
+            meter.addr
+        )),
+        "{why}"
+    );
 }
 
 /// Pulls it, and it stays out until `plugIn` is called: after five seconds it would be back, however slow the machine.
@@ -197,9 +256,19 @@ async fn figures(tab: &Tab<'_>) -> Value {
     for id in ["requests", "empty", "received", "up", "down"] {
         let text = tab.text(&format!("#{id}")).await;
         // Above 10,000 bytes the tally rounds; what it rounds stands beside it.
-        let exact = tab.run(&format!("return Number(document.getElementById('{id}').dataset.exact ?? NaN)")).await;
-        figures[id] =
-            if exact.is_number() { exact } else { text.replace(',', "").parse::<u64>().expect("a number").into() };
+        let exact = tab
+            .run(&format!(
+                "return Number(document.getElementById('{id}').dataset.exact ?? NaN)"
+            ))
+            .await;
+        figures[id] = if exact.is_number() {
+            exact
+        } else {
+            text.replace(',', "")
+                .parse::<u64>()
+                .expect("a number")
+                .into()
+        };
     }
     figures
 }
@@ -212,7 +281,11 @@ fn ages(median: &str) -> Option<usize> {
 fn milliseconds(median: &str) -> f64 {
     let (number, rest) = median.split_once(' ').expect("a number and its unit");
     let number: f64 = number.parse().expect("a number");
-    if rest.starts_with("ms") { number } else { number * 1000.0 }
+    if rest.starts_with("ms") {
+        number
+    } else {
+        number * 1000.0
+    }
 }
 
 /// A proxy that counts the requests that name a tap, and the bytes of them and of their answers.
@@ -227,15 +300,23 @@ impl Meter {
     async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
-        let (counts, renamed) = (Arc::<[AtomicU64; 3]>::default(), Arc::<AtomicU64>::default());
+        let (counts, renamed) = (
+            Arc::<[AtomicU64; 3]>::default(),
+            Arc::<AtomicU64>::default(),
+        );
         let (counting, renaming) = (Arc::clone(&counts), Arc::clone(&renamed));
         tokio::spawn(async move {
             while let Ok((browser, _)) = listener.accept().await {
-                let rename = (renaming.load(Relaxed) > 0).then_some((addr.to_string(), server.to_string()));
+                let rename =
+                    (renaming.load(Relaxed) > 0).then_some((addr.to_string(), server.to_string()));
                 tokio::spawn(measure(browser, server, Arc::clone(&counting), rename));
             }
         });
-        Self { addr, counts, renamed }
+        Self {
+            addr,
+            counts,
+            renamed,
+        }
     }
 
     fn counts(&self) -> [u64; 3] {

@@ -48,7 +48,10 @@ async fn a_client_resumes_after_its_cursor_or_from_now_on() {
     let (mut newest, hello) = connected(&server, "?after=latest").await;
     assert_eq!(hello, two);
     server.publish("three").await;
-    assert_eq!((&newest.json().await["seq"], &resumed.json().await["seq"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&newest.json().await["seq"], &resumed.json().await["seq"]),
+        (&json!(3), &json!(3))
+    );
 }
 
 #[tokio::test]
@@ -65,10 +68,17 @@ async fn a_cursor_that_cannot_go_on_gets_a_gap_frame_before_any_message() {
         assert_eq!(hello, format!("{epoch}-3"));
         let gap = json!({ "gap": { "reason": reason, "missed": missed, "cursor": hello } });
         assert_eq!(ws.json().await, gap);
-        assert_eq!((&ws.json().await["seq"], &ws.json().await["seq"]), (&json!(4), &json!(5)));
+        assert_eq!(
+            (&ws.json().await["seq"], &ws.json().await["seq"]),
+            (&json!(4), &json!(5))
+        );
     }
     let (mut ws, _) = connected(&server, "?room=empty&after=00000000-5").await;
-    assert_eq!(ws.json().await["gap"]["reason"], "epoch", "at once, though there is no message");
+    assert_eq!(
+        ws.json().await["gap"]["reason"],
+        "epoch",
+        "at once, though there is no message"
+    );
 }
 
 /// Publishes this many messages; the cursor of the last.
@@ -85,14 +95,23 @@ async fn an_ack_comes_before_the_clients_own_message_and_names_its_key() {
     let server = TestServer::start("");
     let (mut ws, hello) = connected(&server, "").await;
     let cursor = |seq: u64| hello.replace("-0", &format!("-{seq}"));
-    ws.say(&json!({ "from": "ann", "text": "one", "key": "k" })).await;
-    assert_eq!(ws.json().await, json!({ "ack": { "cursor": cursor(1), "key": "k" } }));
+    ws.say(&json!({ "from": "ann", "text": "one", "key": "k" }))
+        .await;
+    assert_eq!(
+        ws.json().await,
+        json!({ "ack": { "cursor": cursor(1), "key": "k" } })
+    );
     assert_eq!(ws.json().await["text"], "one");
     ws.say(&message("two")).await;
     assert_eq!(ws.json().await, json!({ "ack": { "cursor": cursor(2) } }));
     assert_eq!(ws.json().await["text"], "two");
-    ws.say(&json!({ "from": "ann", "text": "one", "key": "k" })).await;
-    assert_eq!(ws.json().await, json!({ "ack": { "cursor": cursor(1), "key": "k" } }), "and no second message");
+    ws.say(&json!({ "from": "ann", "text": "one", "key": "k" }))
+        .await;
+    assert_eq!(
+        ws.json().await,
+        json!({ "ack": { "cursor": cursor(1), "key": "k" } }),
+        "and no second message"
+    );
     assert_eq!(server.get("/short-poll").await.texts(), ["one", "two"]);
 }
 
@@ -112,7 +131,10 @@ async fn every_message_of_a_burst_is_acked_before_it_is_delivered() {
         } else {
             delivered += 1;
             assert_eq!(json["seq"], delivered);
-            assert!(delivered <= acked, "message {delivered} came before its ack");
+            assert!(
+                delivered <= acked,
+                "message {delivered} came before its ack"
+            );
         }
     }
     assert_eq!(acked, 500);
@@ -126,13 +148,27 @@ async fn a_bad_message_is_answered_by_an_error_and_the_connection_stays() {
         ("hello".into(), None),
         ("".into(), None),
         (r#"{"from":"ann"}"#.into(), None),
-        (json!({ "from": "ann", "text": 7, "key": "k" }).to_string(), Some("k")),
-        (json!({ "from": "", "text": "hi", "key": "k" }).to_string(), Some("k")),
-        (json!({ "from": "ann", "text": "x".repeat(65_537) }).to_string(), None),
+        (
+            json!({ "from": "ann", "text": 7, "key": "k" }).to_string(),
+            Some("k"),
+        ),
+        (
+            json!({ "from": "", "text": "hi", "key": "k" }).to_string(),
+            Some("k"),
+        ),
+        (
+            json!({ "from": "ann", "text": "x".repeat(65_537) }).to_string(),
+            None,
+        ),
     ] {
         ws.send(TEXT, text).await;
         let error = ws.json().await;
-        assert!(error["error"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{error}");
+        assert!(
+            error["error"]["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty()),
+            "{error}"
+        );
         assert_eq!(error["error"].get("key").and_then(Value::as_str), key);
     }
     ws.say(&message("still here")).await;
@@ -147,27 +183,67 @@ async fn an_error_names_the_key_if_one_can_be_made_out_whatever_else_is_wrong() 
     let longest = "k".repeat(64);
     let nested = |open: &str, close: &str| {
         let depth = 190_000 / open.len();
-        format!(r#"{{"from":"ann","text":{}{},"key":"k"}}"#, open.repeat(depth), close.repeat(depth))
+        format!(
+            r#"{{"from":"ann","text":{}{},"key":"k"}}"#,
+            open.repeat(depth),
+            close.repeat(depth)
+        )
     };
     for (text, key) in [
         // Half of a surrogate pair, as JSON.stringify writes it.
-        (r#"{"from":"ann","text":"\ud800","key":"k"}"#.into(), Some("k")),
-        (r#"{"from":"ann","text":"a\udc00b","key":"k"}"#.into(), Some("k")),
-        (r#"{"from":"\ud83d","text":"hi","key":"k"}"#.into(), Some("k")),
-        (r#"{"key":"k","from":"ann","text":"\ud83d\ud83d"}"#.into(), Some("k")),
-        (r#"{"from":"ann","text":"hi","more":"\ud800","key":"k","text":1}"#.into(), Some("k")),
+        (
+            r#"{"from":"ann","text":"\ud800","key":"k"}"#.into(),
+            Some("k"),
+        ),
+        (
+            r#"{"from":"ann","text":"a\udc00b","key":"k"}"#.into(),
+            Some("k"),
+        ),
+        (
+            r#"{"from":"\ud83d","text":"hi","key":"k"}"#.into(),
+            Some("k"),
+        ),
+        (
+            r#"{"key":"k","from":"ann","text":"\ud83d\ud83d"}"#.into(),
+            Some("k"),
+        ),
+        (
+            r#"{"from":"ann","text":"hi","more":"\ud800","key":"k","text":1}"#.into(),
+            Some("k"),
+        ),
         (nested("[", "]"), Some("k")),
         (nested(r#"{"key":"#, "}").replace(":}", ":1}"), Some("k")),
         (nested("[[", "]]"), Some("k")),
-        (r#"{"from":[],"text":{"key":"another"},"key":"k"}"#.into(), Some("k")),
+        (
+            r#"{"from":[],"text":{"key":"another"},"key":"k"}"#.into(),
+            Some("k"),
+        ),
         (r#"{"from":"ann","text":1e999,"key":"k"}"#.into(), Some("k")),
         (r#"{"key":"k","from":"ann","text":"cut o"#.into(), Some("k")),
-        (json!({ "from": "ann", "text": "x".repeat(65_537), "key": longest }).to_string(), Some(longest.as_str())),
-        (json!({ "from": "ann", "text": "hi", "key": "k".repeat(65) }).to_string(), None),
-        (json!({ "from": "ann", "text": "hi", "key": "k".repeat(300_000) }).to_string(), None),
-        (json!({ "from": "ann", "text": "hi", "key": "a\nb" }).to_string(), None),
-        (json!({ "from": "ann", "text": "hi", "key": "" }).to_string(), None),
-        (json!({ "from": "ann", "text": 1, "key": 7 }).to_string(), None),
+        (
+            json!({ "from": "ann", "text": "x".repeat(65_537), "key": longest }).to_string(),
+            Some(longest.as_str()),
+        ),
+        (
+            json!({ "from": "ann", "text": "hi", "key": "k".repeat(65) }).to_string(),
+            None,
+        ),
+        (
+            json!({ "from": "ann", "text": "hi", "key": "k".repeat(300_000) }).to_string(),
+            None,
+        ),
+        (
+            json!({ "from": "ann", "text": "hi", "key": "a\nb" }).to_string(),
+            None,
+        ),
+        (
+            json!({ "from": "ann", "text": "hi", "key": "" }).to_string(),
+            None,
+        ),
+        (
+            json!({ "from": "ann", "text": 1, "key": 7 }).to_string(),
+            None,
+        ),
         (r#"{"from":"ann","text":1,"key":"\ud800"}"#.into(), None),
         (r#"["key","k"]"#.into(), None),
         (r#""key""#.into(), None),
@@ -175,10 +251,23 @@ async fn an_error_names_the_key_if_one_can_be_made_out_whatever_else_is_wrong() 
         let shown = text.get(..60).unwrap_or(&text).to_owned();
         ws.send(TEXT, text).await;
         let frame = ws.next().await;
-        assert!(frame.payload.len() < 400, "{} bytes to {shown}", frame.payload.len());
+        assert!(
+            frame.payload.len() < 400,
+            "{} bytes to {shown}",
+            frame.payload.len()
+        );
         let error = frame.json();
-        assert!(error["error"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{error}");
-        assert_eq!(error["error"].get("key").and_then(Value::as_str), key, "{shown}: {error}");
+        assert!(
+            error["error"]["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty()),
+            "{error}"
+        );
+        assert_eq!(
+            error["error"].get("key").and_then(Value::as_str),
+            key,
+            "{shown}: {error}"
+        );
     }
 }
 
@@ -191,7 +280,10 @@ async fn a_text_in_fragments_is_one_message_and_a_ping_between_them_is_answered(
     ws.send(0x01, first).await;
     ws.send(PING, "are you there").await;
     let pong = ws.next().await;
-    assert_eq!((pong.first, pong.payload.as_slice()), (PONG, b"are you there".as_slice()));
+    assert_eq!(
+        (pong.first, pong.payload.as_slice()),
+        (PONG, b"are you there".as_slice())
+    );
     ws.send(0x00, "").await;
     for byte in &last[..last.len() - 1] {
         ws.send(0x00, [*byte]).await;
@@ -211,9 +303,16 @@ async fn a_clients_close_is_answered_with_its_own_code() {
     let (mut ws, _) = connected(&server, "").await;
     ws.say(&message("last words")).await;
     ws.send(CLOSE, 1000_u16.to_be_bytes()).await;
-    assert!(ws.json().await["ack"].is_object(), "what came before it is answered");
+    assert!(
+        ws.json().await["ack"].is_object(),
+        "what came before it is answered"
+    );
     assert_eq!(ws.close_code().await, 1000);
-    server.until("the connection is gone", |stats| stats["connections"]["ws"] == 0).await;
+    server
+        .until("the connection is gone", |stats| {
+            stats["connections"]["ws"] == 0
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -224,23 +323,42 @@ async fn each_fault_closes_with_its_code_and_never_with_a_bare_end() {
         ("binary", vec![(BINARY, b"hi".as_slice())], 1003),
         ("not UTF-8", vec![(TEXT, b"\xff\xfe")], 1007),
         ("half a character", vec![(TEXT, b"\xe2\x82")], 1007),
-        ("not UTF-8, across fragments", vec![(0x01, b"\xe2"), (0x80, b"\x28\xa1")], 1007),
+        (
+            "not UTF-8, across fragments",
+            vec![(0x01, b"\xe2"), (0x80, b"\x28\xa1")],
+            1007,
+        ),
         ("too big", vec![(TEXT, too_long.as_bytes())], 1009),
         (
             "too big in fragments",
-            vec![(0x01, &too_long.as_bytes()[..300_000]), (0x80, &too_long.as_bytes()[..300_000])],
+            vec![
+                (0x01, &too_long.as_bytes()[..300_000]),
+                (0x80, &too_long.as_bytes()[..300_000]),
+            ],
             1009,
         ),
         ("reserved bit 1", vec![(TEXT | 0x40, b"hi")], 1002),
         ("reserved bit 3", vec![(TEXT | 0x10, b"hi")], 1002),
         ("reserved opcode", vec![(0x83, b"hi")], 1002),
         ("reserved control opcode", vec![(0x8b, b"hi")], 1002),
-        ("oversize control frame", vec![(PING, &too_long.as_bytes()[..126])], 1002),
+        (
+            "oversize control frame",
+            vec![(PING, &too_long.as_bytes()[..126])],
+            1002,
+        ),
         ("fragmented control frame", vec![(0x09, b"hi")], 1002),
         ("nothing to continue", vec![(0x80, b"hi")], 1002),
-        ("a text within a text", vec![(0x01, b"hi"), (TEXT, b"hi")], 1002),
+        (
+            "a text within a text",
+            vec![(0x01, b"hi"), (TEXT, b"hi")],
+            1002,
+        ),
         ("close with half a code", vec![(CLOSE, b"\x03")], 1002),
-        ("close with a code of no meaning", vec![(CLOSE, b"\x03\xe7")], 1002),
+        (
+            "close with a code of no meaning",
+            vec![(CLOSE, b"\x03\xe7")],
+            1002,
+        ),
     ] {
         let (mut ws, _) = connected(&server, "").await;
         for (first, payload) in frames {
@@ -248,7 +366,9 @@ async fn each_fault_closes_with_its_code_and_never_with_a_bare_end() {
         }
         assert_eq!(ws.close_code().await, code, "{name}");
     }
-    server.until("all are gone", |stats| stats["connections"]["ws"] == 0).await;
+    server
+        .until("all are gone", |stats| stats["connections"]["ws"] == 0)
+        .await;
 }
 
 #[tokio::test]
@@ -309,15 +429,54 @@ async fn a_handshake_that_is_none_is_refused_with_what_would_be_right() {
     let server = TestServer::start("--max-rooms 1");
     // The lobby takes no place.
     server.publish("the lobby is there").await;
-    assert_eq!(server.get("/short-poll?room=the-only-one").await.status, 200);
+    assert_eq!(
+        server.get("/short-poll?room=the-only-one").await.status,
+        200
+    );
     for (query, name, value, status, says) in [
-        ("", "sec-websocket-version", "8", 426, "sec-websocket-version: 13\r\n"),
-        ("", "sec-websocket-version", "", 426, "sec-websocket-version: 13\r\n"),
+        (
+            "",
+            "sec-websocket-version",
+            "8",
+            426,
+            "sec-websocket-version: 13\r\n",
+        ),
+        (
+            "",
+            "sec-websocket-version",
+            "",
+            426,
+            "sec-websocket-version: 13\r\n",
+        ),
         ("", "upgrade", "h2c", 426, "sec-websocket-version: 13\r\n"),
-        ("", "connection", "keep-alive", 426, "sec-websocket-version: 13\r\n"),
-        ("", "sec-websocket-key", "", 400, "content-type: application/json\r\n"),
-        ("", "sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=", 400, "content-type: application/json\r\n"),
-        ("", "sec-websocket-key", "!!!!!!!!!!!!!!!!!!!!!!==", 400, "content-type: application/json\r\n"),
+        (
+            "",
+            "connection",
+            "keep-alive",
+            426,
+            "sec-websocket-version: 13\r\n",
+        ),
+        (
+            "",
+            "sec-websocket-key",
+            "",
+            400,
+            "content-type: application/json\r\n",
+        ),
+        (
+            "",
+            "sec-websocket-key",
+            "dGhlIHNhbXBsZSBub25jZQ=",
+            400,
+            "content-type: application/json\r\n",
+        ),
+        (
+            "",
+            "sec-websocket-key",
+            "!!!!!!!!!!!!!!!!!!!!!!==",
+            400,
+            "content-type: application/json\r\n",
+        ),
         (
             "",
             "sec-websocket-key",
@@ -325,9 +484,27 @@ async fn a_handshake_that_is_none_is_refused_with_what_would_be_right() {
             400,
             "\r\n",
         ),
-        ("", "sec-websocket-version", "13\r\nsec-websocket-version: 13", 400, "\r\n"),
-        ("?after=garbage", "", "", 400, "content-type: application/json\r\n"),
-        ("?room=a%00b", "", "", 400, "content-type: application/json\r\n"),
+        (
+            "",
+            "sec-websocket-version",
+            "13\r\nsec-websocket-version: 13",
+            400,
+            "\r\n",
+        ),
+        (
+            "?after=garbage",
+            "",
+            "",
+            400,
+            "content-type: application/json\r\n",
+        ),
+        (
+            "?room=a%00b",
+            "",
+            "",
+            400,
+            "content-type: application/json\r\n",
+        ),
         ("?room=one-more", "", "", 429, "retry-after: 1\r\n"),
     ] {
         let mut raw = Raw::connect(server.addr).await;
@@ -345,12 +522,21 @@ async fn a_handshake_is_a_get_of_http_1_1() {
     for (right, wrong, status, says) in [
         ("GET", "HEAD", "405", "\r\nallow: get\r\n"),
         ("GET", "POST", "405", "\r\nallow: get\r\n"),
-        ("HTTP/1.1", "HTTP/1.0", "426", "\r\nconnection: upgrade\r\nupgrade: websocket\r\n"),
+        (
+            "HTTP/1.1",
+            "HTTP/1.0",
+            "426",
+            "\r\nconnection: upgrade\r\nupgrade: websocket\r\n",
+        ),
     ] {
         let mut raw = Raw::connect(server.addr).await;
-        raw.send(handshake("", "", "").replacen(right, wrong, 1)).await;
+        raw.send(handshake("", "", "").replacen(right, wrong, 1))
+            .await;
         let head = raw.head().await.expect("an answer");
-        assert!(&head[9..12] == status && head.contains(says), "{wrong}: {head}");
+        assert!(
+            &head[9..12] == status && head.contains(says),
+            "{wrong}: {head}"
+        );
     }
     assert_eq!(server.stats().await["rooms"], 0);
 }
@@ -360,8 +546,14 @@ async fn what_a_client_sends_together_with_its_handshake_is_not_lost() {
     let server = TestServer::start("");
     let mut raw = Raw::connect(server.addr).await;
     let text = message("eager").to_string();
-    let frame = [header(TEXT, text.len() as u64, true), vec![0; 4], text.into_bytes()].concat();
-    raw.send([handshake("", "", "").into_bytes(), frame].concat()).await;
+    let frame = [
+        header(TEXT, text.len() as u64, true),
+        vec![0; 4],
+        text.into_bytes(),
+    ]
+    .concat();
+    raw.send([handshake("", "", "").into_bytes(), frame].concat())
+        .await;
     assert_eq!(raw.answer().await.expect("an answer").status, 101);
     let mut ws = RawWs(raw);
     ws.hello().await;
@@ -375,7 +567,8 @@ async fn a_burst_whose_answers_do_not_fit_in_one_write_is_answered_to_its_end() 
     let server = TestServer::start("");
     let mut raw = Raw::connect(server.addr).await;
     let frame = [header(TEXT, 1, true), vec![0, 0, 0, 0, b'x']].concat();
-    raw.send([handshake("", "", "").into_bytes(), frame.repeat(FRAMES)].concat()).await;
+    raw.send([handshake("", "", "").into_bytes(), frame.repeat(FRAMES)].concat())
+        .await;
     assert_eq!(raw.answer().await.unwrap().status, 101);
     let mut ws = RawWs(raw);
     ws.hello().await;

@@ -25,18 +25,30 @@ pub(super) fn last(recorders: &[Recorder], evidence: &Evidence, charged: &Charge
     for Publication { message, acked, .. } in &evidence.publishers.publications {
         if acked.is_ok() && evidence.window.contains(&message.due) {
             let never = charged.incomplete.contains(&message.due);
-            let last = if never { Some(&evidence.deadline) } else { latest.get(&(message.room, message.number)) };
-            last.into_iter().for_each(|last| times.record(last.saturating_sub(message.due)));
+            let last = if never {
+                Some(&evidence.deadline)
+            } else {
+                latest.get(&(message.room, message.number))
+            };
+            last.into_iter()
+                .for_each(|last| times.record(last.saturating_sub(message.due)));
         }
     }
     times
 }
 
 pub(super) fn followed(subscriber: &Subscriber) -> Option<Followed> {
-    let mut samples = subscriber.samples.clone().filter(|samples| !samples.is_empty())?;
+    let mut samples = subscriber
+        .samples
+        .clone()
+        .filter(|samples| !samples.is_empty())?;
     samples.sort_unstable();
     let at = |share: f64| samples[((samples.len() as f64 * share) as usize).min(samples.len() - 1)];
-    Some(Followed { count: samples.len() as u64, p50_us: at(0.5), p99_us: at(0.99) })
+    Some(Followed {
+        count: samples.len() as u64,
+        p50_us: at(0.5),
+        p99_us: at(0.99),
+    })
 }
 
 /// By how many percent the medians of the halves of a window differ. A stall of the server is no drift: it lifts the
@@ -60,15 +72,21 @@ pub(super) type Acks = HashMap<(u32, u32), Nanos>;
 
 pub(super) fn acks(evidence: &Evidence) -> Acks {
     let publications = evidence.publishers.publications.iter();
-    let ack = |done: &Publication| Some(((done.message.room, done.message.number), done.acked.as_ref().ok()?.at));
+    let ack = |done: &Publication| {
+        Some((
+            (done.message.room, done.message.number),
+            done.acked.as_ref().ok()?.at,
+        ))
+    };
     publications.filter_map(ack).collect()
 }
 
 /// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
 pub(super) fn wait_ks(scenario: &Scenario, acks: &Acks, recorders: &[Recorder]) -> Option<f64> {
     let waits = recorders.iter().flat_map(|recorder| &recorder.waits);
-    let mut waits: Vec<f64> =
-        waits.filter_map(|wait| Some(wait.asked as f64 - *acks.get(&wait.id())? as f64)).collect();
+    let mut waits: Vec<f64> = waits
+        .filter_map(|wait| Some(wait.asked as f64 - *acks.get(&wait.id())? as f64))
+        .collect();
     ks_uniform(&mut waits, nanos(scenario.interval) as f64)
 }
 
@@ -88,15 +106,27 @@ pub(super) fn realised(
     for wait in recorders.iter().flat_map(|recorder| &recorder.waits) {
         if let Some(acked) = acks.get(&wait.id()) {
             let path = acked.saturating_sub(wait.message.due);
-            realised.base.record(path + wait.received.saturating_sub(wait.asked));
+            realised
+                .base
+                .record(path + wait.received.saturating_sub(wait.asked));
         }
     }
     for client in 0..scenario.clients {
-        let (cadence, room) = (Cadence::of(scenario, client), &rooms[scenario.room_of(client) as usize]);
+        let (cadence, room) = (
+            Cadence::of(scenario, client),
+            &rooms[scenario.room_of(client) as usize],
+        );
         let ticks = |time: Nanos| cadence.tick_after(time) / nanos(scenario.interval);
-        let (first, last) = (ticks(window.start.saturating_sub(1)), ticks(window.end.saturating_sub(1)));
+        let (first, last) = (
+            ticks(window.start.saturating_sub(1)),
+            ticks(window.end.saturating_sub(1)),
+        );
         let due = last.saturating_sub(first);
-        let mut found: Vec<Nanos> = room.acked.iter().map(|&at| cadence.tick_after(at)).collect();
+        let mut found: Vec<Nanos> = room
+            .acked
+            .iter()
+            .map(|&at| cadence.tick_after(at))
+            .collect();
         found.retain(|tick| window.contains(tick));
         found.sort_unstable();
         found.dedup();
@@ -116,7 +146,9 @@ fn ks_uniform(sample: &mut [f64], width: f64) -> Option<f64> {
     let n = sample.len() as f64;
     let distances = sample.iter().enumerate().map(|(i, &x)| {
         let expected = (x / width).clamp(0.0, 1.0);
-        (expected - i as f64 / n).abs().max(((i + 1) as f64 / n - expected).abs())
+        (expected - i as f64 / n)
+            .abs()
+            .max(((i + 1) as f64 / n - expected).abs())
     });
     distances.reduce(f64::max)
 }
@@ -127,7 +159,11 @@ mod tests {
 
     #[test]
     fn an_even_sample_is_near_and_a_shifted_one_is_as_far_as_its_shift() {
-        let even = |shift: f64| (0..1000).map(move |i| f64::from(i) + 0.5 + shift).collect::<Vec<_>>();
+        let even = |shift: f64| {
+            (0..1000)
+                .map(move |i| f64::from(i) + 0.5 + shift)
+                .collect::<Vec<_>>()
+        };
         assert!(ks_uniform(&mut even(0.0), 1000.0).unwrap() < 0.001);
         assert!((ks_uniform(&mut even(100.0), 1000.0).unwrap() - 0.1).abs() < 0.001);
         assert!((ks_uniform(&mut even(-100.0), 1000.0).unwrap() - 0.1).abs() < 0.001);

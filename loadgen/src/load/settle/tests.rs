@@ -9,29 +9,51 @@ const SECOND: Nanos = 1_000_000_000;
 const EPOCH: &str = "abcdefgh";
 
 fn cursor(seq: u64) -> Cursor {
-    Cursor { epoch: EPOCH.into(), seq }
+    Cursor {
+        epoch: EPOCH.into(),
+        seq,
+    }
 }
 
 fn acked(cursor: Cursor, at: Nanos) -> Acked {
-    Acked { cursor: Some(cursor), at }
+    Acked {
+        cursor: Some(cursor),
+        at,
+    }
 }
 
 fn delivery(seq: Option<u64>, message: MessageId) -> Event {
-    Event::Message(Delivery { seq, received: message.due + 1, asked: None, said: Said::Message(message) })
+    Event::Message(Delivery {
+        seq,
+        received: message.due + 1,
+        asked: None,
+        said: Said::Message(message),
+    })
 }
 
 /// A trial of two clients in one room with a window of ten seconds and ten messages in it, all accepted; `fate`
 /// says what becomes of each message at each client.
 fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
-    let scenario = scenario("--clients 2 --room-size all --rate 1 --arrivals fixed --warmup 0s --duration 10s");
+    let scenario = scenario(
+        "--clients 2 --room-size all --rate 1 --arrivals fixed --warmup 0s --duration 10s",
+    );
     let window = Window::default();
     let range = window.get_or_init(|| 0..10 * SECOND + 1).clone();
     let schedule: Vec<MessageId> = Pacer::new(&scenario, 0).take(10).collect();
-    let mut recorder = Recorder::new([(0, true), (0, false)].into_iter(), window, 5 * SECOND, 1_000);
+    let mut recorder = Recorder::new(
+        [(0, true), (0, false)].into_iter(),
+        window,
+        5 * SECOND,
+        1_000,
+    );
     for client in 0..2 {
-        recorder.record(client, &mut vec![Event::Hello(Some(cursor(0)))]).unwrap();
+        recorder
+            .record(client, &mut vec![Event::Hello(Some(cursor(0)))])
+            .unwrap();
         for (seq, message) in (1..).zip(&schedule).filter(|(seq, _)| fate(client, *seq)) {
-            recorder.record(client, &mut vec![delivery(Some(seq), *message)]).unwrap();
+            recorder
+                .record(client, &mut vec![delivery(Some(seq), *message)])
+                .unwrap();
         }
     }
     let publication = |(seq, message): (u64, MessageId)| Publication {
@@ -41,7 +63,13 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         acked: Ok(acked(cursor(seq), message.due)),
     };
     let publications = (1..).zip(schedule).map(publication).collect();
-    let publishers = Published { publications, sent: 10, paced: 10, in_time: 10, ..Published::default() };
+    let publishers = Published {
+        publications,
+        sent: 10,
+        paced: 10,
+        in_time: 10,
+        ..Published::default()
+    };
     let evidence = Evidence {
         end: End::Completed,
         connected: 2,
@@ -70,43 +98,95 @@ fn settled(trial: (Scenario, Evidence)) -> Outcome {
 #[test]
 fn what_came_is_delivered_and_nothing_is_missing() {
     let outcome = settled(trial(|_, _| true));
-    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.expected, outcome.audit.lost), (20, 20, 20, 0));
+    assert_eq!(
+        (
+            outcome.expected,
+            outcome.delivered,
+            outcome.audit.expected,
+            outcome.audit.lost
+        ),
+        (20, 20, 20, 0)
+    );
     assert_eq!(outcome.latency.count(), 20);
-    assert_eq!((outcome.last.count(), outcome.followed.len(), outcome.followed[0].count), (10, 1, 10));
+    assert_eq!(
+        (
+            outcome.last.count(),
+            outcome.followed.len(),
+            outcome.followed[0].count
+        ),
+        (10, 1, 10)
+    );
     assert_eq!(outcome.unbalanced, 0);
 }
 
 #[test]
 fn what_came_broken_is_no_delivery_but_a_sample_at_the_deadline() {
     let mut trial = trial(|client, seq| client == 0 || seq < 10);
-    let broken = Delivery { seq: Some(10), received: 10 * SECOND, asked: None, said: "not as it was sent".into() };
-    trial.1.recorders[0].record(1, &mut vec![Event::Message(broken)]).unwrap();
+    let broken = Delivery {
+        seq: Some(10),
+        received: 10 * SECOND,
+        asked: None,
+        said: "not as it was sent".into(),
+    };
+    trial.1.recorders[0]
+        .record(1, &mut vec![Event::Message(broken)])
+        .unwrap();
     let outcome = settled(trial);
-    assert_eq!((outcome.expected, outcome.delivered, outcome.latency.count()), (20, 19, 20));
-    assert_eq!((outcome.audit.corrupt, outcome.audit.lost, outcome.unbalanced), (1, 0, 0));
-    assert_eq!(outcome.latency.max().unwrap().as_secs(), 10, "due after 10 s, the drain ended after 20 s");
+    assert_eq!(
+        (outcome.expected, outcome.delivered, outcome.latency.count()),
+        (20, 19, 20)
+    );
+    assert_eq!(
+        (
+            outcome.audit.corrupt,
+            outcome.audit.lost,
+            outcome.unbalanced
+        ),
+        (1, 0, 0)
+    );
+    assert_eq!(
+        outcome.latency.max().unwrap().as_secs(),
+        10,
+        "due after 10 s, the drain ended after 20 s"
+    );
 }
 
 #[test]
 fn what_never_came_is_lost_and_a_sample_at_the_deadline() {
     let outcome = settled(trial(|client, seq| client == 0 || seq != 4));
-    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (20, 19, 1));
+    assert_eq!(
+        (outcome.expected, outcome.delivered, outcome.audit.lost),
+        (20, 19, 1)
+    );
     // The fourth message was due after 4 s; the drain ended after 20 s.
     assert_eq!(outcome.latency.max().unwrap().as_secs(), 16);
     assert_eq!(outcome.latency.count(), 20);
-    assert_eq!(outcome.last.max().unwrap().as_secs(), 16, "its last subscriber never got it");
+    assert_eq!(
+        outcome.last.max().unwrap().as_secs(),
+        16,
+        "its last subscriber never got it"
+    );
     assert_eq!(outcome.unbalanced, 0);
 }
 
 #[test]
 fn what_was_told_as_a_gap_is_not_lost_but_late() {
     let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
-    let gap = crate::client::Gap { reason: crate::client::GapReason::Window, missed: Some(2), cursor: cursor(10) };
+    let gap = crate::client::Gap {
+        reason: crate::client::GapReason::Window,
+        missed: Some(2),
+        cursor: cursor(10),
+    };
     for client in 0..2 {
-        evidence.recorders[0].record(client, &mut vec![Event::Gap(gap.clone())]).unwrap();
+        evidence.recorders[0]
+            .record(client, &mut vec![Event::Gap(gap.clone())])
+            .unwrap();
     }
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.delivered, outcome.audit.lost, outcome.audit.gaps), (16, 0, 4));
+    assert_eq!(
+        (outcome.delivered, outcome.audit.lost, outcome.audit.gaps),
+        (16, 0, 4)
+    );
     assert_eq!(outcome.latency.max().unwrap().as_secs(), 11);
 }
 
@@ -115,8 +195,22 @@ fn what_the_server_never_accepted_was_expected_all_the_same() {
     let (scenario, mut evidence) = trial(|_, seq| seq != 10);
     evidence.publishers.publications[9].acked = Err(Failure::Refused(429, "full".into()));
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.expected, outcome.audit.lost), (20, 18, 18, 0));
-    assert_eq!((outcome.publishing.failed, outcome.latency.max().unwrap().as_secs()), (1, 10));
+    assert_eq!(
+        (
+            outcome.expected,
+            outcome.delivered,
+            outcome.audit.expected,
+            outcome.audit.lost
+        ),
+        (20, 18, 18, 0)
+    );
+    assert_eq!(
+        (
+            outcome.publishing.failed,
+            outcome.latency.max().unwrap().as_secs()
+        ),
+        (1, 10)
+    );
 }
 
 #[test]
@@ -124,16 +218,32 @@ fn what_may_still_wait_for_the_next_poll_when_the_trial_ends_early_is_not_missin
     let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
     evidence.deadline = 10 * SECOND + SECOND / 2;
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (16, 16, 0));
+    assert_eq!(
+        (outcome.expected, outcome.delivered, outcome.audit.lost),
+        (16, 16, 0)
+    );
 }
 
 #[test]
 fn a_log_that_began_anew_keeps_its_own_account() {
     let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
-    let anew = Cursor { epoch: "zzzzzzzz".into(), seq: 0 };
-    let gap = crate::client::Gap { reason: crate::client::GapReason::Epoch, missed: None, cursor: anew.clone() };
+    let anew = Cursor {
+        epoch: "zzzzzzzz".into(),
+        seq: 0,
+    };
+    let gap = crate::client::Gap {
+        reason: crate::client::GapReason::Epoch,
+        missed: None,
+        cursor: anew.clone(),
+    };
     for (seq, publication) in (1..).zip(&mut evidence.publishers.publications[8..]) {
-        publication.acked = Ok(acked(Cursor { seq, ..anew.clone() }, publication.message.due));
+        publication.acked = Ok(acked(
+            Cursor {
+                seq,
+                ..anew.clone()
+            },
+            publication.message.due,
+        ));
         for client in 0..2 {
             let mut events = vec![delivery(Some(seq), publication.message)];
             if seq == 1 {
@@ -143,7 +253,10 @@ fn a_log_that_began_anew_keeps_its_own_account() {
         }
     }
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.delivered, outcome.audit.lost, outcome.audit.doubled), (20, 0, 0));
+    assert_eq!(
+        (outcome.delivered, outcome.audit.lost, outcome.audit.doubled),
+        (20, 0, 0)
+    );
     assert_eq!(outcome.restarts, 1);
 }
 
@@ -155,14 +268,28 @@ fn after_an_early_end_every_second_is_its_own_and_there_are_no_more_than_there_w
     evidence.deadline = evidence.window.end;
     let outcome = settled((scenario, evidence));
     assert_eq!(outcome.window_seconds, Some(2.5));
-    assert_eq!(outcome.intervals.iter().map(Times::count).collect::<Vec<_>>(), [0, 2, 2]);
+    assert_eq!(
+        outcome
+            .intervals
+            .iter()
+            .map(Times::count)
+            .collect::<Vec<_>>(),
+        [0, 2, 2]
+    );
     assert_eq!(outcome.series, [0, 2, 2]);
     assert_eq!((outcome.restarts, outcome.audit.lost), (0, 0));
 
     let (scenario, mut evidence) = trial(|_, _| false);
     evidence.window = 0..0;
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.window_seconds, outcome.intervals.len(), outcome.series.len()), (Some(0.0), 0, 0));
+    assert_eq!(
+        (
+            outcome.window_seconds,
+            outcome.intervals.len(),
+            outcome.series.len()
+        ),
+        (Some(0.0), 0, 0)
+    );
 }
 
 #[test]
@@ -170,17 +297,42 @@ fn an_ack_for_a_place_far_away_takes_no_time_and_what_came_elsewhere_is_unexpect
     let (scenario, mut evidence) = trial(|_, seq| seq != 4);
     evidence.publishers.publications[2].acked = Ok(acked(cursor(1 << 52), 3 * SECOND));
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost, outcome.audit.unexpected), (20, 18, 2, 2));
+    assert_eq!(
+        (
+            outcome.expected,
+            outcome.delivered,
+            outcome.audit.lost,
+            outcome.audit.unexpected
+        ),
+        (20, 18, 2, 2)
+    );
 }
 
 #[test]
 fn who_ended_the_connections_is_kept_apart() {
     let (scenario, mut evidence) = trial(|_, _| true);
     let recorder = &mut evidence.recorders[0];
-    (recorder.disconnects, recorder.cut, recorder.refused, recorder.unable) = (5, 3, 2, 7);
+    (
+        recorder.disconnects,
+        recorder.cut,
+        recorder.refused,
+        recorder.unable,
+    ) = (5, 3, 2, 7);
     (evidence.publishers.retries, evidence.usage.life.reconnects) = (4, 9);
-    let Outcome { connections, publishing, .. } = settled((scenario, evidence));
-    assert_eq!((connections.lost, connections.cut, connections.refused, publishing.retries), (5, 3, 2, 4));
+    let Outcome {
+        connections,
+        publishing,
+        ..
+    } = settled((scenario, evidence));
+    assert_eq!(
+        (
+            connections.lost,
+            connections.cut,
+            connections.refused,
+            publishing.retries
+        ),
+        (5, 3, 2, 4)
+    );
 }
 
 #[test]
@@ -189,8 +341,22 @@ fn what_was_refused_and_came_all_the_same_is_unexpected_and_what_has_no_answer_m
     evidence.publishers.publications[3].acked = Err(Failure::Refused(429, "full".into()));
     evidence.publishers.publications[4].acked = Err(Failure::Io("reset".into()));
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.audit.unexpected, outcome.audit.received, outcome.audit.lost), (2, 18, 0));
-    assert_eq!((outcome.publishing.failed, outcome.publishing.indeterminate, outcome.unbalanced), (1, 1, 0));
+    assert_eq!(
+        (
+            outcome.audit.unexpected,
+            outcome.audit.received,
+            outcome.audit.lost
+        ),
+        (2, 18, 0)
+    );
+    assert_eq!(
+        (
+            outcome.publishing.failed,
+            outcome.publishing.indeterminate,
+            outcome.unbalanced
+        ),
+        (1, 1, 0)
+    );
 }
 
 #[test]
@@ -203,30 +369,90 @@ fn what_came_in_another_place_than_it_was_acked_in_is_unexpected() {
     };
     assert_eq!(elsewhere(cursor(10)), 0, "there it came");
     assert_eq!(elsewhere(cursor(11)), 2, "at both clients");
-    assert_eq!(elsewhere(Cursor { epoch: "zzzzzzzz".into(), seq: 10 }), 2);
+    assert_eq!(
+        elsewhere(Cursor {
+            epoch: "zzzzzzzz".into(),
+            seq: 10
+        }),
+        2
+    );
 }
 
 #[test]
 fn what_came_of_a_server_without_places_is_known_by_the_ids_of_messages() {
     let (scenario, mut evidence) = trial(|_, _| false);
-    let mut recorder = Recorder::new([(0, true), (0, false)].into_iter(), window_of(&evidence), 5 * SECOND, 1_000);
+    let mut recorder = Recorder::new(
+        [(0, true), (0, false)].into_iter(),
+        window_of(&evidence),
+        5 * SECOND,
+        1_000,
+    );
     for publication in &mut evidence.publishers.publications {
-        publication.acked = Ok(Acked { cursor: None, at: publication.message.due });
+        publication.acked = Ok(Acked {
+            cursor: None,
+            at: publication.message.due,
+        });
         publication.sent = Nanos::MAX;
     }
-    let messages: Vec<MessageId> = evidence.publishers.publications.iter().map(|done| done.message).collect();
+    let messages: Vec<MessageId> = evidence
+        .publishers
+        .publications
+        .iter()
+        .map(|done| done.message)
+        .collect();
     for (client, lacks) in [(0, 3), (1, 10)] {
-        recorder.record(client, &mut vec![Event::Hello(None)]).unwrap();
+        recorder
+            .record(client, &mut vec![Event::Hello(None)])
+            .unwrap();
         // In another order than they were due: who has no places says nothing of an order.
-        let came = messages.iter().rev().filter(|message| message.number != lacks);
-        recorder.record(client, &mut came.map(|message| delivery(None, *message)).collect()).unwrap();
-        recorder.record(client, &mut vec![delivery(None, messages[5])]).unwrap();
+        let came = messages
+            .iter()
+            .rev()
+            .filter(|message| message.number != lacks);
+        recorder
+            .record(
+                client,
+                &mut came.map(|message| delivery(None, *message)).collect(),
+            )
+            .unwrap();
+        recorder
+            .record(client, &mut vec![delivery(None, messages[5])])
+            .unwrap();
     }
-    recorder.record(1, &mut vec![Event::Hello(None), delivery(None, messages[6])]).unwrap();
+    recorder
+        .record(
+            1,
+            &mut vec![Event::Hello(None), delivery(None, messages[6])],
+        )
+        .unwrap();
     evidence.recorders = vec![recorder];
-    let Outcome { expected, delivered, audit, unbalanced, .. } = settled((scenario, evidence));
-    assert_eq!((expected, delivered, audit.expected, audit.received, audit.lost), (20, 19, 20, 19, 1));
-    assert_eq!((audit.doubled, audit.redelivered, audit.reordered, audit.unexpected, unbalanced), (2, 1, 0, 0, 0));
+    let Outcome {
+        expected,
+        delivered,
+        audit,
+        unbalanced,
+        ..
+    } = settled((scenario, evidence));
+    assert_eq!(
+        (
+            expected,
+            delivered,
+            audit.expected,
+            audit.received,
+            audit.lost
+        ),
+        (20, 19, 20, 19, 1)
+    );
+    assert_eq!(
+        (
+            audit.doubled,
+            audit.redelivered,
+            audit.reordered,
+            audit.unexpected,
+            unbalanced
+        ),
+        (2, 1, 0, 0, 0)
+    );
 }
 
 #[test]
@@ -234,14 +460,23 @@ fn what_was_published_before_a_subscriber_was_there_is_not_missed() {
     let (scenario, mut evidence) = trial(|client, seq| client == 0 || seq > 4);
     evidence.recorders[0].subscribers[1].began = Some((0, Some(cursor(4))));
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (16, 16, 0));
+    assert_eq!(
+        (outcome.expected, outcome.delivered, outcome.audit.lost),
+        (16, 16, 0)
+    );
     let (scenario, mut evidence) = trial(|client, seq| client == 0 || seq > 4);
     for publication in &mut evidence.publishers.publications {
-        publication.acked = Ok(Acked { cursor: None, at: publication.message.due });
+        publication.acked = Ok(Acked {
+            cursor: None,
+            at: publication.message.due,
+        });
     }
     evidence.recorders[0].subscribers[1].began = Some((4 * SECOND + 1, None));
     let outcome = settled((scenario, evidence));
-    assert_eq!((outcome.expected, outcome.delivered, outcome.audit.lost), (16, 16, 0));
+    assert_eq!(
+        (outcome.expected, outcome.delivered, outcome.audit.lost),
+        (16, 16, 0)
+    );
 }
 
 #[test]
@@ -276,7 +511,19 @@ fn a_drift_is_seen_and_a_stall_is_none() {
         (0..20).map(slice).collect()
     };
     assert!(drift(&slices(&|_, n| 50 + n)).unwrap() < 1.0);
-    assert!(drift(&slices(&|i, n| 50 + n + 4 * i as u64)).unwrap() > 25.0, "it grows all the time");
-    let stall = |i, n| if (2..6).contains(&i) { 5000 - n * 50 } else { 50 + n };
-    assert!(drift(&slices(&stall)).unwrap() < 1.0, "a second out of five");
+    assert!(
+        drift(&slices(&|i, n| 50 + n + 4 * i as u64)).unwrap() > 25.0,
+        "it grows all the time"
+    );
+    let stall = |i, n| {
+        if (2..6).contains(&i) {
+            5000 - n * 50
+        } else {
+            50 + n
+        }
+    };
+    assert!(
+        drift(&slices(&stall)).unwrap() < 1.0,
+        "a second out of five"
+    );
 }

@@ -10,8 +10,14 @@ fn payloads(mut run: &[u8]) -> Vec<&str> {
     let mut payloads = Vec::new();
     while let [0x81, short, rest @ ..] = run {
         let (length, rest) = match short {
-            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            127 => (u64::from_be_bytes(rest[..8].try_into().unwrap()) as usize, &rest[8..]),
+            126 => (
+                usize::from(u16::from_be_bytes([rest[0], rest[1]])),
+                &rest[2..],
+            ),
+            127 => (
+                u64::from_be_bytes(rest[..8].try_into().unwrap()) as usize,
+                &rest[8..],
+            ),
             short => (usize::from(*short), rest),
         };
         payloads.push(std::str::from_utf8(&rest[..length]).unwrap());
@@ -65,7 +71,10 @@ impl Model {
             return Err(NotStored::Closed);
         }
         let retained = self.oldest()..=self.head();
-        if let Some(seq) = retained.into_iter().find(|&seq| key.is_some() && self.messages[seq as usize - 1].1 == key) {
+        if let Some(seq) = retained
+            .into_iter()
+            .find(|&seq| key.is_some() && self.messages[seq as usize - 1].1 == key)
+        {
             return Ok((seq, true));
         }
         self.messages.push((text, key));
@@ -73,13 +82,26 @@ impl Model {
     }
 
     fn stand(&self, after: After) -> Standing {
-        let untold = |reason, seq| Standing { seq, untold: Some(reason) };
+        let untold = |reason, seq| Standing {
+            seq,
+            untold: Some(reason),
+        };
         match after {
-            After::Oldest => Standing { seq: self.oldest() - 1, untold: None },
-            After::Latest => Standing { seq: self.head(), untold: None },
-            After::Cursor(Cursor { epoch, seq }) if epoch != self.epoch => untold(GapReason::Epoch, seq),
+            After::Oldest => Standing {
+                seq: self.oldest() - 1,
+                untold: None,
+            },
+            After::Latest => Standing {
+                seq: self.head(),
+                untold: None,
+            },
+            After::Cursor(Cursor { epoch, seq }) if epoch != self.epoch => {
+                untold(GapReason::Epoch, seq)
+            }
             After::Cursor(Cursor { seq, .. }) if seq > self.head() => untold(GapReason::Ahead, seq),
-            After::Cursor(Cursor { seq, .. }) if seq + 1 < self.oldest() => untold(GapReason::Window, seq),
+            After::Cursor(Cursor { seq, .. }) if seq + 1 < self.oldest() => {
+                untold(GapReason::Window, seq)
+            }
             After::Cursor(Cursor { seq, .. }) => Standing { seq, untold: None },
         }
     }
@@ -93,7 +115,11 @@ impl Model {
             bytes += size;
             bytes <= 128 * 1024 || bytes == size
         };
-        (after + 1..=self.head()).take(1000).take_while(fits).last().unwrap_or(after)
+        (after + 1..=self.head())
+            .take(1000)
+            .take_while(fits)
+            .last()
+            .unwrap_or(after)
     }
 
     /// Checks a batch to the byte against what a reader who stood there is to get.
@@ -103,19 +129,40 @@ impl Model {
         let gap = standing.untold.take().or(fell_off).map(|reason| Gap {
             reason,
             missed: (reason == GapReason::Window).then(|| before - standing.seq),
-            cursor: Cursor { epoch: self.epoch, seq: before },
+            cursor: Cursor {
+                epoch: self.epoch,
+                seq: before,
+            },
         });
         assert_eq!(batch.gap, gap);
         let after = if gap.is_some() { before } else { standing.seq };
         let end = self.end_of_batch(after);
-        assert_eq!(batch.cursor, Cursor { epoch: self.epoch, seq: end });
+        assert_eq!(
+            batch.cursor,
+            Cursor {
+                epoch: self.epoch,
+                seq: end
+            }
+        );
         assert_eq!(batch.count() as u64, end - after);
 
         let frames = batch.encoded(Format::Ws).unwrap();
         let payloads = payloads(&frames);
-        let more = if end < self.head() { r#","more":true"# } else { "" };
-        let array = format!(r#"{{"cursor":"{}","messages":[{}]{more}}}"#, batch.cursor, payloads.join(","));
-        assert_eq!(batch.encoded(Format::Json).unwrap(), array.as_bytes(), "the same messages in both formats");
+        let more = if end < self.head() {
+            r#","more":true"#
+        } else {
+            ""
+        };
+        let array = format!(
+            r#"{{"cursor":"{}","messages":[{}]{more}}}"#,
+            batch.cursor,
+            payloads.join(",")
+        );
+        assert_eq!(
+            batch.encoded(Format::Json).unwrap(),
+            array.as_bytes(),
+            "the same messages in both formats"
+        );
         assert_eq!(payloads.len(), batch.count());
         for (seq, payload) in (after + 1..).zip(payloads) {
             let text = &self.messages[seq as usize - 1].0;
@@ -133,7 +180,10 @@ impl Model {
                 assert!(expected, "nothing is made up");
                 self.check(standing, &batch);
             }
-            Poll::Ready(None) => assert!(self.closed && !expected, "the end comes after everything was delivered"),
+            Poll::Ready(None) => assert!(
+                self.closed && !expected,
+                "the end comes after everything was delivered"
+            ),
             Poll::Pending => assert!(!self.closed && !expected, "nobody waits for what is there"),
         }
     }
@@ -150,7 +200,11 @@ enum Place {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Publish { text: String, key: Option<u8>, times: usize },
+    Publish {
+        text: String,
+        key: Option<u8>,
+        times: usize,
+    },
     Read(Place),
     Subscribe(Place),
     Next(prop::sample::Index),
@@ -222,14 +276,18 @@ fn run(log: &Arc<Log>, model: &mut Model, readers: &mut Vec<(Subscription, Stand
         Place::Latest => After::Latest,
         Place::Back(n) => After::Cursor(log.at(model.head().saturating_sub(n))),
         Place::Ahead(n) => After::Cursor(log.at(model.head().saturating_add(n))),
-        Place::Foreign(seq) => After::Cursor(Cursor { seq, ..format!("00000000-{seq}").parse().unwrap() }),
+        Place::Foreign(seq) => After::Cursor(Cursor {
+            seq,
+            ..format!("00000000-{seq}").parse().unwrap()
+        }),
     };
     match step {
         Step::Publish { text, key, times } => {
             for _ in 0..times {
                 let key = key.map(|key| key.to_string());
                 let published = log.append(&draft(&text, key.as_deref()));
-                let published = published.map(|published| (published.cursor.seq, published.duplicate));
+                let published =
+                    published.map(|published| (published.cursor.seq, published.duplicate));
                 let expected = model.publish(text.clone(), key);
                 assert_eq!(published, expected);
                 if expected.is_ok_and(|(_, duplicate)| duplicate) {
@@ -237,13 +295,19 @@ fn run(log: &Arc<Log>, model: &mut Model, readers: &mut Vec<(Subscription, Stand
                 }
             }
         }
-        Step::Read(place) => model.check(&mut model.stand(resolve(place)), &log.read(resolve(place))),
-        Step::Subscribe(place) => readers.push((log.subscribe(resolve(place)), model.stand(resolve(place)))),
+        Step::Read(place) => {
+            model.check(&mut model.stand(resolve(place)), &log.read(resolve(place)));
+        }
+        Step::Subscribe(place) => {
+            readers.push((log.subscribe(resolve(place)), model.stand(resolve(place))));
+        }
         Step::Next(index) if !readers.is_empty() => {
             let (subscription, standing) = index.get_mut(readers);
             model.check_next(standing, ask(subscription));
         }
-        Step::Leave(index) if !readers.is_empty() => drop(readers.swap_remove(index.index(readers.len()))),
+        Step::Leave(index) if !readers.is_empty() => {
+            drop(readers.swap_remove(index.index(readers.len())));
+        }
         Step::Next(_) | Step::Leave(_) => {}
         Step::Close => {
             log.close();

@@ -54,7 +54,11 @@ impl Arriving {
 
     /// The size of the largest message since this was last called between two messages; else 0.
     pub(super) fn largest(&mut self) -> usize {
-        if self.so_far > 0 { 0 } else { std::mem::take(&mut self.most) }
+        if self.so_far > 0 {
+            0
+        } else {
+            std::mem::take(&mut self.most)
+        }
     }
 
     /// Bytes of a message that is not whole, 0 between two of them.
@@ -69,7 +73,9 @@ impl Arriving {
         }
         while !bytes.is_empty() {
             if self.left == 0 {
-                let Some((&first, rest)) = bytes.split_first() else { return };
+                let Some((&first, rest)) = bytes.split_first() else {
+                    return;
+                };
                 self.header[usize::from(self.has)] = first;
                 self.has += 1;
                 self.so_far += 1;
@@ -77,7 +83,9 @@ impl Arriving {
                 self.begin_frame();
                 continue;
             }
-            let here = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+            let here = usize::try_from(self.left)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
             bytes = &bytes[here..];
             self.left -= here as u64;
             self.so_far += here;
@@ -90,7 +98,10 @@ impl Arriving {
         match header {
             Ok(Some((header, left))) => {
                 (self.has, self.left, self.is_last) = (0, left, header.is_final);
-                self.is_data = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary | Data::Continue));
+                self.is_data = matches!(
+                    header.opcode,
+                    OpCode::Data(Data::Text | Data::Binary | Data::Continue)
+                );
                 self.end_frame();
             }
             Ok(None) if usize::from(self.has) < MAX_HEADER => {}
@@ -145,7 +156,12 @@ mod tests {
             vec![frame(true, 1, 0)],
             vec![frame(true, 2, 126)],
             vec![frame(true, 1, 70_000)],
-            vec![frame(false, 1, 300), frame(true, 9, 4), frame(false, 0, 0), frame(true, 0, 1)],
+            vec![
+                frame(false, 1, 300),
+                frame(true, 9, 4),
+                frame(false, 0, 0),
+                frame(true, 0, 1),
+            ],
             vec![frame(true, 10, 0)],
         ];
         for step in [1, 2, 3, 7, 256, 100_000] {
@@ -179,7 +195,11 @@ mod tests {
         assert_eq!(arriving.since(), Some(begin + second));
         tokio::time::advance(second).await;
         arriving.pass(&frame(true, 10, 0));
-        assert_eq!(arriving.since(), Some(begin + second), "a pong is not the end of it");
+        assert_eq!(
+            arriving.since(),
+            Some(begin + second),
+            "a pong is not the end of it"
+        );
         arriving.pass(&frame(true, 0, 0));
         assert_eq!(arriving.since(), None);
     }

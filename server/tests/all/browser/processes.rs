@@ -18,7 +18,10 @@ pub(crate) struct Asleep(Vec<Pid>);
 impl Asleep {
     pub(super) fn under(driver: &Driver) -> Self {
         let chromium = descendants(Pid::from_child(&driver.0));
-        assert!(chromium.len() > 2, "{chromium:?}: the browser, what starts its processes, and those of its pages");
+        assert!(
+            chromium.len() > 2,
+            "{chromium:?}: the browser, what starts its processes, and those of its pages"
+        );
         for pid in &chromium {
             // One may just have ended.
             let _ = kill_process(*pid, Signal::STOP);
@@ -45,7 +48,11 @@ impl Driver {
 
     /// Starts it; it tells its port on its standard output.
     fn try_start(program: &Path) -> Option<(Self, u16)> {
-        let mut child = Command::new(program).arg("--port=0").stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child = Command::new(program)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
         let driver = Self(child);
         let mut line = String::new();
@@ -72,7 +79,11 @@ impl Drop for Driver {
 impl Profile {
     pub(super) fn fresh() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("workbench-pages-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let name = format!(
+            "workbench-pages-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).expect("a directory for the profile");
         Self(path)
@@ -96,17 +107,28 @@ fn descendants(of: Pid) -> Vec<Pid> {
     let pids = std::fs::read_dir("/proc").expect("this is Linux").flatten();
     let pids = pids.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
     let children = pids.filter(|pid| parent(*pid) == Some(of));
-    children.flat_map(|child| [vec![child], descendants(child)].concat()).collect()
+    children
+        .flat_map(|child| [vec![child], descendants(child)].concat())
+        .collect()
 }
 
 fn parent(of: Pid) -> Option<Pid> {
     let status = std::fs::read_to_string(format!("/proc/{of}/status")).ok()?;
-    Pid::from_raw(status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?)
+    Pid::from_raw(
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:"))?
+            .trim()
+            .parse()
+            .ok()?,
+    )
 }
 
 pub(super) fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
     found.unwrap_or_else(|| {
         panic!(
             "there is no {name}: these tests drive a real browser; install it with ./test.sh or \
