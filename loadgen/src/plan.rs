@@ -16,6 +16,7 @@ use crate::load::trial::{self, Setting};
 use crate::progress::Progress;
 use crate::report;
 use crate::result::comparison::{Comparison, Target as Tried, Trial, row_name};
+use crate::result::environment::Cores;
 use crate::result::files::DATA;
 use crate::result::outcome::{End, Outcome};
 use crate::result::scenario::Scenario;
@@ -41,73 +42,32 @@ impl Plan {
     /// Runs them all; what has been measured is in the comparison, and written after every trial, even if a later one
     /// cannot run. An error is of a trial that could not run, or of the last time that something was written.
     pub async fn run(&mut self, progress: &Progress) -> Result<()> {
-        let Self {
-            comparison,
-            server,
-            server_flags,
-            folder,
-            report,
-        } = self;
         let cores = &cores::split();
         cores::pin(&cores.loadgen);
-        let (order, began, mut written) = (Blocks::of(comparison), Instant::now(), Ok(()));
-        let planned = comparison.planned();
-        while let Some(Planned {
-            block,
-            variant,
-            control,
-            seed,
-        }) = order.next(&comparison.trials)
-        {
+        let (order, began) = (Blocks::of(&self.comparison), Instant::now());
+        let (planned, mut written) = (self.comparison.planned(), Ok(()));
+        while let Some(next) = order.next(&self.comparison.trials) {
             if signals::received().is_some() {
                 break;
             }
-            let done = comparison.trials.len();
-            let left = left(done, planned, began.elapsed(), comparison.length_of_trial());
-            progress.begin(
-                &label(done + 1, planned, &row_name(variant, control)),
-                Some(left),
-            );
-            let scenario = &Scenario {
-                seed: Some(seed),
-                ..comparison.scenario.clone()
-            };
-            let setting = Setting {
-                scenario,
-                cores,
-                progress,
-            };
-            let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-            let ran = match server {
-                Some(target) => trial::run(variant, &setting, target)
-                    .await
-                    .map(|outcome| (outcome, target.tried.clone())),
-                None => against_own_server(variant, &setting, server_flags).await,
-            };
-            let (outcome, target) = match ran {
+            let done = self.comparison.trials.len();
+            let expected = self.comparison.length_of_trial();
+            let left = left(done, planned, began.elapsed(), expected);
+            let name = row_name(next.variant, next.control);
+            progress.begin(&label(done + 1, planned, &name), Some(left));
+            let trial = match self.try_one(next, cores, progress).await {
                 Err(error) if error.is::<Interrupted>() => break,
                 other => other?,
             };
-            let verdict = verdict::of(&outcome);
-            let goes_on = outcome.end == End::Completed && done + 1 < planned;
-            let trial = Trial::new(block, control, started, outcome, verdict);
-            comparison.trials.push(Trial {
-                scenario: Some(scenario.clone()),
-                target: Some(target),
-                ..trial
-            });
-            judge::compare(comparison);
-            if let Some(folder) = folder {
-                written = write(comparison, folder);
-                *report = written
-                    .is_ok()
-                    .then(|| folder.path().join("comparison.html"));
-                // A disk that is full may have room again later, and measuring goes on: the table needs no disk.
-                if let (Err(error), true) = (&written, goes_on) {
-                    console::say(&format!(
-                        "loadgen: {error:#}; tried again after the next trial"
-                    ));
-                }
+            let goes_on = trial.outcome.end == End::Completed && done + 1 < planned;
+            self.comparison.trials.push(trial);
+            judge::compare(&mut self.comparison);
+            written = self.write();
+            // A disk that is full may have room again later, and measuring goes on: the table needs no disk.
+            if let (Err(error), true) = (&written, goes_on) {
+                console::say(&format!(
+                    "loadgen: {error:#}; tried again after the next trial"
+                ));
             }
             if !goes_on {
                 break;
@@ -115,11 +75,62 @@ impl Plan {
         }
         written
     }
+
+    /// Runs one of them.
+    async fn try_one(
+        &mut self,
+        next: Planned,
+        cores: &Cores,
+        progress: &Progress,
+    ) -> Result<Trial> {
+        let Planned {
+            block,
+            variant,
+            control,
+            seed,
+        } = next;
+        let scenario = Scenario {
+            seed: Some(seed),
+            ..self.comparison.scenario.clone()
+        };
+        let setting = Setting {
+            scenario: &scenario,
+            cores,
+            progress,
+        };
+        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let (outcome, target) = match &mut self.server {
+            Some(target) => (
+                trial::run(variant, &setting, target).await?,
+                target.tried.clone(),
+            ),
+            None => against_own_server(variant, &setting, &self.server_flags).await?,
+        };
+        let verdict = verdict::of(&outcome);
+        let trial = Trial::new(block, control, started, outcome, verdict);
+        Ok(Trial {
+            scenario: Some(scenario),
+            target: Some(target),
+            ..trial
+        })
+    }
+
+    /// Writes what there is, if it is to be written.
+    fn write(&mut self) -> Result<()> {
+        let Some(folder) = &mut self.folder else {
+            return Ok(());
+        };
+        let written = write(&self.comparison, folder);
+        self.report = written
+            .is_ok()
+            .then(|| folder.path().join("comparison.html"));
+        written
+    }
 }
 
 /// Writes the data, and then every kind of report: where there is room for the data alone, they are kept.
 fn write(comparison: &Comparison, folder: &mut Folder) -> Result<()> {
-    folder.write(&[(DATA, serde_json::to_string_pretty(comparison)?)])?;
+    folder.write(&[(DATA, serde_json::to_string(comparison)?)])?;
     folder.write(&report::render(comparison)?)
 }
 

@@ -103,17 +103,7 @@ impl Selftest {
         progress.begin("a calm socket", None);
         let calm = run(Transport::Ws, &calm).await?;
         socket(&mut found, &calm);
-        let stolen = [polled, calm].map(|outcome| {
-            outcome
-                .usage
-                .percent(outcome.usage.steal_ns, outcome.usage.cores)
-        });
-        let stolen = stolen[0].max(stolen[1]);
-        found.tell(
-            stolen <= 1.0,
-            "steal",
-            &format!("{stolen:.1} % of the machine's time went to other machines meanwhile"),
-        );
+        steal(&mut found, &[polled, calm]);
         for (mode, what, rates) in [
             (
                 Transport::Ws,
@@ -124,40 +114,16 @@ impl Selftest {
         ] {
             let mut trusted = None;
             for &rate in rates {
-                let per_client = f64::from(rate) / 500.0;
-                let load = match mode {
-                    Transport::ShortPoll => {
-                        format!("--rate 1 --interval {:.0}us", 1e6 / per_client)
-                    }
-                    _ => format!("--rate {per_client}"),
-                };
-                let scenario =
-                    Scenario::parse(&format!("--clients 500 --warmup 1s --duration 3s {load}"))?;
                 progress.begin(&format!("{rate} {what}"), None);
-                let verdict = verdict::of(&run(mode, &scenario).await?);
+                let verdict = verdict::of(&run(mode, &load_of(mode, rate)?).await?);
                 if verdict.kind != Kind::Valid {
-                    progress.say(&format!(
-                        "     {rate} {what} are too many: {}",
-                        why(&verdict)
-                    ));
+                    let why = why(&verdict);
+                    progress.say(&format!("     {rate} {what} are too many: {why}"));
                     break;
                 }
                 trusted = Some(rate);
             }
-            let text = trusted.map_or_else(
-                || {
-                    format!(
-                        "not even {} {what} could be measured; calm the machine",
-                        rates[0]
-                    )
-                },
-                |rate| {
-                    format!(
-                        "up to {rate} {what} are measured soundly, with the server on this machine"
-                    )
-                },
-            );
-            found.tell(trusted.is_some(), "rate", &text);
+            trust(&mut found, what, trusted, rates[0]);
         }
         progress.clear();
         found.print(if found.sound {
@@ -171,6 +137,40 @@ impl Selftest {
             Exit::Failed
         })
     }
+}
+
+/// How much of the machine's time other machines got, at worst.
+fn steal(found: &mut Findings, outcomes: &[Outcome]) {
+    let shares = outcomes.iter().map(|outcome| {
+        let usage = &outcome.usage;
+        usage.percent(usage.steal_ns, usage.cores)
+    });
+    let most = shares.fold(0.0, f64::max);
+    let text = format!("{most:.1} % of the machine's time went to other machines meanwhile");
+    found.tell(most <= 1.0, "steal", &text);
+}
+
+/// The load of this many deliveries per second, or polls.
+fn load_of(mode: Transport, rate: u32) -> Result<Scenario> {
+    let per_client = f64::from(rate) / 500.0;
+    let load = match mode {
+        Transport::ShortPoll => format!("--rate 1 --interval {:.0}us", 1e6 / per_client),
+        _ => format!("--rate {per_client}"),
+    };
+    Ok(Scenario::parse(&format!(
+        "--clients 500 --warmup 1s --duration 3s {load}"
+    ))?)
+}
+
+/// Tells up to which rate something is measured soundly, if it is at the lowest that was tried.
+fn trust(found: &mut Findings, what: &str, trusted: Option<u32>, lowest: u32) {
+    let text = match trusted {
+        Some(rate) => {
+            format!("up to {rate} {what} are measured soundly, with the server on this machine")
+        }
+        None => format!("not even {lowest} {what} could be measured; calm the machine"),
+    };
+    found.tell(trusted.is_some(), "rate", &text);
 }
 
 fn clock(found: &mut Findings) {

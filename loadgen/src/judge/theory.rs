@@ -14,105 +14,85 @@ const POINTS: usize = 500;
 
 /// What theory says of a transport's trials.
 pub fn answers(outcome: &Outcome, scenario: &Scenario) -> Vec<KnownAnswer> {
-    let shown = |id: &str, what: &str, predicted, measured| KnownAnswer {
+    let latency = &outcome.latency;
+    let gap = Gap::of(outcome, scenario);
+    let (Some(predicted), Some(median)) =
+        (predicted(outcome, scenario, &gap), latency.points(1).pop())
+    else {
+        return Vec::new();
+    };
+    let (mean, spread) = latency.moments();
+    let tolerance = Some(0.05).filter(|_| outcome.variant.mode == Transport::ShortPoll);
+    let distance = predicted.ks(latency);
+    let mut answers = vec![
+        shown(MEAN, predicted.mean(), mean),
+        shown(SPREAD, predicted.spread(), spread),
+        shown(MEDIAN, predicted.quantile(0.5), median),
+        within(tolerance, shown(DISTANCE, 0.0, distance)),
+    ];
+    answers.extend(polling(outcome, scenario, &gap));
+    // Of nothing there is no mean, and no share of it.
+    answers.retain(|answer| answer.predicted.is_finite() && answer.measured.is_finite());
+    answers
+}
+
+/// What theory says of the requests of polls.
+fn polling(outcome: &Outcome, scenario: &Scenario, gap: &Gap) -> Vec<KnownAnswer> {
+    let Outcome {
+        realised, usage, ..
+    } = outcome;
+    let requests = usage.traffic.requests as f64;
+    let empty = 100.0 * usage.traffic.empties as f64 / requests.max(1.0);
+    match outcome.variant.mode {
+        Transport::ShortPoll => {
+            let polls = scenario.clients as f64 / scenario.interval.as_secs_f64();
+            let expected = 100.0 * realised.empties as f64 / realised.polls.max(1) as f64;
+            let per_second = shown(REQUESTS, polls, requests / usage.seconds);
+            vec![
+                within(Some(0.01 * polls), per_second),
+                within(Some(0.5), shown(EMPTY, expected, empty)),
+            ]
+        }
+        Transport::LongPoll => {
+            let timeouts = (-scenario.rate * (gap.length + scenario.hold.as_secs_f64())).exp();
+            let per_answer = usage.deliveries as f64 / requests;
+            vec![
+                shown(TIMEOUTS, 100.0 * timeouts, empty),
+                shown(BATCHES, scenario.rate * gap.cycle, per_answer),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The id of a known answer, and of what it is one.
+type Of = (&'static str, &'static str);
+const MEAN: Of = ("latency_mean_ms", "latency mean, ms");
+const SPREAD: Of = ("latency_sd_ms", "latency standard deviation, ms");
+const MEDIAN: Of = ("latency_p50_ms", "latency p50, ms");
+const DISTANCE: Of = ("latency_ks", "distance of the two distributions, KS");
+const REQUESTS: Of = ("requests_per_second", "requests per second, N/T");
+const EMPTY: Of = ("empty_answers_percent", "empty answers, %");
+const TIMEOUTS: Of = ("timeouts_percent", "timeouts, % of answers");
+const BATCHES: Of = ("messages_per_answer", "messages per answer");
+
+/// An answer that is only shown.
+fn shown((id, what): Of, predicted: f64, measured: f64) -> KnownAnswer {
+    KnownAnswer {
         id: id.into(),
         what: what.into(),
         predicted,
         measured,
         tolerance: None,
-    };
-    let exact = |id: &str, what: &str, predicted: f64, measured, share: f64| KnownAnswer {
-        tolerance: Some(predicted * share),
-        ..shown(id, what, predicted, measured)
-    };
-    let Outcome {
-        latency,
-        realised,
-        usage,
-        ..
-    } = outcome;
-    let (mean, spread) = latency.moments();
-    let mut answers = Vec::new();
-    let gap = Gap::of(outcome, scenario);
-    let (Some(predicted), Some(median)) =
-        (predicted(outcome, scenario, &gap), latency.points(1).pop())
-    else {
-        return answers;
-    };
-    answers.push(shown(
-        "latency_mean_ms",
-        "latency mean, ms",
-        predicted.mean(),
-        mean,
-    ));
-    answers.push(shown(
-        "latency_sd_ms",
-        "latency standard deviation, ms",
-        predicted.spread(),
-        spread,
-    ));
-    answers.push(shown(
-        "latency_p50_ms",
-        "latency p50, ms",
-        predicted.quantile(0.5),
-        median,
-    ));
-    let bound = if outcome.variant.mode == Transport::ShortPoll {
-        Some(0.05)
-    } else {
-        None
-    };
-    let ks = KnownAnswer {
-        tolerance: bound,
-        ..shown(
-            "latency_ks",
-            "distance of the two distributions, KS",
-            0.0,
-            predicted.ks(latency),
-        )
-    };
-    answers.push(ks);
-    let requests = usage.traffic.requests as f64;
-    let (per_second, empty) = (
-        requests / usage.seconds,
-        100.0 * usage.traffic.empties as f64 / requests.max(1.0),
-    );
-    match outcome.variant.mode {
-        Transport::ShortPoll => {
-            let polls = scenario.clients as f64 / scenario.interval.as_secs_f64();
-            answers.push(exact(
-                "requests_per_second",
-                "requests per second, N/T",
-                polls,
-                per_second,
-                0.01,
-            ));
-            let expected = 100.0 * realised.empties as f64 / realised.polls.max(1) as f64;
-            answers.push(KnownAnswer {
-                tolerance: Some(0.5),
-                ..shown("empty_answers_percent", "empty answers, %", expected, empty)
-            });
-        }
-        Transport::LongPoll => {
-            let timeouts = (-scenario.rate * (gap.length + scenario.hold.as_secs_f64())).exp();
-            answers.push(shown(
-                "timeouts_percent",
-                "timeouts, % of answers",
-                100.0 * timeouts,
-                empty,
-            ));
-            answers.push(shown(
-                "messages_per_answer",
-                "messages per answer",
-                scenario.rate * gap.cycle,
-                usage.deliveries as f64 / requests,
-            ));
-        }
-        _ => {}
     }
-    // Of nothing there is no mean, and no share of it.
-    answers.retain(|answer| answer.predicted.is_finite() && answer.measured.is_finite());
-    answers
+}
+
+/// The same, to be near what is predicted.
+fn within(tolerance: Option<f64>, answer: KnownAnswer) -> KnownAnswer {
+    KnownAnswer {
+        tolerance,
+        ..answer
+    }
 }
 
 /// Between an answer and the next question of a long poll.

@@ -86,30 +86,18 @@ struct Charged {
 pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
     let schedule = schedule(scenario, &evidence);
     let rooms = rooms(scenario, &evidence, &schedule);
-    let unexpected = unexpected(scenario, &evidence);
     let mut charged = Charged::default();
     let mut recorders = std::mem::take(&mut evidence.recorders);
-    recorders
-        .iter_mut()
-        .for_each(|recorder| charge(recorder, &rooms, scenario, &evidence, &mut charged));
-    let mut audit: Audit = recorders.iter().map(|recorder| recorder.audit).sum();
+    for recorder in &mut recorders {
+        charge(recorder, &rooms, scenario, &evidence, &mut charged);
+    }
+    let all = All(&recorders);
+    let mut audit: Audit = all.sum(|recorder| recorder.audit);
     let unbalanced = audit.received.abs_diff(charged.accounted);
+    let unexpected = unexpected(scenario, &evidence, &recorders);
     audit.unexpected += unexpected;
     audit.received = audit.received.saturating_sub(unexpected);
-    let merged = |times: fn(&Recorder) -> &Times| Times::merged(recorders.iter().map(times));
-    let slices: Vec<Times> = (0..recorders
-        .iter()
-        .map(|recorder| recorder.slices.len())
-        .max()
-        .unwrap_or(0))
-        .map(|i| {
-            Times::merged(
-                recorders
-                    .iter()
-                    .filter_map(|recorder| recorder.slices.get(i)),
-            )
-        })
-        .collect();
+    let slices = all.slices();
     let window_seconds = evidence.window.end.saturating_sub(evidence.window.start) as f64 / 1e9;
     let seconds = window_seconds.ceil() as usize;
     let each = slices_per_second(&evidence.planned) as usize;
@@ -121,55 +109,80 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         .receive_delays
         .iter()
         .for_each(|&time| receive_delay.record(time));
+    let mut timer_delay = all.merged(|recorder| &recorder.timer_delay);
+    timer_delay.add(&evidence.publishers.timer_delay);
+    let second = |i: usize| {
+        recorders
+            .iter()
+            .filter_map(|recorder| recorder.series.get(i))
+            .sum()
+    };
+    let subscribers = recorders.iter().flat_map(|recorder| &recorder.subscribers);
     Outcome {
         variant,
         window_seconds: Some(window_seconds),
-        connections: Connections {
-            wanted: scenario.clients,
-            connected: evidence.connected,
-            refused: recorders.iter().map(|recorder| recorder.refused).sum(),
-            lost: recorders.iter().map(|recorder| recorder.disconnects).sum(),
-            cut: recorders.iter().map(|recorder| recorder.cut).sum(),
-        },
+        connections: all.connections(scenario.clients, evidence.connected),
         expected: charged.expected,
         delivered: charged.expected.saturating_sub(charged.undelivered),
         audit,
         latency: Times::merged(slices.iter()),
         intervals: (0..seconds).map(interval).collect(),
         last: figures::last(&recorders, &evidence, &charged),
-        followed: recorders
-            .iter()
-            .flat_map(|recorder| &recorder.subscribers)
-            .filter_map(figures::followed)
-            .collect(),
-        polls: merged(|recorder| &recorder.polls),
-        connects: merged(|recorder| &recorder.connects),
-        timer_delay: Times::merged(
-            recorders
-                .iter()
-                .map(|recorder| &recorder.timer_delay)
-                .chain([&evidence.publishers.timer_delay]),
-        ),
+        followed: subscribers.filter_map(figures::followed).collect(),
+        polls: all.merged(|recorder| &recorder.polls),
+        connects: all.merged(|recorder| &recorder.connects),
+        timer_delay,
         receive_delay,
         drift_percent: figures::drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
         wait_ks: figures::wait_ks(scenario, &acks, &recorders),
         realised: figures::realised(variant, scenario, &evidence, &acks, &recorders, &rooms),
         restarts: restarts(&recorders),
-        impossible: recorders.iter().map(|recorder| recorder.impossible).sum(),
+        impossible: all.sum(|recorder| recorder.impossible),
         unbalanced,
         failures: failures(&evidence, &recorders),
-        series: (0..seconds)
-            .map(|i| {
-                recorders
-                    .iter()
-                    .filter_map(|recorder| recorder.series.get(i))
-                    .sum()
-            })
-            .collect(),
+        series: (0..seconds).map(second).collect(),
         usage: evidence.usage,
         publishing,
         began: evidence.began,
         end: evidence.end,
+    }
+}
+
+/// What all workers have recorded, together.
+struct All<'a>(&'a [Recorder]);
+
+impl All<'_> {
+    fn sum<T: std::iter::Sum>(&self, figure: impl Fn(&Recorder) -> T) -> T {
+        self.0.iter().map(figure).sum()
+    }
+
+    fn merged(&self, times: fn(&Recorder) -> &Times) -> Times {
+        Times::merged(self.0.iter().map(times))
+    }
+
+    fn slices(&self) -> Vec<Times> {
+        let count = self
+            .0
+            .iter()
+            .map(|recorder| recorder.slices.len())
+            .max()
+            .unwrap_or(0);
+        let slice = |i: usize| {
+            self.0
+                .iter()
+                .filter_map(move |recorder| recorder.slices.get(i))
+        };
+        (0..count).map(|i| Times::merged(slice(i))).collect()
+    }
+
+    fn connections(&self, wanted: usize, connected: usize) -> Connections {
+        Connections {
+            wanted,
+            connected,
+            refused: self.sum(|recorder| recorder.refused),
+            lost: self.sum(|recorder| recorder.disconnects),
+            cut: self.sum(|recorder| recorder.cut),
+        }
     }
 }
 
@@ -281,7 +294,7 @@ fn rooms(
 
 /// Deliveries of messages that must not arrive: refused, never sent, due at another time, in the place of another, or in
 /// another place than the publisher was told.
-fn unexpected(scenario: &Scenario, evidence: &Evidence) -> u64 {
+fn unexpected(scenario: &Scenario, evidence: &Evidence, recorders: &[Recorder]) -> u64 {
     let publications = evidence.publishers.publications.iter();
     let acked: HashMap<(u32, u32), &Result<Acked, Failure>> = publications
         .map(|done| ((done.message.room, done.message.number), &done.acked))
@@ -292,11 +305,7 @@ fn unexpected(scenario: &Scenario, evidence: &Evidence) -> u64 {
         .collect();
     let mut taken: HashMap<(u32, &str, u64), u32> = HashMap::new();
     let mut count = 0;
-    for room in evidence
-        .recorders
-        .iter()
-        .flat_map(|recorder| &recorder.rooms)
-    {
+    for room in recorders.iter().flat_map(|recorder| &recorder.rooms) {
         for (number, message) in (0..)
             .zip(&room.messages)
             .filter(|(_, message)| message.came > 0)

@@ -1,5 +1,6 @@
 //! One trial: the phases of its timeline, one after the other, and what came of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -80,7 +81,7 @@ struct Look {
 
 impl<'a> Trial<'a> {
     fn start(variant: Variant, setting: &'a Setting<'a>, target: &'a mut Target) -> Result<Self> {
-        let (scenario, workers) = (setting.scenario, setting.cores.loadgen.len());
+        let scenario = setting.scenario;
         fault::watch(scenario.panic_in);
         // Another one for every trial: a server that has been running may know the rooms of an earlier one.
         let tag: String = std::iter::repeat_with(fastrand::alphanumeric)
@@ -89,63 +90,31 @@ impl<'a> Trial<'a> {
         let client = |n| {
             let room = scenario.room_of(n);
             let timestamped = has_rx_timestamps(n, scenario.clients);
+            let setup = setup(scenario, target, room_name(&tag, room), n);
             (
                 room,
                 Setup {
                     timestamped,
-                    ..setup(scenario, target, room_name(&tag, room), n)
+                    ..setup
                 },
             )
         };
         let window = Window::default();
-        let clients = (0..scenario.clients).map(client).collect();
-        let most = scenario.most_in_a_room();
         let subscribers = Subscribers::start(
             variant.mode,
-            clients,
-            workers,
+            (0..scenario.clients).map(client).collect(),
+            setting.cores.loadgen.len(),
             &window,
             nanos(scenario.patience()),
-            most,
+            scenario.most_in_a_room(),
         )?;
-        let native = variant.publish == Publish::Native;
-        let orders = if native {
-            subscribers.orders()
-        } else {
-            Default::default()
-        };
-        let headers = if native {
-            scenario.headers
-        } else {
-            Headers::Minimal
-        };
-        let setup = Setup {
-            headers,
-            keep_alive: true,
-            ..setup(scenario, target, String::new(), 0)
-        };
-        let Scenario {
-            publishers,
-            payload,
-            ..
-        } = *scenario;
-        let assignment = Assignment {
-            setup,
-            publishers,
-            orders,
-            tag: tag.clone(),
-            payload,
-            most,
-            window: Window::clone(&window),
-        };
+        let assignment = assignment(variant, scenario, target, tag, &window, &subscribers);
         let publishers = Publishers::start(assignment)?;
         let (host, is_socket) = (target.addr.to_string(), variant.mode.properties().is_socket);
-        let request_headers =
-            [Headers::Browser, Headers::Minimal].map(|set| set.bytes(&host, is_socket) as u64);
-        let minimal = scenario.headers == Headers::Minimal;
+        let sets = [Headers::Browser, Headers::Minimal];
         let usage = Usage {
-            request_headers,
-            minimal,
+            request_headers: sets.map(|set| set.bytes(&host, is_socket) as u64),
+            minimal: scenario.headers == Headers::Minimal,
             ..Usage::default()
         };
         Ok(Self {
@@ -404,6 +373,41 @@ impl<'a> Trial<'a> {
             usage,
         };
         settle(self.variant, self.scenario, evidence)
+    }
+}
+
+/// How the publishers of a trial publish.
+fn assignment(
+    variant: Variant,
+    scenario: &Scenario,
+    target: &Target,
+    tag: String,
+    window: &Window,
+    subscribers: &Subscribers,
+) -> Assignment {
+    let is_native = variant.publish == Publish::Native;
+    let headers = if is_native {
+        scenario.headers
+    } else {
+        Headers::Minimal
+    };
+    let setup = setup(scenario, target, String::new(), 0);
+    Assignment {
+        setup: Setup {
+            headers,
+            keep_alive: true,
+            ..setup
+        },
+        publishers: scenario.publishers,
+        orders: if is_native {
+            subscribers.orders()
+        } else {
+            HashMap::new()
+        },
+        tag,
+        payload: scenario.payload,
+        most: scenario.most_in_a_room(),
+        window: Window::clone(window),
     }
 }
 

@@ -400,6 +400,37 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
     out + "</svg>"
 }
 
+/// A dot for the ratio of a block, or an arrow to where it lies beyond the axis.
+fn dot(class: &str, x: f64, y: f64, beyond: Option<f64>) -> String {
+    let Some(beyond) = beyond.map(|log| 8.0 * log.signum()) else {
+        return format!(r#"<circle class="c-bar {class}" cx="{x:.1}" cy="{y}" r="3.5"/>"#);
+    };
+    let (top, back) = (y - 5.0, -beyond);
+    format!(r#"<path class="c-bar {class}" d="M{x:.1} {top:.1}l{beyond} 5 {back} 5z"/>"#)
+}
+
+/// The logarithmic axis of these ratios: what is further away than four times would push all others together.
+fn axis_of<'a>(ratios: impl Iterator<Item = &'a f64>) -> Axis {
+    let (low, high) = ratios
+        .map(|ratio| ratio.log2())
+        .fold((-0.4_f64, 0.4_f64), |(low, high), log| {
+            (low.min(log), high.max(log))
+        });
+    let marks = [
+        (-2.0, "1/4"),
+        (-1.0, "1/2"),
+        (0.0, "1"),
+        (1.0, "2"),
+        (2.0, "4"),
+    ];
+    Axis {
+        label: "",
+        marks: marks.map(|(at, text)| (at, text.into())).into(),
+        from: low.max(-2.0),
+        to: high.min(2.0),
+    }
+}
+
 /// Every row against the baseline: a dot for each block, a bar for the interval of their median, and the word for it; on
 /// a logarithmic axis; an arrow for what lies beyond it. Nothing where there are too few blocks for an interval.
 fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String> {
@@ -416,28 +447,7 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
             )
         })
         .collect();
-    let all = rows
-        .iter()
-        .flat_map(|(_, ratios)| ratios)
-        .map(|ratio| ratio.log2());
-    let (low, high) = all.fold((-0.4_f64, 0.4_f64), |(low, high), log| {
-        (low.min(log), high.max(log))
-    });
-    let marks = [
-        (-2.0, "1/4"),
-        (-1.0, "1/2"),
-        (0.0, "1"),
-        (1.0, "2"),
-        (2.0, "4"),
-    ]
-    .map(|(at, text)| (at, text.into()));
-    // What is further away would push all others together.
-    let axis = Axis {
-        label: "",
-        marks: marks.into(),
-        from: low.max(-2.0),
-        to: high.min(2.0),
-    };
+    let axis = axis_of(rows.iter().flat_map(|(_, ratios)| ratios));
     let name = |effect: &Effect| row_name(effect.variant, effect.control);
     let said = |effect: &Effect| {
         format!("{} {}", short(effect.ratio.median), effect.short_word())
@@ -479,19 +489,8 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
         out += &mark("c-mark c-end", ends[0] - 8.0, middle + 5.0, &name(effect));
         out += &format!(r#"<path class="c-line c-span {own}" d="M{from:.1} {middle}H{to:.1}"/>"#);
         for &ratio in ratios {
-            let (x, beyond) = (across(ratio), 8.0 * ratio.log2().signum());
-            out += &match (axis.from..=axis.to).contains(&ratio.log2()) {
-                true => {
-                    format!(r#"<circle class="c-bar {own}" cx="{x:.1}" cy="{middle}" r="3.5"/>"#)
-                }
-                false => {
-                    format!(
-                        r#"<path class="c-bar {own}" d="M{x:.1} {:.1}l{beyond} 5 {} 5z"/>"#,
-                        middle - 5.0,
-                        -beyond
-                    )
-                }
-            };
+            let beyond = (!(axis.from..=axis.to).contains(&ratio.log2())).then(|| ratio.log2());
+            out += &dot(&own, across(ratio), middle, beyond);
         }
         out += &mark("c-mark", ends[1] + 14.0, middle + 5.0, &said(effect));
     }

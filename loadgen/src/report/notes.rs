@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::result::comparison::{Comparison, Trial};
 use crate::result::outcome::{End, Failures, Outcome};
 use crate::result::summary::{Missing, Summary};
+use crate::result::usage::Usage;
 use crate::result::verdict::{Check, Kind};
 use crate::result::words::{count, number};
 
@@ -212,6 +213,20 @@ struct Note {
     text: String,
 }
 
+impl Note {
+    fn new(kind: &str, text: String) -> Self {
+        Self {
+            kind: kind.into(),
+            text,
+        }
+    }
+
+    /// How many of something there were, if there were any.
+    fn of(kind: &str, n: u64, what: &str, did: &str) -> Option<Self> {
+        (n > 0).then(|| Self::new(kind, format!("{} {did}", count(n, what))))
+    }
+}
+
 fn about(outcome: &Outcome) -> Vec<Note> {
     let Outcome {
         connections,
@@ -220,91 +235,86 @@ fn about(outcome: &Outcome) -> Vec<Note> {
         usage,
         ..
     } = outcome;
-    let mut notes = Vec::new();
-    let mut note = |is_so: bool, kind: &str, text: &dyn Fn() -> String| {
-        if is_so {
-            notes.push(Note {
-                kind: kind.into(),
-                text: text(),
-            });
-        }
-    };
-    note(outcome.end == End::Interrupted, "end", &|| {
-        "interrupted; what was measured until then is shown".into()
-    });
-    let failure = outcome.failure();
-    note(failure.is_some(), "failure", &|| {
-        format!("FAILED: {}", failure.as_deref().unwrap_or_default())
-    });
-    note(connections.lost > 0, "lost", &|| {
-        format!("{} lost", count(connections.lost, "connection"))
-    });
-    let (again, retries) = (
-        usage.life.reconnects,
-        usage.life.retries + publishing.retries,
-    );
-    let closed = "closed between two requests, and made again";
-    note(again > 0, "again", &|| {
-        format!("{} {closed}", count(again, "connection"))
-    });
+    let retries = usage.life.retries + publishing.retries;
+    let interrupted = "interrupted; what was measured until then is shown";
+    let again = "closed between two requests, and made again";
     let met = "sent again after meeting the close of an idle connection";
-    note(retries > 0, "retries", &|| {
-        format!("{} {met}", count(retries, "request"))
-    });
-    note(audit.gaps > 0, "gaps", &|| {
-        format!(
-            "{} told as gaps by the server",
-            count(audit.gaps, "missed delivery")
-        )
-    });
-    note(audit.late > 0, "late", &|| {
-        format!(
-            "{} later than anybody waits for",
-            count(audit.late, "delivery")
-        )
-    });
-    let segments = usage.tcp.retransmissions;
-    note(segments > 0, "segments", &|| {
-        format!("{} sent again", count(segments, "TCP segment"))
-    });
-    note(usage.in_ticks, "ticks", &|| {
-        "this kernel has no schedstat: server CPU is in ticks of 10 ms".into()
-    });
-    note(
-        usage.tcp.connections == 0 && usage.deliveries > 0,
-        "tcp",
-        &|| {
-            "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link".into()
-        },
+    let failure = outcome
+        .failure()
+        .map(|failure| format!("FAILED: {failure}"));
+    let mut notes: Vec<Option<Note>> = vec![
+        (outcome.end == End::Interrupted).then(|| Note::new("end", interrupted.into())),
+        failure.map(|failure| Note::new("failure", failure)),
+        Note::of("lost", connections.lost, "connection", "lost"),
+        Note::of("again", usage.life.reconnects, "connection", again),
+        Note::of("retries", retries, "request", met),
+        Note::of(
+            "gaps",
+            audit.gaps,
+            "missed delivery",
+            "told as gaps by the server",
+        ),
+        Note::of(
+            "late",
+            audit.late,
+            "delivery",
+            "later than anybody waits for",
+        ),
+        Note::of(
+            "segments",
+            usage.tcp.retransmissions,
+            "TCP segment",
+            "sent again",
+        ),
+    ];
+    notes.extend(of_the_kernel(usage));
+    notes.extend(of_publishing(outcome));
+    notes.extend(
+        outcome
+            .failures
+            .iter()
+            .map(|(kind, Failures { count, example })| {
+                let such = match beyond(kind, example) {
+                    "" => String::new(),
+                    example => format!(", such as: {example}"),
+                };
+                Some(Note::new(
+                    &format!("failure {kind}"),
+                    format!("{count} x {kind}{such}"),
+                ))
+            }),
     );
+    notes.into_iter().flatten().collect()
+}
+
+fn of_the_kernel(usage: &Usage) -> [Option<Note>; 2] {
+    let ticks = "this kernel has no schedstat: server CPU is in ticks of 10 ms";
+    let tcp = "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link";
+    let is_other = usage.tcp.connections == 0 && usage.deliveries > 0;
+    [
+        usage.in_ticks.then(|| Note::new("ticks", ticks.into())),
+        is_other.then(|| Note::new("tcp", tcp.into())),
+    ]
+}
+
+fn of_publishing(outcome: &Outcome) -> [Option<Note>; 2] {
+    let publishing = &outcome.publishing;
     let missed = publishing.scheduled.saturating_sub(publishing.acked);
-    note(
-        missed > 0 && outcome.end == End::Completed,
-        "missed",
-        &|| {
-            let all = count(publishing.scheduled, "message");
-            format!("{missed} of the {all} of the measuring window not accepted by the server")
-        },
-    );
+    let is_missed = missed > 0 && outcome.end == End::Completed;
     let waited = publishing.send_delay.quantile(0.5).unwrap_or_default();
-    note(waited > CROWDED, "crowded", &|| {
-        let advice = "the server answers publishes slowly, or --publishers is too low";
-        format!(
-            "half of the messages waited over {} ms to be sent: {advice}",
-            waited.as_millis()
-        )
-    });
-    for (kind, Failures { count, example }) in &outcome.failures {
-        note(
-            true,
-            &format!("failure {kind}"),
-            &|| match beyond(kind, example) {
-                "" => format!("{count} x {kind}"),
-                example => format!("{count} x {kind}, such as: {example}"),
-            },
-        );
-    }
-    notes
+    [
+        is_missed.then(|| {
+            let all = count(publishing.scheduled, "message");
+            let text = "of the measuring window not accepted by the server";
+            Note::new("missed", format!("{missed} of the {all} {text}"))
+        }),
+        (waited > CROWDED).then(|| {
+            let advice = "the server answers publishes slowly, or --publishers is too low";
+            let ms = waited.as_millis();
+            let text = format!("half of the messages waited over {ms} ms to be sent: {advice}");
+            Note::new("crowded", text)
+        }),
+    ]
 }
 
 /// What an example says that its kind does not: kinds begin as their examples do, or have a word before that.

@@ -506,8 +506,8 @@ fn report_takes_the_file_or_its_folder_and_says_what_a_file_is_that_it_cannot_re
     let length = json.trim_end().len();
     let mut value: serde_json::Value = serde_json::from_str(&json).unwrap();
     let (older, newer) = (
-        json.replacen("\"schema\": 3", "\"schema\": 1", 1),
-        json.replacen("\"schema\": 3", "\"schema\": 99", 1),
+        json.replacen("\"schema\":4", "\"schema\":1", 1),
+        json.replacen("\"schema\":4", "\"schema\":99", 1),
     );
     let version = format!("loadgen {}", env!("CARGO_PKG_VERSION"));
     value["trials"][0]["outcome"]
@@ -540,12 +540,12 @@ fn report_takes_the_file_or_its_folder_and_says_what_a_file_is_that_it_cannot_re
         ),
         (
             older,
-            vec!["schema 1".into(), version.clone(), "reads schema 3".into()],
+            vec!["schema 1".into(), version.clone(), "reads schema 4".into()],
         ),
         (newer, vec!["schema 99".into(), version]),
         (
             value.to_string(),
-            vec!["schema 3".into(), "missing field `latency`".into()],
+            vec!["schema 4".into(), "missing field `latency`".into()],
         ),
     ] {
         for entry in FILES.iter().filter(|name| **name != "comparison.json") {

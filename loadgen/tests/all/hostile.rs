@@ -451,18 +451,18 @@ fn a_file_that_speaks_of_more_blocks_than_there_can_be_is_refused_at_once() {
     let text = std::fs::read_to_string(format!("{reference}/comparison.json")).unwrap();
     for (from, to, says) in [
         (
-            "\"blocks\": 10,",
-            "\"blocks\": 1000000000000000,",
+            "\"blocks\":10,",
+            "\"blocks\":1000000000000000,",
             "blocks is 1000000000000000; it must be from 1 to 1000",
         ),
         (
-            "\"duration_seconds\": 13.0",
-            "\"duration_seconds\": 1e15",
+            "\"duration_seconds\":13.0",
+            "\"duration_seconds\":1e15",
             "duration is",
         ),
         (
-            "\"scheduled\": 644,",
-            "\"scheduled\": 18446744073709551615,",
+            "\"scheduled\":644,",
+            "\"scheduled\":18446744073709551615,",
             "scheduled is 18446744073709551615",
         ),
     ] {
