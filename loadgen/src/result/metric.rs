@@ -353,6 +353,7 @@ mod tests {
 
     use super::*;
     use crate::result::effect::Figure;
+    use crate::result::outcome::tests::empty;
     use crate::result::variant::Transport;
 
     #[test]
@@ -376,10 +377,9 @@ mod tests {
         );
     }
 
-    #[test]
-    fn each_is_read_from_its_place() {
-        let mut outcome = crate::result::outcome::tests::empty(Transport::LongPoll);
-        assert_eq!(values(&outcome), BTreeMap::new(), "nothing was measured");
+    /// An outcome with something in every place that a figure is read from.
+    fn measured() -> Outcome {
+        let mut outcome = empty(Transport::LongPoll);
         let us = |us: u64| {
             let mut times = crate::result::histogram::Times::default();
             times.record(us * 1000);
@@ -417,43 +417,52 @@ mod tests {
             memory(50, 150),
             memory(100, 300),
         ];
-        let expected = [
-            ("latency_p50_ms", 1.0),
-            ("latency_p90_ms", 1.0),
-            ("latency_p99_ms", 1.0),
-            ("latency_max_ms", 1.0),
-            ("send_delay_p50_ms", 0.9),
-            ("receive_delay_p50_ms", 1.1),
-            ("receive_delay_p99_ms", 1.1),
-            ("last_of_room_p50_ms", 1.2),
-            ("poll_p99_ms", 1.3),
-            ("publish_to_ack_p50_ms", 1.4),
-            ("connect_p50_ms", 1.5),
-            ("bytes_up_per_publish", 150.0),
-            ("server_cpu_us", 2.0),
-            ("server_user_cpu_us", 0.5),
-            ("loadgen_cpu_us", 3.0),
-            ("machine_busy_us", 7.0),
-            ("server_switches", 4.0),
-            ("server_memory_kib", 3.0),
-            ("kernel_memory_kib", 6.0),
-            ("server_peak_mib", 3.0),
-            ("bytes_down", 80.0),
-            ("bytes_up", 90.0),
-            // Measured with a browser's headers; minimal ones are 30 bytes less in each request.
-            ("bytes_up_browser", 90.0),
-            ("bytes_up_minimal", 66.0),
-            ("bytes_both", 170.0),
-            ("bytes_link", 170.0),
-            ("requests", 0.8),
-            ("empty_answers_percent", 37.5),
-            ("batch", 2.0),
-            ("poll_wait_ks", 0.25),
-        ];
-        let expected: BTreeMap<String, f64> = expected
+        outcome
+    }
+
+    /// What is read of `measured`.
+    const READ: [(&str, f64); 30] = [
+        ("latency_p50_ms", 1.0),
+        ("latency_p90_ms", 1.0),
+        ("latency_p99_ms", 1.0),
+        ("latency_max_ms", 1.0),
+        ("send_delay_p50_ms", 0.9),
+        ("receive_delay_p50_ms", 1.1),
+        ("receive_delay_p99_ms", 1.1),
+        ("last_of_room_p50_ms", 1.2),
+        ("poll_p99_ms", 1.3),
+        ("publish_to_ack_p50_ms", 1.4),
+        ("connect_p50_ms", 1.5),
+        ("bytes_up_per_publish", 150.0),
+        ("server_cpu_us", 2.0),
+        ("server_user_cpu_us", 0.5),
+        ("loadgen_cpu_us", 3.0),
+        ("machine_busy_us", 7.0),
+        ("server_switches", 4.0),
+        ("server_memory_kib", 3.0),
+        ("kernel_memory_kib", 6.0),
+        ("server_peak_mib", 3.0),
+        ("bytes_down", 80.0),
+        ("bytes_up", 90.0),
+        // Measured with a browser's headers; minimal ones are 30 bytes less in each request.
+        ("bytes_up_browser", 90.0),
+        ("bytes_up_minimal", 66.0),
+        ("bytes_both", 170.0),
+        ("bytes_link", 170.0),
+        ("requests", 0.8),
+        ("empty_answers_percent", 37.5),
+        ("batch", 2.0),
+        ("poll_wait_ks", 0.25),
+    ];
+
+    #[test]
+    fn each_is_read_from_its_place() {
+        let nothing = values(&empty(Transport::LongPoll));
+        assert_eq!(nothing, BTreeMap::new(), "nothing was measured");
+        let expected: BTreeMap<String, f64> = READ
             .iter()
             .map(|&(id, value)| (id.to_owned(), value))
             .collect();
-        assert_eq!(values(&outcome), expected);
+        assert_eq!(values(&measured()), expected);
     }
 }

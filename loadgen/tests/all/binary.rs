@@ -22,6 +22,35 @@ const SCHEMA: &str = include_str!("../../schema.json");
 const TINY: &str =
     "--clients 8 --room-size 4 --rate 20 --interval 50ms --warmup 100ms --duration 500ms";
 
+fn assert_is_as_the_schema_says(json: &serde_json::Value) {
+    let schema = serde_json::from_str(SCHEMA).unwrap();
+    let wrong: Vec<String> = jsonschema::validator_for(&schema)
+        .unwrap()
+        .iter_errors(json)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "the JSON is as its schema says: {wrong:?}"
+    );
+}
+
+fn assert_needs_nothing_but_itself(page: &str) {
+    // Its links lead to the files beside it.
+    let outside = [
+        "src=",
+        "href=\"http",
+        "href=\"/",
+        "url(",
+        "@import",
+        "<script",
+    ];
+    assert!(
+        outside.iter().all(|way| !page.contains(way)),
+        "the page needs nothing but itself"
+    );
+}
+
 #[test]
 fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
     let _turn = beside();
@@ -64,16 +93,7 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
         2 * 4,
         "each transport once in each block"
     );
-    let schema = serde_json::from_str(SCHEMA).unwrap();
-    let wrong: Vec<String> = jsonschema::validator_for(&schema)
-        .unwrap()
-        .iter_errors(&json)
-        .map(|error| error.to_string())
-        .collect();
-    assert!(
-        wrong.is_empty(),
-        "the JSON is as its schema says: {wrong:?}"
-    );
+    assert_is_as_the_schema_says(&json);
 
     let reports = [
         "comparison.md",
@@ -92,20 +112,7 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
     let again = run(&format!("report {}", result.display()));
     assert_eq!((again.status.code(), text(&again.stdout)), (Some(0), table));
     assert!(read() == before, "the same reports, from the JSON alone");
-    let page = &before[1];
-    // Its links lead to the files beside it.
-    let outside = [
-        "src=",
-        "href=\"http",
-        "href=\"/",
-        "url(",
-        "@import",
-        "<script",
-    ];
-    assert!(
-        outside.iter().all(|way| !page.contains(way)),
-        "the page needs nothing but itself"
-    );
+    assert_needs_nothing_but_itself(&before[1]);
 }
 
 #[test]

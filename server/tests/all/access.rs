@@ -363,19 +363,22 @@ async fn the_own_page_what_is_typed_in_and_named_origins_are_let_in() {
     );
 }
 
+/// Flags that put hosts on the list: one by itself, and one by its origin.
+const LISTED: &str = "--allow-host chat.example --allow-origin https://named.example";
+
+const PATHS: [&str; 5] = ["/", "/ws.html", "/healthz", "/stats", "/nothing"];
+
 #[tokio::test]
 async fn a_host_that_is_not_on_the_list_is_421_before_anything_is_made_for_pages_too() {
-    let server =
-        TestServer::start("--allow-host chat.example --allow-origin https://named.example");
-    let port = server.addr.port();
-    let evil = format!("evil.example:{port}");
+    let server = TestServer::start(LISTED);
+    let evil = format!("evil.example:{}", server.addr.port());
     for headers in [
         String::new(),
         format!("Origin: http://{evil}\r\nSec-Fetch-Site: same-origin\r\n"),
     ] {
         assert_all_refused(&server, &evil, &headers, 421, "--allow-host evil.example ").await;
     }
-    for path in ["/", "/ws.html", "/healthz", "/stats", "/nothing"] {
+    for path in PATHS {
         for host in [
             &evil,
             "0.0.0.0",
@@ -383,53 +386,41 @@ async fn a_host_that_is_not_on_the_list_is_421_before_anything_is_made_for_pages
             "[2001:db8::1]",
             "sub.chat.example",
         ] {
-            assert_eq!(
-                ask(
-                    &server,
-                    &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
-                )
-                .await
-                .status,
-                421,
-                "{host}"
-            );
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(ask(&server, &request).await.status, 421, "{host}");
         }
-        // The target's authority takes the place of Host (RFC 9112 section 3.2.2).
+    }
+    let old = "GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n";
+    assert_eq!(ask(&server, old).await.status, 421);
+    assert_nothing_was_made(&server).await;
+}
+
+/// RFC 9112 section 3.2.2.
+#[tokio::test]
+async fn the_authority_in_the_target_takes_the_place_of_host() {
+    let server = TestServer::start(LISTED);
+    for path in PATHS {
         for (target, host, status) in [
             ("evil.example", "localhost", 421),
             ("localhost", "evil.example", 200),
         ] {
-            let answer = ask(
-                &server,
-                &format!("GET http://{target}{path} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
-            )
-            .await;
+            let request = format!("GET http://{target}{path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let answer = ask(&server, &request).await;
             assert!(
                 answer.status == status || (path, answer.status, status) == ("/nothing", 404, 200),
                 "{answer:?}"
             );
         }
     }
-    assert_eq!(
-        ask(
-            &server,
-            "GET https://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        )
-        .await
-        .status,
-        400
-    );
-    assert_eq!(
-        ask(
-            &server,
-            "GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n"
-        )
-        .await
-        .status,
-        421
-    );
+    let of_another_scheme = "GET https://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(ask(&server, of_another_scheme).await.status, 400);
     assert_nothing_was_made(&server).await;
-    let own = format!("a.localhost:{port}");
+}
+
+#[tokio::test]
+async fn hosts_on_the_list_and_those_of_this_machine_are_let_in() {
+    let server = TestServer::start(LISTED);
+    let own = format!("a.localhost:{}", server.addr.port());
     for host in [
         "localhost",
         "127.0.0.2:1",
@@ -438,16 +429,8 @@ async fn a_host_that_is_not_on_the_list_is_421_before_anything_is_made_for_pages
         "Chat.Example.:8080",
         "named.example",
     ] {
-        assert_eq!(
-            ask(
-                &server,
-                &format!("GET /short-poll HTTP/1.1\r\nHost: {host}\r\n\r\n")
-            )
-            .await
-            .status,
-            200,
-            "{host}"
-        );
+        let request = format!("GET /short-poll HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(ask(&server, &request).await.status, 200, "{host}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::browser::Browser;
+use crate::browser::{Browser, Tab};
 use crate::helper::TestServer;
 
 const PER_SECOND: u32 = 20;
@@ -56,9 +56,8 @@ async fn ten_minutes_of_20_messages_a_second() {
     );
 }
 
-/// From `settled` on, the heap may not grow.
-async fn stay(page: &str, long: Duration, each: Duration, settled: Duration) {
-    let (server, browser) = (TestServer::start(""), Browser::start().await);
+/// A tab with its wire and its tally open, a row chosen, and as many rows as the list keeps.
+async fn open_and_fill<'a>(server: &TestServer, browser: &'a Browser, page: &str) -> Tab<'a> {
     let tab = browser
         .open(&server.url(&format!("{page}?open=wire,tally")))
         .await;
@@ -73,6 +72,13 @@ async fn stay(page: &str, long: Duration, each: Duration, settled: Duration) {
         |rows| *rows == ROWS,
     )
     .await;
+    tab
+}
+
+/// From `settled` on, the heap may not grow.
+async fn stay(page: &str, long: Duration, each: Duration, settled: Duration) {
+    let (server, browser) = (TestServer::start(""), Browser::start().await);
+    let tab = open_and_fill(&server, &browser, page).await;
     tab.run(WATCH_FRAMES).await;
     let publish = async {
         let mut beat = interval(Duration::from_secs(1) / PER_SECOND);

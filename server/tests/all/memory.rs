@@ -218,6 +218,18 @@ async fn readers_that_have_missed_messages_share_what_they_read_like_others() {
     );
 }
 
+/// Publishes message `n` of a room and gets it; how long that took.
+async fn publish_and_get(probe: &mut RawWs, n: u64) -> Duration {
+    let due = Instant::now();
+    probe
+        .say(&json!({ "from": "probe", "text": "still here" }))
+        .await;
+    let ack = probe.json().await;
+    assert!(ack["ack"].is_object(), "who behaves can publish: {ack}");
+    assert_eq!(probe.json().await["seq"], n, "and gets everything");
+    due.elapsed()
+}
+
 #[tokio::test]
 async fn all_attacks_at_once_stay_within_the_memory_that_was_given_and_leave_none_behind() {
     const LIMIT: u64 = 256 * MIB;
@@ -242,14 +254,7 @@ async fn all_attacks_at_once_stay_within_the_memory_that_was_given_and_leave_non
         for n in 1.. {
             let (pss, unsent) = held(&server);
             peak = (u64::max(peak.0, pss), u64::max(peak.1, unsent));
-            let due = Instant::now();
-            probe
-                .say(&json!({ "from": "probe", "text": "still here" }))
-                .await;
-            let ack = probe.json().await;
-            assert!(ack["ack"].is_object(), "who behaves can publish: {ack}");
-            assert_eq!(probe.json().await["seq"], n, "and gets everything");
-            waits.push(due.elapsed());
+            waits.push(publish_and_get(&mut probe, n).await);
             sleep(Duration::from_millis(100)).await;
         }
     };

@@ -140,6 +140,30 @@ async fn every_message_of_a_burst_is_acked_before_it_is_delivered() {
     assert_eq!(acked, 500);
 }
 
+/// Sends what is no message; the error is short, has a reason, and names this key or none.
+async fn assert_is_an_error(ws: &mut RawWs, text: &str, key: Option<&str>) {
+    let shown = text.get(..60).unwrap_or(text);
+    ws.send(TEXT, text).await;
+    let frame = ws.next().await;
+    assert!(
+        frame.payload.len() < 400,
+        "{} bytes to {shown}",
+        frame.payload.len()
+    );
+    let error = frame.json();
+    assert!(
+        error["error"]["reason"]
+            .as_str()
+            .is_some_and(|reason| !reason.is_empty()),
+        "{error}"
+    );
+    assert_eq!(
+        error["error"].get("key").and_then(Value::as_str),
+        key,
+        "{shown}: {error}"
+    );
+}
+
 #[tokio::test]
 async fn a_bad_message_is_answered_by_an_error_and_the_connection_stays() {
     let server = TestServer::start("");
@@ -161,15 +185,7 @@ async fn a_bad_message_is_answered_by_an_error_and_the_connection_stays() {
             None,
         ),
     ] {
-        ws.send(TEXT, text).await;
-        let error = ws.json().await;
-        assert!(
-            error["error"]["reason"]
-                .as_str()
-                .is_some_and(|reason| !reason.is_empty()),
-            "{error}"
-        );
-        assert_eq!(error["error"].get("key").and_then(Value::as_str), key);
+        assert_is_an_error(&mut ws, &text, key).await;
     }
     ws.say(&message("still here")).await;
     assert!(ws.json().await["ack"].is_object());
@@ -191,83 +207,50 @@ async fn an_error_names_the_key_if_one_can_be_made_out_whatever_else_is_wrong() 
     };
     for (text, key) in [
         // Half of a surrogate pair, as JSON.stringify writes it.
-        (
-            r#"{"from":"ann","text":"\ud800","key":"k"}"#.into(),
-            Some("k"),
-        ),
-        (
-            r#"{"from":"ann","text":"a\udc00b","key":"k"}"#.into(),
-            Some("k"),
-        ),
-        (
-            r#"{"from":"\ud83d","text":"hi","key":"k"}"#.into(),
-            Some("k"),
-        ),
+        (r#"{"from":"ann","text":"\ud800","key":"k"}"#.into(), "k"),
+        (r#"{"from":"ann","text":"a\udc00b","key":"k"}"#.into(), "k"),
+        (r#"{"from":"\ud83d","text":"hi","key":"k"}"#.into(), "k"),
         (
             r#"{"key":"k","from":"ann","text":"\ud83d\ud83d"}"#.into(),
-            Some("k"),
+            "k",
         ),
         (
             r#"{"from":"ann","text":"hi","more":"\ud800","key":"k","text":1}"#.into(),
-            Some("k"),
+            "k",
         ),
-        (nested("[", "]"), Some("k")),
-        (nested(r#"{"key":"#, "}").replace(":}", ":1}"), Some("k")),
-        (nested("[[", "]]"), Some("k")),
+        (nested("[", "]"), "k"),
+        (nested(r#"{"key":"#, "}").replace(":}", ":1}"), "k"),
+        (nested("[[", "]]"), "k"),
         (
             r#"{"from":[],"text":{"key":"another"},"key":"k"}"#.into(),
-            Some("k"),
+            "k",
         ),
-        (r#"{"from":"ann","text":1e999,"key":"k"}"#.into(), Some("k")),
-        (r#"{"key":"k","from":"ann","text":"cut o"#.into(), Some("k")),
+        (r#"{"from":"ann","text":1e999,"key":"k"}"#.into(), "k"),
+        (r#"{"key":"k","from":"ann","text":"cut o"#.into(), "k"),
         (
             json!({ "from": "ann", "text": "x".repeat(65_537), "key": longest }).to_string(),
-            Some(longest.as_str()),
+            longest.as_str(),
         ),
-        (
-            json!({ "from": "ann", "text": "hi", "key": "k".repeat(65) }).to_string(),
-            None,
-        ),
-        (
-            json!({ "from": "ann", "text": "hi", "key": "k".repeat(300_000) }).to_string(),
-            None,
-        ),
-        (
-            json!({ "from": "ann", "text": "hi", "key": "a\nb" }).to_string(),
-            None,
-        ),
-        (
-            json!({ "from": "ann", "text": "hi", "key": "" }).to_string(),
-            None,
-        ),
-        (
-            json!({ "from": "ann", "text": 1, "key": 7 }).to_string(),
-            None,
-        ),
-        (r#"{"from":"ann","text":1,"key":"\ud800"}"#.into(), None),
-        (r#"["key","k"]"#.into(), None),
-        (r#""key""#.into(), None),
     ] {
-        let shown = text.get(..60).unwrap_or(&text).to_owned();
-        ws.send(TEXT, text).await;
-        let frame = ws.next().await;
-        assert!(
-            frame.payload.len() < 400,
-            "{} bytes to {shown}",
-            frame.payload.len()
-        );
-        let error = frame.json();
-        assert!(
-            error["error"]["reason"]
-                .as_str()
-                .is_some_and(|reason| !reason.is_empty()),
-            "{error}"
-        );
-        assert_eq!(
-            error["error"].get("key").and_then(Value::as_str),
-            key,
-            "{shown}: {error}"
-        );
+        assert_is_an_error(&mut ws, &text, Some(key)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_names_no_key_if_it_is_none_or_cannot_be_made_out() {
+    let server = TestServer::start("");
+    let (mut ws, _) = connected(&server, "").await;
+    for text in [
+        json!({ "from": "ann", "text": "hi", "key": "k".repeat(65) }).to_string(),
+        json!({ "from": "ann", "text": "hi", "key": "k".repeat(300_000) }).to_string(),
+        json!({ "from": "ann", "text": "hi", "key": "a\nb" }).to_string(),
+        json!({ "from": "ann", "text": "hi", "key": "" }).to_string(),
+        json!({ "from": "ann", "text": 1, "key": 7 }).to_string(),
+        r#"{"from":"ann","text":1,"key":"\ud800"}"#.into(),
+        r#"["key","k"]"#.into(),
+        r#""key""#.into(),
+    ] {
+        assert_is_an_error(&mut ws, &text, None).await;
     }
 }
 
@@ -424,6 +407,82 @@ async fn a_drain_delivers_what_is_there_and_closes_with_1012() {
     stop.await.unwrap();
 }
 
+/// A query, a header and its value in place of the right one; the status, and what the head says.
+const NO_HANDSHAKES: [(&str, &str, &str, u16, &str); 12] = [
+    (
+        "",
+        "sec-websocket-version",
+        "8",
+        426,
+        "sec-websocket-version: 13\r\n",
+    ),
+    (
+        "",
+        "sec-websocket-version",
+        "",
+        426,
+        "sec-websocket-version: 13\r\n",
+    ),
+    ("", "upgrade", "h2c", 426, "sec-websocket-version: 13\r\n"),
+    (
+        "",
+        "connection",
+        "keep-alive",
+        426,
+        "sec-websocket-version: 13\r\n",
+    ),
+    (
+        "",
+        "sec-websocket-key",
+        "",
+        400,
+        "content-type: application/json\r\n",
+    ),
+    (
+        "",
+        "sec-websocket-key",
+        "dGhlIHNhbXBsZSBub25jZQ=",
+        400,
+        "content-type: application/json\r\n",
+    ),
+    (
+        "",
+        "sec-websocket-key",
+        "!!!!!!!!!!!!!!!!!!!!!!==",
+        400,
+        "content-type: application/json\r\n",
+    ),
+    (
+        "",
+        "sec-websocket-key",
+        "dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        400,
+        "\r\n",
+    ),
+    (
+        "",
+        "sec-websocket-version",
+        "13\r\nsec-websocket-version: 13",
+        400,
+        "\r\n",
+    ),
+    (
+        "?after=garbage",
+        "",
+        "",
+        400,
+        "content-type: application/json\r\n",
+    ),
+    (
+        "?room=a%00b",
+        "",
+        "",
+        400,
+        "content-type: application/json\r\n",
+    ),
+    ("?room=one-more", "", "", 429, "retry-after: 1\r\n"),
+];
+
 #[tokio::test]
 async fn a_handshake_that_is_none_is_refused_with_what_would_be_right() {
     let server = TestServer::start("--max-rooms 1");
@@ -433,80 +492,7 @@ async fn a_handshake_that_is_none_is_refused_with_what_would_be_right() {
         server.get("/short-poll?room=the-only-one").await.status,
         200
     );
-    for (query, name, value, status, says) in [
-        (
-            "",
-            "sec-websocket-version",
-            "8",
-            426,
-            "sec-websocket-version: 13\r\n",
-        ),
-        (
-            "",
-            "sec-websocket-version",
-            "",
-            426,
-            "sec-websocket-version: 13\r\n",
-        ),
-        ("", "upgrade", "h2c", 426, "sec-websocket-version: 13\r\n"),
-        (
-            "",
-            "connection",
-            "keep-alive",
-            426,
-            "sec-websocket-version: 13\r\n",
-        ),
-        (
-            "",
-            "sec-websocket-key",
-            "",
-            400,
-            "content-type: application/json\r\n",
-        ),
-        (
-            "",
-            "sec-websocket-key",
-            "dGhlIHNhbXBsZSBub25jZQ=",
-            400,
-            "content-type: application/json\r\n",
-        ),
-        (
-            "",
-            "sec-websocket-key",
-            "!!!!!!!!!!!!!!!!!!!!!!==",
-            400,
-            "content-type: application/json\r\n",
-        ),
-        (
-            "",
-            "sec-websocket-key",
-            "dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
-            400,
-            "\r\n",
-        ),
-        (
-            "",
-            "sec-websocket-version",
-            "13\r\nsec-websocket-version: 13",
-            400,
-            "\r\n",
-        ),
-        (
-            "?after=garbage",
-            "",
-            "",
-            400,
-            "content-type: application/json\r\n",
-        ),
-        (
-            "?room=a%00b",
-            "",
-            "",
-            400,
-            "content-type: application/json\r\n",
-        ),
-        ("?room=one-more", "", "", 429, "retry-after: 1\r\n"),
-    ] {
+    for (query, name, value, status, says) in NO_HANDSHAKES {
         let mut raw = Raw::connect(server.addr).await;
         raw.send(handshake(query, name, value)).await;
         let answer = raw.answer().await.expect("an answer");

@@ -136,62 +136,64 @@ fn whom_the_server_cut_turned_away_or_forgot_is_its_outcome_and_what_loadgen_los
     );
 }
 
-/// For every check a change that trips it and no other.
+type Change = fn(&mut Outcome);
+
+/// For every check a change that trips it and no other, and the verdict then.
+const CAUSES: &[(&str, Kind, Change)] = &[
+    ("windows without a message", Kind::NothingMeasured, |o| {
+        (o.publishing.acked, o.wait_ks) = (0, None);
+    }),
+    ("clients not connected", Kind::GeneratorLimited, |o| {
+        o.connects = connects(9);
+    }),
+    ("connections lost by loadgen", Kind::GeneratorLimited, |o| {
+        o.connections.lost = 1;
+    }),
+    ("CPU steal", Kind::Noisy, |o| o.usage.steal_ns = 30 * MS),
+    ("loadgen's CPU", Kind::GeneratorLimited, |o| {
+        o.usage.loadgen_cpu_ns = Some(900 * MS);
+    }),
+    ("others on loadgen's cores", Kind::Noisy, |o| {
+        o.usage.others_ns = 300 * MS;
+    }),
+    ("loadgen's wait for a core", Kind::Noisy, |o| {
+        o.usage.loadgen_queued_ns = 250 * MS;
+    }),
+    ("loadgen's timer delay max", Kind::GeneratorLimited, |o| {
+        o.timer_delay.record(200 * MS);
+    }),
+    ("loadgen's timer delay p99", Kind::GeneratorLimited, |o| {
+        o.timer_delay = times(6);
+    }),
+    ("send delay p99", Kind::GeneratorLimited, |o| {
+        o.publishing.own_send_delay = times(4);
+    }),
+    ("messages the pacer missed", Kind::GeneratorLimited, |o| {
+        o.publishing.paced = 980;
+    }),
+    ("client receive delay p99", Kind::GeneratorLimited, |o| {
+        o.receive_delay = times(2);
+    }),
+    (
+        "samples below zero or above an hour",
+        Kind::GeneratorLimited,
+        |o| o.impossible = 1,
+    ),
+    (
+        "deliveries the audit cannot account for",
+        Kind::GeneratorLimited,
+        |o| o.unbalanced = 1,
+    ),
+    ("poll waits from U(0, interval)", Kind::ScheduleOff, |o| {
+        o.wait_ks = Some(0.2);
+    }),
+    ("p50 from half to half", Kind::NotSteady, |o| {
+        o.drift_percent = Some(40.0);
+    }),
+];
+
 #[test]
 fn each_check_is_tripped_by_its_own_cause_and_by_no_other() {
-    type Change = fn(&mut Outcome);
-    let causes: &[(&str, Kind, Change)] = &[
-        ("windows without a message", Kind::NothingMeasured, |o| {
-            (o.publishing.acked, o.wait_ks) = (0, None);
-        }),
-        ("clients not connected", Kind::GeneratorLimited, |o| {
-            o.connects = connects(9);
-        }),
-        ("connections lost by loadgen", Kind::GeneratorLimited, |o| {
-            o.connections.lost = 1;
-        }),
-        ("CPU steal", Kind::Noisy, |o| o.usage.steal_ns = 30 * MS),
-        ("loadgen's CPU", Kind::GeneratorLimited, |o| {
-            o.usage.loadgen_cpu_ns = Some(900 * MS);
-        }),
-        ("others on loadgen's cores", Kind::Noisy, |o| {
-            o.usage.others_ns = 300 * MS;
-        }),
-        ("loadgen's wait for a core", Kind::Noisy, |o| {
-            o.usage.loadgen_queued_ns = 250 * MS;
-        }),
-        ("loadgen's timer delay max", Kind::GeneratorLimited, |o| {
-            o.timer_delay.record(200 * MS);
-        }),
-        ("loadgen's timer delay p99", Kind::GeneratorLimited, |o| {
-            o.timer_delay = times(6);
-        }),
-        ("send delay p99", Kind::GeneratorLimited, |o| {
-            o.publishing.own_send_delay = times(4);
-        }),
-        ("messages the pacer missed", Kind::GeneratorLimited, |o| {
-            o.publishing.paced = 980;
-        }),
-        ("client receive delay p99", Kind::GeneratorLimited, |o| {
-            o.receive_delay = times(2);
-        }),
-        (
-            "samples below zero or above an hour",
-            Kind::GeneratorLimited,
-            |o| o.impossible = 1,
-        ),
-        (
-            "deliveries the audit cannot account for",
-            Kind::GeneratorLimited,
-            |o| o.unbalanced = 1,
-        ),
-        ("poll waits from U(0, interval)", Kind::ScheduleOff, |o| {
-            o.wait_ks = Some(0.2);
-        }),
-        ("p50 from half to half", Kind::NotSteady, |o| {
-            o.drift_percent = Some(40.0);
-        }),
-    ];
     let all: Vec<String> = verdict(|_| {})
         .checks
         .into_iter()
@@ -199,10 +201,10 @@ fn each_check_is_tripped_by_its_own_cause_and_by_no_other() {
         .collect();
     assert_eq!(
         all,
-        causes.iter().map(|(name, ..)| *name).collect::<Vec<_>>(),
+        CAUSES.iter().map(|(name, ..)| *name).collect::<Vec<_>>(),
         "every check has its cause here"
     );
-    for (name, kind, change) in causes {
+    for (name, kind, change) in CAUSES {
         let verdict = verdict(change);
         let failed: Vec<&str> = verdict
             .checks

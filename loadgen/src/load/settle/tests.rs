@@ -31,6 +31,12 @@ fn delivery(seq: Option<u64>, message: MessageId) -> Event {
     })
 }
 
+/// For the two clients of a trial.
+fn recorder_of_both(window: Window) -> Recorder {
+    let clients = [(0, true), (0, false)].into_iter();
+    Recorder::new(clients, window, 5 * SECOND, 1_000)
+}
+
 /// A trial of two clients in one room with a window of ten seconds and ten messages in it, all accepted; `fate`
 /// says what becomes of each message at each client.
 fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
@@ -40,12 +46,7 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     let window = Window::default();
     let range = window.get_or_init(|| 0..10 * SECOND + 1).clone();
     let schedule: Vec<MessageId> = Pacer::new(&scenario, 0).take(10).collect();
-    let mut recorder = Recorder::new(
-        [(0, true), (0, false)].into_iter(),
-        window,
-        5 * SECOND,
-        1_000,
-    );
+    let mut recorder = recorder_of_both(window);
     for client in 0..2 {
         recorder
             .record(client, &mut vec![Event::Hello(Some(cursor(0)))])
@@ -378,20 +379,22 @@ fn what_came_in_another_place_than_it_was_acked_in_is_unexpected() {
     );
 }
 
-#[test]
-fn what_came_of_a_server_without_places_is_known_by_the_ids_of_messages() {
-    let (scenario, mut evidence) = trial(|_, _| false);
-    let mut recorder = Recorder::new(
-        [(0, true), (0, false)].into_iter(),
-        window_of(&evidence),
-        5 * SECOND,
-        1_000,
-    );
+/// All that was published was acked when it was due, by a server that has no places.
+fn ack_without_places(evidence: &mut Evidence) {
     for publication in &mut evidence.publishers.publications {
         publication.acked = Ok(Acked {
             cursor: None,
             at: publication.message.due,
         });
+    }
+}
+
+#[test]
+fn what_came_of_a_server_without_places_is_known_by_the_ids_of_messages() {
+    let (scenario, mut evidence) = trial(|_, _| false);
+    let mut recorder = recorder_of_both(window_of(&evidence));
+    ack_without_places(&mut evidence);
+    for publication in &mut evidence.publishers.publications {
         publication.sent = Nanos::MAX;
     }
     let messages: Vec<MessageId> = evidence
@@ -465,12 +468,7 @@ fn what_was_published_before_a_subscriber_was_there_is_not_missed() {
         (16, 16, 0)
     );
     let (scenario, mut evidence) = trial(|client, seq| client == 0 || seq > 4);
-    for publication in &mut evidence.publishers.publications {
-        publication.acked = Ok(Acked {
-            cursor: None,
-            at: publication.message.due,
-        });
-    }
+    ack_without_places(&mut evidence);
     evidence.recorders[0].subscribers[1].began = Some((4 * SECOND + 1, None));
     let outcome = settled((scenario, evidence));
     assert_eq!(
