@@ -162,7 +162,7 @@ async fn metrics_and_stats_tell_what_went_over_each_transport() {
     }
     assert_eq!(stats["refusals"], json!({ "400": 1, "404": 2 }));
     assert_eq!(
-        stats["window"],
+        stats["retained"],
         json!({ "messages": 2, "bytes": 2 * traffic.length, "fullest_percent": 50 })
     );
     assert!(
