@@ -1,11 +1,14 @@
 //! Known answers: a delay put into the server comes out of the measurement, and polling is as theory has it.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
 use loadgen::judge::theory::answers;
 use loadgen::result::comparison::Comparison;
 use loadgen::result::outcome::Outcome;
 use loadgen::result::variant::Transport;
 
-use crate::helper::{alone, faulty};
+use crate::helper::{TestServer, alone, beside, faulty};
 use crate::others::Others;
 
 const POINTS: usize = 1000;
@@ -109,6 +112,92 @@ fn short_polling_is_as_theory_has_it() {
             Err(format!("{differ:?}"))
         }
     });
+}
+
+/// The bytes of the head of an answer to this request; it stays open.
+fn head(server: SocketAddr, request: &str) -> usize {
+    let mut stream = TcpStream::connect(server).unwrap();
+    write!(stream, "GET {request}\r\nhost: {server}\r\n\r\n").unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut size = 0;
+    loop {
+        let mut line = String::new();
+        size += reader.read_line(&mut line).unwrap();
+        if line == "\r\n" {
+            return size;
+        }
+    }
+}
+
+/// A message of a load of this payload, with a seq of two digits.
+fn message(payload: usize) -> usize {
+    r#"{"seq":12,"from":"loadgen","text":"","at":1763900000000}"#.len() + payload
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_per_delivery_are_those_of_the_formats() {
+    const CURSOR: &str = "abcdefgh-12";
+    const PAYLOAD: usize = 128;
+    let _turn = tokio::task::block_in_place(beside);
+    let server = TestServer::start("");
+    let path = "/short-poll?room=lobby";
+    let full = head(server.addr, &format!("{path} HTTP/1.1"));
+    let epoch = epoch_of(server.addr);
+    let known = format!("{path}&after={epoch}-0 HTTP/1.1\r\nif-none-match: \"{epoch}-0\"");
+    let empty = head(server.addr, &known);
+    for &transport in Transport::ALL {
+        let load = "--clients 60 --rate 10 --interval 200ms --headers minimal --payload 128";
+        let comparison = run(
+            &format!("--mode {transport} {load} --warmup 500ms -z 3s"),
+            "",
+        );
+        let usage = &comparison.trials[0].outcome.usage;
+        let (traffic, deliveries) = (usage.traffic, usage.deliveries as f64);
+        let answers = traffic.answers() as f64;
+        let around = full + r#"{"cursor":"","messages":[]}"#.len() + CURSOR.len();
+        let polled = deliveries * (message(PAYLOAD) + 1) as f64
+            + answers * (around - 1) as f64
+            + traffic.empties as f64 * empty as f64;
+        let down = match transport {
+            Transport::Ws => deliveries * (message(PAYLOAD) + 4) as f64,
+            Transport::Sse => {
+                deliveries * (message(PAYLOAD) + CURSOR.len() + "id: \ndata: \n\n".len()) as f64
+            }
+            _ => polled,
+        };
+        let wait = if transport == Transport::LongPoll {
+            "&wait=25000ms"
+        } else {
+            ""
+        };
+        let question = format!(
+            "GET /{transport}?room=lg-abcdef-0&after={CURSOR}{wait} HTTP/1.1\r\nif-none-match: \"{CURSOR}\"\r\n\r\n"
+        );
+        let up =
+            traffic.requests as f64 * (question.len() as u64 + usage.request_headers[1]) as f64;
+        // Numbers of one digit or three are in it, too, and at the window's edges a question without its answer.
+        for (way, predicted, measured) in [
+            ("down", down, traffic.bytes_in),
+            ("up", up, traffic.bytes_out),
+        ] {
+            let apart = (measured as f64 - predicted).abs() / predicted.max(1.0);
+            assert!(
+                apart < 0.02,
+                "{transport}, {way}: {measured}, and {predicted} by the formats"
+            );
+        }
+    }
+}
+
+/// The epoch of a server's lobby.
+fn epoch_of(server: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(server).unwrap();
+    let request = "GET /short-poll?room=lobby HTTP/1.1\r\nconnection: close";
+    write!(stream, "{request}\r\nhost: {server}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, cursor) = answer.split_once("{\"cursor\":\"").unwrap();
+    cursor[..8].to_owned()
 }
 
 #[test]
