@@ -107,12 +107,9 @@ impl Plan {
             None => against_own_server(variant, &setting, &self.server_flags).await?,
         };
         let verdict = verdict::of(&outcome);
-        let trial = Trial::new(block, control, started, outcome, verdict);
-        Ok(Trial {
-            scenario: Some(scenario),
-            target: Some(target),
-            ..trial
-        })
+        Ok(Trial::new(
+            block, control, scenario, target, started, outcome, verdict,
+        ))
     }
 
     /// Writes what there is, if it is to be written.

@@ -9,11 +9,12 @@ use crate::judge;
 use crate::result::bounds::BLOCKS;
 use crate::result::comparison::Comparison;
 use crate::result::metric;
+use crate::result::scenario::Scenario;
 
 /// What all trials together may add up to, so that no sum of several counters overflows.
 const LARGEST_SUM: u64 = 1 << 58;
 /// Variants: each transport, with each way up.
-const MOST_VARIANTS: usize = 10;
+const MOST_VARIANTS: usize = 12;
 /// Numbers that no sum is made of, and which may be as large as they can.
 const ANY_SIZE: [&str; 2] = ["seed", "descriptors"];
 
@@ -119,6 +120,14 @@ fn check(comparison: &Comparison) -> Result<()> {
             "trial {number} is of {}, which is no variant",
             outcome.variant
         );
+        let own = Scenario {
+            seed: scenario.seed,
+            ..trial.scenario.clone()
+        };
+        ensure!(
+            own == *scenario,
+            "trial {number} has another load than its comparison"
+        );
         for (what, length) in [
             ("intervals", outcome.intervals.len()),
             ("series", outcome.series.len()),
@@ -141,7 +150,7 @@ fn check(comparison: &Comparison) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::comparison::Trial;
+    use crate::result::comparison::{Target, Trial};
     use crate::result::effect::Figure;
     use crate::result::scenario::tests::scenario;
     use crate::result::variant::Transport;
@@ -158,9 +167,15 @@ mod tests {
         for (block, mode) in [(1, Transport::Ws), (1, Transport::Sse), (2, Transport::Ws)] {
             let outcome = crate::result::outcome::tests::empty(mode);
             let verdict = judge::verdict::of(&outcome);
-            comparison
-                .trials
-                .push(Trial::new(block, false, String::new(), outcome, verdict));
+            comparison.trials.push(Trial::new(
+                block,
+                false,
+                comparison.scenario.clone(),
+                Target::Workbench,
+                String::new(),
+                outcome,
+                verdict,
+            ));
         }
         serde_json::to_value(comparison).unwrap()
     }
@@ -218,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_number_that_cannot_be_is_refused_by_its_name() {
-        let changes: [(&str, Value, &str); 14] = [
+        let changes: [(&str, Value, &str); 15] = [
             (
                 "/blocks",
                 1_000_000_000_000_000_u64.into(),
@@ -235,6 +250,11 @@ mod tests {
             ("/scenario/clients", 0.into(), "clients is 0"),
             ("/scenario/interval_seconds", 0.into(), "interval is 0s"),
             ("/scenario/duration_seconds", 1e9.into(), "duration is"),
+            (
+                "/trials/0/scenario/clients",
+                7.into(),
+                "trial 1 has another load than its comparison",
+            ),
             ("/trials/1/block", 4.into(), "trial 2 has block 4, of 3"),
             (
                 "/trials/2/outcome/mode",

@@ -74,12 +74,10 @@ pub struct Trial {
     pub block: usize,
     /// Whether it is the second trial of the baseline in its block.
     pub control: bool,
-    /// With which load: that of the comparison, with a seed of its own. Older files have it there only.
-    #[serde(default)]
-    pub scenario: Option<Scenario>,
-    /// What it was run against. Unknown in older files.
-    #[serde(default)]
-    pub target: Option<Target>,
+    /// With which load: that of the comparison, with a seed of its own.
+    pub scenario: Scenario,
+    /// What it was run against.
+    pub target: Target,
     /// When it began, in UTC (RFC 3339).
     pub started: String,
     /// How the server did.
@@ -96,6 +94,8 @@ impl Trial {
     pub fn new(
         block: usize,
         control: bool,
+        scenario: Scenario,
+        target: Target,
         started: String,
         outcome: Outcome,
         verdict: Verdict,
@@ -104,8 +104,8 @@ impl Trial {
         Self {
             block,
             control,
-            scenario: None,
-            target: None,
+            scenario,
+            target,
             started,
             outcome,
             verdict,

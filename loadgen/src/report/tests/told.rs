@@ -36,9 +36,15 @@ fn blocks(n: usize, modes: &[Transport], change: impl Fn(&mut Outcome, usize, bo
             (outcome.usage.deliveries, outcome.usage.server_cpu_ns) = (1000, Some(20_000_000));
             change(&mut outcome, block, control);
             let verdict = verdict::of(&outcome);
-            comparison
-                .trials
-                .push(Trial::new(block, control, String::new(), outcome, verdict));
+            comparison.trials.push(Trial::new(
+                block,
+                control,
+                comparison.scenario.clone(),
+                Target::Workbench,
+                String::new(),
+                outcome,
+                verdict,
+            ));
         }
     }
     judge::compare(&mut comparison);
@@ -268,7 +274,15 @@ fn a_trial_that_did_not_start_prints_no_table_and_no_figures() {
         let mut outcome = crate::result::outcome::tests::empty(Ws);
         outcome.end = End::Broken("no client could connect (connection: refused)".into());
         let verdict = verdict::of(&outcome);
-        comparison.trials = vec![Trial::new(1, false, String::new(), outcome, verdict)];
+        comparison.trials = vec![Trial::new(
+            1,
+            false,
+            comparison.scenario.clone(),
+            Target::Workbench,
+            String::new(),
+            outcome,
+            verdict,
+        )];
         judge::compare(&mut comparison);
         let text = terminal(&comparison);
         let first =
