@@ -249,12 +249,12 @@ fn greet(listener: &TcpListener) -> TcpStream {
 fn frames(first: u64, batch: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for seq in (first..).take(batch) {
-        let stamp = MessageId {
+        let message = MessageId {
             number: seq as u32,
             room: 0,
             due: now(),
         };
-        let text = stamp.to_text(128);
+        let text = message.to_text(128);
         let message =
             format!(r#"{{"seq":{seq},"from":"loadgen","text":"{text}","at":1763900000000}}"#);
         let frame = Frame::message(message, OpCode::Data(Data::Text), true);

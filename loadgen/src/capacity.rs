@@ -34,8 +34,10 @@ impl Capacity {
 
 /// Bytes of a histogram of times: 23 powers of two of 1024 counts each.
 const HISTOGRAM: u64 = 188 * 1024;
-/// Bytes that one message takes until the trial is settled: what became of it, and where it was seen.
+/// Bytes that one message takes until the trial is settled: what became of it.
 const MESSAGE: u64 = 512;
+/// And bytes for each worker that sees it.
+const SEEN: u64 = 64;
 /// Bytes of a client: its socket's wrapper, its task and its library's buffers.
 const CLIENT: u64 = 32 * 1024;
 
@@ -86,7 +88,7 @@ pub fn check(scenario: &Scenario, capacity: Capacity) -> Result<()> {
         ),
         (
             "--rate",
-            messages as u64 * MESSAGE,
+            messages as u64 * (MESSAGE + copies * SEEN),
             "what became of every message",
         ),
         ("--clients", clients as u64 * CLIENT, "clients"),

@@ -8,7 +8,7 @@ use clap::Args;
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::capacity::{self, Capacity};
-use crate::client::dialect::{Dialect, PUBLISH, SUBSCRIBE, check_template};
+use crate::client::dialect::{Dialect, PUBLISH, SUBSCRIBE, check_publish, check_subscribe};
 use crate::comparison::{begin, data_file, load};
 use crate::console;
 use crate::folder::Folder;
@@ -117,20 +117,25 @@ struct TargetFlags {
     /// Allow a --url that is not this machine.
     #[arg(long)]
     allow_remote: bool,
-    /// How the server at --url is spoken to, if it is somebody else's: docs/protocol.md says what it has to do.
+    /// How the server at --url is spoken to, if it is somebody else's: docs/your-server.md says what it has to do.
     #[arg(long, value_enum, value_name = "DIALECT", requires = "url")]
     dialect: Option<DialectName>,
     /// A process of somebody else's server on this machine, for its CPU and memory; once for each that it has.
     #[arg(long, value_name = "PID", requires = "dialect", value_parser = clap::value_parser!(i32).range(1..))]
     server_pid: Vec<i32>,
     /// A header that every request carries, such as 'Authorization: Bearer TOKEN'; its value is in no report.
-    #[arg(long, value_name = "NAME: VALUE", requires = "url", value_parser = header)]
-    header: Vec<(HeaderName, HeaderValue)>,
+    #[arg(
+        long,
+        value_name = "NAME: VALUE",
+        requires = "url",
+        allow_hyphen_values = true
+    )]
+    header: Vec<String>,
     /// The path of a subscription or a poll; what has no value is left out of the query.
-    #[arg(long, value_name = "PATH", requires = "dialect", default_value = SUBSCRIBE, value_parser = check_template)]
+    #[arg(long, value_name = "PATH", requires = "dialect", default_value = SUBSCRIBE, value_parser = check_subscribe)]
     subscribe_path: String,
     /// The path of a publish.
-    #[arg(long, value_name = "PATH", requires = "dialect", default_value = PUBLISH, value_parser = check_template)]
+    #[arg(long, value_name = "PATH", requires = "dialect", default_value = PUBLISH, value_parser = check_publish)]
     publish_path: String,
     /// More flags for the servers of the workbench that are started, such as `--heartbeat 5s`; a word with a space in it stands in quotes.
     #[arg(
@@ -154,7 +159,12 @@ impl TargetFlags {
         let dialect = Dialect {
             subscribe: self.subscribe_path.clone(),
             publish: self.publish_path.clone(),
-            headers: self.header.iter().cloned().collect(),
+            headers: self
+                .header
+                .iter()
+                .map(|text| header(text))
+                .collect::<Result<_>>()?,
+            is_foreign: self.dialect.is_some(),
         };
         let target = match self.dialect {
             None => signals::or_interrupted(Target::at(url, self.allow_remote, dialect)).await?,
@@ -179,10 +189,17 @@ enum DialectName {
     Workbench,
 }
 
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("a header is NAME: VALUE")?;
-    let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
-    let mut value = HeaderValue::try_from(value.trim()).map_err(|error| error.to_string())?;
+/// Reads a header. What is wrong is said without its value, which may be a secret.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue)> {
+    let right = "expected NAME: VALUE, such as 'Authorization: Bearer TOKEN'";
+    let (name, value) = text
+        .split_once(':')
+        .ok_or_else(|| anyhow::anyhow!("--header without a colon; {right}"))?;
+    let name = HeaderName::try_from(name.trim())
+        .map_err(|_| anyhow::anyhow!("--header has a name that no header can have; {right}"))?;
+    let mut value = HeaderValue::try_from(value.trim()).map_err(|_| {
+        anyhow::anyhow!("--header {name}: its value is none that a header can have")
+    })?;
     value.set_sensitive(true);
     Ok((name, value))
 }
@@ -333,7 +350,6 @@ async fn execute(
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
 ) -> Result<Exit> {
     capacity::check(&comparison.scenario, Capacity::here())?;
-    let server = target.running().await?;
     let stock = comparison
         .variants
         .iter()
@@ -343,6 +359,7 @@ async fn execute(
             "--mode {stock}: its server is started for it, so it cannot be the one at --url {url}"
         );
     }
+    let server = target.running().await?;
     if let Some(target) = &server {
         comparison.target = Some(target.addr.to_string());
         comparison.environment.pinned.server.clear();

@@ -16,7 +16,7 @@ pub type Nanos = u64;
 /// The measuring window, known once everybody is connected.
 pub type Window = Arc<OnceLock<Range<Nanos>>>;
 
-/// Whether the window has begun; the drain after it counts, for what is late there is late for messages of the window.
+/// Whether the window has begun; the grace period after it counts, for what is late there is late for messages of the window.
 pub fn is_under_way(window: &Window) -> bool {
     window.get().is_some_and(|window| now() >= window.start)
 }

@@ -111,7 +111,7 @@ impl Folder {
     /// Locks it and tries what can be known before the load.
     fn begin(path: &Path, trials: usize, made: Made) -> Result<Self> {
         let lock = lock(path).context("--out")?;
-        for file in &FILES {
+        for file in FILES {
             let taken = path.join(file.name);
             ensure!(
                 !is_there(&taken),

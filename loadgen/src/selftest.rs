@@ -338,7 +338,7 @@ fn polls(found: &mut Findings, scenario: &Scenario, outcome: &Outcome) {
         }
         (None, Some(trouble)) => return found.tell(false, "polling", &trouble),
         (None, None) => format!(
-            "as theory has it: waits spread evenly (KS {:.3}), requests, empty answers and bytes as computed",
+            "as theory has it: waits spread evenly (KS {:.3}), requests and empty answers as computed",
             outcome.wait_ks.unwrap_or(f64::NAN)
         ),
     };

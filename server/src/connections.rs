@@ -1,7 +1,7 @@
 //! How many connections there are, and may be: a semaphore is the cap, and the end of a drain.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::Semaphore;
 
@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 pub(crate) struct Connections {
     most: u32,
     free: Semaphore,
+    /// How many are open: at the end of a drain, who waits for all places holds those that are free.
+    open: AtomicUsize,
     pub(crate) accepted: AtomicU64,
     /// Over the cap, or there was no descriptor for it.
     pub(crate) refused: AtomicU64,
@@ -21,13 +23,14 @@ pub(crate) struct Connections {
 pub(crate) struct Open(Arc<Connections>);
 
 impl Connections {
-    /// None yet, and at most this many; more than 2^32 are no more than that.
+    /// None yet, and at most this many; no more than 2^32 - 1.
     pub(crate) fn new(most: u64) -> Arc<Self> {
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         let [accepted, refused, slow_closes] = Default::default();
         Arc::new(Self {
             most,
             free: Semaphore::new(most as usize),
+            open: AtomicUsize::new(0),
             accepted,
             refused,
             slow_closes,
@@ -38,16 +41,16 @@ impl Connections {
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Open> {
         // An `OwnedSemaphorePermit` would be a second pointer for each connection.
         self.free.try_acquire().ok()?.forget();
+        self.open.fetch_add(1, Relaxed);
         Some(Open(Arc::clone(self)))
     }
 
     /// How many are open now.
     pub(crate) fn open(&self) -> usize {
-        self.most as usize - self.free.available_permits()
+        self.open.load(Relaxed)
     }
 
-    /// Waits until everybody has left. For as long as it waits it takes every place that becomes free, and `open` says
-    /// that there is none.
+    /// Waits until everybody has left; nobody else comes in meanwhile.
     pub(crate) async fn all_left(&self) {
         let _all = self.free.acquire_many(self.most).await;
     }
@@ -62,6 +65,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
         self.0.free.add_permits(1);
     }
 }
@@ -74,8 +78,8 @@ mod tests {
     use tokio::time::timeout;
 
     #[tokio::test(start_paused = true)]
-    async fn there_are_never_more_than_so_many_and_a_place_is_free_again_when_its_connection_ends()
-    {
+    async fn there_are_never_more_than_there_may_be_and_a_place_is_free_again_when_its_connection_ends()
+     {
         let connections = Connections::new(2);
         let (first, second) = (connections.enter().unwrap(), connections.enter().unwrap());
         assert!(connections.enter().is_none());
@@ -105,7 +109,15 @@ mod tests {
             drop(second);
         };
         let begun = tokio::time::Instant::now();
-        tokio::join!(connections.all_left(), leave);
+        let look = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(
+                connections.open(),
+                1,
+                "one is left, whoever waits for its place"
+            );
+        };
+        tokio::join!(connections.all_left(), leave, look);
         assert_eq!(begun.elapsed(), Duration::from_secs(1));
     }
 }

@@ -15,7 +15,7 @@
 //!    writes each with one write.
 //!
 //! `rooms.append`, `read` and `subscribe` are async and may fail: they are all that transports and publishing see of
-//! rooms and logs, and where it will be decided who may.
+//! rooms and logs, and the place where access will be decided.
 //!
 //! The hot path is the third step, and all it does is one `send` for each subscriber: a publish wakes the readers in
 //! steps small enough that tokio looks for I/O between them (`log/wake.rs`); who wakes takes the one run of bytes that

@@ -1,7 +1,7 @@
 //! Append, read, subscribe: all that transports and publishing see of rooms and logs.
 //!
-//! They are async and may fail, although memory answers at once: whoever decides who may, and a log that is stored or
-//! shared, will be waited for here.
+//! They are async and may fail, although memory answers at once: here access will be decided, and here a log that is
+//! stored or shared will be waited for.
 //!
 //! A room is made by the first who publishes, polls or subscribes there, and goes when it has rested; when memory is
 //! short, what can be missed goes from all of them.

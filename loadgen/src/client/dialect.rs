@@ -14,8 +14,6 @@ use super::protocol::After;
 pub const SUBSCRIBE: &str = "/{transport}?room={room}&after={after}&wait={wait}";
 /// Where to publish.
 pub const PUBLISH: &str = "/messages?room={room}";
-/// What templates may have in braces.
-const NAMES: [&str; 4] = ["transport", "room", "after", "wait"];
 
 /// How a kind of server is spoken to.
 #[derive(Debug, Clone)]
@@ -26,6 +24,8 @@ pub struct Dialect {
     pub publish: String,
     /// What every request carries besides.
     pub headers: HeaderMap,
+    /// Whether the server is somebody else's, which may do without positions, and without keys.
+    pub is_foreign: bool,
 }
 
 impl Default for Dialect {
@@ -34,6 +34,7 @@ impl Default for Dialect {
             subscribe: SUBSCRIBE.into(),
             publish: PUBLISH.into(),
             headers: HeaderMap::new(),
+            is_foreign: false,
         }
     }
 }
@@ -86,18 +87,31 @@ impl Draft {
     }
 }
 
-/// Checks a template: it is a path, and has nothing in braces that nobody knows.
-pub fn check_template(template: &str) -> Result<String, String> {
+/// Checks the template of a subscription.
+pub fn check_subscribe(template: &str) -> Result<String, String> {
+    check(template, &["transport", "room", "after", "wait"])
+}
+
+/// Checks the template of a publish.
+pub fn check_publish(template: &str) -> Result<String, String> {
+    check(template, &["room"])
+}
+
+/// A template is a path, and has nothing in braces that nobody fills in.
+fn check(template: &str, names: &[&str]) -> Result<String, String> {
     if !template.starts_with('/') {
         return Err("a path begins with a slash".into());
     }
     for part in template.split('{').skip(1) {
         let name = part.split_once('}').map(|(name, _)| name);
-        if !name.is_some_and(|name| NAMES.contains(&name)) {
-            let known = NAMES.map(|name| format!("{{{name}}}")).join(", ");
-            return Err(format!("{{{part} is unknown; a path may have {known}"));
+        if !name.is_some_and(|name| names.contains(&name)) {
+            let known: Vec<String> = names.iter().map(|name| format!("{{{name}}}")).collect();
+            let known = known.join(", ");
+            return Err(format!("{{{part} is unknown; this path may have {known}"));
         }
     }
+    let filled: Vec<(&str, &str)> = names.iter().map(|name| (*name, "x")).collect();
+    uri(&fill(template, &filled)).map_err(|error| error.to_string())?;
     Ok(template.into())
 }
 
@@ -171,13 +185,13 @@ mod tests {
 
     #[test]
     fn a_template_says_what_it_may_have() {
-        assert!(check_template("/rooms/{room}/stream?after={after}").is_ok());
-        assert!(check_template("rooms").unwrap_err().contains("slash"));
+        assert!(check_subscribe("/rooms/{room}/stream?after={after}").is_ok());
+        assert!(check_subscribe("rooms").unwrap_err().contains("slash"));
+        assert!(check_publish("/a b").unwrap_err().contains("no path"));
+        assert!(check_publish("/{room}").is_ok() && check_publish("/{after}").is_err());
         for wrong in ["/{rom}", "/{room", "/x?y={}"] {
-            assert!(
-                check_template(wrong).unwrap_err().contains("{room}"),
-                "{wrong}"
-            );
+            let error = check_subscribe(wrong).unwrap_err();
+            assert!(error.contains("{room}"), "{wrong}: {error}");
         }
     }
 }

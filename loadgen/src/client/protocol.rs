@@ -90,9 +90,9 @@ pub(super) struct Position {
 
 #[derive(Deserialize)]
 pub(super) struct Message<'a> {
-    seq: Option<u64>,
+    pub(super) seq: Option<u64>,
     #[serde(borrow)]
-    text: Cow<'a, str>,
+    pub(super) text: Cow<'a, str>,
 }
 
 impl Message<'_> {
@@ -135,11 +135,12 @@ impl Answer<'_> {
         events: &mut Vec<Event>,
     ) -> Cursor {
         events.extend(self.gap.map(Event::Gap));
-        events.extend(
-            self.messages
-                .into_iter()
-                .map(|message| message.into_event(received, asked)),
-        );
+        // A message that does not say where it stands stands where the cursor says.
+        let first = (self.cursor.seq + 1).saturating_sub(self.messages.len() as u64);
+        for (seq, message) in (first..).zip(self.messages) {
+            let seq = message.seq.or(Some(seq));
+            events.push(Message { seq, ..message }.into_event(received, asked));
+        }
         self.cursor
     }
 }

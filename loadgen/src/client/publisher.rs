@@ -24,8 +24,14 @@ impl Publisher {
         let acked = match &mut self.http {
             Ok(http) => {
                 let uri = self.setup.dialect.publish(room)?;
-                // With its key it is stored once, however often it comes.
-                let cursor = http.publish(uri, draft.json(), Repeat::Harmless).await;
+                // With its key the workbench stores it once, however often it comes.
+                let is_foreign = self.setup.dialect.is_foreign;
+                let repeat = if is_foreign {
+                    Repeat::Never
+                } else {
+                    Repeat::Harmless
+                };
+                let cursor = http.publish(uri, draft.json(), repeat).await;
                 cursor.map(|cursor| Acked {
                     cursor,
                     at: http.received(),

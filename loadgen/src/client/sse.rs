@@ -1,5 +1,7 @@
 //! Server-sent events: one request whose answer never ends, read event by event.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
@@ -7,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::http::io;
 use super::protocol::{Message, Position, parse};
-use super::{After, Client, Delivery, Event, Failure, Gap, Http, MAX_ANSWER, Setup, greeted};
+use super::{After, Client, Cursor, Event, Failure, Gap, Http, MAX_ANSWER, Setup, greeted};
 use crate::clock::Nanos;
 
 /// A client that reads a stream of events.
@@ -65,16 +67,26 @@ impl Sse {
         received: Nanos,
         events: &mut Vec<Event>,
     ) -> Result<(), Failure> {
-        self.rest.extend_from_slice(bytes);
+        // An end that came in two parts begins with the last byte of the first.
+        let mut from = self.rest.len().saturating_sub(1);
+        if bytes.contains(&b'\r') {
+            // JSON has none, so these are ends of lines.
+            self.rest
+                .extend(bytes.iter().filter(|byte| **byte != b'\r'));
+        } else {
+            self.rest.extend_from_slice(bytes);
+        }
         let mut begin = 0;
-        while let Some(length) = self.rest[begin..]
+        while let Some(found) = self.rest[from..]
             .windows(2)
             .position(|pair| pair == b"\n\n")
         {
+            let length = from + found - begin;
             let text = std::str::from_utf8(&self.rest[begin..begin + length]);
             let text = text.map_err(|_| Failure::Protocol("an event is not UTF-8".into()))?;
             events.extend(read(text, received)?);
             begin += length + 2;
+            from = begin;
         }
         self.rest.drain(..begin);
         if self.rest.len() > MAX_ANSWER {
@@ -86,37 +98,47 @@ impl Sse {
     }
 }
 
-/// Reads one event; `None` for a comment (HTML standard, section 9.2.6).
+/// Reads one event; `None` for a comment, and for an event that nobody knows (HTML standard, section 9.2.6).
 fn read(text: &str, received: Nanos) -> Result<Option<Event>, Failure> {
-    let (mut kind, mut data, mut id) = ("message", None, None);
+    let (mut kind, mut data, mut id) = ("message", None::<Cow<'_, str>>, None);
     for line in text.lines() {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => kind = value,
-            "data" => data = Some(value),
+            "data" => {
+                data =
+                    Some(data.map_or(value.into(), |before| format!("{before}\n{value}").into()));
+            }
             "id" => id = Some(value),
             _ => {}
         }
     }
-    let Some(data) = data.map(str::as_bytes) else {
+    let Some(data) = data else {
         return Ok(None);
     };
-    let event = match kind {
-        "hello" => Event::Hello(parse::<Position>(data)?.cursor),
-        "gap" => Event::Gap(parse::<Gap>(data)?),
-        _ => parse::<Message<'_>>(data)?.into_event(received, None),
-    };
-    match &event {
-        // A browser resumes from the id: one that is not the message's own would lose or double messages.
-        Event::Message(Delivery { seq: Some(seq), .. })
-            if !id.is_some_and(|id| id.ends_with(&format!("-{seq}"))) =>
-        {
-            Err(Failure::Protocol(format!(
-                "message {seq} has the id {id:?}"
-            )))
+    let data = data.as_bytes();
+    match kind {
+        "hello" => Ok(Some(Event::Hello(parse::<Position>(data)?.cursor))),
+        "gap" => Ok(Some(Event::Gap(parse::<Gap>(data)?))),
+        "message" => message(parse(data)?, id, received).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// A message and its id, from which a browser resumes: one that is not the message's own would lose or double messages.
+fn message(message: Message<'_>, id: Option<&str>, received: Nanos) -> Result<Event, Failure> {
+    let cursor = id.map(Cursor::try_from).and_then(Result::ok);
+    let is_own = |seq| cursor.as_ref().is_some_and(|cursor| cursor.seq == seq);
+    match message.seq {
+        Some(seq) if !is_own(seq) => {
+            let text = format!("message {seq} has the id {id:?}");
+            Err(Failure::Protocol(text))
         }
-        _ => Ok(Some(event)),
+        seq => {
+            let seq = seq.or(cursor.map(|cursor| cursor.seq));
+            Ok(Message { seq, ..message }.into_event(received, None))
+        }
     }
 }
 
@@ -142,6 +164,16 @@ mod tests {
             matches!(message("abcdefgh-3"), Ok(Some(Event::Message(delivery))) if delivery.received == 7)
         );
         assert!(message("abcdefgh-13").is_err());
+        assert_eq!(read("event: ping\ndata: {}", 0), Ok(None));
+        let seq = |text: &str| match read(text, 0) {
+            Ok(Some(Event::Message(delivery))) => delivery.seq,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            seq("id: abcdefgh-5\ndata: {\ndata: \"text\":\"a\"}"),
+            Some(5)
+        );
+        assert_eq!(seq("data: {\"text\":\"a\"}"), None);
         assert!(message("abcdefgh-4").is_err());
     }
 

@@ -31,13 +31,14 @@ pub(super) struct Ws {
     waiting: VecDeque<Answer>,
 }
 
-/// A frame that is no message of ours: it has one of these, or is the message of a server without positions.
+/// A frame that is no message of ours: it has one of these, or is the message of another server.
 #[derive(Deserialize)]
 struct Frame<'a> {
     hello: Option<Position>,
     gap: Option<Gap>,
     ack: Option<Position>,
     error: Option<Refusal>,
+    seq: Option<u64>,
     #[serde(borrow)]
     text: Option<Cow<'a, str>>,
 }
@@ -132,11 +133,13 @@ impl Ws {
         }
         let answer = match parse(frame)? {
             Frame {
-                text: Some(text), ..
+                text: Some(text),
+                seq,
+                ..
             } => {
                 let said = (&*text).into();
                 return Ok(Some(Event::Message(Delivery {
-                    seq: None,
+                    seq,
                     received,
                     asked: None,
                     said,

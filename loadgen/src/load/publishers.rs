@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::client::dialect::Draft;
 use crate::client::{Acked, Failure, Publisher, Setup};
@@ -24,6 +25,9 @@ use crate::result::scenario::{Part, room_name};
 
 /// Who sleeps looks up this often whether it is to stop.
 const NAP: Duration = Duration::from_millis(50);
+
+/// A publish over a subscriber's connection that is not acked within this time has no answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What became of one message.
 #[derive(Debug, Clone)]
@@ -295,6 +299,9 @@ impl Desk {
     /// Refuses an ack for a position that no room of the trial can have.
     fn possible(&self, acked: Acked) -> Result<Acked, Failure> {
         let most = self.assignment.most;
+        if acked.cursor.is_none() && !self.assignment.setup.dialect.is_foreign {
+            return Err(Failure::Protocol("an ack without a cursor".into()));
+        }
         match acked
             .cursor
             .as_ref()
@@ -321,5 +328,8 @@ async fn order(subscriber: &UnboundedSender<Order>, draft: Draft) -> Result<Acke
     let (answer, answered) = oneshot::channel();
     let gone = || Failure::Io("the subscriber that publishes has lost its connection".into());
     subscriber.send((draft, answer)).map_err(|_| gone())?;
-    answered.await.unwrap_or_else(|_| Err(gone()))
+    match timeout(ANSWER, answered).await {
+        Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+        Err(_) => Err(Failure::Io("no ack within 10 s".into())),
+    }
 }

@@ -31,7 +31,7 @@ pub struct Evidence {
     pub connected: usize,
     /// Messages due within it count: less than was planned, after an early end.
     pub window: Range<Nanos>,
-    /// The window as it was planned, by which the notes are divided into slices.
+    /// The window as it was planned, by which the recorders are divided into slices.
     pub planned: Range<Nanos>,
     /// When it began, in UTC.
     pub began: String,
@@ -63,8 +63,8 @@ struct RoomRecord {
     accepted: BTreeMap<u32, Accepted>,
     /// Due times within the window, of every message that was scheduled.
     scheduled: Vec<Nanos>,
-    /// Of those, the ones that no ack came for.
-    unaccepted: Vec<Nanos>,
+    /// Of those, the ones that no ack came for: who got one all the same has it.
+    unaccepted: Vec<MessageId>,
     /// When messages were acked.
     acked: Vec<Nanos>,
 }
@@ -76,13 +76,13 @@ struct Charged {
     expected: u64,
     /// Those that never came.
     undelivered: u64,
-    /// Deliveries of messages that were handed to the publishers, as each subscriber knows of them.
+    /// Messages that came, as each subscriber knows of them.
     accounted: u64,
     /// Due times of messages that somebody did not get.
     incomplete: HashSet<Nanos>,
 }
 
-/// Draws up the account.
+/// Brings both sides together.
 pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
     let schedule = schedule(scenario, &evidence);
     let rooms = rooms(scenario, &evidence, &schedule);
@@ -283,13 +283,33 @@ fn rooms(
             room.acked.push(*at);
         }
     }
+    let unplaced = rooms
+        .iter()
+        .any(|room| room.accepted.values().any(|one| one.cursor.is_none()));
+    if unplaced {
+        place_by_what_was_seen(&mut rooms, &evidence.recorders);
+    }
     for (_, message) in schedule {
         let room = &mut rooms[message.room as usize];
         room.scheduled.push(message.due);
-        room.unaccepted
-            .extend((!room.accepted.contains_key(&message.number)).then_some(message.due));
+        if !room.accepted.contains_key(&message.number) {
+            room.unaccepted.push(*message);
+        }
     }
     rooms
+}
+
+/// Where a publisher was not told where its message stands, subscribers may know.
+fn place_by_what_was_seen(rooms: &mut [RoomRecord], recorders: &[Recorder]) {
+    for seen in recorders.iter().flat_map(|recorder| &recorder.rooms) {
+        let accepted = &mut rooms[seen.room as usize].accepted;
+        for (number, message) in (0..).zip(&seen.messages) {
+            if let (Some((log, seq)), Some(one)) = (message.place, accepted.get_mut(&number)) {
+                let epoch = seen.epochs[log].clone();
+                one.cursor.get_or_insert(Cursor { epoch, seq });
+            }
+        }
+    }
 }
 
 /// Deliveries of messages that must not arrive: refused, never sent, due at another time, in the place of another, or in
@@ -348,21 +368,19 @@ enum Fate {
 }
 
 fn fate(subscriber: &Subscriber, message: &Accepted) -> Fate {
-    let began = subscriber.began.as_ref();
-    let Some(Cursor { epoch, seq }) = &message.cursor else {
-        let is_earlier = began.is_some_and(|(began, _)| message.sent < *began);
-        return if is_earlier {
-            Fate::Earlier
-        } else {
-            Fate::Silent
-        };
+    let is_earlier = match (&subscriber.began, &message.cursor) {
+        (None, _) => false,
+        (Some((_, Some(first))), Some(cursor)) => {
+            first.epoch == cursor.epoch && cursor.seq <= first.seq
+        }
+        (Some((began, _)), _) => message.sent < *began,
     };
-    if let Some((_, Some(first))) = began
-        && first.epoch == *epoch
-        && *seq <= first.seq
-    {
+    if is_earlier {
         return Fate::Earlier;
     }
+    let Some(Cursor { epoch, seq }) = &message.cursor else {
+        return Fate::Silent;
+    };
     let Some(log) = subscriber.epochs.iter().position(|seen| seen == epoch) else {
         // It was told that this log is gone before it had seen anything of it; or the server gives no places to it.
         return if subscriber.epochs.is_empty() {
@@ -401,9 +419,13 @@ fn charge(
     {
         let room = &rooms[subscriber.room as usize];
         charged.expected += room.scheduled.len() as u64;
-        charged.accounted += subscriber.received.count(room.paced);
+        charged.accounted += subscriber.received.count();
         recorder.audit.expected += room.accepted.len() as u64;
-        let mut missing = room.unaccepted.clone();
+        let unaccepted = room.unaccepted.iter();
+        let mut missing: Vec<Nanos> = unaccepted
+            .filter(|message| !subscriber.received.has(message.number))
+            .map(|message| message.due)
+            .collect();
         for message in subscriber
             .received
             .missing(room.paced)

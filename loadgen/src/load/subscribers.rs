@@ -98,7 +98,10 @@ impl Subscribers {
             let clients = share
                 .iter()
                 .map(|place| (place.room, place.setup.timestamped));
-            let recorder = Mutex::new(Recorder::new(clients, window.clone(), patience, most));
+            let needs_positions = share.iter().all(|place| !place.setup.dialect.is_foreign);
+            let mut recorder = Recorder::new(clients, window.clone(), patience, most);
+            recorder.needs_positions = needs_positions;
+            let recorder = Mutex::new(recorder);
             let shared = Arc::new(Shared {
                 recorder,
                 meter: Arc::new(Meter::new(window.clone())),
@@ -127,7 +130,7 @@ impl Subscribers {
         })
     }
 
-    /// Lets the first this many of the clients connect.
+    /// Lets this many of the clients connect.
     pub fn allow(&self, clients: usize) {
         self.phase.send_replace(Phase::Gather(clients as u64));
     }
@@ -344,7 +347,7 @@ async fn live<C: Client>(
     }
 }
 
-/// Connects, or resumes where the account stands, and notes how that went.
+/// Connects, or resumes where it stood, and notes how that went.
 async fn connect<C: Client>(client: usize, setup: &Setup, shared: &Shared) -> Result<C, Failure> {
     let after = shared.recorder.lock().subscribers[client]
         .cursor()

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::fs;
 
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use procfs::process::{Process, SmapsRollup};
 use procfs::{CpuTime, Current, CurrentSI, KernelStats, Meminfo};
-use rustix::time::ClockId;
 
 use crate::clock::{Nanos, now, time_of};
 use crate::result::environment::Cores;
@@ -55,7 +56,7 @@ impl Reading {
             at: now(),
             server: Paid::by_all(server),
             // Of the whole process: the sum over its threads would forget those that have ended.
-            loadgen_cpu: Some(time_of(ClockId::ProcessCPUTime)),
+            loadgen_cpu: Some(time_of(rustix::time::ClockId::ProcessCPUTime)),
             queued: queued(),
             machine_idle: total.map(idle),
             own_idle: stats.as_ref().and_then(own),
@@ -84,14 +85,13 @@ impl Paid {
         })
     }
 
-    /// By a process: the sum over its threads.
+    /// By a process.
     fn by(pid: i32) -> Option<Self> {
         let process = Process::new(pid).ok()?;
         let stat = process.stat().ok()?;
-        let (mut cpu, mut switches) = (0, 0);
+        let mut switches = 0;
         // A thread may end between the listing and the look.
         for task in process.tasks().ok()?.flatten() {
-            cpu += task.schedstat().map_or(0, |stat| stat.sum_exec_runtime);
             let status = task.status().ok();
             let both = status
                 .and_then(|s| Some(s.voluntary_ctxt_switches? + s.nonvoluntary_ctxt_switches?));
@@ -101,17 +101,25 @@ impl Paid {
             user: stat.utime,
             system: stat.stime,
         };
-        let in_ticks = cpu == 0;
-        if in_ticks {
-            cpu = (stat.utime + stat.stime) * (1_000_000_000 / procfs::ticks_per_second());
-        }
+        let clock = cpu_clock(pid);
+        let tick = 1_000_000_000 / procfs::ticks_per_second();
         Some(Self {
-            cpu,
+            cpu: clock.unwrap_or((stat.utime + stat.stime) * tick),
             ticks,
             switches,
-            in_ticks,
+            in_ticks: clock.is_none(),
         })
     }
+}
+
+/// What a process has used by its own clock: also what threads used that have ended, which a sum over those that live
+/// would forget.
+fn cpu_clock(pid: i32) -> Option<Nanos> {
+    let time = ClockId::pid_cpu_clock_id(Pid::from_raw(pid))
+        .ok()?
+        .now()
+        .ok()?;
+    Some(time.tv_sec() as Nanos * 1_000_000_000 + time.tv_nsec() as Nanos)
 }
 
 /// Reads now what the server and the kernel hold with this many connections.

@@ -41,6 +41,8 @@ pub struct Recorder {
     patience: Nanos,
     /// No log of the trial can have more messages.
     most: u64,
+    /// Whether the server has to say where each message stands, as the workbench's do.
+    pub needs_positions: bool,
     /// Latency from the due time, of messages due within the window, by the slice they were due in.
     pub slices: Vec<Times>,
     /// Requests of polls whose tick was within the window, from that tick.
@@ -121,6 +123,8 @@ pub struct Subscriber {
     resumed: Option<u64>,
     /// Whether it has ever come back.
     is_back: bool,
+    /// Whether a message came that does not say where it stands: then nobody knows from where to resume.
+    is_placeless: bool,
 }
 
 impl Subscriber {
@@ -137,12 +141,14 @@ impl Subscriber {
             last: 0,
             resumed: None,
             is_back: false,
+            is_placeless: false,
         }
     }
 
     /// Where it would resume; `None` before it has connected, and where the server has no places.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.epochs.last().map(|epoch| Cursor {
+        let epoch = self.epochs.last().filter(|_| !self.is_placeless)?;
+        Some(Cursor {
             epoch: epoch.clone(),
             seq: self.last,
         })
@@ -194,8 +200,12 @@ impl Recorder {
     pub fn record(&mut self, client: usize, events: &mut Vec<Event>) -> Result<(), Failure> {
         for event in events.drain(..) {
             match event {
-                Event::Hello(cursor) => self.hello(client, cursor)?,
+                Event::Hello(cursor) => {
+                    self.placed("a hello without a cursor", cursor.is_some())?;
+                    self.hello(client, cursor)?;
+                }
                 Event::Message(delivery) => {
+                    self.placed("a message without a seq", delivery.seq.is_some())?;
                     self.possible("a message", delivery.seq.unwrap_or(0))?;
                     self.deliver(client, &delivery)?;
                 }
@@ -210,8 +220,15 @@ impl Recorder {
         Ok(())
     }
 
+    fn placed(&self, what: &str, is_placed: bool) -> Result<(), Failure> {
+        if is_placed || !self.needs_positions {
+            return Ok(());
+        }
+        Err(Failure::Protocol(what.into()))
+    }
+
     /// A trial knows how many messages its rooms can have at most; a server that speaks of more would otherwise decide
-    /// how much memory and time the books take.
+    /// how much memory and time recording takes.
     fn possible(&self, what: &str, count: u64) -> Result<(), Failure> {
         let Self { most, .. } = self;
         if count <= *most {
@@ -312,6 +329,11 @@ impl Recorder {
         let place = log.zip(delivery.seq);
         let is_new_place = delivery.seq.is_none_or(|seq| seq > subscriber.last);
         subscriber.last = subscriber.last.max(delivery.seq.unwrap_or(0));
+        subscriber.is_placeless |= delivery.seq.is_none();
+        if place.is_some_and(|place| subscriber.spoiled.contains(&place)) {
+            self.again(client, delivery);
+            return Ok(());
+        }
         let Said::Message(message) = &delivery.said else {
             subscriber.spoiled.extend(place);
             self.audit.corrupt += 1;
@@ -326,15 +348,7 @@ impl Recorder {
             return self.possible("a message with the number", u64::from(message.number) + 1);
         }
         if subscriber.received.has(message.number) {
-            let is_again = match delivery.seq {
-                Some(seq) => subscriber.resumed.is_some_and(|resumed| seq <= resumed),
-                None => subscriber.is_back,
-            };
-            *if is_again {
-                &mut self.audit.redelivered
-            } else {
-                &mut self.audit.doubled
-            } += 1;
+            self.again(client, delivery);
             return Ok(());
         }
         self.audit.reordered += u64::from(!is_new_place);
@@ -352,6 +366,20 @@ impl Recorder {
         self.audit.received += 1;
         self.time(client, message, delivery);
         Ok(())
+    }
+
+    /// Notes a delivery that had come already.
+    fn again(&mut self, client: usize, delivery: &Delivery) {
+        let subscriber = &self.subscribers[client];
+        let is_redelivered = match delivery.seq {
+            Some(seq) => subscriber.resumed.is_some_and(|resumed| seq <= resumed),
+            None => subscriber.is_back,
+        };
+        if is_redelivered {
+            self.audit.redelivered += 1;
+        } else {
+            self.audit.doubled += 1;
+        }
     }
 
     /// Notes how long a message took.

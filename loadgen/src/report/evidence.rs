@@ -200,7 +200,7 @@ fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
         )
     };
     let foot = "Each cell: measured; predicted. Where theory is near-exact, it says whether both agree: \
-        requests/s and bytes within 1 %, empty answers within half a point, KS of short polls within 0.05. A short poll's \
+        requests/s within 1 %, empty answers within half a point, KS of short polls within 0.05. A short poll's \
         latency is the publish path and one request, as measured, and a wait U(0, T); where the server sends, the i-th \
         subscriber waits i times the CPU of a delivery. That is a bound, shown without a tolerance: the publish path is \
         measured to its ack, which comes back after the first deliveries have left, and the CPU of a delivery has that of \

@@ -13,7 +13,7 @@ pub struct ResultFile {
 }
 
 /// Every file that a result's folder may have: none other is written.
-pub const FILES: [ResultFile; 13] = [
+pub const FILES: &[ResultFile] = &[
     ResultFile {
         name: DATA,
         mark: "\"schema\":",

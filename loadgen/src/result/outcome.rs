@@ -32,11 +32,11 @@ pub struct Outcome {
     pub publishing: Publishing,
     /// Every message scheduled in the window, times its subscribers.
     pub expected: u64,
-    /// Those that came before the end of the drain; what is missing was lost, told as a gap, or never accepted.
+    /// Those that came before the end of the grace period; what is missing was lost, told as a gap, or never accepted.
     pub delivered: u64,
     /// Every delivery of the trial, warm-up included.
     pub audit: Audit,
-    /// Delivery latency from the due time, in the window; one that never came counts at the end of the drain.
+    /// Delivery latency from the due time, in the window; one that never came counts at the end of the grace period.
     pub latency: Times,
     /// The same in parts: of the messages due in each second of the window.
     pub intervals: Vec<Times>,
@@ -188,7 +188,7 @@ pub struct Publishing {
     pub bytes_out: u64,
     /// From due to sent, of messages due within the window.
     pub send_delay: Times,
-    /// The part of it in which a connection was free: loadgen's own timer delay.
+    /// The part of it in which a connection was free: loadgen's own.
     pub own_send_delay: Times,
     /// From due to acked: the publish path.
     pub acks: Times,

@@ -10,6 +10,8 @@ use reqwest::Url;
 use reqwest::header::{HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::Target;
 use crate::client::dialect::Dialect;
@@ -36,7 +38,7 @@ impl Target {
         let health: Health = get(&client, addr, "healthz").await.map_err(|error| {
             anyhow!(
                 "--url {url}: {error}; expected a running server of this workbench (start one with `cargo run \
-                 --release -p server`), or, of another that speaks its protocol, --dialect workbench"
+                 --release -p server`), or, for another server that speaks its protocol, --dialect workbench as well"
             )
         })?;
         if health.protocol != PROTOCOL {
@@ -67,18 +69,26 @@ impl Target {
         dialect: Dialect,
     ) -> Result<Self> {
         let addr = resolve(url, allow_remote).await?;
-        for pid in pids {
+        let mut pids = pids.to_vec();
+        pids.sort_unstable();
+        pids.dedup();
+        for pid in &pids {
             ensure!(
                 command_of(*pid).is_some(),
                 "--server-pid {pid}: there is no such process on this machine"
             );
         }
-        tokio::net::TcpStream::connect(addr)
-            .await
-            .map_err(|error| anyhow!("--url {url}: nothing answers there ({error})"))?;
+        match timeout(CONTROL, TcpStream::connect(addr)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => bail!("--url {url}: nothing answers there ({error})"),
+            Err(_) => bail!(
+                "--url {url}: nothing answers there within {} s",
+                CONTROL.as_secs()
+            ),
+        }
         Ok(Self::running(
             addr,
-            pids.to_vec(),
+            pids,
             dialect,
             Tried::Foreign(addr.to_string()),
         ))

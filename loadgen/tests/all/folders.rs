@@ -6,32 +6,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Barrier;
+use std::sync::{Barrier, LazyLock};
 use std::time::Duration;
 
 use loadgen::comparison::load;
 use loadgen::result::comparison::Comparison;
+use loadgen::result::files;
 
 use crate::helper::{Folder, Watched, beside, loadgen, program, within};
 
 /// As small as a trial can be.
 const TINY: &str = "--mode ws -c 2 --room-size 2 --rate 20 --warmup 100ms -z 500ms";
 /// Every file that a result may have.
-const FILES: [&str; 13] = [
-    "comparison.json",
-    "comparison.md",
-    "comparison.html",
-    "latency.hlog",
-    "comparison.csv",
-    "seconds.csv",
-    "latency.svg",
-    "deliveries.svg",
-    "cpu.svg",
-    "bytes.svg",
-    "memory.svg",
-    "ratios-p50.svg",
-    "ratios-cpu.svg",
-];
+static FILES: LazyLock<Vec<&str>> =
+    LazyLock::new(|| files::FILES.iter().map(|file| file.name).collect());
 
 /// loadgen with these arguments and, last, a path.
 fn with_path(arguments: &str, path: impl AsRef<OsStr>) -> Command {
@@ -147,7 +135,7 @@ fn of_runs_that_begin_together_in_one_folder_all_but_one_are_refused() {
 #[test]
 fn none_of_the_files_that_would_be_written_may_be_there_and_others_are_left_alone() {
     let _turn = beside();
-    for name in FILES {
+    for name in FILES.iter().copied() {
         let result = Folder::new(&format!("mine-{name}"));
         fs::write(result.0.join(name), "mine").unwrap();
         let output = with_path(&format!("{TINY} --out"), &result.0)

@@ -32,7 +32,7 @@ fn the_reports_of_the_reference_are_those_of_its_json_and_the_readme_has_its_fig
         [DATA]
             .into_iter()
             .chain(rendered.iter().map(|(name, _)| *name))
-            .eq(FILES.map(|file| file.name))
+            .eq(FILES.iter().map(|file| file.name))
     );
     for file in FILES {
         let text = fs::read_to_string(reference.join(file.name)).unwrap();

@@ -16,7 +16,10 @@ use crate::result::variant::{Transport, Variant};
 pub(super) fn last(recorders: &[Recorder], evidence: &Evidence, charged: &Charged) -> Times {
     let mut latest: HashMap<(u32, u32), Nanos> = HashMap::new();
     for room in recorders.iter().flat_map(|recorder| &recorder.rooms) {
-        for (number, message) in (0..).zip(&room.messages) {
+        for (number, message) in (0..)
+            .zip(&room.messages)
+            .filter(|(_, message)| message.came > 0)
+        {
             let last = latest.entry((room.room, number)).or_default();
             *last = message.last.max(*last);
         }

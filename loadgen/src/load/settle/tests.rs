@@ -148,7 +148,7 @@ fn what_came_broken_is_no_delivery_but_a_sample_at_the_deadline() {
     assert_eq!(
         outcome.latency.max().unwrap().as_secs(),
         10,
-        "due after 10 s, the drain ended after 20 s"
+        "due after 10 s, the grace period ended after 20 s"
     );
 }
 
@@ -159,7 +159,7 @@ fn what_never_came_is_lost_and_a_sample_at_the_deadline() {
         (outcome.expected, outcome.delivered, outcome.audit.lost),
         (20, 19, 1)
     );
-    // The fourth message was due after 4 s; the drain ended after 20 s.
+    // The fourth message was due after 4 s; the grace period ended after 20 s.
     assert_eq!(outcome.latency.max().unwrap().as_secs(), 16);
     assert_eq!(outcome.latency.count(), 20);
     assert_eq!(

@@ -176,6 +176,44 @@ fn what_comes_after_its_successor_is_reordered_and_comes_all_the_same() {
 }
 
 #[test]
+fn what_came_broken_and_comes_again_is_doubled_and_no_further_fault() {
+    let mut recorder = recorder();
+    let broken = || {
+        Event::Message(Delivery {
+            seq: Some(1),
+            received: 0,
+            asked: None,
+            said: "hello".into(),
+        })
+    };
+    recorder.record(0, &mut vec![broken(), broken()]).unwrap();
+    assert_eq!((recorder.audit.corrupt, recorder.audit.doubled), (1, 1));
+}
+
+#[test]
+fn who_has_to_say_where_messages_stand_is_held_to_it_and_nobody_resumes_from_a_place_it_does_not_know()
+ {
+    let delivery = |seq| {
+        Event::Message(Delivery {
+            seq,
+            received: 1_501_000,
+            asked: None,
+            said: Said::Message(ID),
+        })
+    };
+    for event in [Event::Hello(None), delivery(None)] {
+        let mut strict = recorder();
+        strict.needs_positions = true;
+        let failure = strict.record(0, &mut vec![event]).unwrap_err().to_string();
+        assert!(failure.contains("without a"), "{failure}");
+    }
+    let mut lenient = recorder();
+    assert!(lenient.subscribers[0].cursor().is_some());
+    lenient.record(0, &mut vec![delivery(None)]).unwrap();
+    assert_eq!(lenient.subscribers[0].cursor(), None);
+}
+
+#[test]
 fn a_new_epoch_is_a_told_gap_and_starts_a_new_account() {
     let mut recorder = recorder();
     let cursor = Cursor {
@@ -205,7 +243,7 @@ fn a_new_epoch_is_a_told_gap_and_starts_a_new_account() {
 }
 
 #[test]
-fn what_no_log_of_the_trial_can_have_is_a_failure_and_recorders_nothing() {
+fn what_no_log_of_the_trial_can_have_is_a_failure_and_records_nothing() {
     let cursor = |epoch: &str, seq| Cursor {
         epoch: epoch.into(),
         seq,
