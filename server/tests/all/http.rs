@@ -54,7 +54,7 @@ async fn the_data_that_the_report_links_to_stand_beside_it() {
             answer.status
         );
     }
-    assert_eq!(server.get("/comparison.json").await.json()["schema"], 3);
+    assert_eq!(server.get("/comparison.json").await.json()["schema"], 4);
 }
 
 #[tokio::test]
