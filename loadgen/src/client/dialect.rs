@@ -117,23 +117,35 @@ fn check(template: &str, names: &[&str]) -> Result<String, String> {
 
 /// A template with its names filled in; a parameter whose value is empty is left out.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    let filled = |part: &str| {
-        values.iter().fold(part.to_owned(), |text, (name, value)| {
-            text.replace(&format!("{{{name}}}"), value)
-        })
-    };
     let Some((path, query)) = template.split_once('?') else {
-        return filled(template);
+        return fill_part(String::new(), template, values);
     };
-    let pairs = query
-        .split('&')
-        .map(|pair| (pair.contains('{'), filled(pair)));
-    let pairs: Vec<String> = pairs
-        .filter(|(open, pair)| !open || !pair.ends_with('='))
-        .map(|(_, pair)| pair)
-        .collect();
-    let separator = if pairs.is_empty() { "" } else { "?" };
-    filled(path) + separator + &pairs.join("&")
+    let mut filled = fill_part(String::new(), path, values);
+    let mut separator = '?';
+    for pair in query.split('&') {
+        let before = filled.len();
+        filled.push(separator);
+        filled = fill_part(filled, pair, values);
+        if pair.contains('{') && filled.ends_with('=') {
+            filled.truncate(before);
+        } else {
+            separator = '&';
+        }
+    }
+    filled
+}
+
+/// Appends a part of a template that has no parameters to leave out.
+fn fill_part(mut filled: String, part: &str, values: &[(&str, &str)]) -> String {
+    let mut pieces = part.split('{');
+    filled += pieces.next().unwrap_or_default();
+    for piece in pieces {
+        let (name, rest) = piece.split_once('}').unwrap_or((piece, ""));
+        let value = values.iter().find(|(known, _)| *known == name);
+        filled += value.map_or("", |(_, value)| value);
+        filled += rest;
+    }
+    filled
 }
 
 fn uri(path: &str) -> Result<Uri, Failure> {
