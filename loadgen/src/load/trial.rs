@@ -153,7 +153,7 @@ impl<'a> Trial<'a> {
     fn enter(&mut self, phase: Phase) -> Result<(), End> {
         match phase {
             Phase::Connect { clients } => self.subscribers.allow(clients),
-            Phase::Rest | Phase::GracePeriod => {}
+            Phase::Rest { .. } | Phase::GracePeriod => {}
             Phase::WarmUp => self
                 .begin()
                 .map_err(|error| End::Broken(format!("{error:#}")))?,
@@ -175,7 +175,7 @@ impl<'a> Trial<'a> {
                 self.subscribers.sum(tried) >= clients
                     || now() >= since + nanos(self.subscribers.patience())
             }
-            Phase::Rest => now() >= since + nanos(REST),
+            Phase::Rest { .. } => now() >= since + nanos(REST),
             Phase::WarmUp => now() >= window().start,
             Phase::Measure => now() >= window().end,
             Phase::GracePeriod => {
@@ -189,15 +189,11 @@ impl<'a> Trial<'a> {
     fn leave(&mut self, phase: Phase) -> Result<(), End> {
         match phase {
             Phase::Connect { .. } | Phase::WarmUp | Phase::GracePeriod => {}
-            Phase::Rest => {
-                self.connected = self.subscribers.sum(|recorder| recorder.connected);
-                self.usage
-                    .memory
-                    .push(reading::memory(self.connected, self.target.memory()));
-                let has_tried = self.subscribers.sum(|recorder| {
-                    recorder.connects.count() as usize + recorder.refused + recorder.unable
-                });
-                if has_tried > 0 && self.connected == 0 {
+            Phase::Rest { clients } => {
+                let connected = self.subscribers.sum(|recorder| recorder.connected);
+                let memory = reading::memory(connected, self.target.memory());
+                self.usage.memory.push(memory);
+                if clients > 0 && connected == 0 {
                     let has_been = self.subscribers.sum(|recorder| recorder.connects.count()) > 0;
                     let what = if has_been {
                         "keeps its connection"
@@ -208,6 +204,10 @@ impl<'a> Trial<'a> {
                         "no client {what} ({})",
                         self.subscribers.worst_failure()
                     )));
+                }
+                // Whether all have lost their connection is asked only once all had the time to connect.
+                if clients == self.scenario.clients {
+                    self.connected = connected;
                 }
             }
             Phase::Measure => self.note_usage(),

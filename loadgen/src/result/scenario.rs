@@ -184,7 +184,7 @@ impl Scenario {
         steps.dedup();
         let connecting = steps
             .into_iter()
-            .flat_map(|clients| [Phase::Connect { clients }, Phase::Rest]);
+            .flat_map(|clients| [Phase::Connect { clients }, Phase::Rest { clients }]);
         connecting
             .chain([Phase::WarmUp, Phase::Measure, Phase::GracePeriod])
             .collect()
@@ -279,7 +279,10 @@ pub enum Phase {
         clients: usize,
     },
     /// Allocators and handshakes come to rest; then memory is read.
-    Rest,
+    Rest {
+        /// How many clients may be connected.
+        clients: usize,
+    },
     /// Load that does not count.
     WarmUp,
     /// Load that counts.
@@ -292,7 +295,7 @@ impl Phase {
     /// What progress calls it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Connect { .. } | Self::Rest => "connecting",
+            Self::Connect { .. } | Self::Rest { .. } => "connecting",
             Self::WarmUp => "warm-up",
             Self::Measure => "measuring",
             Self::GracePeriod => "grace period",
