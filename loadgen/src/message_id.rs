@@ -27,6 +27,11 @@ pub struct MessageId {
 }
 
 impl MessageId {
+    /// By which it is known in its trial: its room, and its number there.
+    pub fn key(self) -> (u32, u32) {
+        (self.room, self.number)
+    }
+
     /// The text of a message of `size` bytes, at least [`MIN`].
     pub fn to_text(self, size: usize) -> String {
         let head = format!("{:08x}{:08x}{:016x}", self.number, self.room, self.due);

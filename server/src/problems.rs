@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::App;
 use crate::output;
 
-/// What is said of a kind of problem in this long: its first case, and at the end how many there were besides.
+/// What is said of a kind of problem within this time: its first case, and at the end how many there were besides.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// This many characters of a detail are shown: it may be anything that a peer sent, and of any length.

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::Setup;
 use super::tcp_info;
-use crate::clock::{Nanos, Window, now, time_of};
+use crate::clock::{Nanos, Window, nanos, now, time_of};
 use crate::result::usage::{Tcp, Totals};
 
 /// What a segment of a real link carries: 1500 bytes less the headers and a timestamp option.
@@ -98,8 +98,7 @@ impl Meter {
     }
 
     fn arrived(&self, stamp: TimeSpec) {
-        let arrived = stamp.tv_sec() as Nanos * 1_000_000_000 + stamp.tv_nsec() as Nanos;
-        let receive_delay = time_of(ClockId::Realtime).saturating_sub(arrived);
+        let receive_delay = time_of(ClockId::Realtime).saturating_sub(nanos(stamp.into()));
         if self
             .window
             .get()

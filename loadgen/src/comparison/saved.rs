@@ -150,7 +150,7 @@ fn check(comparison: &Comparison) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::comparison::{Target, Trial};
+    use crate::result::comparison::tests::add;
     use crate::result::effect::Figure;
     use crate::result::scenario::tests::scenario;
     use crate::result::variant::Transport;
@@ -167,15 +167,7 @@ mod tests {
         for (block, mode) in [(1, Transport::Ws), (1, Transport::Sse), (2, Transport::Ws)] {
             let outcome = crate::result::outcome::tests::empty(mode);
             let verdict = judge::verdict::of(&outcome);
-            comparison.trials.push(Trial::new(
-                block,
-                false,
-                comparison.scenario.clone(),
-                Target::Workbench,
-                String::new(),
-                outcome,
-                verdict,
-            ));
+            add(&mut comparison, block, false, outcome, verdict);
         }
         serde_json::to_value(comparison).unwrap()
     }

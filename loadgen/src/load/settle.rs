@@ -57,8 +57,8 @@ struct Accepted {
 /// What the subscribers of one room were to get.
 #[derive(Default)]
 struct RoomRecord {
-    /// How many messages of the room the pacer handed over.
-    paced: u32,
+    /// When each message of the room that the pacer handed over was due, by its number.
+    due: Vec<Nanos>,
     /// Those that were accepted, by their number.
     accepted: BTreeMap<u32, Accepted>,
     /// Due times within the window, of every message that was scheduled.
@@ -94,7 +94,7 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
     let all = All(&recorders);
     let mut audit: Audit = all.sum(|recorder| recorder.audit);
     let unbalanced = audit.received.abs_diff(charged.accounted);
-    let unexpected = unexpected(scenario, &evidence, &recorders);
+    let unexpected = unexpected(&rooms, &evidence, &recorders);
     audit.unexpected += unexpected;
     audit.received = audit.received.saturating_sub(unexpected);
     let slices = all.slices();
@@ -263,7 +263,7 @@ fn rooms(
         .map(|_| RoomRecord::default())
         .collect();
     for message in pacer(scenario, evidence).take(evidence.publishers.paced as usize) {
-        rooms[message.room as usize].paced += 1;
+        rooms[message.room as usize].due.push(message.due);
     }
     for Publication {
         message,
@@ -314,18 +314,15 @@ fn place_by_what_was_seen(rooms: &mut [RoomRecord], recorders: &[Recorder]) {
 
 /// Deliveries of messages that must not arrive: refused, never sent, due at another time, in the place of another, or in
 /// another place than the publisher was told.
-fn unexpected(scenario: &Scenario, evidence: &Evidence, recorders: &[Recorder]) -> u64 {
+fn unexpected(rooms: &[RoomRecord], evidence: &Evidence, recorders: &[Recorder]) -> u64 {
     let publications = evidence.publishers.publications.iter();
     let acked: HashMap<(u32, u32), &Result<Acked, Failure>> = publications
-        .map(|done| ((done.message.room, done.message.number), &done.acked))
-        .collect();
-    let paced = pacer(scenario, evidence).take(evidence.publishers.paced as usize);
-    let due: HashMap<(u32, u32), Nanos> = paced
-        .map(|message| ((message.room, message.number), message.due))
+        .map(|done| (done.message.key(), &done.acked))
         .collect();
     let mut taken: HashMap<(u32, &str, u64), u32> = HashMap::new();
     let mut count = 0;
     for room in recorders.iter().flat_map(|recorder| &recorder.rooms) {
+        let due = &rooms[room.room as usize].due;
         for (number, message) in (0..)
             .zip(&room.messages)
             .filter(|(_, message)| message.came > 0)
@@ -345,7 +342,7 @@ fn unexpected(scenario: &Scenario, evidence: &Evidence, recorders: &[Recorder]) 
                 Some(Ok(_)) | None => true,
                 Some(Err(failure)) => !matches!(failure, Failure::Refused(..)),
             };
-            let is_due = due.get(&id) == Some(&message.due);
+            let is_due = due.get(number as usize) == Some(&message.due);
             count += if is_alone && is_expected && is_due {
                 0
             } else {
@@ -428,7 +425,7 @@ fn charge(
             .collect();
         for message in subscriber
             .received
-            .missing(room.paced)
+            .missing(room.due.len() as u32)
             .flat_map(|range| room.accepted.range(range))
         {
             match fate(subscriber, message.1) {

@@ -67,8 +67,8 @@ impl Received {
 /// seen, and the seq.
 pub type Place = (usize, u64);
 
-/// More incarnations of its log no room has.
-const MAX_EPOCHS: usize = 100;
+/// More incarnations of its log no room has: each is a restart of the server.
+pub const MAX_LOGS: usize = 100;
 
 /// What a worker has seen of a room: whoever comes second to a message must find it at the same place.
 #[derive(Debug, Default)]
@@ -128,7 +128,7 @@ impl SeenRoom {
         let known = self.epochs.iter().rposition(|known| known == epoch);
         known.unwrap_or_else(|| {
             // Whoever begins anew without end has all further ones counted as the last.
-            if self.epochs.len() < MAX_EPOCHS {
+            if self.epochs.len() < MAX_LOGS {
                 self.epochs.push(epoch.to_owned());
             }
             self.epochs.len() - 1

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use procfs::process::{Process, SmapsRollup};
 use procfs::{CpuTime, Current, CurrentSI, KernelStats, Meminfo};
 
-use crate::clock::{Nanos, now, time_of};
+use crate::clock::{Nanos, nanos, now, time_of};
 use crate::result::environment::Cores;
 use crate::result::usage::{Memory, Ticks, Totals, Usage};
 
@@ -44,8 +44,7 @@ impl Reading {
     pub fn take(server: &[i32], cores: &[usize], traffic: Totals, deliveries: u64) -> Self {
         let stats = KernelStats::current().ok();
         let total = stats.as_ref().map(|stats| &stats.total);
-        let ticks = |ticks: u64| ticks * (1_000_000_000 / procfs::ticks_per_second());
-        let idle = |time: &CpuTime| ticks(time.idle + time.iowait.unwrap_or(0));
+        let idle = |time: &CpuTime| of_ticks(time.idle + time.iowait.unwrap_or(0));
         let own = |stats: &KernelStats| {
             cores
                 .iter()
@@ -60,7 +59,7 @@ impl Reading {
             queued: queued(),
             machine_idle: total.map(idle),
             own_idle: stats.as_ref().and_then(own),
-            steal: total.and_then(|total| total.steal).map(ticks),
+            steal: total.and_then(|total| total.steal).map(of_ticks),
             cores: stats
                 .as_ref()
                 .map_or(1, |stats| stats.cpu_time.len() as u64),
@@ -76,10 +75,7 @@ impl Paid {
         let all: Option<Vec<Self>> = pids.iter().map(|pid| Self::by(*pid)).collect();
         all?.into_iter().reduce(|a, b| Self {
             cpu: a.cpu + b.cpu,
-            ticks: Ticks {
-                user: a.ticks.user + b.ticks.user,
-                system: a.ticks.system + b.ticks.system,
-            },
+            ticks: a.ticks + b.ticks,
             switches: a.switches + b.switches,
             in_ticks: a.in_ticks || b.in_ticks,
         })
@@ -102,14 +98,18 @@ impl Paid {
             system: stat.stime,
         };
         let clock = cpu_clock(pid);
-        let tick = 1_000_000_000 / procfs::ticks_per_second();
         Some(Self {
-            cpu: clock.unwrap_or((stat.utime + stat.stime) * tick),
+            cpu: clock.unwrap_or_else(|| of_ticks(stat.utime + stat.stime)),
             ticks,
             switches,
             in_ticks: clock.is_none(),
         })
     }
+}
+
+/// The time that the kernel's ticks stand for.
+fn of_ticks(ticks: u64) -> Nanos {
+    ticks * (1_000_000_000 / procfs::ticks_per_second())
 }
 
 /// What a process has used by its own clock: also what threads used that have ended, which a sum over those that live
@@ -119,7 +119,7 @@ fn cpu_clock(pid: i32) -> Option<Nanos> {
         .ok()?
         .now()
         .ok()?;
-    Some(time.tv_sec() as Nanos * 1_000_000_000 + time.tv_nsec() as Nanos)
+    Some(nanos(time.into()))
 }
 
 /// Reads now what the server and the kernel hold with this many connections.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::audit::{Place, Received, SeenRoom};
+use super::audit::{MAX_LOGS, Place, Received, SeenRoom};
 use crate::client::{Cursor, Delivery, Event, Failure, Gap, Said};
 use crate::clock::{Nanos, Window, is_under_way, now};
 use crate::message_id::MessageId;
@@ -16,8 +16,6 @@ const SECOND: Nanos = 1_000_000_000;
 const MAX_WAITS: usize = 500_000;
 /// How many latencies are kept of one client that is followed by itself, 4 bytes each.
 const MAX_SAMPLES: usize = 100_000;
-/// This many incarnations of its log one client may see: each is a restart of the server.
-const MAX_LOGS: usize = 100;
 /// A window has at least this many slices, so that a stall in some of them leaves the others.
 const SLICES: u64 = 20;
 
@@ -88,13 +86,6 @@ pub struct Wait {
     pub asked: Nanos,
     /// When its answer had been read.
     pub received: Nanos,
-}
-
-impl Wait {
-    /// The room of the message, and its number there.
-    pub fn id(&self) -> (u32, u32) {
-        (self.message.room, self.message.number)
-    }
 }
 
 /// One client in the recorder.

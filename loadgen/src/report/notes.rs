@@ -288,7 +288,7 @@ fn about(outcome: &Outcome) -> Vec<Note> {
 }
 
 fn of_the_kernel(usage: &Usage) -> [Option<Note>; 2] {
-    let ticks = "this kernel has no schedstat: server CPU is in ticks of 10 ms";
+    let ticks = "the server's CPU clock cannot be read: its CPU is in ticks of 10 ms";
     let tcp = "this kernel's TCP_INFO is another: bare acknowledgements are missing from the modelled link";
     let is_other = usage.tcp.connections == 0 && usage.deliveries > 0;
     [

@@ -4,7 +4,7 @@ use super::markdown::Shown;
 use super::*;
 use crate::comparison::begin;
 use crate::judge::{self, theory, verdict};
-use crate::result::comparison::{Target, Trial};
+use crate::result::comparison::tests::add;
 use crate::result::histogram::Times;
 use crate::result::outcome::{End, Failures, Followed, Outcome};
 use crate::result::scenario::Scenario;
@@ -213,16 +213,13 @@ impl Draw {
                 } else {
                     verdict.kind
                 };
-                let started = String::new();
-                comparison.trials.push(Trial::new(
+                add(
+                    &mut comparison,
                     block,
                     self.0.u8(..4) == 0,
-                    comparison.scenario.clone(),
-                    Target::Workbench,
-                    started,
                     outcome,
                     verdict,
-                ));
+                );
             }
         }
         judge::compare(&mut comparison);
@@ -243,15 +240,7 @@ fn what_went_wrong_counts_also_in_trials_that_are_not_valid() {
             ..verdict::of(&outcome)
         };
         let block = block as usize;
-        comparison.trials.push(Trial::new(
-            block,
-            false,
-            comparison.scenario.clone(),
-            Target::Workbench,
-            String::new(),
-            outcome,
-            verdict,
-        ));
+        add(&mut comparison, block, false, outcome, verdict);
     }
     let [summary] = &Summary::of(&comparison)[..] else {
         panic!("one row")
@@ -333,15 +322,7 @@ fn windowed(planned: &str, measured: Option<f64>, seconds: usize) -> Comparison 
     times.record(1_000_000);
     (outcome.intervals, outcome.series) = (vec![times; seconds], vec![1; seconds]);
     let verdict = verdict::of(&outcome);
-    comparison.trials.push(Trial::new(
-        1,
-        false,
-        comparison.scenario.clone(),
-        Target::Workbench,
-        String::new(),
-        outcome,
-        verdict,
-    ));
+    add(&mut comparison, 1, false, outcome, verdict);
     comparison
 }
 

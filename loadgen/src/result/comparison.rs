@@ -274,3 +274,23 @@ impl Comparison {
         schema.to_value()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Adds a trial against a server of the workbench, with the comparison's own load.
+    pub(crate) fn add(
+        comparison: &mut Comparison,
+        block: usize,
+        control: bool,
+        outcome: Outcome,
+        verdict: Verdict,
+    ) {
+        let scenario = comparison.scenario.clone();
+        let target = Target::Workbench;
+        let started = String::new();
+        let trial = Trial::new(block, control, scenario, target, started, outcome, verdict);
+        comparison.trials.push(trial);
+    }
+}

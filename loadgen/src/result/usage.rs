@@ -58,7 +58,7 @@ pub struct Usage {
     pub deliveries: u64,
     /// CPU time of the server, user and system, in nanoseconds.
     pub server_cpu_ns: Option<u64>,
-    /// Whether it was counted in ticks of 10 ms, by a kernel without schedstat.
+    /// Whether it was counted in ticks of 10 ms, because the process's clock could not be read.
     pub in_ticks: bool,
     /// The part of it in user mode: the ticks between the readings divide the exact total. Unknown where there are fewer
     /// than 100 of them, or fewer than 10 in user mode.

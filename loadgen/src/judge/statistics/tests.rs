@@ -1,7 +1,7 @@
 use super::*;
 use crate::comparison::begin;
 use crate::judge::verdict;
-use crate::result::comparison::{Target, Trial};
+use crate::result::comparison::tests::add;
 use crate::result::variant::Transport;
 
 #[test]
@@ -96,15 +96,7 @@ fn six(ws: u64, sse: u64) -> Comparison {
             outcome.publishing.acked = 100;
             outcome.latency.record(ms * 1_000_000);
             let verdict = verdict::of(&outcome);
-            comparison.trials.push(Trial::new(
-                block,
-                control,
-                comparison.scenario.clone(),
-                Target::Workbench,
-                String::new(),
-                outcome,
-                verdict,
-            ));
+            add(&mut comparison, block, control, outcome, verdict);
         }
     }
     comparison

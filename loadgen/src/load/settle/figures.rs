@@ -31,7 +31,7 @@ pub(super) fn last(recorders: &[Recorder], evidence: &Evidence, charged: &Charge
             let last = if never {
                 Some(&evidence.deadline)
             } else {
-                latest.get(&(message.room, message.number))
+                latest.get(&message.key())
             };
             last.into_iter()
                 .for_each(|last| times.record(last.saturating_sub(message.due)));
@@ -75,12 +75,7 @@ pub(super) type Acks = HashMap<(u32, u32), Nanos>;
 
 pub(super) fn acks(evidence: &Evidence) -> Acks {
     let publications = evidence.publishers.publications.iter();
-    let ack = |done: &Publication| {
-        Some((
-            (done.message.room, done.message.number),
-            done.acked.as_ref().ok()?.at,
-        ))
-    };
+    let ack = |done: &Publication| Some((done.message.key(), done.acked.as_ref().ok()?.at));
     publications.filter_map(ack).collect()
 }
 
@@ -88,7 +83,7 @@ pub(super) fn acks(evidence: &Evidence) -> Acks {
 pub(super) fn wait_ks(scenario: &Scenario, acks: &Acks, recorders: &[Recorder]) -> Option<f64> {
     let waits = recorders.iter().flat_map(|recorder| &recorder.waits);
     let mut waits: Vec<f64> = waits
-        .filter_map(|wait| Some(wait.asked as f64 - *acks.get(&wait.id())? as f64))
+        .filter_map(|wait| Some(wait.asked as f64 - *acks.get(&wait.message.key())? as f64))
         .collect();
     ks_uniform(&mut waits, nanos(scenario.interval) as f64)
 }
@@ -107,7 +102,7 @@ pub(super) fn realised(
         return realised;
     }
     for wait in recorders.iter().flat_map(|recorder| &recorder.waits) {
-        if let Some(acked) = acks.get(&wait.id()) {
+        if let Some(acked) = acks.get(&wait.message.key()) {
             let path = acked.saturating_sub(wait.message.due);
             realised
                 .base

@@ -36,15 +36,7 @@ fn blocks(n: usize, modes: &[Transport], change: impl Fn(&mut Outcome, usize, bo
             (outcome.usage.deliveries, outcome.usage.server_cpu_ns) = (1000, Some(20_000_000));
             change(&mut outcome, block, control);
             let verdict = verdict::of(&outcome);
-            comparison.trials.push(Trial::new(
-                block,
-                control,
-                comparison.scenario.clone(),
-                Target::Workbench,
-                String::new(),
-                outcome,
-                verdict,
-            ));
+            add(&mut comparison, block, control, outcome, verdict);
         }
     }
     judge::compare(&mut comparison);
@@ -274,15 +266,8 @@ fn a_trial_that_did_not_start_prints_no_table_and_no_figures() {
         let mut outcome = crate::result::outcome::tests::empty(Ws);
         outcome.end = End::Broken("no client could connect (connection: refused)".into());
         let verdict = verdict::of(&outcome);
-        comparison.trials = vec![Trial::new(
-            1,
-            false,
-            comparison.scenario.clone(),
-            Target::Workbench,
-            String::new(),
-            outcome,
-            verdict,
-        )];
+        comparison.trials.clear();
+        add(&mut comparison, 1, false, outcome, verdict);
         judge::compare(&mut comparison);
         let text = terminal(&comparison);
         let first =
@@ -535,7 +520,7 @@ fn no_label_of_a_picture_is_cut_off_however_large_the_figure_and_however_many_th
                 outcome.series = vec![bytes; 2];
             },
         );
-        let native: Vec<Trial> = comparison
+        let native: Vec<crate::result::comparison::Trial> = comparison
             .trials
             .iter()
             .filter(|trial| !trial.control)
