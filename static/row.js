@@ -1,8 +1,10 @@
 // What a row of the wire holds: one request with its answer and all that came after, or a time without a connection.
 
 import { plural, time } from "./format.js";
+import { TRANSPORTS } from "./transports.js";
 
 const [MARKS, ENTRIES] = [200, 80]; // What is kept of a row.
+const STREAMS = new Set(TRANSPORTS.map(({ stream }) => stream).filter(Boolean));
 
 /** One request and its answer; for a stream, all that came after. */
 export class Row {
@@ -58,7 +60,7 @@ export class Row {
 
   head(text) {
     this.status = text.slice(9, 12);
-    this.stream = this.status === "101" ? "frame" : /^content-type: text\/event-stream/im.test(text) ? "event" : undefined;
+    this.stream = this.status === "101" ? "frame" : STREAMS.has(/^content-type: ([^;\s]*)/im.exec(text)?.[1]) ? "event" : undefined;
   }
 
   frame({ up, frame, text }) {

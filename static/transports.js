@@ -3,7 +3,8 @@
 //
 // `name` is for the navigation, `title` for headings. `light` and `dark` are its colours, those of the reports. `takes` is
 // what it takes of the six connections that a browser opens to a host over HTTP/1.1, `holds` whether it keeps one.
-// `tone` is its click in the race, in Hz. `live` is its figure on the start page, and what of `/stats` adds up to it.
+// `stream` is the content type of an answer that never ends, if it has one. `tone` is its click in the race, in Hz. `live`
+// is its figure on the start page, and what of `/stats` adds up to it.
 
 export const TRANSPORTS = [
   {
@@ -16,7 +17,7 @@ export const TRANSPORTS = [
   },
   {
     id: "sse", name: "SSE", title: "Server-sent events", light: "#00785f", dark: "#4cc9a8", tone: 780,
-    takes: "one of the six, always", holds: true, live: { title: "Event streams open", sum: ["open"] },
+    stream: "text/event-stream", takes: "one of the six, always", holds: true, live: { title: "Event streams open", sum: ["open"] },
   },
   {
     id: "ws", name: "WebSocket", title: "WebSocket", light: "#1d5fc4", dark: "#7fb2ff", tone: 980,

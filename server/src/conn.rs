@@ -89,7 +89,7 @@ impl Conn {
 
     /// Writes what hyper has to say in other bytes, of the same number.
     ///
-    /// The head of a stream of events says HTTP/1.1. To hyper it is HTTP/1.0, or the stream would be chunked: and of a
+    /// The head of an endless answer says HTTP/1.1. To hyper it is HTTP/1.0, or it would be chunked: and of a
     /// chunked body, haproxy holds back each piece for 200 ms, in case more of it comes (measured, as it is by default).
     /// Without a length and without chunks the body ends with the connection (RFC 9112 section 6.3, rule 8).
     fn write_other(

@@ -1,6 +1,7 @@
 //! Faults for self-tests: exactly this many deliveries dropped, doubled, swapped or corrupted; messages that come later,
 //! deliveries that cost more. Only in a build with the feature `faults`, never in what is shipped.
 
+use std::ptr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Args;
 
+use crate::answer;
 use crate::cursor::Cursor;
 use crate::message::Format;
 use crate::rooms::Batch;
@@ -103,7 +105,7 @@ impl Faults {
     }
 
     /// One subscriber's batch with its share of what goes wrong; `None` if that is nothing.
-    pub(crate) fn tamper(&self, batch: &Batch, format: Format) -> Option<Bytes> {
+    pub(crate) fn tamper(&self, batch: &Batch, format: &'static Format) -> Option<Bytes> {
         let (cursor, messages) = (batch.cursor, batch.messages());
         if messages.is_empty() {
             return None;
@@ -140,24 +142,18 @@ impl Faults {
             return None;
         }
         let all: Vec<Bytes> = parts.iter().map(|(_, message)| message.clone()).collect();
-        let merged = match format {
-            Format::Json => format.merge(cursor, &all, false),
-            // Each with the seq that is its own.
-            _ => parts
-                .iter()
-                .flat_map(|(seq, message)| {
-                    format.merge(
-                        Cursor {
-                            seq: *seq,
-                            ..cursor
-                        },
-                        std::slice::from_ref(message),
-                        false,
-                    )
-                })
-                .collect(),
+        if ptr::eq(format, &answer::BODY) {
+            return Some(format.merge(cursor, &all, false).into());
+        }
+        // Each with the seq that is its own.
+        let alone = |(seq, message): &(u64, Bytes)| {
+            let cursor = Cursor {
+                seq: *seq,
+                ..cursor
+            };
+            format.merge(cursor, std::slice::from_ref(message), false)
         };
-        Some(merged.into())
+        Some(parts.iter().flat_map(alone).collect())
     }
 }
 

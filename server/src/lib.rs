@@ -110,7 +110,7 @@ pub(crate) struct App {
 
 impl App {
     /// A batch as a transport is to write it.
-    fn encode(&self, batch: &Batch, format: Format) -> Result<Bytes, Full> {
+    fn encode(&self, batch: &Batch, format: &'static Format) -> Result<Bytes, Full> {
         #[cfg(feature = "faults")]
         if let Some(bytes) = self.faults.tamper(batch, format) {
             return Ok(bytes);

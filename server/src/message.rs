@@ -1,12 +1,10 @@
-//! Draft -> message: what a client may publish, and the only place that encodes it for the wire.
+//! Draft -> message: what a client may publish, and the only place that encodes it.
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::cursor::Cursor;
 use crate::error::Invalid;
@@ -145,84 +143,34 @@ pub(crate) fn encode(draft: &Draft, seq: u64, at: u64) -> Bytes {
     encoded.into_boxed_slice().into()
 }
 
-/// How a range of messages is put on a wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// The body of a poll's answer: `{"cursor":…,"messages":[…]}`.
-    Json,
-    /// One server-sent event per message, its cursor as the event's id.
-    Sse,
-    /// One WebSocket text frame per message.
-    Ws,
+/// How messages are put on a wire: each transport says it of its own.
+#[derive(Debug)]
+pub(crate) struct Format {
+    /// At most this many bytes are added once, and at most this many to each message.
+    pub(crate) adds: (usize, usize),
+    /// Appends messages; the cursor is where a reader stands after them. `true` tells a poll that others did not fit: it
+    /// need not wait with its next question.
+    pub(crate) write: fn(Cursor, &[Bytes], bool, &mut Vec<u8>),
 }
 
 impl Format {
-    pub(crate) const COUNT: usize = 3;
-
     /// At least as many bytes as [`Self::merge`] makes of these messages, and not many more.
-    pub(crate) fn room_for(self, messages: &[Bytes]) -> usize {
-        // `{"cursor":"EPOCH-SEQ","messages":[],"more":true}` with the longest seq, and a comma each.
-        let (once, each) = match self {
-            Self::Json => (76, 1),
-            // `id: EPOCH-SEQ`, `data: ` and the ends of three lines.
-            Self::Sse => (0, 42),
-            // The longest header of a frame.
-            Self::Ws => (0, 10),
-        };
-        once + messages
-            .iter()
-            .map(|message| message.len() + each)
-            .sum::<usize>()
+    pub(crate) fn room_for(&self, messages: &[Bytes]) -> usize {
+        let (once, each) = self.adds;
+        let lengths = messages.iter().map(|message| message.len() + each);
+        once + lengths.sum::<usize>()
     }
 
-    /// Merges messages into one contiguous run of bytes; `cursor` is where a reader stands after them, and `more` tells
-    /// a poll that others did not fit: it need not wait with its next question.
-    pub(crate) fn merge(self, cursor: Cursor, messages: &[Bytes], more: bool) -> Vec<u8> {
+    /// Merges messages into one contiguous run of bytes.
+    pub(crate) fn merge(&self, cursor: Cursor, messages: &[Bytes], more: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.room_for(messages));
-        match self {
-            Self::Json => {
-                out.put_slice(format!(r#"{{"cursor":"{cursor}","messages":["#).as_bytes());
-                for (i, message) in messages.iter().enumerate() {
-                    if i > 0 {
-                        out.put_u8(b',');
-                    }
-                    out.put_slice(message);
-                }
-                out.put_slice(if more {
-                    &br#"],"more":true}"#[..]
-                } else {
-                    b"]}"
-                });
-            }
-            Self::Sse => {
-                for (seq, message) in (cursor.seq + 1 - messages.len() as u64..).zip(messages) {
-                    out.put_slice(format!("id: {}\ndata: ", Cursor { seq, ..cursor }).as_bytes());
-                    out.put_slice(message);
-                    out.put_slice(b"\n\n");
-                }
-            }
-            Self::Ws => messages
-                .iter()
-                .for_each(|message| put(text(message.clone()), &mut out)),
-        }
+        (self.write)(cursor, messages, more, &mut out);
         out
     }
 }
 
-/// A text frame that is whole (RFC 6455 section 5.2).
-pub(crate) fn text(payload: impl Into<Bytes>) -> Frame {
-    Frame::message(payload, OpCode::Data(Data::Text), true)
-}
-
-/// Appends a frame, unmasked.
-pub(crate) fn put(frame: Frame, out: &mut impl BufMut) {
-    frame
-        .format(&mut out.writer())
-        .expect("writing to memory cannot fail");
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn draft(from: &str, text: &str, key: Option<&str>) -> Result<Draft, Invalid> {
@@ -274,8 +222,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn merging_never_outgrows_the_room_that_was_counted_for_it() {
+    /// Merging never outgrows the room that was counted for it, and not much of it is left.
+    pub(crate) fn assert_room(format: &Format) {
         let cursor = Cursor {
             epoch: crate::cursor::Epoch::draw(),
             seq: u64::MAX - 1000,
@@ -283,29 +231,15 @@ mod tests {
         for length in [1, 125, 126, 65_536] {
             for count in [0, 1, 2, 100] {
                 let messages = vec![Bytes::from(vec![b'x'; length]); count];
-                for format in [Format::Json, Format::Sse, Format::Ws] {
-                    for more in [false, true] {
-                        let (room, size) = (
-                            format.room_for(&messages),
-                            format.merge(cursor, &messages, more).len(),
-                        );
-                        assert!(
-                            size <= room && room - size <= 64 + 12 * count,
-                            "{format:?} {length} x {count}"
-                        );
-                    }
+                for more in [false, true] {
+                    let room = format.room_for(&messages);
+                    let size = format.merge(cursor, &messages, more).len();
+                    assert!(
+                        size <= room && room - size <= 64 + 12 * count,
+                        "{length} x {count}"
+                    );
                 }
             }
-        }
-    }
-
-    #[test]
-    fn frames_have_the_three_header_lengths_of_the_rfc() {
-        for (length, header) in [(1, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
-            let mut out = Vec::new();
-            put(text(vec![b'x'; length]), &mut out);
-            assert_eq!(out.len() - length, header);
-            assert_eq!(out[0], 0x81, "final text frame");
         }
     }
 }

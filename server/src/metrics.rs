@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::App;
 use crate::output;
-use crate::stats::{Traffic, Transport, tasks};
+use crate::stats::{Traffic, tasks};
 
 /// `GET /metrics`.
 pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
@@ -149,11 +149,10 @@ impl Snapshot {
     fn of_transports(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let stats = &self.0.stats;
         for (name, help, counter) in Traffic::COUNTERS {
-            let each =
-                Transport::ALL.map(|(transport, name)| (name, get(counter(stats.of(transport)))));
+            let each = stats.each(|traffic| get(counter(traffic)));
             tell(out, name, Counter, help, "transport", &each)?;
         }
-        let open = Transport::ALL.map(|(transport, name)| (name, stats.of(transport).open()));
+        let open = stats.each(Traffic::open);
         tell(
             out,
             "streams",

@@ -166,7 +166,7 @@ impl Rooms {
 
     /// A batch as it goes over the wire; if there is no memory for it, once more after those are gone that are only kept
     /// for readers to come.
-    pub(crate) fn encode(&self, batch: &Batch, format: Format) -> Result<Bytes, Full> {
+    pub(crate) fn encode(&self, batch: &Batch, format: &'static Format) -> Result<Bytes, Full> {
         batch.encoded(format).or_else(|Full| {
             let logs = self.state.lock().logs();
             logs.iter().for_each(|log| log.forget_ranges());

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use parking_lot::Mutex;
 use serde_json::json;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::App;
 use crate::error::JSON;
@@ -17,7 +18,8 @@ use crate::output;
 use crate::rooms::{Batch, Published};
 
 /// The transports, as far as they are counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum Transport {
     ShortPoll,
     LongPoll,
@@ -26,13 +28,10 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Each with the name it goes by everywhere.
-    pub(crate) const ALL: [(Self, &str); 4] = [
-        (Self::ShortPoll, "short-poll"),
-        (Self::LongPoll, "long-poll"),
-        (Self::Sse, "sse"),
-        (Self::Ws, "ws"),
-    ];
+    /// The name it goes by everywhere.
+    pub(crate) fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// What went over one transport. On cache lines of its own: another core may be busy with another transport.
@@ -110,13 +109,21 @@ impl Drop for Streaming {
 pub(crate) struct Stats {
     pub(crate) published: AtomicU64,
     pub(crate) duplicates: AtomicU64,
-    traffic: [Arc<Traffic>; Transport::ALL.len()],
+    traffic: [Arc<Traffic>; Transport::VARIANTS.len()],
     refusals: Mutex<BTreeMap<u16, u64>>,
 }
 
 impl Stats {
     pub(crate) fn of(&self, transport: Transport) -> &Arc<Traffic> {
         &self.traffic[transport as usize]
+    }
+
+    /// A figure of each transport's traffic, with the transport's name.
+    pub(crate) fn each(&self, figure: impl Fn(&Traffic) -> u64) -> Vec<(&'static str, u64)> {
+        let transports = Transport::VARIANTS.iter();
+        transports
+            .map(|&transport| (transport.name(), figure(self.of(transport))))
+            .collect()
     }
 
     /// Whether anybody has polled, ever.
@@ -171,12 +178,11 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
         "duplicates": get(&stats.duplicates),
         "log_lines_lost": output::lost(),
     });
-    for (transport, name) in Transport::ALL {
-        body["transports"][name]["open"] = stats.of(transport).open().into();
+    for (name, open) in stats.each(Traffic::open) {
+        body["transports"][name]["open"] = open.into();
     }
     for (what, _, counter) in Traffic::COUNTERS {
-        let each =
-            Transport::ALL.map(|(transport, name)| (name, get(counter(stats.of(transport)))));
+        let each = stats.each(|traffic| get(counter(traffic)));
         body[what] = each.iter().map(|(_, count)| count).sum::<u64>().into();
         each.iter()
             .for_each(|&(name, count)| body["transports"][name][what] = count.into());

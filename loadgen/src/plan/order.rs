@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn blocks(seed: &str) -> Blocks {
-        let variants = Transport::ALL.iter().map(|&mode| mode.into()).collect();
+        let variants = Transport::all().map(Variant::from).collect();
         Blocks::of(&begin(variants, 6, scenario(seed), String::new()))
     }
 
@@ -206,10 +206,8 @@ mod tests {
             drawn.is_sorted_by_key(|what| what.block),
             "one block after the other"
         );
-        let mut rows: Vec<(Variant, bool)> = Transport::ALL
-            .iter()
-            .map(|&mode| (mode.into(), false))
-            .collect();
+        let mut rows: Vec<(Variant, bool)> =
+            Transport::all().map(|mode| (mode.into(), false)).collect();
         rows.push((Transport::Ws.into(), true));
         for block in 1..=6 {
             let found: Vec<_> = drawn

@@ -73,11 +73,12 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     charts
 }
 
-/// The classes of a row's lines and bars: its transport's, and another pattern for another way up.
+/// The classes of a row's lines and bars: its transport's place in the palette, and another pattern for another way up.
 fn class(variant: Variant) -> String {
     let Variant { mode, publish } = variant;
     format!(
-        "c-{mode}{}",
+        "c-{}{}",
+        mode as usize + 1,
         if publish == Publish::Native {
             " c-native"
         } else {

@@ -420,7 +420,7 @@ pub(crate) mod tests {
             rooms("--clients 40 --room-size 20")
                 .starts_with("40 clients in 2 rooms of 20, one message")
         );
-        let all = sentence("--no-keep-alive", Transport::ALL);
+        let all = sentence("--no-keep-alive", &Transport::all().collect::<Vec<_>>());
         for (about, mode) in [
             ("short polls every 1s", Transport::ShortPoll),
             ("long polls held", Transport::LongPoll),

@@ -5,7 +5,8 @@ use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The transports there are: the flag, the row and the dispatch come from this one list.
+/// The transports there are: the flag, the row, its colour and the dispatch come from this one list. New ones come last,
+/// and the others keep their colours.
 #[derive(
     ValueEnum, Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash,
 )]
@@ -32,7 +33,10 @@ pub enum Transport {
 
 impl Transport {
     /// Those of the workbench, in the order of the reports; what is only there to compare with is not among them.
-    pub const ALL: &[Self] = &[Self::ShortPoll, Self::LongPoll, Self::Sse, Self::Ws];
+    pub fn all() -> impl Iterator<Item = Self> {
+        let every = Self::value_variants().iter().copied();
+        every.filter(|transport| !transport.properties().is_stock)
+    }
 
     /// What it can do: all that others have to know of it.
     pub fn properties(self) -> Properties {

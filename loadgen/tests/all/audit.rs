@@ -24,7 +24,7 @@ fn run(transport: Transport, faults: &str) -> (i32, Comparison) {
 #[test]
 fn exactly_what_the_server_did_is_what_the_audit_finds() {
     let _turn = beside();
-    for &transport in Transport::ALL {
+    for transport in Transport::all() {
         for [drop, double, swap, corrupt] in [[1, 3, 2, 5], [7, 4, 1, 9]] {
             let faults = format!(
                 "--fault-drop {drop} --fault-double {double} --fault-swap {swap} --fault-corrupt {corrupt}"

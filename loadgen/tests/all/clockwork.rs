@@ -70,7 +70,7 @@ fn an_injected_delay_comes_out_of_every_transport() {
     let exponential: Vec<f64> = (0..200)
         .map(|i| -MEAN * (1.0 - (f64::from(i) + 0.5) / 200.0).ln())
         .collect();
-    for &transport in Transport::ALL {
+    for transport in Transport::all() {
         for (flag, injected) in [("20ms", &vec![MEAN]), ("exp:20ms", &exponential)] {
             soon(&format!("{transport}, {flag}"), || {
                 let (base, delayed) = (latencies(transport, "0ms"), latencies(transport, flag));
@@ -145,7 +145,7 @@ async fn bytes_per_delivery_are_those_of_the_formats() {
     let epoch = epoch_of(server.addr);
     let known = format!("{path}&after={epoch}-0 HTTP/1.1\r\nif-none-match: \"{epoch}-0\"");
     let empty = head(server.addr, &known);
-    for &transport in Transport::ALL {
+    for transport in Transport::all() {
         let load = "--clients 60 --rate 10 --interval 200ms --headers minimal --payload 128";
         let comparison = run(
             &format!("--mode {transport} {load} --warmup 500ms -z 3s"),

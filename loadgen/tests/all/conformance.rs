@@ -25,7 +25,7 @@ macro_rules! for_every_transport {
         async fn $property() {
             // Taken where it may block; held to the end.
             let _turn = tokio::task::block_in_place(beside);
-            for &transport in Transport::ALL {
+            for transport in Transport::all() {
                 let room = Room::open($flags, transport).await;
                 struct Property(Room);
                 impl Visitor for Property {

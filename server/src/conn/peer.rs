@@ -2,7 +2,7 @@
 //!
 //! hyper, told of half-closes, does not read while a request is being answered, so the end is seen here. It looks the
 //! same in both cases; only the answer to something that is sent tells them apart. So one byte is sent that is right
-//! whatever comes: of a stream of events the end of an empty one, of an answer that is still waited for its first
+//! whatever comes: between two messages of a stream an empty line, of an answer that is still waited for its first
 //! letter. A peer that is gone answers with a reset.
 
 use std::io;
@@ -13,14 +13,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::response::Response;
-use hyper::body::Body;
-use hyper::header::{self, HeaderValue};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::stream::Stream;
 
-/// The content type of a stream of events.
-pub(crate) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// Marks an answer (in its extensions) that goes on for as long as the connection: a stream of lines, of which an empty
+/// one says nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endless;
 /// Looks whether a peer has answered with a reset: first after this long, then each time after twice as long.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 
@@ -32,9 +32,9 @@ pub(crate) struct Stage(AtomicU8);
 const WHOLE: u8 = 0;
 /// The answer is waited for: nothing of it has been sent.
 const WAITING: u8 = 1;
-/// A stream of events begins: its head is the next thing to be sent.
+/// An endless answer begins: its head is the next thing to be sent.
 const BEGINNING: u8 = 2;
-/// Between two events of a stream.
+/// Between two lines of one.
 const STREAMING: u8 = 3;
 
 impl Stage {
@@ -45,13 +45,12 @@ impl Stage {
 
     /// hyper is given the answer.
     pub(crate) fn answered(&self, response: &Response) {
-        let streams = response.headers().get(header::CONTENT_TYPE) == Some(&EVENTS)
-            && !response.body().is_end_stream();
+        let endless = response.extensions().get::<Endless>().is_some();
         self.0
-            .store(if streams { BEGINNING } else { WHOLE }, Relaxed);
+            .store(if endless { BEGINNING } else { WHOLE }, Relaxed);
     }
 
-    /// Whether the next thing to be sent is the head of a stream of events.
+    /// Whether the next thing to be sent is the head of an endless answer.
     pub(super) fn begins(&self) -> bool {
         self.0.load(Relaxed) == BEGINNING
     }

@@ -1,8 +1,10 @@
 //! What one read returns: a range of messages, merged once per format and shared by all who read it.
 
-use std::sync::{Arc, OnceLock};
+use std::ptr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::cursor::{Cursor, Epoch};
@@ -38,7 +40,7 @@ pub(super) struct Run {
     pub(super) messages: Vec<Bytes>,
     /// More did not fit: it stays the same whatever is published.
     pub(super) full: bool,
-    encoded: [OnceLock<Bytes>; Format::COUNT],
+    encoded: Mutex<Vec<(&'static Format, Bytes)>>,
     pool: Arc<Pool>,
 }
 
@@ -48,7 +50,7 @@ impl Run {
             after,
             messages,
             full,
-            encoded: Default::default(),
+            encoded: Mutex::default(),
             pool: Arc::clone(pool),
         }
     }
@@ -92,10 +94,11 @@ impl Batch {
 
     /// The messages as one run of bytes, shared with every reader of the same range. Counted until the last of them
     /// has written it; only what is small is merged even if there is no memory left.
-    pub(crate) fn encoded(&self, format: Format) -> Result<Bytes, Full> {
+    pub(crate) fn encoded(&self, format: &'static Format) -> Result<Bytes, Full> {
         let Run { messages, pool, .. } = &*self.run;
-        let shared = &self.run.encoded[format as usize];
-        if let Some(bytes) = shared.get() {
+        // Whoever comes meanwhile waits, and has it from here.
+        let mut encoded = self.run.encoded.lock();
+        if let Some((_, bytes)) = encoded.iter().find(|(of, _)| ptr::eq(*of, format)) {
             return Ok(bytes.clone());
         }
         let size = format.room_for(messages);
@@ -104,13 +107,10 @@ impl Batch {
         } else {
             pool.take(size)?
         };
-        let merge = || {
-            Bytes::from_owner(Counted::new(
-                format.merge(self.cursor, messages, self.run.full),
-                held,
-            ))
-        };
-        Ok(shared.get_or_init(merge).clone())
+        let merged = format.merge(self.cursor, messages, self.run.full);
+        let bytes = Bytes::from_owner(Counted::new(merged, held));
+        encoded.push((format, bytes.clone()));
+        Ok(bytes)
     }
 
     /// Nothing to say: neither a message nor a gap.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::answer::BODY;
 use crate::cursor::After;
 
 fn name(text: &str) -> RoomName {
@@ -186,7 +187,7 @@ async fn merged_ranges_are_counted_and_go_within_a_second_unless_somebody_still_
     fill(&rooms, "a", 100).await;
     let messages = memory.used();
     let batch = rooms.read(&name("a"), After::Oldest).await.unwrap();
-    let range = rooms.encode(&batch, Format::Sse).unwrap();
+    let range = rooms.encode(&batch, &BODY).unwrap();
     drop(batch);
     assert!(memory.used() - messages >= range.len());
     rooms.tidy();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use futures_util::stream::unfold;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -18,8 +18,8 @@ use hyper::{HeaderMap, Uri, Version};
 use serde_json::json;
 
 use crate::App;
-use crate::conn::peer::EVENTS;
-use crate::cursor::After;
+use crate::conn::peer::Endless;
+use crate::cursor::{After, Cursor};
 use crate::error::ApiError;
 use crate::heartbeat::{Beat, Follower};
 use crate::message::Format;
@@ -30,6 +30,18 @@ use crate::stats::{Streaming, Transport};
 /// How long a browser waits before it connects again, in milliseconds: drawn for each stream, or all would come back at
 /// the same moment after a restart.
 const RETRY: RangeInclusive<u32> = 500..=1500;
+/// One event for each message, its cursor as the event's id.
+static EVENTS: Format = Format {
+    // `id: EPOCH-SEQ`, `data: ` and the ends of three lines.
+    adds: (0, 42),
+    write: |cursor, messages, _, out| {
+        for (seq, message) in (cursor.seq + 1 - messages.len() as u64..).zip(messages) {
+            out.put_slice(format!("id: {}\ndata: ", Cursor { seq, ..cursor }).as_bytes());
+            out.put_slice(message);
+            out.put_slice(b"\n\n");
+        }
+    },
+};
 /// A comment: a sign of life that no listener sees.
 const COMMENT: &[u8] = b":\n\n";
 
@@ -75,7 +87,10 @@ pub(crate) async fn handle(
         Some((Ok::<_, Infallible>(Frame::data(bytes)), events))
     });
     let headers = [
-        (header::CONTENT_TYPE, EVENTS),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // nginx would collect the events until its buffer is full.
         (
@@ -88,6 +103,7 @@ pub(crate) async fn handle(
     let mut response = (headers, Body::new(StreamBody::new(stream))).into_response();
     // So that hyper does not chunk it; the head that is sent says HTTP/1.1 (`conn` has the reason).
     *response.version_mut() = Version::HTTP_10;
+    response.extensions_mut().insert(Endless);
     Ok(response)
 }
 
@@ -118,7 +134,7 @@ impl Events {
                 batch = self.subscription.next() => {
                     let batch = batch?;
                     // Without memory the stream ends here; the client comes back with the cursor it has.
-                    let messages = self.app.encode(&batch, Format::Sse).ok()?;
+                    let messages = self.app.encode(&batch, &EVENTS).ok()?;
                     self.app.stats.of(Transport::Sse).delivered(&batch, messages.len());
                     let Some(gap) = batch.gap else { return Some(messages) };
                     self.ready = Some(messages).filter(|messages| !messages.is_empty());
@@ -127,5 +143,21 @@ impl Events {
                 beat = self.follower.beat() => if beat == Beat::Alive { return Some(self.sign.clone()) },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::tests::assert_room;
+
+    #[test]
+    fn each_event_has_the_cursor_of_its_own_message_and_room_for_it() {
+        let cursor: Cursor = "abcdefgh-7".parse().unwrap();
+        let messages = [Bytes::from_static(b"{6}"), Bytes::from_static(b"{7}")];
+        let events = EVENTS.merge(cursor, &messages, false);
+        let expected = "id: abcdefgh-6\ndata: {6}\n\nid: abcdefgh-7\ndata: {7}\n\n";
+        assert_eq!(String::from_utf8(events).unwrap(), expected);
+        assert_room(&EVENTS);
     }
 }

@@ -5,6 +5,7 @@
 //! between frames.
 
 mod arriving;
+mod frames;
 mod handshake;
 mod publishing;
 mod socket;
@@ -31,6 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use self::arriving::Arriving;
+use self::frames::FRAMES;
 use self::socket::{Socket, protocol};
 use crate::App;
 use crate::conn::Conn;
@@ -38,7 +40,7 @@ use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::heartbeat::Beat;
 use crate::memory::{Held, UNCOUNTED};
-use crate::message::{self, Format, MAX_DRAFT};
+use crate::message::MAX_DRAFT;
 use crate::problems::Problem;
 use crate::query::Query;
 use crate::relay;
@@ -206,7 +208,7 @@ impl Session {
             self.say(&json!({ "gap": gap }));
             self.flush().await?;
         }
-        let Ok(messages) = self.app.encode(&batch, Format::Ws) else {
+        let Ok(messages) = self.app.encode(&batch, &FRAMES) else {
             // It comes back with the cursor it has, and misses nothing that is still retained.
             self.close(CloseCode::Again, OUT_OF_MEMORY);
             return Ok(());
@@ -244,7 +246,7 @@ impl Session {
                 left: &mut left,
             };
             match protocol.read(&mut socket) {
-                Ok(Message::Text(text)) if ECHO => self.append(message::text(text)),
+                Ok(Message::Text(text)) if ECHO => self.append(frames::text(text)),
                 Ok(Message::Binary(it)) if ECHO => {
                     self.append(Frame::message(it, OpCode::Data(Data::Binary), true));
                 }
@@ -307,7 +309,7 @@ impl Session {
     }
 
     fn say(&mut self, value: &serde_json::Value) {
-        self.append(message::text(value.to_string()));
+        self.append(frames::text(value.to_string()));
     }
 
     fn peer(&self) -> Option<SocketAddr> {
@@ -348,7 +350,7 @@ impl Session {
     }
 
     fn append(&mut self, frame: Frame) {
-        message::put(frame, &mut self.outbox);
+        frames::put(frame, &mut self.outbox);
     }
 }
 

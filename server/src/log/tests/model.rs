@@ -3,29 +3,6 @@
 use proptest::prelude::*;
 
 use super::{new_log, *};
-use crate::message::Format;
-
-/// The payloads of a run of unmasked final text frames.
-fn payloads(mut run: &[u8]) -> Vec<&str> {
-    let mut payloads = Vec::new();
-    while let [0x81, short, rest @ ..] = run {
-        let (length, rest) = match short {
-            126 => (
-                usize::from(u16::from_be_bytes([rest[0], rest[1]])),
-                &rest[2..],
-            ),
-            127 => (
-                u64::from_be_bytes(rest[..8].try_into().unwrap()) as usize,
-                &rest[8..],
-            ),
-            short => (usize::from(*short), rest),
-        };
-        payloads.push(std::str::from_utf8(&rest[..length]).unwrap());
-        run = &rest[length..];
-    }
-    assert!(run.is_empty(), "only whole text frames");
-    payloads
-}
 
 /// Every message ever published; what is retained is worked out anew each time.
 struct Model {
@@ -146,21 +123,12 @@ impl Model {
         );
         assert_eq!(batch.count() as u64, end - after);
 
-        let frames = batch.encoded(Format::Ws).unwrap();
-        let payloads = payloads(&frames);
-        let more = if end < self.head() {
-            r#","more":true"#
-        } else {
-            ""
-        };
-        let array = format!(
-            r#"{{"cursor":"{}","messages":[{}]{more}}}"#,
-            batch.cursor,
-            payloads.join(",")
-        );
+        let lines = batch.encoded(&LINES).unwrap();
+        let payloads: Vec<&str> = std::str::from_utf8(&lines).unwrap().lines().collect();
+        let more = end < self.head();
         assert_eq!(
-            batch.encoded(Format::Json).unwrap(),
-            array.as_bytes(),
+            batch.encoded(&ALL).unwrap(),
+            format!("{} {more} {}", batch.cursor, payloads.join(",")),
             "the same messages in both formats"
         );
         assert_eq!(payloads.len(), batch.count());

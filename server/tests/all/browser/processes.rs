@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// How the folders of profiles begin; the number of the test's process follows.
+const PROFILES: &str = "workbench-pages-";
+
 pub(super) struct Driver(Child);
 
 pub(super) struct Profile(pub(super) PathBuf);
@@ -70,7 +73,11 @@ impl Driver {
 }
 
 impl Drop for Driver {
+    /// With Chromium, should that have been too busy, or stopped, to end with its session.
     fn drop(&mut self) {
+        for pid in descendants(Pid::from_child(&self.0)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -79,11 +86,11 @@ impl Drop for Driver {
 impl Profile {
     pub(super) fn fresh() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "workbench-pages-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Relaxed)
-        );
+        let (own, number) = (std::process::id(), NEXT.fetch_add(1, Relaxed));
+        if number == 0 {
+            clear();
+        }
+        let name = format!("{PROFILES}{own}-{number}");
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).expect("a directory for the profile");
         Self(path)
@@ -102,11 +109,40 @@ impl Drop for Profile {
     }
 }
 
+/// Ends and removes what test runs have left that were killed: a browser that goes on takes a core from everybody else.
+fn clear() {
+    let running = processes();
+    let folders = std::fs::read_dir(std::env::temp_dir()).expect("a folder for temporary files");
+    for folder in folders.flatten() {
+        let name = folder.file_name().to_string_lossy().into_owned();
+        let of = name
+            .strip_prefix(PROFILES)
+            .and_then(|rest| Pid::from_raw(rest.split('-').next()?.parse().ok()?));
+        if of.is_none_or(|of| running.contains(&of)) {
+            continue;
+        }
+        for pid in &running {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&command).contains(&name) {
+                let _ = kill_process(*pid, Signal::KILL);
+            }
+        }
+        let _ = std::fs::remove_dir_all(folder.path());
+    }
+}
+
+/// All processes.
+fn processes() -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").expect("this is Linux").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(Pid::from_raw).collect()
+}
+
 /// The processes under one.
 fn descendants(of: Pid) -> Vec<Pid> {
-    let pids = std::fs::read_dir("/proc").expect("this is Linux").flatten();
-    let pids = pids.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    let children = pids.filter(|pid| parent(*pid) == Some(of));
+    let children = processes()
+        .into_iter()
+        .filter(|pid| parent(*pid) == Some(of));
     children
         .flat_map(|child| [vec![child], descendants(child)].concat())
         .collect()
