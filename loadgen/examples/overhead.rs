@@ -20,10 +20,10 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use loadgen::client::{Cadence, Setup};
-use loadgen::clock::{Window, now};
+use loadgen::clock::{Windows, always, now};
 use loadgen::console;
 use loadgen::cores::{available, pin};
-use loadgen::load::subscribers::Subscribers;
+use loadgen::load::subscribers::{Course, Subscribers};
 use loadgen::message_id::MessageId;
 use loadgen::result::variant::{Headers, Transport};
 use tokio_tungstenite::tungstenite;
@@ -91,6 +91,7 @@ fn setup(addr: SocketAddr) -> Setup {
         cadence,
         hold,
         headers: Headers::Browser,
+        active: always(),
         keep_alive: true,
         timestamped: false,
         meter,
@@ -99,7 +100,13 @@ fn setup(addr: SocketAddr) -> Setup {
 
 /// loadgen's own subscribers, with everything that a trial keeps.
 fn with_recorders(transport: Transport, addr: SocketAddr) -> Result<f64> {
-    let window = Window::default();
+    let course = Course {
+        windows: Windows::default(),
+        active: always(),
+        length: 60_000_000_000,
+        patience: u64::MAX,
+        most: u64::MAX,
+    };
     let clients = (0..CLIENTS)
         .map(|n| {
             (
@@ -111,14 +118,14 @@ fn with_recorders(transport: Transport, addr: SocketAddr) -> Result<f64> {
             )
         })
         .collect();
-    let subscribers = Subscribers::start(transport, clients, 1, &window, u64::MAX, u64::MAX)?;
+    let subscribers = Subscribers::start(transport, clients, 1, &course)?;
     subscribers.allow(CLIENTS);
     while subscribers.sum(|recorder| recorder.connected) < CLIENTS {
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(Duration::from_secs(1));
     let begun = now();
-    window.get_or_init(|| begun..begun + 60_000_000_000);
+    course.windows.open(begun..begun + course.length);
     let done = |subscribers: &Subscribers| match transport {
         Transport::ShortPoll => subscribers.traffic().requests,
         _ => subscribers.sum(|recorder| recorder.deliveries),

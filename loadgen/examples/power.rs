@@ -16,16 +16,16 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use loadgen::console;
 use loadgen::cores;
-use loadgen::judge::statistics::{judge, ratio_of};
+use loadgen::judge::statistics::{Against, judge, ratio_of};
 use loadgen::judge::verdict;
 use loadgen::load::trial::Setting;
 use loadgen::plan::against_own_server;
 use loadgen::progress::Progress;
-use loadgen::result::effect::{Difference, Figure};
+use loadgen::result::effect::{Difference, Figure, NEGLIGIBLE};
 use loadgen::result::environment::Cores;
 use loadgen::result::scenario::Scenario;
 use loadgen::result::variant::Transport;
-use loadgen::result::verdict::Kind;
+use loadgen::result::verdict::Guard;
 
 use clap::Parser;
 
@@ -81,10 +81,11 @@ async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<
         scenario,
         cores,
         progress: &progress,
+        in_set: false,
     };
     let (outcome, _) = against_own_server(Transport::Ws.into(), &setting, &flags).await?;
-    let valid = verdict::of(&outcome).kind == Kind::Valid;
-    Ok(Figure::Cpu.of(&outcome).filter(|_| valid))
+    let stands = verdict::of(&outcome).stands(Guard::Cpu);
+    Ok(Figure::Cpu.of(&outcome).filter(|_| stands))
 }
 
 async fn record(file: &str, blocks: usize, seconds: u64) -> Result<()> {
@@ -157,11 +158,11 @@ fn resample(file: &str) -> Result<()> {
         let mut count = 0;
         for _ in 0..times {
             // Controls of other blocks than those that are judged, as if they had been run beside them.
-            let mut draw = |row: usize| {
-                let one = |_| blocks[random.usize(..blocks.len())];
-                ratio_of((0..size).map(one).map(|block| block[row]).collect())
-            };
-            let judged = draw(row).map(|ratio| judge(ratio, draw(control), 1.05));
+            let mut one = |row: usize| blocks[random.usize(..blocks.len())][row];
+            let sets: Vec<[f64; 3]> = (0..size).map(|_| [one(row), 1.0, one(control)]).collect();
+            let again = ratio_of(sets.iter().map(|set| set[2]).collect());
+            let judged = Against::of(&sets).zip(again);
+            let judged = judged.map(|(against, again)| judge(&against, &again, NEGLIGIBLE));
             // Any difference between the control and it is a false one; a server that takes more CPU must be said to.
             count += usize::from(judged.is_some_and(|it| {
                 it == Difference::Higher || (row == control && it == Difference::Lower)

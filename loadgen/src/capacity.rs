@@ -41,6 +41,13 @@ const SEEN: u64 = 64;
 /// Bytes of a client: its socket's wrapper, its task and its library's buffers.
 const CLIENT: u64 = 32 * 1024;
 
+/// How many servers, each with all the clients of a load, this process has room for at once.
+pub fn servers(scenario: &Scenario, capacity: Capacity) -> usize {
+    let each = (scenario.clients + scenario.publishers) as u64;
+    let left = capacity.files.saturating_sub(SPARE_DESCRIPTORS);
+    usize::try_from(left / each).unwrap_or(usize::MAX)
+}
+
 /// Refuses a load that this machine has no room for, whatever its single numbers are; names the flag that is at fault.
 pub fn check(scenario: &Scenario, capacity: Capacity) -> Result<()> {
     let Scenario {

@@ -12,11 +12,11 @@ use crate::client::dialect::{Dialect, PUBLISH, SUBSCRIBE, check_publish, check_s
 use crate::comparison::{begin, data_file, load};
 use crate::console;
 use crate::folder::Folder;
-use crate::plan::Plan;
+use crate::plan::{Limits, Plan, sets};
 use crate::progress::Progress;
 use crate::report;
 use crate::report::markdown::{self, Shown};
-use crate::result::bounds::BLOCKS;
+use crate::result::bounds::{BLOCKS, BUDGET, SETS};
 use crate::result::comparison::Comparison;
 use crate::result::scenario::Scenario;
 use crate::result::variant::{Publish, Transport, Variant};
@@ -30,6 +30,11 @@ const NAME: usize = 100;
 const BLOCK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(13)];
 /// The warm-up of a comparison that claims something, unless 5 intervals are longer.
 const WARMUP: Duration = Duration::from_secs(10);
+/// What is measured of each variant in a set, and in one of its rounds.
+const SET: Duration = Duration::from_secs(3);
+const ROUND: Duration = Duration::from_secs(1);
+/// A set of a variant, the baseline, and one more of it.
+const SMALLEST: usize = 3;
 
 /// One trial of one transport.
 #[derive(Args, Debug)]
@@ -68,14 +73,28 @@ pub struct Compare {
     /// With `native`, each transport once more with messages that go up as its clients send them.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
     publish: Publish,
-    /// Rounds over all transports, 1 to 1000, each in an order drawn from the seed; from 6 on with an A/A control.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = |text: &str| BLOCKS.parse(text), allow_hyphen_values = true, help_heading = "Design")]
-    blocks: u16,
-    /// 10 blocks of 13 s with an A/A control: shows +50 % almost always.
-    #[arg(long, conflicts_with = "blocks", help_heading = "Design")]
+    /// So many sets, decided or not, 1 to 1000 [default: until all is decided, or the budget is over].
+    #[arg(long, value_name = "N", value_parser = |text: &str| SETS.parse(text), allow_hyphen_values = true, help_heading = "Design")]
+    sets: Option<u16>,
+    /// How long it may take, 1s to 1day.
+    #[arg(long, value_name = "TIME", default_value = "4m", value_parser = |text: &str| BUDGET.parse(text), conflicts_with = "sets", allow_hyphen_values = true, help_heading = "Design")]
+    budget: Duration,
+    /// Each trial whole, one after the other, instead of slices in turns: for peaks, long windows, and a server that runs.
+    #[arg(long, conflicts_with_all = ["sets", "budget"], help_heading = "Design")]
+    whole_trials: bool,
+    /// Rounds over all transports, 1 to 1000, each in an order drawn from the seed; from 8 on with an A/A control [default: 3].
+    #[arg(long, value_name = "N", requires = "whole_trials", value_parser = |text: &str| BLOCKS.parse(text), allow_hyphen_values = true, help_heading = "Design")]
+    blocks: Option<u16>,
+    /// 10 blocks of 13 s with an A/A control.
+    #[arg(
+        long,
+        conflicts_with = "blocks",
+        requires = "whole_trials",
+        help_heading = "Design"
+    )]
     standard: bool,
-    /// 30 blocks of 13 s with an A/A control: shows +20 % most often.
-    #[arg(long, conflicts_with_all = ["blocks", "standard"], help_heading = "Design")]
+    /// 30 blocks of 13 s with an A/A control.
+    #[arg(long, conflicts_with_all = ["blocks", "standard"], requires = "whole_trials", help_heading = "Design")]
     thorough: bool,
     #[command(flatten)]
     scenario: Scenario,
@@ -270,7 +289,14 @@ impl Run {
                 .map(|out| Folder::claim(out, trials))
                 .transpose()
         };
-        execute(comparison, &self.target, &self.output, claim).await
+        execute(
+            comparison,
+            Limits::default(),
+            &self.target,
+            &self.output,
+            claim,
+        )
+        .await
     }
 }
 
@@ -287,15 +313,6 @@ impl Compare {
             .to_string()
             .replace(['-', ':'], "");
         let folder = format!("{time}-{}", self.name);
-        let claims = self.standard || self.thorough;
-        let duration = self.scenario.duration.or(Some(BLOCK[usize::from(claims)]));
-        let longer = claims.then(|| (self.scenario.interval * 5).max(WARMUP));
-        let warmup = self.scenario.warmup.or(longer);
-        let blocks = match (self.standard, self.thorough) {
-            (true, _) => 10,
-            (_, true) => 30,
-            _ => self.blocks.into(),
-        };
         let mut variants: Vec<Variant> = Vec::new();
         let ways = [Publish::Post, Publish::Native]
             .into_iter()
@@ -307,14 +324,57 @@ impl Compare {
                 variants.push(variant);
             }
         }
-        let scenario = Scenario {
-            duration,
-            warmup,
-            ..self.scenario
+        // A server that runs is one: nothing can be beside it.
+        let comparison = if self.whole_trials || self.target.url.is_some() {
+            self.blocks_of(variants)
+        } else {
+            self.sets_of(variants)?
         };
-        let comparison = begin(variants, blocks, scenario, command());
+        let limits = Limits {
+            sets: self.sets.map(usize::from),
+            budget: self.budget,
+        };
         let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
-        execute(comparison, &self.target, &self.output, claim).await
+        execute(comparison, limits, &self.target, &self.output, claim).await
+    }
+
+    /// Whole trials, one after the other.
+    fn blocks_of(&self, variants: Vec<Variant>) -> Comparison {
+        let claims = self.standard || self.thorough;
+        let longer = claims.then(|| (self.scenario.interval * 5).max(WARMUP));
+        let scenario = Scenario {
+            duration: self.scenario.duration.or(Some(BLOCK[usize::from(claims)])),
+            warmup: self.scenario.warmup.or(longer),
+            ..self.scenario.clone()
+        };
+        let blocks = match (self.standard, self.thorough) {
+            (true, _) => 10,
+            (_, true) => 30,
+            _ => self.blocks.unwrap_or(3).into(),
+        };
+        begin(variants, blocks, scenario, command())
+    }
+
+    /// Slices in turns; as many at once as there is room for.
+    fn sets_of(&self, variants: Vec<Variant>) -> Result<Comparison> {
+        let (length, warmup) = (self.scenario.duration.unwrap_or(SET), self.scenario.warmup);
+        let mut scenario = self.scenario.clone();
+        scenario.duration = Some(length);
+        let mut comparison = begin(variants, 0, scenario, command());
+        // It belongs to the transport.
+        comparison.scenario.warmup = warmup;
+        let rounds = (length.as_secs_f64() / ROUND.as_secs_f64()).round();
+        (comparison.rounds, comparison.control) = (Some(rounds.max(1.0) as usize), true);
+        let all = comparison.variants.len() + 1;
+        comparison.together = capacity::servers(&comparison.scenario, Capacity::here()).min(all);
+        anyhow::ensure!(
+            comparison.together >= all.min(SMALLEST),
+            "--clients {}: this process has no room for {} servers with as many clients at once; compare them one after \
+             the other, with --whole-trials",
+            comparison.scenario.clients,
+            all.min(SMALLEST)
+        );
+        Ok(comparison)
     }
 }
 
@@ -345,6 +405,7 @@ pub fn schema() -> Result<Exit> {
 
 async fn execute(
     mut comparison: Comparison,
+    limits: Limits,
     target: &TargetFlags,
     output: &Output,
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
@@ -367,7 +428,10 @@ async fn execute(
     let folder = claim(comparison.planned())?;
     let progress = Progress::new(output.quiet);
     progress.say(&format!("{}.", comparison.workload()));
-    progress.say(&comparison.forecast());
+    progress.say(&match comparison.rounds {
+        Some(_) => sets::forecast(&comparison, limits),
+        None => comparison.forecast(),
+    });
     comparison
         .cautions()
         .into_iter()
@@ -376,6 +440,7 @@ async fn execute(
         comparison,
         server,
         server_flags: target.server_flags.0.clone(),
+        limits,
         folder,
         report: None,
     };

@@ -25,7 +25,7 @@ pub use self::http::{Http, Repeat};
 pub use self::protocol::{After, Cursor, Gap, GapReason};
 pub use self::publisher::Publisher;
 pub use self::wire::Meter;
-use crate::clock::Nanos;
+use crate::clock::{Active, Nanos};
 use crate::foreign::plain;
 use crate::message_id::MessageId;
 pub use crate::pacer::Cadence;
@@ -119,6 +119,8 @@ pub struct Setup {
     pub hold: Duration,
     /// What its requests carry.
     pub headers: Headers,
+    /// Whether it is to poll now, if it polls.
+    pub active: Active,
     /// Whether a connection serves more than one request.
     pub keep_alive: bool,
     /// Whether it reads with the kernel's receive timestamps.

@@ -1,10 +1,12 @@
 //! `CLOCK_MONOTONIC` in nanoseconds: the one clock of due times and samples, the same in every process of a machine.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 /// Between the ticks by which a runtime measures its own timer delay.
@@ -13,13 +15,53 @@ const TICK: Duration = Duration::from_millis(10);
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 pub type Nanos = u64;
 
-/// The measuring window, known once everybody is connected.
-pub type Window = Arc<OnceLock<Range<Nanos>>>;
+/// When it is measured: in one window of a whole trial, in several of one that is cut into slices. Shared by all who ask, and
+/// opened one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Windows(Arc<RwLock<Vec<Range<Nanos>>>>);
 
-/// Whether the window has begun; the grace period after it counts, for what is late there is late for messages of the window.
-pub fn is_under_way(window: &Window) -> bool {
-    window.get().is_some_and(|window| now() >= window.start)
+impl Windows {
+    /// Opens one more, later than all before.
+    pub fn open(&self, window: Range<Nanos>) {
+        self.0.write().push(window);
+    }
+
+    /// The latest; an empty one before the first.
+    pub fn latest(&self) -> Range<Nanos> {
+        self.0.read().last().cloned().unwrap_or_default()
+    }
+
+    /// All of them so far.
+    pub fn all(&self) -> Vec<Range<Nanos>> {
+        self.0.read().clone()
+    }
+
+    /// How much of the time up to this one is measured.
+    pub fn measured(&self, until: Nanos) -> Nanos {
+        measured(&self.0.read(), until)
+    }
+
+    /// Where a time lies in them, were they put end to end; nothing if it is in none of them.
+    pub fn position(&self, time: Nanos) -> Option<Nanos> {
+        let windows = self.0.read();
+        let is_in = windows.iter().any(|window| window.contains(&time));
+        is_in.then(|| measured(&windows, time))
+    }
+
+    /// Whether the latest one has begun; the grace period after it counts, for what is late there is late for its messages.
+    pub fn is_under_way(&self) -> bool {
+        let latest = self.latest();
+        !latest.is_empty() && now() >= latest.start
+    }
 }
+
+fn measured(windows: &[Range<Nanos>], until: Nanos) -> Nanos {
+    let length = |window: &Range<Nanos>| until.min(window.end).saturating_sub(window.start);
+    windows.iter().map(length).sum()
+}
+
+/// Whether there is anything to do: between two slices nothing is to wake a core.
+pub type Active = watch::Receiver<bool>;
 
 /// Now.
 pub fn now() -> Nanos {
@@ -43,13 +85,48 @@ pub async fn sleep_until(time: Nanos) {
     tokio::time::sleep(Duration::from_nanos(time.saturating_sub(now()))).await;
 }
 
-/// Ticks every 10 ms for as long as it is left alone, and tells how late each tick was: the runtime's own timer delay.
-pub async fn tick(mut tell: impl FnMut(Nanos)) {
+/// For who is never idle.
+pub fn always() -> Active {
+    watch::channel(true).1
+}
+
+/// Ticks every 10 ms while there is anything to do, and tells how late each tick was: the runtime's own timer delay.
+pub async fn tick(mut active: Active, mut tell: impl FnMut(Nanos)) {
     let mut ticks = tokio::time::interval(TICK);
     // One pause is one late tick, not one for each tick that it swallowed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
+        if !*active.borrow() {
+            if active.wait_for(|active| *active).await.is_err() {
+                return;
+            }
+            ticks.reset();
+        }
         let due = ticks.tick().await;
         tell(nanos(due.elapsed()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_lie_end_to_end_whatever_is_between_them() {
+        let windows = Windows::default();
+        assert!(windows.latest().is_empty() && !windows.is_under_way());
+        windows.open(100..200);
+        windows.open(300..350);
+        assert_eq!((windows.latest(), windows.all().len()), (300..350, 2));
+        for (time, is_in, measured) in [
+            (99, false, 0),
+            (150, true, 50),
+            (250, false, 100),
+            (320, true, 120),
+            (400, false, 150),
+        ] {
+            assert_eq!(windows.measured(time), measured);
+            assert_eq!(windows.position(time), is_in.then_some(measured));
+        }
     }
 }

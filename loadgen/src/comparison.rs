@@ -18,7 +18,7 @@ use crate::{cores, environment, shell};
 mod saved;
 
 /// Fewer blocks carry no interval, so a control in each of them would be of no use.
-const CONTROL_FROM: usize = 6;
+const CONTROL_FROM: usize = 8;
 
 /// One that begins now, of trials that each start their own server, on this machine; none has run yet.
 pub fn begin(
@@ -43,11 +43,12 @@ pub fn begin(
         target: None,
         variants,
         blocks,
+        rounds: None,
+        together: 1,
         control: blocks >= CONTROL_FROM,
         scenario,
         trials: Vec::new(),
         effects: Vec::new(),
-        resolutions: Vec::new(),
         known_answers: Vec::new(),
     }
 }

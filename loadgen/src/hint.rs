@@ -28,11 +28,11 @@ pub fn hint(arguments: &[String], wrong: &str) -> Option<String> {
         return Some("compare comes first: loadgen compare, and its flags after it".into());
     }
     if place("compare").is_none()
-        && ["--blocks", "--standard", "--thorough"]
+        && ["--sets", "--budget", "--blocks", "--standard", "--thorough"]
             .into_iter()
             .any(is_wrong)
     {
-        return Some("only a comparison has blocks: loadgen compare".into());
+        return Some("only a comparison has sets or blocks: loadgen compare".into());
     }
     let bare = arguments
         .iter()

@@ -8,14 +8,14 @@ pub mod verdict;
 use crate::result::comparison::Comparison;
 use crate::result::known::KnownAnswers;
 use crate::result::summary::Summary;
+use crate::result::verdict::Guard;
 
 /// Computes anew what follows from the trials of a comparison together.
 pub fn compare(comparison: &mut Comparison) {
     comparison.effects = statistics::effects(comparison);
-    comparison.resolutions = statistics::resolutions(comparison);
     let answers = |summary: &Summary| KnownAnswers {
         variant: summary.variant,
-        answers: theory::answers(&summary.outcome, &comparison.scenario),
+        answers: theory::answers(summary.outcome(Guard::Median), &comparison.scenario),
     };
     comparison.known_answers = Summary::of(comparison).iter().map(answers).collect();
 }

@@ -15,7 +15,7 @@ use loadgen::signals::{self, First, Interrupted};
 const EXAMPLES: &str = "\
 Examples:
   loadgen compare                                   every transport, one workload, a report in results/
-  loadgen compare --standard                        10 blocks with an A/A control, and what may be said of the differences
+  loadgen compare --mode sse,ws --budget 10m        two of them, and more sets to see smaller differences with
   loadgen selftest                                  what this machine may be trusted with
   loadgen --mode ws --clients 5000                  one transport, one run
   loadgen -m short-poll -c 200 --interval 250ms -z 30s --url http://127.0.0.1:3000

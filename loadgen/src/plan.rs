@@ -1,6 +1,7 @@
-//! Which trials run in which order, each against a fresh server, and what is written when.
+//! Which trials run in which order, alone or in sets, each against a fresh server, and what is written when.
 
 pub mod order;
+pub mod sets;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,10 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 
 use self::order::{Blocks, Planned};
+use self::sets::Set;
 use crate::console;
 use crate::cores;
 use crate::folder::Folder;
-use crate::judge::{self, verdict};
+use crate::judge::{self, statistics, verdict};
 use crate::load::trial::{self, Setting};
 use crate::progress::Progress;
 use crate::report;
@@ -24,6 +26,15 @@ use crate::result::variant::Variant;
 use crate::signals::{self, Interrupted};
 use crate::target::Target;
 
+/// How far sets go: until all is decided, and no further than this.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// So many sets, decided or not.
+    pub sets: Option<usize>,
+    /// So long.
+    pub budget: Duration,
+}
+
 /// Trials to run.
 pub struct Plan {
     /// Which, and what has come of them so far.
@@ -32,6 +43,8 @@ pub struct Plan {
     pub server: Option<Target>,
     /// More flags for the servers that are started.
     pub server_flags: Vec<String>,
+    /// How far sets go.
+    pub limits: Limits,
     /// Where the results go, if anywhere.
     pub folder: Option<Folder>,
     /// The report, if it is written and has every trial so far.
@@ -44,6 +57,9 @@ impl Plan {
     pub async fn run(&mut self, progress: &Progress) -> Result<()> {
         let cores = &cores::split();
         cores::pin(&cores.loadgen);
+        if let Some(rounds) = self.comparison.rounds {
+            return self.run_sets(rounds, cores, progress).await;
+        }
         let (order, began) = (Blocks::of(&self.comparison), Instant::now());
         let (planned, mut written) = (self.comparison.planned(), Ok(()));
         while let Some(next) = order.next(&self.comparison.trials) {
@@ -76,6 +92,58 @@ impl Plan {
         written
     }
 
+    /// Runs sets until all is decided, or as far as they may go.
+    async fn run_sets(&mut self, rounds: usize, cores: &Cores, progress: &Progress) -> Result<()> {
+        let (began, before) = (Instant::now(), self.comparison.blocks);
+        let (budget, mut written) = (self.limits.budget, Ok(()));
+        loop {
+            let (done, elapsed) = (self.comparison.blocks - before, began.elapsed());
+            let is_over = match self.limits.sets {
+                Some(sets) => self.comparison.blocks >= sets,
+                // With another one as long as the others it would take longer.
+                None => done > 0 && elapsed + elapsed.div_f64(done as f64) > budget,
+            };
+            let is_decided = self.limits.sets.is_none() && statistics::is_decided(&self.comparison);
+            if is_over || is_decided || signals::received().is_some() {
+                break;
+            }
+            let number = self.comparison.blocks + 1;
+            let left = (done > 0).then(|| match self.limits.sets {
+                Some(sets) => elapsed.mul_f64((sets - done - before) as f64 / done as f64),
+                None => budget.saturating_sub(elapsed),
+            });
+            progress.begin(&format!("set {number}"), left);
+            let set = Set {
+                number,
+                cores,
+                flags: &self.server_flags,
+                progress,
+            };
+            let trials = match sets::run(&self.comparison, rounds, &set).await {
+                Ok(Some(trials)) => trials,
+                Ok(None) => break,
+                Err(error) if error.is::<Interrupted>() => break,
+                Err(error) => return Err(error),
+            };
+            let goes_on = trials
+                .iter()
+                .all(|trial| trial.outcome.end == End::Completed);
+            self.comparison.blocks = number;
+            self.comparison.trials.extend(trials);
+            judge::compare(&mut self.comparison);
+            written = self.write();
+            if let (Err(error), true) = (&written, goes_on) {
+                console::say(&format!(
+                    "loadgen: {error:#}; tried again after the next set"
+                ));
+            }
+            if !goes_on {
+                break;
+            }
+        }
+        written
+    }
+
     /// Runs one of them.
     async fn try_one(
         &mut self,
@@ -97,6 +165,7 @@ impl Plan {
             scenario: &scenario,
             cores,
             progress,
+            in_set: false,
         };
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let (outcome, target) = match &mut self.server {

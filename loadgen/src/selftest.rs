@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::capacity::SPARE_DESCRIPTORS;
 use crate::cli::Exit;
 use crate::client::{Cursor, Delivery, Event, Said};
-use crate::clock::{Nanos, Window, now, sleep_until};
+use crate::clock::{Nanos, Windows, now, sleep_until};
 use crate::console;
 use crate::cores;
 use crate::judge::{theory, verdict};
@@ -88,6 +88,7 @@ impl Selftest {
                 scenario,
                 cores: &cores,
                 progress: &progress,
+                in_set: false,
             };
             Ok::<_, anyhow::Error>(against_own_server(mode.into(), &setting, &[]).await?.0)
         };
@@ -143,7 +144,7 @@ impl Selftest {
 fn steal(found: &mut Findings, outcomes: &[Outcome]) {
     let shares = outcomes.iter().map(|outcome| {
         let usage = &outcome.usage;
-        usage.percent(usage.steal_ns, usage.cores)
+        usage.percent(usage.steal_ns.unwrap_or(0), usage.cores)
     });
     let most = shares.fold(0.0, f64::max);
     let text = format!("{most:.1} % of the machine's time went to other machines meanwhile");
@@ -264,7 +265,8 @@ fn audit(found: &mut Findings) {
     };
     let mut recorder = Recorder::new(
         [(0, false)].into_iter(),
-        Window::default(),
+        Windows::default(),
+        0,
         Nanos::MAX,
         1000,
     );
@@ -316,7 +318,7 @@ fn audit(found: &mut Findings) {
 }
 
 fn why(verdict: &Verdict) -> String {
-    verdict.failed().map_or_else(
+    verdict.failed().first().map_or_else(
         || verdict.kind.to_string(),
         |check| format!("{}: {check}", verdict.kind),
     )

@@ -21,7 +21,7 @@ use crate::children::Process;
 use crate::client::dialect::Dialect;
 use crate::console;
 use crate::cores;
-use crate::measure::reading::{peak, pss};
+use crate::measure::reading::{Held, held, peak};
 use crate::progress::Progress;
 use crate::result::comparison::Target as Tried;
 use crate::result::scenario::Scenario;
@@ -153,9 +153,9 @@ impl Target {
 
     /// The memory of a server that was started for this trial alone, or whose processes were named, in bytes; of another it
     /// would say nothing.
-    pub fn memory(&self) -> Option<u64> {
+    pub fn memory(&self) -> Option<Held> {
         let is_known = self.process.is_some() || matches!(self.tried, Tried::Foreign(_));
-        sum(self.pids.iter().filter(|_| is_known).map(|pid| pss(*pid)))
+        sum(self.pids.iter().filter(|_| is_known).map(|pid| held(*pid)))
     }
 
     /// The most memory its processes ever had, in bytes.
@@ -202,7 +202,7 @@ impl Target {
 }
 
 /// Of all processes together; nothing if there are none, or one of them does not say.
-fn sum(figures: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+fn sum<T: std::iter::Sum>(figures: impl Iterator<Item = Option<T>>) -> Option<T> {
     let mut figures = figures.peekable();
     figures.peek()?;
     figures.sum()

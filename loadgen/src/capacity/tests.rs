@@ -10,13 +10,15 @@ use crate::result::scenario::tests::scenario;
 
 /// Every flag that takes a number, with its range.
 fn ranges() -> Vec<(&'static str, String)> {
-    let times = [INTERVAL, HOLD, WARMUP, DURATION].map(|bounds| (bounds.name, bounds.to_string()));
+    let times =
+        [INTERVAL, HOLD, WARMUP, DURATION, BUDGET].map(|bounds| (bounds.name, bounds.to_string()));
     let counts =
         [CLIENTS, ROOM_SIZE, PAYLOAD, PUBLISHERS].map(|bounds| (bounds.name, bounds.to_string()));
     let others = [
         (RATE.name, RATE.to_string()),
         (SEED.name, SEED.to_string()),
         (BLOCKS.name, BLOCKS.to_string()),
+        (SETS.name, SETS.to_string()),
     ];
     times.into_iter().chain(counts).chain(others).collect()
 }
@@ -26,7 +28,11 @@ fn command() -> Command {
 }
 
 fn parse(flag: &str, value: &str) -> Result<(), String> {
-    let parsed = command().try_get_matches_from([format!("--{flag}"), value.to_owned()]);
+    let mut words = vec![format!("--{flag}"), value.to_owned()];
+    if flag == BLOCKS.name {
+        words.push("--whole-trials".into());
+    }
+    let parsed = command().try_get_matches_from(words);
     parsed.map(|_| ()).map_err(|error| error.to_string())
 }
 
@@ -103,6 +109,8 @@ fn both_ends_of_a_range_are_in_it_and_what_lies_next_to_them_is_not() {
         ("duration", ["1ms", "1day"], ["0s", "86401s"]),
         ("seed", ["0", "18446744073709551615"], ["1.5", "1e3"]),
         ("blocks", ["1", "1000"], ["0", "1001"]),
+        ("sets", ["1", "1000"], ["0", "1001"]),
+        ("budget", ["1s", "1day"], ["999ms", "86401s"]),
     ] {
         good.iter()
             .for_each(|value| assert_eq!(parse(flag, value), Ok(()), "--{flag} {value}"));

@@ -48,6 +48,14 @@ impl Poller {
         })
     }
 
+    /// Waits until it is to poll. An error: it never will be.
+    pub(super) async fn active(&mut self) -> Result<(), Failure> {
+        let over = |_| Failure::Own("the trial is over".into());
+        let active = &mut self.setup.active;
+        active.wait_for(|active| *active).await.map_err(over)?;
+        Ok(())
+    }
+
     /// Asks once; `tick` is when it was to ask, if that was planned. Returns when the answer had been read.
     pub(super) async fn ask(
         &mut self,

@@ -194,6 +194,7 @@ mod tests {
             stream
         });
         let setup = Setup {
+            active: crate::clock::always(),
             addr,
             dialect: Arc::default(),
             room: "lobby".into(),

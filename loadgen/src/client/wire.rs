@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::Setup;
 use super::tcp_info;
-use crate::clock::{Nanos, Window, nanos, now, time_of};
+use crate::clock::{Nanos, Windows, nanos, now, time_of};
 use crate::result::usage::{Tcp, Totals};
 
 /// What a segment of a real link carries: 1500 bytes less the headers and a timestamp option.
@@ -44,16 +44,16 @@ pub struct Meter {
     /// Polls answered without a message.
     pub(super) empties: AtomicU64,
     closed: Mutex<Tcp>,
-    /// How long what was read had been in the kernel, within the window, where stamps are taken.
+    /// How long what was read had been in the kernel, within the windows, where stamps are taken.
     receive_delays: Mutex<Vec<Nanos>>,
-    window: Window,
+    windows: Windows,
 }
 
 impl Meter {
-    /// One that notes receive delays within a window.
-    pub fn new(window: Window) -> Self {
+    /// One that notes receive delays within these windows.
+    pub fn new(windows: Windows) -> Self {
         Self {
-            window,
+            windows,
             ..Self::default()
         }
     }
@@ -99,11 +99,7 @@ impl Meter {
 
     fn arrived(&self, stamp: TimeSpec) {
         let receive_delay = time_of(ClockId::Realtime).saturating_sub(nanos(stamp.into()));
-        if self
-            .window
-            .get()
-            .is_some_and(|window| window.contains(&now()))
-        {
+        if self.windows.position(now()).is_some() {
             let mut receive_delays = self.receive_delays.lock();
             if receive_delays.len() < MAX_RECEIVE_DELAYS {
                 receive_delays.push(receive_delay);

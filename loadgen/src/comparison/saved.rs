@@ -8,15 +8,14 @@ use crate::foreign::{plain, spelled};
 use crate::judge;
 use crate::result::bounds::BLOCKS;
 use crate::result::comparison::Comparison;
-use crate::result::metric;
 use crate::result::scenario::Scenario;
 
 /// What all trials together may add up to, so that no sum of several counters overflows.
 const LARGEST_SUM: u64 = 1 << 58;
 /// Variants: each transport, with each way up.
 const MOST_VARIANTS: usize = 12;
-/// Numbers that no sum is made of, and which may be as large as they can.
-const ANY_SIZE: [&str; 2] = ["seed", "descriptors"];
+/// Numbers that no sum is made of, and which may be as large as they can, or below zero.
+const ANY_SIZE: [&str; 3] = ["seed", "descriptors", "correlation"];
 
 /// Reads a comparison from its JSON.
 pub(super) fn parse(json: &[u8]) -> Result<Comparison> {
@@ -37,7 +36,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Comparison> {
 fn judge_again(comparison: &mut Comparison) {
     for trial in &mut comparison.trials {
         trial.verdict = judge::verdict::of(&trial.outcome);
-        trial.metrics = metric::values(&trial.outcome);
+        trial.derive();
     }
     judge::compare(comparison);
 }
@@ -92,7 +91,7 @@ fn check(comparison: &Comparison) -> Result<()> {
     } = comparison;
     let range = usize::from(BLOCKS.from)..=usize::from(BLOCKS.to);
     ensure!(
-        range.contains(blocks),
+        range.contains(blocks) || comparison.rounds.is_some() && trials.is_empty(),
         "blocks is {blocks}; it must be from {BLOCKS}"
     );
     ensure!(
@@ -107,8 +106,9 @@ fn check(comparison: &Comparison) -> Result<()> {
         "trials are {}; {blocks} blocks have at most {planned}",
         trials.len()
     );
-    let seconds = scenario.duration().as_secs_f64().ceil() as usize;
     for (number, trial) in (1..).zip(trials) {
+        trial.scenario.check()?;
+        let seconds = trial.scenario.duration().as_secs_f64().ceil() as usize;
         let outcome = &trial.outcome;
         ensure!(
             (1..=*blocks).contains(&trial.block),
@@ -122,6 +122,9 @@ fn check(comparison: &Comparison) -> Result<()> {
         );
         let own = Scenario {
             seed: scenario.seed,
+            // In sets they belong to the transport.
+            warmup: scenario.warmup,
+            duration: scenario.duration,
             ..trial.scenario.clone()
         };
         ensure!(

@@ -2,23 +2,28 @@
 
 use crate::result::histogram::Times;
 use crate::result::outcome::{End, Outcome};
-use crate::result::verdict::{Check, Kind, Verdict};
+use crate::result::variant::Transport;
+use crate::result::verdict::{Check, Guard, Kind, Verdict};
 
+/// Pauses that take less of the time than this, in percent, move a median by 3 to 4 %; and a p99, by 5 to 6 %.
+const PAUSES_OF_A_MEDIAN: f64 = 10.0;
+const PAUSES_OF_A_TAIL: f64 = 0.1;
 /// Waits of fewer messages are not compared with a distribution.
 const FEW_MESSAGES: u64 = 50;
 
 /// Judges a trial.
 pub fn of(outcome: &Outcome) -> Verdict {
-    let checks = checks(outcome);
-    let kind = match &outcome.end {
+    let mut verdict = Verdict {
+        kind: Kind::Valid,
+        checks: checks(outcome),
+    };
+    let worst = verdict.failed().first().map(|check| check.kind);
+    verdict.kind = match &outcome.end {
         End::Interrupted => Kind::Interrupted,
         End::Broken(_) => Kind::Broken,
-        End::Completed => checks
-            .iter()
-            .find(|check| !check.holds())
-            .map_or(Kind::Valid, |check| check.kind),
+        End::Completed => worst.unwrap_or(Kind::Valid),
     };
-    Verdict { kind, checks }
+    verdict
 }
 
 fn ms(times: &Times, share: f64) -> f64 {
@@ -31,6 +36,7 @@ struct Rule {
     name: &'static str,
     unit: &'static str,
     kind: Kind,
+    spoils: &'static [Guard],
     advice: &'static str,
 }
 
@@ -39,6 +45,7 @@ const fn rule(
     name: &'static str,
     unit: &'static str,
     kind: Kind,
+    spoils: &'static [Guard],
     advice: &'static str,
 ) -> Rule {
     Rule {
@@ -46,13 +53,22 @@ const fn rule(
         name,
         unit,
         kind,
+        spoils,
         advice,
     }
 }
 
-/// All of them, causes before what follows from them.
-const RULES: [Rule; 16] = {
+/// All of them, causes before what follows from them, each with the figures that it can spoil and no others: bytes of a
+/// stream and the audit do not care about a busy neighbour, a p99 does.
+const RULES: [Rule; 17] = {
     use Kind::{GeneratorLimited, Noisy, NotSteady, NothingMeasured, ScheduleOff};
+    const ALL: &[Guard] = &Guard::ALL;
+    const CPU: &[Guard] = &[Guard::Cpu];
+    const MEDIAN: &[Guard] = &[Guard::Median];
+    const TAIL: &[Guard] = &[Guard::Tail];
+    const TIMES: &[Guard] = &[Guard::Median, Guard::Tail];
+    const LOAD: &[Guard] = &[Guard::Cpu, Guard::Median, Guard::Tail];
+    const PATTERN: &[Guard] = &[Guard::Traffic, Guard::Cpu, Guard::Median, Guard::Tail];
     const MORE: &str = "raise --rate or --duration";
     const PORTS: &str = "what failed is listed; fewer --clients, or more ports (net.ipv4.ip_local_port_range) or files \
         (ulimit -n) for them";
@@ -74,6 +90,7 @@ const RULES: [Rule; 16] = {
             "windows without a message",
             "windows",
             NothingMeasured,
+            ALL,
             MORE,
         ),
         rule(
@@ -81,6 +98,7 @@ const RULES: [Rule; 16] = {
             "clients not connected",
             "clients",
             GeneratorLimited,
+            ALL,
             PORTS,
         ),
         rule(
@@ -88,17 +106,55 @@ const RULES: [Rule; 16] = {
             "connections lost by loadgen",
             "connections",
             GeneratorLimited,
+            ALL,
             PORTS,
         ),
-        rule("cpu_steal", "CPU steal", "%", Noisy, ELSEWHERE),
-        rule("loadgen_cpu", "loadgen's CPU", "%", GeneratorLimited, CORE),
-        rule("others_cpu", "others on loadgen's cores", "%", Noisy, HOG),
-        rule("loadgen_wait", "loadgen's wait for a core", "%", Noisy, HOG),
+        rule(
+            "cpu_steal",
+            "stolen share of the CPU time asked for",
+            "%",
+            Noisy,
+            CPU,
+            ELSEWHERE,
+        ),
+        rule(
+            "stolen_time",
+            "time stolen from a core in use",
+            "%",
+            Noisy,
+            TIMES,
+            ELSEWHERE,
+        ),
+        rule(
+            "loadgen_cpu",
+            "loadgen's CPU",
+            "%",
+            GeneratorLimited,
+            LOAD,
+            CORE,
+        ),
+        rule(
+            "others_cpu",
+            "others on loadgen's cores",
+            "%",
+            Noisy,
+            TIMES,
+            HOG,
+        ),
+        rule(
+            "loadgen_wait",
+            "loadgen's wait for a core",
+            "%",
+            Noisy,
+            TIMES,
+            HOG,
+        ),
         rule(
             "timer_delay_max",
             "loadgen's timer delay max",
             "ms",
             GeneratorLimited,
+            TAIL,
             HELD,
         ),
         rule(
@@ -106,6 +162,7 @@ const RULES: [Rule; 16] = {
             "loadgen's timer delay p99",
             "ms",
             GeneratorLimited,
+            TAIL,
             SLOW,
         ),
         rule(
@@ -113,6 +170,7 @@ const RULES: [Rule; 16] = {
             "send delay p99",
             "ms",
             GeneratorLimited,
+            TAIL,
             SLOW,
         ),
         rule(
@@ -120,6 +178,7 @@ const RULES: [Rule; 16] = {
             "messages the pacer missed",
             "%",
             GeneratorLimited,
+            LOAD,
             SLOW,
         ),
         rule(
@@ -127,6 +186,7 @@ const RULES: [Rule; 16] = {
             "client receive delay p99",
             "ms",
             GeneratorLimited,
+            TAIL,
             SLOW,
         ),
         rule(
@@ -134,6 +194,7 @@ const RULES: [Rule; 16] = {
             "samples below zero or above an hour",
             "samples",
             GeneratorLimited,
+            TIMES,
             CLOCK,
         ),
         rule(
@@ -141,6 +202,7 @@ const RULES: [Rule; 16] = {
             "deliveries the audit cannot account for",
             "deliveries",
             GeneratorLimited,
+            ALL,
             RECORDERS,
         ),
         rule(
@@ -148,9 +210,17 @@ const RULES: [Rule; 16] = {
             "poll waits from U(0, interval)",
             "KS",
             ScheduleOff,
+            PATTERN,
             PHASE,
         ),
-        rule("drift", "p50 from half to half", "%", NotSteady, LONGER),
+        rule(
+            "drift",
+            "p50 from half to half",
+            "%",
+            NotSteady,
+            MEDIAN,
+            LONGER,
+        ),
     ]
 };
 
@@ -166,14 +236,31 @@ fn checks(outcome: &Outcome) -> Vec<Check> {
             limit,
             unit: rule.unit.into(),
             kind: rule.kind,
+            spoils: spoiled(rule, measured, outcome.variant.mode),
             advice: rule.advice.into(),
         })
     };
     RULES.iter().filter_map(check).collect()
 }
 
+/// The figures that a failed check spoils: rare pauses, the tail alone; and where the CPU of a held poll is spoiled, what
+/// comes together in its answers is another, and so are its bytes.
+fn spoiled(rule: &Rule, measured: Option<f64>, mode: Transport) -> Vec<Guard> {
+    let mut spoils = rule.spoils.to_vec();
+    if rule.id == "stolen_time" && measured.is_some_and(|percent| percent <= PAUSES_OF_A_MEDIAN) {
+        spoils.retain(|guard| *guard != Guard::Median);
+    }
+    if mode == Transport::LongPoll
+        && spoils.contains(&Guard::Cpu)
+        && !spoils.contains(&Guard::Traffic)
+    {
+        spoils.push(Guard::Traffic);
+    }
+    spoils
+}
+
 /// What the checks look at, and the most that it may be; limits are our own defaults unless a source is named.
-fn measured(outcome: &Outcome) -> Vec<(&'static str, f64, f64)> {
+fn measured(outcome: &Outcome) -> Vec<(&'static str, Option<f64>, f64)> {
     let Outcome {
         publishing,
         latency,
@@ -186,8 +273,9 @@ fn measured(outcome: &Outcome) -> Vec<(&'static str, f64, f64)> {
     } = outcome;
     let (p50, p99) = (ms(latency, 0.5), ms(latency, 0.99));
     // Whom the server turned away or cut is its outcome; the rest is loadgen's or its machine's.
-    let absent = (connections.wanted as u64)
-        .saturating_sub(connects.count() + connections.refused as u64) as f64;
+    let tried = connects.count().saturating_sub(connections.unable as u64);
+    let absent = (connections.wanted as u64).saturating_sub(tried) as f64;
+    let of_cores = |ns: Option<u64>| Some(usage.percent(ns?, usage.loadgen_cores));
     let lost = connections.lost.saturating_sub(connections.cut) as f64;
     let unpaced = publishing.scheduled.saturating_sub(publishing.paced);
     let unpaced = 100.0 * unpaced as f64 / publishing.scheduled.max(1) as f64;
@@ -197,51 +285,48 @@ fn measured(outcome: &Outcome) -> Vec<(&'static str, f64, f64)> {
     let rows = [
         (
             "nothing_measured",
-            f64::from(u8::from(publishing.acked == 0)),
+            Some(f64::from(u8::from(publishing.acked == 0))),
             0.0,
         ),
-        ("clients_absent", absent, 0.0),
-        ("connections_lost", lost, 0.0),
-        ("cpu_steal", usage.percent(usage.steal_ns, usage.cores), 1.0),
+        ("clients_absent", Some(absent), 0.0),
+        ("connections_lost", Some(lost), 0.0),
+        ("cpu_steal", usage.stolen_percent(), 20.0),
+        ("stolen_time", usage.stolen_time_percent(), PAUSES_OF_A_TAIL),
         // 80 %: k6's guide to running large tests.
-        (
-            "loadgen_cpu",
-            usage.percent(usage.loadgen_cpu_ns.unwrap_or(0), usage.loadgen_cores),
-            80.0,
-        ),
-        (
-            "others_cpu",
-            usage.percent(usage.others_ns, usage.loadgen_cores),
-            20.0,
-        ),
+        ("loadgen_cpu", of_cores(usage.loadgen_cpu_ns), 80.0),
+        ("others_cpu", of_cores(usage.others_ns), 20.0),
         (
             "loadgen_wait",
-            usage.percent(usage.loadgen_queued_ns, usage.loadgen_threads),
+            usage
+                .loadgen_queued_ns
+                .map(|ns| usage.percent(ns, usage.loadgen_threads)),
             5.0,
         ),
-        ("timer_delay_max", ms(timer_delay, 1.0), 100.0),
+        ("timer_delay_max", Some(ms(timer_delay, 1.0)), 100.0),
         (
             "timer_delay_p99",
-            ms(timer_delay, 0.99),
+            Some(ms(timer_delay, 0.99)),
             (0.1 * p99).max(5.0),
         ),
         // Waiting for a free connection is not in here: with a stalled server it is the server's, and part of latency.
         (
             "send_delay_p99",
-            ms(&publishing.own_send_delay, 0.99),
+            Some(ms(&publishing.own_send_delay, 0.99)),
             (0.05 * p50).max(3.0),
         ),
-        ("messages_unpaced", unpaced, 1.0),
+        ("messages_unpaced", Some(unpaced), 1.0),
         (
             "receive_delay_p99",
-            ms(receive_delay, 0.99),
+            Some(ms(receive_delay, 0.99)),
             (0.1 * p99).max(1.0),
         ),
-        ("samples_impossible", outcome.impossible as f64, 0.0),
-        ("audit_unbalanced", outcome.unbalanced as f64, 0.0),
+        ("samples_impossible", Some(outcome.impossible as f64), 0.0),
+        ("audit_unbalanced", Some(outcome.unbalanced as f64), 0.0),
     ];
-    let known = ks.map(|ks| ("poll_waits", ks, uneven));
-    let steady = outcome.drift_percent.map(|drift| ("drift", drift, 25.0));
+    let known = ks.map(|ks| ("poll_waits", Some(ks), uneven));
+    let steady = outcome
+        .drift_percent
+        .map(|drift| ("drift", Some(drift), 25.0));
     rows.into_iter().chain(known).chain(steady).collect()
 }
 

@@ -1,22 +1,24 @@
-//! Publishing on schedule, the same way for every transport: a thread that keeps the time, and keep-alive connections
+//! Publishing on schedules, the same way for every transport: a thread that keeps the time, and keep-alive connections
 //! of which a free one takes the next due message.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::client::dialect::Draft;
 use crate::client::{Acked, Failure, Publisher, Setup};
-use crate::clock::{Nanos, Window, is_under_way, now, tick};
+use crate::clock::{Active, Nanos, Windows, now, tick};
 use crate::fault;
 use crate::load::subscribers::Order;
 use crate::message_id::MessageId;
@@ -42,18 +44,25 @@ pub struct Publication {
     pub acked: Result<Acked, Failure>,
 }
 
+/// A message of a schedule, as it was kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Scheduled {
+    /// Which, where to, and when it was due.
+    pub message: MessageId,
+    /// When the pacer handed it over, whether or not a publisher was free; nothing if it was stopped before.
+    pub handed: Option<Nanos>,
+}
+
 /// What the publishers did in a trial.
 #[derive(Debug, Default)]
 pub struct Published {
+    /// Every message that was due, in the order of its time.
+    pub schedule: Vec<Scheduled>,
     /// Every message that was answered, or whose connection broke.
     pub publications: Vec<Publication>,
     /// How many messages were sent in all.
     pub sent: u64,
-    /// How many the pacer handed over, from the first on.
-    pub paced: u64,
-    /// How many of them before the schedule's end.
-    pub in_time: u64,
-    /// Timer delay of the publishers' own ticker, in the window.
+    /// Timer delay of the publishers' own ticker, in the windows.
     pub timer_delay: Times,
     /// Publishes that met the close of an idle connection and were sent again.
     pub retries: u64,
@@ -75,14 +84,21 @@ pub struct Assignment {
     pub payload: usize,
     /// No room of the trial can have more messages.
     pub most: u64,
-    /// The measuring window.
-    pub window: Window,
+    /// The measuring windows.
+    pub windows: Windows,
+    /// Whether there is anything to do.
+    pub active: Active,
 }
+
+/// Messages in the order of their time.
+type Schedule = Box<dyn Iterator<Item = MessageId> + Send>;
 
 /// The publishers at work.
 pub struct Publishers {
     desk: Arc<Desk>,
-    queue: Option<UnboundedSender<MessageId>>,
+    /// The way of schedules to the pacer.
+    schedules: Option<Sender<Schedule>>,
+    stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -91,65 +107,51 @@ struct Desk {
     assignment: Assignment,
     /// The lock is the line of free publishers: the first in it takes the next message.
     queue: tokio::sync::Mutex<UnboundedReceiver<MessageId>>,
+    schedule: Mutex<Vec<Scheduled>>,
     done: Mutex<Vec<Publication>>,
     timer_delay: Mutex<Times>,
     sent: AtomicU64,
-    paced: AtomicU64,
-    in_time: AtomicU64,
-    /// Threads that have not done their work.
-    working: AtomicU64,
-    stop: AtomicBool,
+    /// Schedules that are not through.
+    pacing: AtomicU64,
+    stop: watch::Receiver<bool>,
 }
 
 impl Publishers {
     /// Connects the publishers: before the clients, who might leave them no port.
     pub fn start(assignment: Assignment) -> Result<Self> {
         let (sender, receiver) = unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
         let desk = Arc::new(Desk {
             assignment,
             queue: receiver.into(),
+            schedule: Mutex::default(),
             done: Mutex::default(),
             timer_delay: Mutex::default(),
             sent: AtomicU64::default(),
-            paced: AtomicU64::default(),
-            in_time: AtomicU64::default(),
-            working: AtomicU64::new(1),
-            stop: AtomicBool::default(),
+            pacing: AtomicU64::default(),
+            stop: stopped,
         });
-        let publishing = Arc::clone(&desk);
-        let thread = std::thread::Builder::new().name("publishers".into());
-        let publishers = thread.spawn(move || {
-            Arc::clone(&publishing).publish_all();
-            publishing.rest();
-        })?;
+        let (publishing, pacing) = (Arc::clone(&desk), Arc::clone(&desk));
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let publishers = thread("publishers").spawn(move || publishing.publish_all())?;
+        let (schedules, receiver) = channel();
+        // They stay until all is over, so that their waits for a core are in the last reading.
+        let pacer = thread("pacer").spawn(move || pacing.pace_all(&receiver, &sender))?;
         Ok(Self {
             desk,
-            queue: Some(sender),
-            threads: vec![publishers],
+            schedules: Some(schedules),
+            stop,
+            threads: vec![publishers, pacer],
         })
     }
 
-    /// Starts the clock of a schedule, all of which is due before `end`.
-    pub fn begin(
-        &mut self,
-        schedule: impl Iterator<Item = MessageId> + Send + 'static,
-        end: Nanos,
-    ) -> Result<()> {
-        let Some(queue) = self.queue.take() else {
-            return Ok(());
-        };
-        let (desk, thread) = (
-            Arc::clone(&self.desk),
-            std::thread::Builder::new().name("pacer".into()),
-        );
-        self.desk.working.fetch_add(1, Relaxed);
-        self.threads.push(thread.spawn(move || {
-            desk.pace(schedule, end, &queue);
-            // Without it, the publishers end.
-            drop(queue);
-            desk.rest();
-        })?);
-        Ok(())
+    /// Starts the clock of a schedule.
+    pub fn begin(&self, schedule: impl Iterator<Item = MessageId> + Send + 'static) {
+        if let Some(schedules) = &self.schedules {
+            self.desk.pacing.fetch_add(1, Relaxed);
+            // Whether the pacer is there to take it is seen when the threads are joined.
+            let _ = schedules.send(Box::new(schedule));
+        }
     }
 
     /// The sum over all messages of what their rooms weigh; `None` if one was not acked, so that nobody knows.
@@ -167,35 +169,39 @@ impl Publishers {
 
     /// Publishes no more; what is under way may still be answered.
     pub fn stop(&self) {
-        self.desk.stop.store(true, Relaxed);
+        self.stop.send_replace(true);
     }
 
-    /// Whether the schedule has ended and everything of it was answered.
+    /// Whether the schedules have ended and everything of them was answered.
     pub fn is_finished(&self) -> bool {
-        self.desk.working.load(Relaxed) == 0
+        let desk = &self.desk;
+        let handed = || {
+            let schedule = desk.schedule.lock();
+            schedule.iter().filter(|one| one.handed.is_some()).count()
+        };
+        desk.pacing.load(Relaxed) == 0 && (desk.is_stopped() || desk.done.lock().len() >= handed())
     }
 
     /// Publishes no more, and tells what was done.
-    pub fn finish(self) -> Published {
+    pub fn finish(mut self) -> Published {
         self.stop();
+        self.schedules = None;
         // What was published before a panic still counts.
         self.threads
             .into_iter()
             .for_each(|thread| fault::joined("publishers", &thread.join()));
         let Desk {
+            schedule,
             done,
             timer_delay,
             sent,
-            paced,
-            in_time,
             assignment,
             ..
         } = &*self.desk;
         Published {
+            schedule: std::mem::take(&mut *schedule.lock()),
             publications: std::mem::take(&mut *done.lock()),
             sent: sent.load(Relaxed),
-            paced: paced.load(Relaxed),
-            in_time: in_time.load(Relaxed),
             timer_delay: std::mem::take(&mut *timer_delay.lock()),
             retries: assignment.setup.meter.totals().retries,
             bytes_out: assignment.setup.meter.totals().bytes_out,
@@ -204,33 +210,45 @@ impl Publishers {
 }
 
 impl Desk {
-    /// A thread has done its work; it stays until all is over, so that its waits for a core are in the last reading.
-    fn rest(&self) {
-        self.working.fetch_sub(1, Relaxed);
-        while !self.stop.load(Relaxed) {
-            std::thread::sleep(NAP);
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Keeps one schedule after the other.
+    fn pace_all(&self, schedules: &Receiver<Schedule>, queue: &UnboundedSender<MessageId>) {
+        // By default the kernel may let a sleeper wake 50 us late, a tenth of what is to be measured. Of this thread alone.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        let mut numbers = HashMap::new();
+        for schedule in schedules {
+            self.pace(schedule, &mut numbers, queue);
+            self.pacing.fetch_sub(1, Relaxed);
         }
     }
 
-    /// Hands over each message when it is due.
+    /// Hands over each message when it is due; the messages of a room are numbered from its first schedule on.
     fn pace(
         &self,
-        schedule: impl Iterator<Item = MessageId>,
-        end: Nanos,
+        schedule: Schedule,
+        numbers: &mut HashMap<u32, u32>,
         queue: &UnboundedSender<MessageId>,
     ) {
-        for message in schedule {
+        for mut message in schedule {
+            let number = numbers.entry(message.room).or_default();
+            message.number = *number;
+            *number += 1;
             fault::provoke(Part::Pacer);
-            while now() < message.due && !self.stop.load(Relaxed) {
+            while now() < message.due && !self.is_stopped() {
                 std::thread::sleep(
                     NAP.min(Duration::from_nanos(message.due.saturating_sub(now()))),
                 );
             }
-            if self.stop.load(Relaxed) || queue.send(message).is_err() {
+            let is_over = self.is_stopped();
+            // What was due before the end was to be sent.
+            if is_over && now() < message.due {
                 return;
             }
-            self.paced.fetch_add(1, Relaxed);
-            self.in_time.fetch_add(u64::from(now() < end), Relaxed);
+            let handed = (!is_over && queue.send(message).is_ok()).then(now);
+            self.schedule.lock().push(Scheduled { message, handed });
         }
     }
 
@@ -246,8 +264,8 @@ impl Desk {
         };
         runtime.block_on(async {
             let desk = Arc::clone(&self);
-            tokio::spawn(tick(move |late| {
-                if is_under_way(&desk.assignment.window) {
+            tokio::spawn(tick(self.assignment.active.clone(), move |late| {
+                if desk.assignment.windows.is_under_way() {
                     desk.timer_delay.lock().record(late);
                 }
             }));
@@ -255,15 +273,11 @@ impl Desk {
             let mut publishers: JoinSet<()> =
                 (0..self.assignment.publishers).map(publisher).collect();
             // Stopping ends also those who wait for a server that does not answer.
-            let stopped = async {
-                while !self.stop.load(Relaxed) {
-                    tokio::time::sleep(NAP).await;
-                }
-            };
+            let mut stopped = self.stop.clone();
             tokio::select! {
                 // A panic is noted where it happens; the others go on until the trial is ended for it.
                 () = async { while publishers.join_next().await.is_some() {} } => {}
-                () = stopped => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
             }
         });
     }

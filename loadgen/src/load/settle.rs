@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use crate::client::{Acked, Cursor, Failure};
 use crate::clock::{Nanos, nanos};
-use crate::load::publishers::{Publication, Published};
-use crate::measure::recorder::{Recorder, Subscriber, slices_per_second};
+use crate::load::publishers::{Publication, Published, Scheduled};
+use crate::measure::recorder::{Recorder, Subscriber, parts_per_second};
 use crate::message_id::MessageId;
-use crate::pacer::Pacer;
 use crate::result::audit::Audit;
 use crate::result::histogram::Times;
 use crate::result::outcome::{Connections, End, Failures, Outcome, Publishing, tally};
@@ -29,10 +28,10 @@ pub struct Evidence {
     pub end: End,
     /// How many clients were connected when the load began.
     pub connected: usize,
-    /// Messages due within it count: less than was planned, after an early end.
-    pub window: Range<Nanos>,
-    /// The window as it was planned, by which the recorders are divided into slices.
-    pub planned: Range<Nanos>,
+    /// Messages due within them count: less than was planned, after an early end.
+    pub windows: Vec<Range<Nanos>>,
+    /// How much was to be measured in all, by which the recorders are divided into parts.
+    pub length: Nanos,
     /// When it began, in UTC.
     pub began: String,
     /// When waiting for deliveries ended.
@@ -45,6 +44,17 @@ pub struct Evidence {
     pub receive_delays: Vec<Nanos>,
     /// What it cost.
     pub usage: Usage,
+}
+
+impl Evidence {
+    /// The window that a time lies in.
+    fn window(&self, time: Nanos) -> Option<&Range<Nanos>> {
+        self.windows.iter().find(|window| window.contains(&time))
+    }
+
+    fn is_measured(&self, time: Nanos) -> bool {
+        self.window(time).is_some()
+    }
 }
 
 /// A message that was accepted.
@@ -84,8 +94,7 @@ struct Charged {
 
 /// Brings both sides together.
 pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> Outcome {
-    let schedule = schedule(scenario, &evidence);
-    let rooms = rooms(scenario, &evidence, &schedule);
+    let rooms = rooms(scenario, &evidence);
     let mut charged = Charged::default();
     let mut recorders = std::mem::take(&mut evidence.recorders);
     for recorder in &mut recorders {
@@ -97,12 +106,14 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
     let unexpected = unexpected(&rooms, &evidence, &recorders);
     audit.unexpected += unexpected;
     audit.received = audit.received.saturating_sub(unexpected);
-    let slices = all.slices();
-    let window_seconds = evidence.window.end.saturating_sub(evidence.window.start) as f64 / 1e9;
+    let parts = all.parts();
+    let windows = evidence.windows.iter();
+    let measured: Nanos = windows.map(|window| window.end - window.start).sum();
+    let window_seconds = measured as f64 / 1e9;
     let seconds = window_seconds.ceil() as usize;
-    let each = slices_per_second(&evidence.planned) as usize;
-    let interval = |i: usize| Times::merged(slices.iter().skip(i * each).take(each));
-    let publishing = publishing(&evidence, &schedule);
+    let each = parts_per_second(evidence.length) as usize;
+    let interval = |i: usize| Times::merged(parts.iter().skip(i * each).take(each));
+    let publishing = publishing(&evidence);
     let acks = figures::acks(&evidence);
     let mut receive_delay = Times::default();
     evidence
@@ -125,7 +136,7 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         expected: charged.expected,
         delivered: charged.expected.saturating_sub(charged.undelivered),
         audit,
-        latency: Times::merged(slices.iter()),
+        latency: Times::merged(parts.iter()),
         intervals: (0..seconds).map(interval).collect(),
         last: figures::last(&recorders, &evidence, &charged),
         followed: subscribers.filter_map(figures::followed).collect(),
@@ -133,7 +144,7 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         connects: all.merged(|recorder| &recorder.connects),
         timer_delay,
         receive_delay,
-        drift_percent: figures::drift(&slices).filter(|_| publishing.acked >= STEADY_MESSAGES),
+        drift_percent: figures::drift(&parts).filter(|_| publishing.acked >= STEADY_MESSAGES),
         wait_ks: figures::wait_ks(scenario, &acks, &recorders),
         realised: figures::realised(variant, scenario, &evidence, &acks, &recorders, &rooms),
         restarts: restarts(&recorders),
@@ -160,19 +171,16 @@ impl All<'_> {
         Times::merged(self.0.iter().map(times))
     }
 
-    fn slices(&self) -> Vec<Times> {
-        let count = self
-            .0
-            .iter()
-            .map(|recorder| recorder.slices.len())
-            .max()
-            .unwrap_or(0);
-        let slice = |i: usize| {
+    fn parts(&self) -> Vec<Times> {
+        let counts = self.0.iter().map(|recorder| recorder.parts.len());
+        let part = |i: usize| {
             self.0
                 .iter()
-                .filter_map(move |recorder| recorder.slices.get(i))
+                .filter_map(move |recorder| recorder.parts.get(i))
         };
-        (0..count).map(|i| Times::merged(slice(i))).collect()
+        (0..counts.max().unwrap_or(0))
+            .map(|i| Times::merged(part(i)))
+            .collect()
     }
 
     fn connections(&self, wanted: usize, connected: usize) -> Connections {
@@ -180,50 +188,28 @@ impl All<'_> {
             wanted,
             connected,
             refused: self.sum(|recorder| recorder.refused),
+            unable: self.sum(|recorder| recorder.unable),
             lost: self.sum(|recorder| recorder.disconnects),
             cut: self.sum(|recorder| recorder.cut),
         }
     }
 }
 
-/// Every message from the first one on.
-fn pacer(scenario: &Scenario, evidence: &Evidence) -> Pacer {
-    Pacer::new(
-        scenario,
-        evidence
-            .planned
-            .start
-            .saturating_sub(nanos(scenario.warmup())),
-    )
-}
-
-/// The messages due within the window, each with how many were due before it.
-fn schedule(scenario: &Scenario, evidence: &Evidence) -> Vec<(u64, MessageId)> {
-    let window = &evidence.window;
-    let all = (0..)
-        .zip(pacer(scenario, evidence))
-        .take_while(|(_, message)| message.due < window.end);
-    all.filter(|(_, message)| window.contains(&message.due))
-        .collect()
-}
-
-fn publishing(evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Publishing {
-    let Evidence {
-        window, publishers, ..
-    } = evidence;
-    let paced = schedule
-        .iter()
-        .filter(|(before, _)| *before < publishers.in_time)
-        .count() as u64;
+fn publishing(evidence: &Evidence) -> Publishing {
+    let publishers = &evidence.publishers;
     let (all, bytes_out, retries) = (publishers.sent, publishers.bytes_out, publishers.retries);
     let mut sums = Publishing {
-        scheduled: schedule.len() as u64,
-        paced,
         all,
         bytes_out,
         retries,
         ..Publishing::default()
     };
+    for Scheduled { message, handed } in &publishers.schedule {
+        if let Some(window) = evidence.window(message.due) {
+            sums.scheduled += 1;
+            sums.paced += u64::from(handed.is_some_and(|handed| handed < window.end));
+        }
+    }
     for Publication {
         message,
         sent,
@@ -232,7 +218,7 @@ fn publishing(evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Publishing 
     } in &publishers.publications
     {
         match acked {
-            Ok(Acked { at, .. }) if window.contains(&message.due) => {
+            Ok(Acked { at, .. }) if evidence.is_measured(message.due) => {
                 sums.acked += 1;
                 sums.acks.record(at.saturating_sub(message.due));
             }
@@ -240,7 +226,7 @@ fn publishing(evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Publishing 
             Err(Failure::Refused(..)) => sums.failed += 1,
             Err(_) => sums.indeterminate += 1,
         }
-        if window.contains(&message.due) {
+        if evidence.is_measured(message.due) {
             sums.sent += 1;
             sums.send_delay.record(sent.saturating_sub(message.due));
             sums.own_send_delay
@@ -254,15 +240,12 @@ fn publishing(evidence: &Evidence, schedule: &[(u64, MessageId)]) -> Publishing 
     sums
 }
 
-fn rooms(
-    scenario: &Scenario,
-    evidence: &Evidence,
-    schedule: &[(u64, MessageId)],
-) -> Vec<RoomRecord> {
+fn rooms(scenario: &Scenario, evidence: &Evidence) -> Vec<RoomRecord> {
     let mut rooms: Vec<RoomRecord> = (0..scenario.rooms())
         .map(|_| RoomRecord::default())
         .collect();
-    for message in pacer(scenario, evidence).take(evidence.publishers.paced as usize) {
+    let schedule = &evidence.publishers.schedule;
+    for Scheduled { message, .. } in schedule.iter().filter(|one| one.handed.is_some()) {
         rooms[message.room as usize].due.push(message.due);
     }
     for Publication {
@@ -289,7 +272,10 @@ fn rooms(
     if unplaced {
         place_by_what_was_seen(&mut rooms, &evidence.recorders);
     }
-    for (_, message) in schedule {
+    let measured = schedule
+        .iter()
+        .filter(|one| evidence.is_measured(one.message.due));
+    for Scheduled { message, .. } in measured {
         let room = &mut rooms[message.room as usize];
         room.scheduled.push(message.due);
         if !room.accepted.contains_key(&message.number) {
@@ -403,9 +389,7 @@ fn charge(
     evidence: &Evidence,
     charged: &mut Charged,
 ) {
-    let Evidence {
-        window, deadline, ..
-    } = evidence;
+    let deadline = &evidence.deadline;
     // Not yet missing is what may still be waiting for the next poll when the trial ends early.
     let overdue = deadline.saturating_sub(nanos(scenario.interval + GRACE));
     let mut missed = Vec::new();
@@ -431,7 +415,7 @@ fn charge(
             match fate(subscriber, message.1) {
                 Fate::Earlier => {
                     recorder.audit.expected -= 1;
-                    charged.expected -= u64::from(window.contains(&message.1.due));
+                    charged.expected -= u64::from(evidence.is_measured(message.1.due));
                     continue;
                 }
                 Fate::Silent => recorder.audit.lost += u64::from(message.1.due <= overdue),
@@ -439,7 +423,7 @@ fn charge(
             }
             missing.push(message.1.due);
         }
-        for due in missing.into_iter().filter(|due| window.contains(due)) {
+        for due in missing.into_iter().filter(|due| evidence.is_measured(*due)) {
             charged.incomplete.insert(due);
             if due <= overdue {
                 charged.undelivered += 1;

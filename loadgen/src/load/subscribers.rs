@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::client::dialect::Draft;
 use crate::client::{self, After, Answer, Client, Event, Failure, Meter, Setup, Visitor};
-use crate::clock::{Nanos, Window, now, sleep_until, tick};
+use crate::clock::{Active, Nanos, Windows, now, sleep_until, tick};
 use crate::fault;
 use crate::measure::recorder::Recorder;
 use crate::result::histogram::Times;
@@ -44,6 +44,21 @@ enum Phase {
 /// A message to be published over a subscriber's own connection.
 pub type Order = (Draft, Answer);
 
+/// What clients have to know of the trial that they are in.
+#[derive(Debug, Clone)]
+pub struct Course {
+    /// When it is measured.
+    pub windows: Windows,
+    /// Whether there is anything to do.
+    pub active: Active,
+    /// How much is to be measured in all.
+    pub length: Nanos,
+    /// A delivery is late after this long.
+    pub patience: Nanos,
+    /// No room can have more messages.
+    pub most: u64,
+}
+
 /// What a worker shares with the trial.
 #[derive(Debug)]
 struct Shared {
@@ -69,14 +84,12 @@ pub struct Subscribers {
 
 impl Subscribers {
     /// Starts `workers` threads, which wait until they may connect their share of the clients: for each the number of
-    /// its room, and where it goes. A delivery is late after `patience`; no room can have more than `most` messages.
+    /// its room, and where it goes.
     pub fn start(
         transport: Transport,
         clients: Vec<(u32, Setup)>,
         workers: usize,
-        window: &Window,
-        patience: Nanos,
-        most: u64,
+        course: &Course,
     ) -> Result<Self> {
         let phase = watch::Sender::new(Phase::Gather(0));
         let mut shares: Vec<Vec<Place>> = (0..workers).map(|_| Vec::new()).collect();
@@ -99,12 +112,19 @@ impl Subscribers {
                 .iter()
                 .map(|place| (place.room, place.setup.timestamped));
             let needs_positions = share.iter().all(|place| !place.setup.dialect.is_foreign);
-            let mut recorder = Recorder::new(clients, window.clone(), patience, most);
+            let Course {
+                windows,
+                active,
+                length,
+                patience,
+                most,
+            } = course.clone();
+            let mut recorder = Recorder::new(clients, windows.clone(), length, patience, most);
             recorder.needs_positions = needs_positions;
             let recorder = Mutex::new(recorder);
             let shared = Arc::new(Shared {
                 recorder,
-                meter: Arc::new(Meter::new(window.clone())),
+                meter: Arc::new(Meter::new(windows)),
             });
             let (phase, theirs, gap) = (
                 phase.subscribe(),
@@ -117,6 +137,7 @@ impl Subscribers {
                 gap,
                 shared: theirs,
                 phase,
+                active,
             };
             Ok((
                 shared,
@@ -224,6 +245,7 @@ struct Worker {
     gap: Nanos,
     shared: Arc<Shared>,
     phase: watch::Receiver<Phase>,
+    active: Active,
 }
 
 impl Visitor for Worker {
@@ -241,6 +263,7 @@ fn work<C: Client>(worker: Worker) {
         gap,
         shared,
         phase,
+        active,
     } = worker;
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -251,7 +274,7 @@ fn work<C: Client>(worker: Worker) {
     };
     runtime.block_on(async {
         let ticked = Arc::clone(&shared);
-        let ticker = tokio::spawn(tick(move |late| {
+        let ticker = tokio::spawn(tick(active, move |late| {
             fault::provoke(Part::Ticker);
             ticked.recorder.lock().tick(late);
         }));
@@ -314,6 +337,7 @@ async fn live<C: Client>(
             Ok(connected) => current = Some(connected),
             Err(failure) => {
                 let mut recorder = shared.recorder.lock();
+                recorder.connects.record(now() - began);
                 return *if failure.is_own() {
                     &mut recorder.unable
                 } else {

@@ -1,17 +1,19 @@
 //! One trial: the phases of its timeline, one after the other, and what came of it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
+use tokio::sync::watch;
 
 use crate::client::Setup;
-use crate::clock::{Nanos, Window, nanos, now, sleep_until};
+use crate::clock::{Nanos, Windows, nanos, now, sleep_until};
 use crate::fault;
 use crate::load::publishers::{Assignment, Publishers};
 use crate::load::settle::{Evidence, settle};
-use crate::load::subscribers::{Returned, Subscribers};
+use crate::load::subscribers::{Course, Returned, Subscribers};
 use crate::measure::reading::{self, Reading};
 use crate::measure::recorder::Recorder;
 use crate::pacer::{Cadence, Pacer};
@@ -19,7 +21,7 @@ use crate::progress::Progress;
 use crate::result::environment::Cores;
 use crate::result::outcome::{End, Outcome};
 use crate::result::scenario::{Phase, Scenario, room_name};
-use crate::result::usage::Usage;
+use crate::result::usage::{Memory, Usage};
 use crate::result::variant::{Headers, Publish, Transport, Variant};
 use crate::signals;
 use crate::target::Target;
@@ -45,27 +47,55 @@ pub struct Setting<'a> {
     pub cores: &'a Cores,
     /// Where progress is shown.
     pub progress: &'a Progress,
+    /// Whether it is one of several that take turns: then its phases are not worth a line each.
+    pub in_set: bool,
+}
+
+/// Load that counts, and the load before it that does not.
+#[derive(Debug, Clone, Copy)]
+pub struct Slice {
+    /// Of its schedule.
+    pub seed: u64,
+    /// Before it counts.
+    pub warmup: Duration,
+    /// That counts.
+    pub length: Duration,
 }
 
 /// Runs one trial against a server. An error means that it could not begin; whatever happens later is in the outcome.
 pub async fn run(variant: Variant, setting: &Setting<'_>, target: &mut Target) -> Result<Outcome> {
+    let scenario = setting.scenario;
+    let whole = Slice {
+        seed: scenario.seed(),
+        warmup: scenario.warmup(),
+        length: scenario.duration(),
+    };
     let mut trial = Trial::start(variant, setting, target)?;
-    let ended = trial.course().await;
+    trial.rouse(true);
+    let ended = async {
+        trial.gather().await?;
+        trial.slice(whole).await
+    };
+    let ended = ended.await;
     Ok(trial.finish(ended.err().unwrap_or(End::Completed)).await)
 }
 
-struct Trial<'a> {
+/// A trial under way.
+pub struct Trial<'a> {
     variant: Variant,
     scenario: &'a Scenario,
     setting: &'a Setting<'a>,
     target: &'a mut Target,
-    window: Window,
+    windows: Windows,
+    active: watch::Sender<bool>,
     subscribers: Subscribers,
     publishers: Publishers,
-    /// When the window begins, in UTC.
+    /// When the first window begins, in UTC.
     began: String,
     begun: Option<Reading>,
-    usage: Usage,
+    /// What was used in the windows so far.
+    used: Option<Usage>,
+    memory: Vec<Memory>,
     connected: usize,
     deserted_since: Option<Nanos>,
     look: Look,
@@ -80,17 +110,30 @@ struct Look {
 }
 
 impl<'a> Trial<'a> {
-    fn start(variant: Variant, setting: &'a Setting<'a>, target: &'a mut Target) -> Result<Self> {
+    /// Starts its threads; nobody connects yet.
+    pub fn start(
+        variant: Variant,
+        setting: &'a Setting<'a>,
+        target: &'a mut Target,
+    ) -> Result<Self> {
         let scenario = setting.scenario;
         fault::watch(scenario.panic_in);
         // Another one for every trial: a server that has been running may know the rooms of an earlier one.
         let tag: String = std::iter::repeat_with(fastrand::alphanumeric)
             .take(6)
             .collect();
+        let active = watch::Sender::new(false);
+        let course = Course {
+            windows: Windows::default(),
+            active: active.subscribe(),
+            length: nanos(scenario.duration()),
+            patience: nanos(scenario.patience()),
+            most: scenario.most_in_a_room(),
+        };
         let client = |n| {
             let room = scenario.room_of(n);
             let timestamped = has_rx_timestamps(n, scenario.clients);
-            let setup = setup(scenario, target, room_name(&tag, room), n);
+            let setup = setup(scenario, target, room_name(&tag, room), n, &course);
             (
                 room,
                 Setup {
@@ -99,35 +142,30 @@ impl<'a> Trial<'a> {
                 },
             )
         };
-        let window = Window::default();
-        let subscribers = Subscribers::start(
-            variant.mode,
-            (0..scenario.clients).map(client).collect(),
-            setting.cores.loadgen.len(),
-            &window,
-            nanos(scenario.patience()),
-            scenario.most_in_a_room(),
-        )?;
-        let assignment = assignment(variant, scenario, target, tag, &window, &subscribers);
-        let publishers = Publishers::start(assignment)?;
-        let (host, is_socket) = (target.addr.to_string(), variant.mode.properties().is_socket);
-        let sets = [Headers::Browser, Headers::Minimal];
-        let usage = Usage {
-            request_headers: sets.map(|set| set.bytes(&host, is_socket) as u64),
-            minimal: scenario.headers == Headers::Minimal,
-            ..Usage::default()
-        };
+        let clients = (0..scenario.clients).map(client).collect();
+        let workers = setting.cores.loadgen.len();
+        let subscribers = Subscribers::start(variant.mode, clients, workers, &course)?;
+        let publishers = Publishers::start(assignment(
+            variant,
+            scenario,
+            target,
+            &tag,
+            &course,
+            &subscribers,
+        ))?;
         Ok(Self {
             variant,
             scenario,
             setting,
             target,
-            window,
+            windows: course.windows,
+            active,
             subscribers,
             publishers,
             began: String::new(),
             begun: None,
-            usage,
+            used: None,
+            memory: Vec::new(),
             connected: 0,
             deserted_since: None,
             look: Look {
@@ -137,47 +175,54 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// The course of things, phase by phase; an early end is an error that says how it ended.
-    async fn course(&mut self) -> Result<(), End> {
-        for phase in self.scenario.timeline() {
-            self.enter(phase)?;
-            let since = now();
-            self.wait(phase, |trial| trial.is_over(phase, since))
-                .await?;
-            self.leave(phase)?;
+    /// Whether its clients are to poll and its tickers to tick: between slices nothing of it is to wake a core.
+    pub fn rouse(&self, active: bool) {
+        self.active.send_replace(active);
+    }
+
+    /// Connects everybody, in steps.
+    pub async fn gather(&mut self) -> Result<(), End> {
+        for phase in self.scenario.gathering() {
+            self.play(phase).await?;
         }
         Ok(())
     }
 
-    /// What begins with a phase.
-    fn enter(&mut self, phase: Phase) -> Result<(), End> {
-        match phase {
-            Phase::Connect { clients } => self.subscribers.allow(clients),
-            Phase::Rest { .. } | Phase::GracePeriod => {}
-            Phase::WarmUp => self
-                .begin()
-                .map_err(|error| End::Broken(format!("{error:#}")))?,
-            Phase::Measure => self.begun = Some(self.reading()),
+    /// Has load for a while, and waits until it has arrived.
+    pub async fn slice(&mut self, slice: Slice) -> Result<(), End> {
+        self.begin(slice);
+        for phase in [Phase::WarmUp, Phase::Measure, Phase::GracePeriod] {
+            self.play(phase).await?;
         }
         Ok(())
+    }
+
+    /// Goes through a phase; an early end is an error that says how it ended.
+    async fn play(&mut self, phase: Phase) -> Result<(), End> {
+        match phase {
+            Phase::Connect { clients } => self.subscribers.allow(clients),
+            Phase::Measure => self.begun = Some(self.reading()),
+            Phase::Rest { .. } | Phase::WarmUp | Phase::GracePeriod => {}
+        }
+        let since = now();
+        self.wait(phase, |trial| trial.is_over(phase, since))
+            .await?;
+        self.leave(phase)
     }
 
     /// Whether a phase that began then is over.
     fn is_over(&self, phase: Phase, since: Nanos) -> bool {
-        let window = || self.window.get().cloned().unwrap_or_default();
         match phase {
             // Whoever has connected and lost its connection again has connected; a client that has neither connected nor
             // failed by the deadline never will.
             Phase::Connect { clients } => {
-                let tried = |recorder: &Recorder| {
-                    recorder.connects.count() as usize + recorder.refused + recorder.unable
-                };
+                let tried = |recorder: &Recorder| recorder.connects.count() as usize;
                 self.subscribers.sum(tried) >= clients
                     || now() >= since + nanos(self.subscribers.patience())
             }
             Phase::Rest { .. } => now() >= since + nanos(REST),
-            Phase::WarmUp => now() >= window().start,
-            Phase::Measure => now() >= window().end,
+            Phase::WarmUp => now() >= self.windows.latest().start,
+            Phase::Measure => now() >= self.windows.latest().end,
             Phase::GracePeriod => {
                 self.is_all_delivered() || now() >= since + nanos(self.scenario.patience())
             }
@@ -192,9 +237,9 @@ impl<'a> Trial<'a> {
             Phase::Rest { clients } => {
                 let connected = self.subscribers.sum(|recorder| recorder.connected);
                 let memory = reading::memory(connected, self.target.memory());
-                self.usage.memory.push(memory);
+                self.memory.push(memory);
                 if clients > 0 && connected == 0 {
-                    let has_been = self.subscribers.sum(|recorder| recorder.connects.count()) > 0;
+                    let has_been = self.subscribers.sum(Recorder::stood) > 0;
                     let what = if has_been {
                         "keeps its connection"
                     } else {
@@ -215,26 +260,28 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// Lets the schedule run.
-    fn begin(&mut self) -> Result<()> {
+    /// Lets a schedule run.
+    fn begin(&mut self, slice: Slice) {
         let start = now() + nanos(LOOK);
-        let from = start + nanos(self.scenario.warmup());
-        let end = from + nanos(self.scenario.duration());
-        self.window.get_or_init(|| from..end);
-        self.publishers.begin(
-            Pacer::new(self.scenario, start).take_while(move |message| message.due < end),
-            end,
-        )?;
-        let until = Duration::from_nanos(from.saturating_sub(now()));
-        self.began = humantime::format_rfc3339_millis(SystemTime::now() + until).to_string();
-        Ok(())
+        let from = start + nanos(slice.warmup);
+        let end = from + nanos(slice.length);
+        self.windows.open(from..end);
+        let scenario = Scenario {
+            seed: Some(slice.seed),
+            ..self.scenario.clone()
+        };
+        let schedule = Pacer::new(&scenario, start);
+        self.publishers
+            .begin(schedule.take_while(move |message| message.due < end));
+        if self.began.is_empty() {
+            let until = Duration::from_nanos(from.saturating_sub(now()));
+            self.began = humantime::format_rfc3339_millis(SystemTime::now() + until).to_string();
+        }
     }
 
     fn reading(&self) -> Reading {
-        let cores = &self.setting.cores.loadgen;
         Reading::take(
             &self.target.pids,
-            cores,
             self.subscribers.traffic(),
             self.subscribers.sum(|recorder| recorder.deliveries),
         )
@@ -242,8 +289,11 @@ impl<'a> Trial<'a> {
 
     fn note_usage(&mut self) {
         if let Some(begun) = self.begun.take() {
-            let now = self.reading();
-            reading::note(&mut self.usage, &begun, &now, self.setting.cores);
+            let between = reading::between(&begun, &self.reading(), self.setting.cores);
+            match &mut self.used {
+                Some(used) => used.add(&between),
+                None => self.used = Some(between),
+            }
         }
     }
 
@@ -271,7 +321,13 @@ impl<'a> Trial<'a> {
             if let Some(reason) = self.trouble() {
                 return Err(End::Broken(reason));
             }
-            self.setting.progress.show(phase.name(), || self.status());
+            let name = match phase {
+                Phase::WarmUp | Phase::Measure | Phase::GracePeriod if self.setting.in_set => {
+                    "in turns"
+                }
+                phase => phase.name(),
+            };
+            self.setting.progress.show(name, || self.status());
             sleep_until(now() + nanos(LOOK)).await;
         }
         Ok(())
@@ -301,7 +357,7 @@ impl<'a> Trial<'a> {
         }
         let disconnects = self.subscribers.sum(|recorder| recorder.disconnects);
         let deliveries = self.subscribers.sum(|recorder| recorder.deliveries);
-        let clients = self.subscribers.sum(|recorder| recorder.connects.count());
+        let clients = self.subscribers.sum(Recorder::stood);
         self.look = Look {
             at: now(),
             disconnects,
@@ -329,17 +385,22 @@ impl<'a> Trial<'a> {
             self.subscribers.latency(now().saturating_sub(asked)),
         );
         let mut text = format!("{connected} of {} connected", self.scenario.clients);
+        if self.setting.in_set {
+            text = format!("{}, {text}", self.variant);
+        }
         if let (Some(p50), Some(p99)) = (latency.ms(0.5), latency.ms(0.99)) {
             text += &format!(", p50 {p50:.1} ms, p99 {p99:.1} ms");
         }
         (self.subscribers.sum(|recorder| recorder.deliveries), text)
     }
 
-    async fn finish(mut self, end: End) -> Outcome {
+    /// Lets everybody leave, and tells what came of it.
+    pub async fn finish(mut self, end: End) -> Outcome {
         self.note_usage();
-        let planned = self.window.get().cloned().unwrap_or_default();
         // What was due after an early end never counted.
-        let window = planned.start..planned.end.min(now()).max(planned.start);
+        let cut = now();
+        let until = |window: Range<Nanos>| window.start..window.end.min(cut).max(window.start);
+        let windows = self.windows.all().into_iter().map(until).collect();
         if end == End::Interrupted {
             self.publishers.stop();
             let deadline = now() + nanos(LAST_WAIT);
@@ -347,9 +408,17 @@ impl<'a> Trial<'a> {
                 sleep_until(now() + nanos(LOOK)).await;
             }
         }
-        let (deadline, connected, began, mut usage) =
-            (now(), self.connected, self.began, self.usage);
-        usage.server_peak = self.target.peak();
+        let (deadline, connected, began) = (now(), self.connected, self.began);
+        let host = self.target.addr.to_string();
+        let is_socket = self.variant.mode.properties().is_socket;
+        let headers = [Headers::Browser, Headers::Minimal];
+        let mut usage = Usage {
+            request_headers: headers.map(|set| set.bytes(&host, is_socket) as u64),
+            minimal: self.scenario.headers == Headers::Minimal,
+            memory: self.memory,
+            server_peak: self.target.peak(),
+            ..self.used.unwrap_or_default()
+        };
         let publishers = self.publishers.finish();
         let Returned {
             recorders,
@@ -363,8 +432,8 @@ impl<'a> Trial<'a> {
         let evidence = Evidence {
             end,
             connected,
-            window,
-            planned,
+            windows,
+            length: nanos(self.scenario.duration()),
             began,
             deadline,
             publishers,
@@ -381,8 +450,8 @@ fn assignment(
     variant: Variant,
     scenario: &Scenario,
     target: &Target,
-    tag: String,
-    window: &Window,
+    tag: &str,
+    course: &Course,
     subscribers: &Subscribers,
 ) -> Assignment {
     let is_native = variant.publish == Publish::Native;
@@ -391,7 +460,13 @@ fn assignment(
     } else {
         Headers::Minimal
     };
-    let setup = setup(scenario, target, String::new(), 0);
+    let setup = setup(scenario, target, String::new(), 0, course);
+    let Course {
+        windows,
+        active,
+        most,
+        ..
+    } = course.clone();
     Assignment {
         setup: Setup {
             headers,
@@ -404,10 +479,11 @@ fn assignment(
         } else {
             HashMap::new()
         },
-        tag,
+        tag: tag.into(),
         payload: scenario.payload,
-        most: scenario.most_in_a_room(),
-        window: Window::clone(window),
+        most,
+        windows,
+        active,
     }
 }
 
@@ -423,7 +499,7 @@ fn has_rx_timestamps(n: usize, clients: usize) -> bool {
     n * RX_TIMESTAMPED / clients != (n + 1) * RX_TIMESTAMPED / clients || clients <= RX_TIMESTAMPED
 }
 
-fn setup(scenario: &Scenario, target: &Target, room: String, n: usize) -> Setup {
+fn setup(scenario: &Scenario, target: &Target, room: String, n: usize, course: &Course) -> Setup {
     let Scenario {
         hold,
         headers,
@@ -442,6 +518,7 @@ fn setup(scenario: &Scenario, target: &Target, room: String, n: usize) -> Setup 
         cadence,
         hold,
         headers,
+        active: course.active.clone(),
         keep_alive,
         timestamped: false,
         meter: Arc::default(),

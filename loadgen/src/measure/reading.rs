@@ -1,33 +1,88 @@
 //! What a process and the machine have used and hold, as `/proc` says at one moment.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 
+use derive_more::{Add, Sum};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use procfs::process::{Process, SmapsRollup};
-use procfs::{CpuTime, Current, CurrentSI, KernelStats, Meminfo};
+use procfs::{Current, Meminfo};
 
 use crate::clock::{Nanos, nanos, now, time_of};
 use crate::result::environment::Cores;
-use crate::result::usage::{Memory, Ticks, Totals, Usage};
+use crate::result::usage::{Demand, Memory, Ticks, Totals, Usage};
 
 /// What was read at one moment.
 #[derive(Debug, Clone)]
 pub struct Reading {
     at: Nanos,
     server: Option<Paid>,
-    loadgen_cpu: Option<Nanos>,
-    /// By thread of loadgen.
+    loadgen_cpu: Nanos,
+    /// By thread of loadgen; nothing if the kernel does not tell.
     queued: HashMap<i32, Nanos>,
-    machine_idle: Option<Nanos>,
-    /// Of loadgen's cores alone.
-    own_idle: Option<Nanos>,
-    steal: Option<Nanos>,
-    /// Of the machine.
-    cores: u64,
+    /// By core of the machine.
+    cores: BTreeMap<usize, CoreTime>,
     traffic: Totals,
     deliveries: u64,
+}
+
+/// What a core did not do, or did for others, since the machine started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct CoreTime {
+    idle: Nanos,
+    stolen: Nanos,
+}
+
+/// By core, from `/proc/stat`: each line by its own name, for a core that is offline has none.
+fn core_times(stat: &str) -> BTreeMap<usize, CoreTime> {
+    let core = |line: &str| {
+        let mut words = line.strip_prefix("cpu")?.split(' ');
+        let core = words.next()?.parse().ok()?;
+        let ticks: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal (proc_stat(5)). The busy columns read 15 to 45 % low.
+        let &[_, _, _, idle, iowait, _, _, steal, ..] = &ticks[..] else {
+            return None;
+        };
+        let time = CoreTime {
+            idle: of_ticks(idle + iowait),
+            stolen: of_ticks(steal),
+        };
+        Some((core, time))
+    };
+    stat.lines().filter_map(core).collect()
+}
+
+impl Reading {
+    /// Reads everything now; `server` are its processes, if they are on this machine.
+    pub fn take(server: &[i32], traffic: Totals, deliveries: u64) -> Self {
+        Self {
+            at: now(),
+            server: Paid::by_all(server),
+            // Of the whole process: the sum over its threads would forget those that have ended.
+            loadgen_cpu: time_of(rustix::time::ClockId::ProcessCPUTime),
+            queued: queued(),
+            cores: core_times(&fs::read_to_string("/proc/stat").unwrap_or_default()),
+            traffic,
+            deliveries,
+        }
+    }
+
+    /// What was asked for on each of these cores since another reading; nothing if one of them is not told of.
+    fn demand(&self, since: &Self, cores: &[usize]) -> Option<Vec<Demand>> {
+        let wall = self.at.saturating_sub(since.at);
+        let demand = |&core: &usize| {
+            let (from, to) = (since.cores.get(&core)?, self.cores.get(&core)?);
+            let stolen = to.stolen.saturating_sub(from.stolen);
+            let not = to.idle.saturating_sub(from.idle) + stolen;
+            Some(Demand {
+                core,
+                busy_ns: wall.saturating_sub(not),
+                stolen_ns: stolen,
+            })
+        };
+        cores.iter().map(demand).collect()
+    }
 }
 
 /// What a process has used.
@@ -37,36 +92,6 @@ struct Paid {
     ticks: Ticks,
     switches: u64,
     in_ticks: bool,
-}
-
-impl Reading {
-    /// Reads everything now; `server` are its processes, if they are on this machine, `cores` are loadgen's.
-    pub fn take(server: &[i32], cores: &[usize], traffic: Totals, deliveries: u64) -> Self {
-        let stats = KernelStats::current().ok();
-        let total = stats.as_ref().map(|stats| &stats.total);
-        let idle = |time: &CpuTime| of_ticks(time.idle + time.iowait.unwrap_or(0));
-        let own = |stats: &KernelStats| {
-            cores
-                .iter()
-                .map(|&core| stats.cpu_time.get(core).map(idle))
-                .sum()
-        };
-        Self {
-            at: now(),
-            server: Paid::by_all(server),
-            // Of the whole process: the sum over its threads would forget those that have ended.
-            loadgen_cpu: Some(time_of(rustix::time::ClockId::ProcessCPUTime)),
-            queued: queued(),
-            machine_idle: total.map(idle),
-            own_idle: stats.as_ref().and_then(own),
-            steal: total.and_then(|total| total.steal).map(of_ticks),
-            cores: stats
-                .as_ref()
-                .map_or(1, |stats| stats.cpu_time.len() as u64),
-            traffic,
-            deliveries,
-        }
-    }
 }
 
 impl Paid {
@@ -123,7 +148,7 @@ fn cpu_clock(pid: i32) -> Option<Nanos> {
 }
 
 /// Reads now what the server and the kernel hold with this many connections.
-pub fn memory(connections: usize, server_pss: Option<u64>) -> Memory {
+pub fn memory(connections: usize, server: Option<Held>) -> Memory {
     let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let line = sockets
         .lines()
@@ -137,17 +162,19 @@ pub fn memory(connections: usize, server_pss: Option<u64>) -> Memory {
     let slab = Meminfo::current().map_or(0, |memory| memory.slab);
     Memory {
         connections,
-        server_pss,
+        server_pss: server.map(|held| held.pss),
+        server_anonymous: server.map(|held| held.anonymous),
         kernel: pages * procfs::page_size() + slab,
     }
 }
 
-/// Notes what lies between two readings.
-pub fn note(usage: &mut Usage, from: &Reading, to: &Reading, cores: &Cores) {
-    let wall = to.at.saturating_sub(from.at);
-    let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
-    usage.seconds = wall as f64 / 1e9;
-    usage.deliveries = to.deliveries.saturating_sub(from.deliveries);
+/// What lies between two readings.
+pub fn between(from: &Reading, to: &Reading, cores: &Cores) -> Usage {
+    let mut usage = Usage {
+        seconds: to.at.saturating_sub(from.at) as f64 / 1e9,
+        deliveries: to.deliveries.saturating_sub(from.deliveries),
+        ..Usage::default()
+    };
     if let (Some(from), Some(to)) = (from.server, to.server) {
         let cpu = to.cpu.saturating_sub(from.cpu);
         let ticks = Ticks {
@@ -160,27 +187,33 @@ pub fn note(usage: &mut Usage, from: &Reading, to: &Reading, cores: &Cores) {
         usage.server_switches = Some(to.switches.saturating_sub(from.switches));
         usage.in_ticks = to.in_ticks;
     }
-    usage.loadgen_cpu_ns = between(from.loadgen_cpu, to.loadgen_cpu);
-    let both = to
+    let loadgen_cpu = to.loadgen_cpu.saturating_sub(from.loadgen_cpu);
+    usage.loadgen_cpu_ns = Some(loadgen_cpu);
+    let both: Vec<Nanos> = to
         .queued
         .iter()
-        .filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)));
-    (usage.loadgen_queued_ns, usage.loadgen_threads) =
-        both.fold((0, 0), |(sum, n), queued| (sum + queued, n + 1));
-    usage.cores = to.cores;
+        .filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)))
+        .collect();
+    usage.loadgen_threads = both.len() as u64;
+    usage.loadgen_queued_ns = (!both.is_empty()).then(|| both.iter().sum());
     usage.loadgen_cores = cores.loadgen.len() as u64;
     let shared = usage
         .server_cpu_ns
         .filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
-    let busy = between(from.own_idle, to.own_idle)
-        .map_or(0, |idle| (wall * usage.loadgen_cores).saturating_sub(idle));
-    usage.others_ns =
-        busy.saturating_sub(usage.loadgen_cpu_ns.unwrap_or(busy) + shared.unwrap_or(0));
-    // Not the busy columns: they read 15 to 45 % low.
-    let idle = between(from.machine_idle, to.machine_idle);
-    usage.machine_busy_ns = idle.map(|idle| (wall * usage.cores).saturating_sub(idle));
-    usage.steal_ns = between(from.steal, to.steal).unwrap_or(0);
+    let busy = |demand: &[Demand]| demand.iter().map(|core| core.busy_ns).sum::<u64>();
+    let own = to.demand(from, &cores.loadgen);
+    usage.others_ns = own.map(|own| busy(&own).saturating_sub(loadgen_cpu + shared.unwrap_or(0)));
+    let all: Vec<usize> = to.cores.keys().copied().collect();
+    usage.cores = all.len().max(1) as u64;
+    let machine = to.demand(from, &all).filter(|all| !all.is_empty());
+    usage.machine_busy_ns = machine.as_deref().map(busy);
+    usage.steal_ns = machine.map(|all| all.iter().map(|core| core.stolen_ns).sum());
+    let mut used = [&cores.server[..], &cores.loadgen].concat();
+    used.sort_unstable();
+    used.dedup();
+    usage.demand = to.demand(from, &used).unwrap_or_default();
     usage.traffic = to.traffic - from.traffic;
+    usage
 }
 
 /// How long each thread of this process has waited for a core.
@@ -192,16 +225,23 @@ fn queued() -> HashMap<i32, Nanos> {
         .collect()
 }
 
-/// Proportional set size of a process, in bytes.
-pub fn pss(pid: i32) -> Option<u64> {
+/// What a process holds, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Add, Sum)]
+pub struct Held {
+    /// Its proportional set size.
+    pub pss: u64,
+    /// Its anonymous memory.
+    pub anonymous: u64,
+}
+
+/// What a process holds now.
+pub fn held(pid: i32) -> Option<Held> {
     let SmapsRollup { memory_map_rollup } = Process::new(pid).ok()?.smaps_rollup().ok()?;
-    memory_map_rollup
-        .into_iter()
-        .next()?
-        .extension
-        .map
-        .get("Pss")
-        .copied()
+    let sizes = memory_map_rollup.into_iter().next()?.extension.map;
+    Some(Held {
+        pss: *sizes.get("Pss")?,
+        anonymous: *sizes.get("Anonymous")?,
+    })
 }
 
 /// The most memory a process ever had, in bytes.
@@ -212,4 +252,55 @@ pub fn peak(pid: i32) -> Option<u64> {
         .ok()?
         .vmhwm
         .map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: &str = "cpu  1 1 1 1 1 1 1 1 0 0\ncpu0 100 0 0 1000 0 0 0 10 0 0\ncpu3 5 0 0 2000 50 0 0 0 0 0\nintr 7\n";
+    const TO: &str = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 120 0 0 1040 0 0 0 40 0 0\ncpu3 5 0 0 2090 60 0 0 0 0 0\nintr 9\n";
+
+    fn reading(at: Nanos, stat: &str) -> Reading {
+        Reading {
+            at,
+            loadgen_cpu: at / 100,
+            queued: HashMap::new(),
+            cores: core_times(stat),
+            ..Reading::take(&[], Totals::default(), 0)
+        }
+    }
+
+    /// A second, of which core 0 was idle for 0.4 s and lost 0.3 s, and core 3 was idle all the time.
+    fn noted(server: &[usize], loadgen: &[usize]) -> Usage {
+        let (from, to) = (reading(0, FROM), reading(1_000_000_000, TO));
+        let cores = Cores {
+            server: server.to_vec(),
+            loadgen: loadgen.to_vec(),
+        };
+        between(&from, &to, &cores)
+    }
+
+    #[test]
+    fn cores_go_by_their_own_names_and_what_is_stolen_is_nobodys_work() {
+        let usage = noted(&[3], &[0]);
+        assert_eq!(usage.machine_busy_ns, Some(300_000_000));
+        assert_eq!((usage.steal_ns, usage.cores), (Some(300_000_000), 2));
+        // loadgen itself had 10 ms of them.
+        assert_eq!(usage.others_ns, Some(290_000_000));
+        assert_eq!(
+            usage.stolen_percent(),
+            Some(50.0),
+            "of what core 0 was asked for"
+        );
+        assert_eq!(noted(&[3], &[3]).stolen_percent(), Some(0.0));
+    }
+
+    #[test]
+    fn what_nobody_tells_is_unknown() {
+        let usage = noted(&[3], &[1]);
+        assert_eq!((usage.others_ns, usage.loadgen_queued_ns), (None, None));
+        assert_eq!(usage.demand, [], "there is no core 1");
+        assert_eq!(core_times("cpu0 1 2 3 4\n"), BTreeMap::new());
+    }
 }

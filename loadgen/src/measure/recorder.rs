@@ -1,11 +1,10 @@
 //! What one worker's clients report, written down as it comes: one recorder per worker, so nobody waits for another's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use super::audit::{MAX_LOGS, Place, Received, SeenRoom};
 use crate::client::{Cursor, Delivery, Event, Failure, Gap, Said};
-use crate::clock::{Nanos, Window, is_under_way, now};
+use crate::clock::{Nanos, Windows, now};
 use crate::message_id::MessageId;
 use crate::result::audit::Audit;
 use crate::result::histogram::Times;
@@ -16,36 +15,36 @@ const SECOND: Nanos = 1_000_000_000;
 const MAX_WAITS: usize = 500_000;
 /// How many latencies are kept of one client that is followed by itself, 4 bytes each.
 const MAX_SAMPLES: usize = 100_000;
-/// A window has at least this many slices, so that a stall in some of them leaves the others.
-const SLICES: u64 = 20;
+/// What is measured has at least this many parts, so that a stall in some of them leaves the others.
+const PARTS: u64 = 20;
 
-/// How many slices a second of this window is divided into: one, unless the window is short.
-pub fn slices_per_second(window: &Range<Nanos>) -> u64 {
-    (SLICES * SECOND)
-        .div_ceil((window.end - window.start).max(1))
-        .max(1)
+/// How many parts a second is divided into, where this much is measured: one, unless that is short.
+pub fn parts_per_second(length: Nanos) -> u64 {
+    (PARTS * SECOND).div_ceil(length.max(1)).max(1)
 }
 
-fn slice<'a>(slices: &'a mut Vec<Times>, window: &Range<Nanos>, due: Nanos) -> &'a mut Times {
-    let i = ((due - window.start) * slices_per_second(window) / SECOND) as usize;
-    slices.resize_with(slices.len().max(i + 1), Times::default);
-    &mut slices[i]
+fn part(parts: &mut Vec<Times>, length: Nanos, at: Nanos) -> &mut Times {
+    let i = (at * parts_per_second(length) / SECOND) as usize;
+    parts.resize_with(parts.len().max(i + 1), Times::default);
+    &mut parts[i]
 }
 
 /// A worker's recorder. `client` counts from 0 within the worker.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    window: Window,
+    windows: Windows,
+    /// How much is to be measured in all.
+    length: Nanos,
     patience: Nanos,
     /// No log of the trial can have more messages.
     most: u64,
     /// Whether the server has to say where each message stands, as the workbench's do.
     pub needs_positions: bool,
-    /// Latency from the due time, of messages due within the window, by the slice they were due in.
-    pub slices: Vec<Times>,
+    /// Latency from the due time, of messages due within the windows, by the part of what is measured they were due in.
+    pub parts: Vec<Times>,
     /// Requests of polls whose tick was within the window, from that tick.
     pub polls: Times,
-    /// Connects, from the first packet to the confirmed cursor.
+    /// Each client's first connect, from the first packet to the confirmed cursor, or until it had failed.
     pub connects: Times,
     /// How late the worker's own 10 ms ticker was.
     pub timer_delay: Times,
@@ -156,10 +155,12 @@ impl Subscriber {
 
 impl Recorder {
     /// An empty recorder for clients: the room of each, and whether it is followed by itself. What comes later than
-    /// `patience` after it was due is late; a log with more than `most` messages is impossible.
+    /// `patience` after it was due is late; a log with more than `most` messages is impossible. In all windows together, `length`
+    /// is to be measured.
     pub fn new(
         clients: impl Iterator<Item = (u32, bool)>,
-        window: Window,
+        windows: Windows,
+        length: Nanos,
         patience: Nanos,
         most: u64,
     ) -> Self {
@@ -177,7 +178,8 @@ impl Recorder {
         };
         let subscribers: Vec<Subscriber> = clients.map(subscriber).collect();
         Self {
-            window,
+            windows,
+            length,
             patience,
             most,
             subscribers,
@@ -202,7 +204,7 @@ impl Recorder {
                 }
                 Event::Gap(gap) => self.told(client, gap)?,
                 Event::Polled { asked, answered } => {
-                    if self.is_in_window(asked) {
+                    if self.windows.position(asked).is_some() {
                         self.polls.record(answered.saturating_sub(asked));
                     }
                 }
@@ -230,9 +232,14 @@ impl Recorder {
         )))
     }
 
+    /// How many clients have stood connected, whatever became of it.
+    pub fn stood(&self) -> u64 {
+        self.connects.count() - (self.refused + self.unable) as u64
+    }
+
     /// Notes how late the worker's ticker was.
     pub fn tick(&mut self, late: Nanos) {
-        if is_under_way(&self.window) {
+        if self.windows.is_under_way() {
             self.timer_delay.record(late);
         }
     }
@@ -246,20 +253,16 @@ impl Recorder {
 
     /// Notes a delivery of a message due within the window that never came.
     pub fn miss(&mut self, due: Nanos, deadline: Nanos) {
-        if let Some(window) = self.window.get() {
-            slice(&mut self.slices, window, due).record(deadline.saturating_sub(due));
-        }
+        let at = self.windows.measured(due);
+        part(&mut self.parts, self.length, at).record(deadline.saturating_sub(due));
     }
 
     /// The latencies of messages due in the last second or so before this time.
     pub fn recent(&self, before: Nanos) -> Times {
-        let Some(window) = self.window.get() else {
-            return Times::default();
-        };
-        let end =
-            (before.saturating_sub(window.start) * slices_per_second(window) / SECOND) as usize;
-        let end = end.min(self.slices.len());
-        Times::merged(self.slices[end.saturating_sub(3)..end].iter())
+        let measured = self.windows.measured(before);
+        let end = (measured * parts_per_second(self.length) / SECOND) as usize;
+        let end = end.min(self.parts.len());
+        Times::merged(self.parts[end.saturating_sub(3)..end].iter())
     }
 
     fn hello(&mut self, client: usize, cursor: Option<Cursor>) -> Result<(), Failure> {
@@ -377,16 +380,12 @@ impl Recorder {
     fn time(&mut self, client: usize, message: &MessageId, delivery: &Delivery) {
         let latency = delivery.received.saturating_sub(message.due);
         self.audit.late += u64::from(latency > self.patience);
-        let Some(window) = self
-            .window
-            .get()
-            .filter(|window| window.contains(&message.due))
-        else {
+        let Some(at) = self.windows.position(message.due) else {
             return;
         };
         // Received before it was due: the clock went back, and the notes are not to be believed.
         self.impossible += u64::from(delivery.received < message.due || latency > Times::HIGHEST);
-        slice(&mut self.slices, window, message.due).record(latency);
+        part(&mut self.parts, self.length, at).record(latency);
         let samples = self.subscribers[client].samples.as_mut();
         if let Some(samples) = samples.filter(|samples| samples.len() < MAX_SAMPLES) {
             samples.push(u32::try_from(latency / 1000).unwrap_or(u32::MAX));
@@ -401,21 +400,11 @@ impl Recorder {
     }
 
     fn plot(&mut self, received: Nanos) {
-        if let Some(window) = self
-            .window
-            .get()
-            .filter(|window| window.contains(&received))
-        {
-            let second = ((received - window.start) / SECOND) as usize;
+        if let Some(at) = self.windows.position(received) {
+            let second = (at / SECOND) as usize;
             self.series.resize(self.series.len().max(second + 1), 0);
             self.series[second] += 1;
         }
-    }
-
-    fn is_in_window(&self, time: Nanos) -> bool {
-        self.window
-            .get()
-            .is_some_and(|window| window.contains(&time))
     }
 }
 

@@ -30,18 +30,9 @@ impl Blocks {
     /// Those of a comparison.
     pub fn of(comparison: &Comparison) -> Self {
         let Comparison {
-            variants,
-            blocks,
-            control,
-            scenario,
-            ..
+            blocks, scenario, ..
         } = comparison;
-        let rows = variants.iter().map(|&variant| (variant, false));
-        let control = comparison
-            .baseline()
-            .filter(|_| *control)
-            .map(|variant| (variant, true));
-        let rows: Vec<(Variant, bool)> = rows.chain(control).collect();
+        let rows = rows(comparison);
         let orders = Orders::new(rows.len(), scenario.seed());
         let block = |(block, order): (usize, Vec<usize>)| {
             let rows = &rows;
@@ -62,15 +53,23 @@ impl Blocks {
     }
 }
 
+/// All rows of a comparison, and the control.
+pub(super) fn rows(comparison: &Comparison) -> Vec<(Variant, bool)> {
+    let rows = comparison.variants.iter().map(|&variant| (variant, false));
+    let baseline = comparison.baseline().filter(|_| comparison.control);
+    rows.chain(baseline.map(|variant| (variant, true)))
+        .collect()
+}
+
 /// Endless orders of `n` things: pairs of a row of a Williams square and the same backwards.
-struct Orders {
+pub(super) struct Orders {
     n: usize,
     random: fastrand::Rng,
     waiting: Vec<Vec<usize>>,
 }
 
 impl Orders {
-    fn new(n: usize, seed: u64) -> Self {
+    pub(super) fn new(n: usize, seed: u64) -> Self {
         Self {
             n,
             random: fastrand::Rng::with_seed(seed),
@@ -190,7 +189,7 @@ mod tests {
 
     fn blocks(seed: &str) -> Blocks {
         let variants = Transport::all().map(Variant::from).collect();
-        Blocks::of(&begin(variants, 6, scenario(seed), String::new()))
+        Blocks::of(&begin(variants, 8, scenario(seed), String::new()))
     }
 
     #[test]
@@ -209,7 +208,7 @@ mod tests {
         let mut rows: Vec<(Variant, bool)> =
             Transport::all().map(|mode| (mode.into(), false)).collect();
         rows.push((Transport::Ws.into(), true));
-        for block in 1..=6 {
+        for block in 1..=8 {
             let found: Vec<_> = drawn
                 .iter()
                 .filter(|what| what.block == block)
@@ -220,7 +219,7 @@ mod tests {
                 "{found:?}"
             );
         }
-        assert_eq!(drawn.len(), 6 * rows.len());
+        assert_eq!(drawn.len(), 8 * rows.len());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The answer in three lines: what came, how late, and at what price. The rest of a report explains them.
 
-use crate::result::comparison::Comparison;
+use crate::result::comparison::{Comparison, Trial};
 use crate::result::effect::Figure;
 use crate::result::outcome::{End, Outcome};
 use crate::result::summary::{Missing, Summary};
-use crate::result::verdict::Kind;
+use crate::result::verdict::Guard;
 use crate::result::words::number;
 
 /// The three lines; fewer where nothing was measured.
@@ -16,7 +16,7 @@ pub fn lines(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
     let has_any = |figure: Figure| {
         summaries
             .iter()
-            .any(|summary| figure.of(&summary.outcome).is_some())
+            .any(|summary| summary.value(figure.metric()).is_some())
     };
     let ranked = figures.into_iter().filter(|(_, figure)| has_any(*figure));
     let ranked =
@@ -77,17 +77,48 @@ fn arrived(comparison: &Comparison, summaries: &[Summary]) -> String {
         _ if expected == 0 => "No message was expected by anybody".into(),
         _ => "Every message reached every subscriber".into(),
     };
-    let valid = trials
-        .iter()
-        .filter(|trial| trial.verdict.kind == Kind::Valid)
-        .count();
-    match (trials.as_slice(), valid) {
-        ([trial], _) => format!("{delivered}; the measurement is {}.", trial.verdict.kind),
-        (all, valid) if valid == all.len() => format!("{delivered}; all {valid} trials are valid."),
-        (all, valid) => format!(
-            "{delivered}; {valid} of {} trials are valid, and only those count.",
-            all.len()
-        ),
+    format!("{delivered}; {}.", trusted(trials))
+}
+
+/// Which figures may be believed, and in how many trials.
+fn trusted(trials: &[Trial]) -> String {
+    let stand = |guard: Guard| {
+        let standing = trials.iter().filter(|trial| trial.verdict.stands(guard));
+        (guard, standing.count())
+    };
+    let partly: Vec<(Guard, usize)> = Guard::ALL
+        .into_iter()
+        .map(stand)
+        .filter(|(_, standing)| *standing < trials.len())
+        .collect();
+    let all = trials.len();
+    match (trials, &partly[..]) {
+        ([trial], []) => format!("the measurement is {}", trial.verdict.kind),
+        (_, []) => format!("every figure of all {all} trials can be trusted"),
+        ([trial], partly) if partly.len() == Guard::ALL.len() => {
+            format!("the measurement is {}", trial.verdict.kind)
+        }
+        ([trial], partly) => {
+            let names: Vec<String> = partly.iter().map(|(guard, _)| guard.to_string()).collect();
+            let kind = trial.verdict.kind;
+            format!(
+                "the measurement is {kind} in {}, and stands in the rest",
+                names.join(", ")
+            )
+        }
+        (_, partly) => {
+            let found = |(guard, standing): &(Guard, usize)| format!("{guard} in {standing}");
+            let found: Vec<String> = partly.iter().map(found).collect();
+            let rest = if partly.len() == Guard::ALL.len() {
+                ""
+            } else {
+                ", the rest in all"
+            };
+            format!(
+                "of {all} trials can be trusted, and count: {}{rest}",
+                found.join(", ")
+            )
+        }
     }
 }
 
@@ -95,16 +126,19 @@ fn arrived(comparison: &Comparison, summaries: &[Summary]) -> String {
 fn ranking(comparison: &Comparison, summaries: &[Summary], figure: Figure) -> String {
     let mut values: Vec<(&Summary, f64)> = summaries
         .iter()
-        .filter_map(|summary| Some((summary, figure.of(&summary.outcome)?)))
+        .filter_map(|summary| Some((summary, summary.value(figure.metric())?)))
         .collect();
-    values.sort_by(|(a, x), (b, y)| b.is_sound().cmp(&a.is_sound()).then(x.total_cmp(y)));
+    let is_sound = |summary: &Summary| summary.is_sound(figure.metric().guard);
+    values.sort_by(|(a, x), (b, y)| is_sound(b).cmp(&is_sound(a)).then(x.total_cmp(y)));
     let said = |(summary, value): &(&Summary, f64)| {
         let word = comparison
             .effect(summary.variant, false, figure)
             .filter(|effect| effect.difference.is_some());
-        let word = word.map_or(String::new(), |effect| format!(" ({})", effect.word()));
+        let word = word.map_or(String::new(), |effect| {
+            format!(" ({})", effect.said(comparison.unit()))
+        });
         let value = format!("{} {}", number(*value), figure.metric().unit);
-        let value = if summary.is_sound() {
+        let value = if is_sound(summary) {
             value
         } else {
             format!("({value})")

@@ -6,6 +6,7 @@ use crate::result::effect::{Effect, Figure};
 use crate::result::metric::{Metric, messages_needed};
 use crate::result::summary::Summary;
 use crate::result::variant::{Publish, Variant};
+use crate::result::verdict::Guard;
 use crate::result::words::number;
 
 const WIDTH: f64 = 460.0;
@@ -16,6 +17,8 @@ const BAR: f64 = 34.0;
 /// Colours by transport, apart also for those who do not see them all; dashes where lines lie upon each other.
 const STYLE: &str = include_str!("chart.css");
 
+/// From here on it is the tail of a distribution.
+const TAIL: f64 = 0.9;
 /// The widths of a character of a label, at most and on average; there is no font here to ask.
 const CHARACTER: [f64; 2] = [7.8, 7.0];
 /// Between the entries of a legend, and of its rows.
@@ -28,7 +31,7 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let parts = |ids: &[&str]| -> Vec<(&Summary, Vec<f64>)> {
         let read = |s: &Summary| {
             ids.iter()
-                .map(|id| (Metric::of(id).read)(&s.outcome))
+                .map(|id| s.value(Metric::of(id)))
                 .collect::<Option<_>>()
         };
         summaries
@@ -39,32 +42,45 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let cpu = parts(&["server_cpu_us"]);
     let memory = parts(&["server_memory_kib"]);
     let bytes = parts(&["bytes_down", "bytes_up"]);
+    let unit = comparison.unit();
     let mut charts = vec![
         ("latency.svg", latency(summaries)),
         (
             "deliveries.svg",
             deliveries(summaries, comparison.scenario.duration().as_secs_f64()),
         ),
-        ("cpu.svg", bars("Server CPU per delivery, µs", &cpu)),
+        (
+            "cpu.svg",
+            bars("Server CPU per delivery, µs", Guard::Cpu, &cpu),
+        ),
         (
             "bytes.svg",
             bars(
                 "Bytes per delivery: to the client, and (outlined) from it",
+                Guard::Traffic,
                 &bytes,
             ),
         ),
         (
             "memory.svg",
-            bars("Server memory per idle connection, KiB", &memory),
+            bars(
+                "Server memory per idle connection, KiB",
+                Guard::Memory,
+                &memory,
+            ),
         ),
     ];
     charts.extend(
-        ratios("Latency p50, block by block", comparison, Figure::P50)
-            .map(|chart| ("ratios-p50.svg", chart)),
+        ratios(
+            &format!("Latency p50, {unit} by {unit}"),
+            comparison,
+            Figure::P50,
+        )
+        .map(|chart| ("ratios-p50.svg", chart)),
     );
     charts.extend(
         ratios(
-            "Server CPU per delivery, block by block",
+            &format!("Server CPU per delivery, {unit} by {unit}"),
             comparison,
             Figure::Cpu,
         )
@@ -110,31 +126,48 @@ struct Line {
     sure: usize,
 }
 
+/// The latency chart ends at so many nines.
+const NINES: f64 = 3.0;
+
+/// The latencies of a row, from the median to the rarest that it has any of.
+fn quantiles(s: &Summary) -> Line {
+    let steps = (0..=150)
+        .map(|i| f64::from(i) / 150.0 * NINES)
+        .map(|nines| (nines, 1.0 - 10_f64.powf(-nines)));
+    // One line of the same trials: those that say something of its end, if there are any.
+    let guard = if s.stands(Guard::Tail) {
+        Guard::Tail
+    } else {
+        Guard::Median
+    };
+    let outcome = s.outcome(guard);
+    let (times, messages) = (&outcome.latency, outcome.publishing.acked);
+    let is_sound = |share: f64| {
+        s.is_sound(if share < TAIL {
+            Guard::Median
+        } else {
+            Guard::Tail
+        }) && messages >= messages_needed(share)
+    };
+    let steps: Vec<(f64, f64)> = steps
+        .filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0)
+        .collect();
+    let sure = steps
+        .iter()
+        .take_while(|(_, share)| is_sound(*share))
+        .count();
+    let point = |&(nines, share): &(f64, f64)| Some((nines, times.ms(share)?.max(1e-3).log10()));
+    Line {
+        name: s.variant.to_string(),
+        class: class(s.variant),
+        points: steps.iter().filter_map(point).collect(),
+        sure,
+    }
+}
+
 /// Latency by percentile, both axes logarithms: of 1 / (1 - q), so that the tail has room, and of milliseconds.
 fn latency(summaries: &[Summary]) -> String {
-    const NINES: f64 = 3.0;
-    let line = |s: &Summary| {
-        let steps = (0..=150)
-            .map(|i| f64::from(i) / 150.0 * NINES)
-            .map(|nines| (nines, 1.0 - 10_f64.powf(-nines)));
-        let (times, messages) = (&s.outcome.latency, s.outcome.publishing.acked);
-        let steps: Vec<(f64, f64)> = steps
-            .filter(|(_, share)| times.count() as f64 * (1.0 - share) >= 1.0)
-            .collect();
-        let sure = steps
-            .iter()
-            .take_while(|(_, share)| s.is_sound() && messages >= messages_needed(*share))
-            .count();
-        let point =
-            |&(nines, share): &(f64, f64)| Some((nines, times.ms(share)?.max(1e-3).log10()));
-        Line {
-            name: s.variant.to_string(),
-            class: class(s.variant),
-            points: steps.iter().filter_map(point).collect(),
-            sure,
-        }
-    };
-    let lines: Vec<Line> = summaries.iter().map(line).collect();
+    let lines: Vec<Line> = summaries.iter().map(quantiles).collect();
     let values = lines
         .iter()
         .flat_map(|line| &line.points)
@@ -182,9 +215,16 @@ fn latency(summaries: &[Summary]) -> String {
 
 fn describe(summaries: &[Summary]) -> String {
     let ms = |s: &Summary, share| {
-        s.outcome.latency.ms(share).map_or("-".into(), |ms| {
-            number(ms) + mark_missing(&s.outcome, share)
-        })
+        let guard = if share < TAIL {
+            Guard::Median
+        } else {
+            Guard::Tail
+        };
+        let outcome = s.outcome(guard);
+        outcome
+            .latency
+            .ms(share)
+            .map_or("-".into(), |ms| number(ms) + mark_missing(outcome, share))
     };
     let one = |s: &Summary| {
         format!(
@@ -207,7 +247,11 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
         Line {
             name: s.variant.to_string(),
             class: class(s.variant),
-            sure: if s.is_sound() { points.len() } else { 0 },
+            sure: if s.is_sound(Guard::Counts) {
+                points.len()
+            } else {
+                0
+            },
             points,
         }
     };
@@ -233,7 +277,10 @@ fn deliveries(summaries: &[Summary], seconds: f64) -> String {
         from: 0.0,
         to: top,
     };
-    let mean = |s: &Summary| s.flow(seconds).sum::<f64>() / s.outcome.series.len().max(1) as f64;
+    let mean = |s: &Summary| {
+        let flow: Vec<f64> = s.flow(seconds).collect();
+        flow.iter().sum::<f64>() / flow.len().max(1) as f64
+    };
     let text: Vec<String> = summaries
         .iter()
         .map(|s| format!("{}: {} per second on average.", s.variant, number(mean(s))))
@@ -353,7 +400,7 @@ fn plot(title: &str, description: &str, x: &Axis, y: &Axis, lines: &[Line]) -> S
 }
 
 /// A bar for each transport, in one or two parts.
-fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
+fn bars(title: &str, guard: Guard, rows: &[(&Summary, Vec<f64>)]) -> String {
     let values = |parts: &[f64]| {
         parts
             .iter()
@@ -381,7 +428,11 @@ fn bars(title: &str, rows: &[(&Summary, Vec<f64>)]) -> String {
     );
     for (i, (summary, parts)) in rows.iter().enumerate() {
         let (top, own) = (36.0 + i as f64 * BAR, class(summary.variant));
-        let doubt = if summary.is_sound() { "" } else { " c-doubt" };
+        let doubt = if summary.is_sound(guard) {
+            ""
+        } else {
+            " c-doubt"
+        };
         out += &mark(
             "c-mark c-end",
             left - 8.0,
@@ -440,15 +491,8 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
         .effects
         .iter()
         .filter(|effect| effect.figure == figure && effect.ratio.interval.is_some());
-    let rows: Vec<(&Effect, Vec<f64>)> = effects
-        .map(|effect| {
-            (
-                effect,
-                comparison.ratios(effect.variant, effect.control, figure),
-            )
-        })
-        .collect();
-    let axis = axis_of(rows.iter().flat_map(|(_, ratios)| ratios));
+    let rows: Vec<(&Effect, &[f64])> = effects.map(|effect| (effect, &effect.ratios[..])).collect();
+    let axis = axis_of(rows.iter().flat_map(|(_, ratios)| *ratios));
     let name = |effect: &Effect| row_name(effect.variant, effect.control);
     let said = |effect: &Effect| {
         format!("{} {}", short(effect.ratio.median), effect.short_word())
@@ -489,7 +533,7 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
             .map(|(low, high)| (across(low), across(high)))?;
         out += &mark("c-mark c-end", ends[0] - 8.0, middle + 5.0, &name(effect));
         out += &format!(r#"<path class="c-line c-span {own}" d="M{from:.1} {middle}H{to:.1}"/>"#);
-        for &ratio in ratios {
+        for &ratio in *ratios {
             let beyond = (!(axis.from..=axis.to).contains(&ratio.log2())).then(|| ratio.log2());
             out += &dot(&own, across(ratio), middle, beyond);
         }

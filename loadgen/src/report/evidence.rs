@@ -2,13 +2,13 @@
 
 use super::table::{Cell, NONE, Row, Table, heads, mark_missing};
 use crate::result::comparison::{Comparison, Trial, row_name};
-use crate::result::effect::{Effect, Figure, Ratio, Resolution};
+use crate::result::effect::{Effect, Figure, Ratio};
 use crate::result::known::KnownAnswer;
 use crate::result::metric::messages_needed;
 use crate::result::summary::Summary;
 use crate::result::variant::Variant;
-use crate::result::verdict::{Check, Kind};
-use crate::result::words::number;
+use crate::result::verdict::{Check, Guard};
+use crate::result::words::{count, number};
 
 /// All of them that have something to show.
 pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
@@ -44,7 +44,7 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let tail = comparison
         .trials
         .iter()
-        .filter(|trial| trial.verdict.kind == Kind::Valid)
+        .filter(|trial| trial.verdict.stands(Guard::Tail))
         .all(has_tail);
     let summary = |variant| summaries.iter().find(|summary| summary.variant == variant);
     let is_whole = |variant| summary(variant).is_none_or(Summary::is_whole);
@@ -55,7 +55,7 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
                 believable: (tail || figure != Figure::P99)
                     && is_whole(variant)
                     && base.is_none_or(is_whole),
-                ..ratio(effect, comparison.blocks)
+                ..ratio(effect, comparison)
             })
     };
     let figures = Figure::ALL.iter().filter(|_| comparison.blocks > 1);
@@ -79,9 +79,10 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
         Some(summary) => summary.head(),
         None => row_name(variant, control),
     };
+    let unit = comparison.unit();
     Table {
         title: format!(
-            "Against {}, block by block",
+            "Against {}, {unit} by {unit}",
             base.map(|variant| variant.to_string()).unwrap_or_default()
         ),
         head: columns.iter().map(head).collect(),
@@ -90,24 +91,23 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
     }
 }
 
-/// What the words beside the ratios mean, and what they could have shown.
+/// What the words beside the ratios mean.
 fn foot(comparison: &Comparison, tail: bool) -> String {
-    let seen =
-        |seen: &Resolution| format!("{:.0} % in {}", 100.0 * (seen.ratio - 1.0), seen.figure);
-    let seen: Vec<String> = comparison.resolutions.iter().map(seen).collect();
     let has_interval = comparison
         .effects
         .iter()
         .any(|effect| effect.ratio.interval.is_some());
     let mut foot = if has_interval {
-        "The median of the blocks' ratios, and where it lies with 95 % confidence or more. Only latency p50 and server CPU \
-            have a word, as was decided beforehand: slower, faster, more CPU or less CPU where all of the interval is beyond 5 % \
-            and apart from that of the A/A control. Otherwise: no difference shown (1 is in the interval); within the noise \
-            (the control's interval overlaps it); differs, perhaps by less than 5 %; or differs, not attributable over \
-            loopback (CPU of polls against streams, within a factor of 1.5: as much may be the clients' part)."
+        "Each is the median of the sets' ratios to baseline and control (their geometric mean), and where it lies with 95 % \
+            confidence or more, however often one has looked. Only latency p50 and server CPU have a word, as was decided \
+            beforehand: slower, faster, more CPU or less CPU where so many sets lie beyond 5 % that without a difference it \
+            would come to that once in forty comparisons at most; and with what would have been shown, where nothing was. \
+            Otherwise: within the noise (the control differs from the baseline, too); differs, perhaps by less than 5 %; differs, \
+            perhaps by loadgen's part (its own sending and reading); or differs, not attributable over loopback (CPU of \
+            polls against streams, within a factor of 1.5: as much may be the clients' part)."
     } else {
-        "The median of the blocks' ratios, and in how many blocks it was so. These are too few for an interval, and so for a \
-            claim: --standard has ten, and an A/A control in each."
+        "The median of the ratios, and in how many sets it was so. These are too few for an interval, and so for a claim: \
+            that takes eight, and an A/A control in each."
     }
     .to_owned();
     if comparison.trials.iter().any(|trial| trial.outcome.misses()) {
@@ -117,35 +117,35 @@ fn foot(comparison: &Comparison, tail: bool) -> String {
     if !tail {
         foot += " The p99 is in brackets: too few messages stand behind it in a single trial.";
     }
-    if !seen.is_empty() {
-        foot += &format!(
-            " By the A/A control, a difference of {} would have been seen in four of five such comparisons.",
-            seen.join(" and ")
-        );
-    }
     foot
 }
 
-fn ratio(effect: &Effect, blocks: usize) -> Cell {
-    let word = match effect.word() {
-        "" => String::new(),
-        word => format!(", {word}"),
+fn ratio(effect: &Effect, comparison: &Comparison) -> Cell {
+    let said = match effect.said(comparison.unit()) {
+        said if said.is_empty() => said,
+        said => format!(", {said}"),
     };
     let Ratio {
         blocks: n,
         higher,
         median,
         interval,
+        ..
     } = effect.ratio;
     let spread = match interval {
-        Some((low, high)) if n == blocks => format!("{} to {}", number(low), number(high)),
-        Some((low, high)) => format!("{} to {}, {n} blocks", number(low), number(high)),
+        Some((low, high)) if n == comparison.blocks => {
+            format!("{} to {}", number(low), number(high))
+        }
+        Some((low, high)) => {
+            let n = count(n as u64, comparison.unit());
+            format!("{} to {}, {n}", number(low), number(high))
+        }
         None if median > 1.0 => format!("higher in {higher} of {n}"),
         None => format!("lower in {} of {n}", n.saturating_sub(higher)),
     };
     Cell {
         value: Some(median),
-        ..format!("{} ({spread}){word}", number(median)).into()
+        ..format!("{} ({spread}){said}", number(median)).into()
     }
 }
 
@@ -185,7 +185,7 @@ fn theory(comparison: &Comparison, summaries: &[Summary]) -> Table {
                     None => "",
                 }
             ),
-            believable: summary.is_sound(),
+            believable: summary.is_sound(Guard::Median),
             best: false,
         },
         None => NONE.to_owned().into(),
@@ -230,21 +230,17 @@ fn checks(comparison: &Comparison, summaries: &[Summary]) -> Table {
             kinds.push(check);
         }
     }
-    let over = |check: &&&Check| check.measured - check.limit;
     let cell = |checks: &Vec<&Check>, id: &str| {
         let worst = checks
             .iter()
             .filter(|check| check.id == id)
-            .max_by(|a, b| over(a).total_cmp(&over(b)));
+            .max_by(|a, b| a.excess().total_cmp(&b.excess()));
         worst.map_or(NONE.to_owned().into(), |check| {
             let exceeds = if check.holds() { "" } else { ", EXCEEDED" };
-            let text = format!(
-                "{} of {}{exceeds}",
-                number(check.measured),
-                number(check.limit)
-            );
+            let measured = check.measured.map_or("unknown".into(), number);
+            let text = format!("{measured} of {}{exceeds}", number(check.limit));
             Cell {
-                value: Some(check.measured),
+                value: check.measured,
                 ..text.into()
             }
         })
@@ -270,6 +266,7 @@ fn checks(comparison: &Comparison, summaries: &[Summary]) -> Table {
 
 /// Every trial with its verdict, in the order in which they ran.
 fn trials(comparison: &Comparison) -> Table {
+    let unit = comparison.unit();
     let row = |(i, trial): (usize, &Trial)| {
         let Trial {
             block,
@@ -277,21 +274,23 @@ fn trials(comparison: &Comparison) -> Table {
             verdict,
             ..
         } = trial;
-        let is_sound = verdict.kind == Kind::Valid && !outcome.misses();
+        let stands = |guard| verdict.stands(guard) && !outcome.misses();
         let figure = |figure: Figure, mark: &str| {
             let value = figure.of(outcome);
             let text = value.map_or(NONE.into(), |value| number(value) + mark);
             Cell {
                 value,
                 text,
-                believable: is_sound && (figure != Figure::P99 || has_tail(trial)),
+                believable: stands(figure.metric().guard)
+                    && (figure != Figure::P99 || has_tail(trial)),
                 best: false,
             }
         };
-        let why = verdict
-            .failed()
-            .filter(|_| verdict.kind != Kind::Valid)
-            .map(|check| format!(" ({})", check.name));
+        let why: Vec<&str> = verdict.failed().iter().map(|check| &*check.name).collect();
+        let why = match &why[..] {
+            [] => String::new(),
+            why => format!(" ({})", why.join(", ")),
+        };
         let missing = if outcome.misses() {
             "; messages missing"
         } else {
@@ -301,9 +300,12 @@ fn trials(comparison: &Comparison) -> Table {
             figure(Figure::P50, mark_missing(outcome, 0.5)),
             figure(Figure::P99, mark_missing(outcome, 0.99)),
             figure(Figure::Cpu, ""),
-            format!("{}{}{missing}", verdict.kind, why.unwrap_or_default()).into(),
+            format!("{}{why}{missing}", verdict.kind).into(),
         ];
-        Row::new(format!("{}. block {block}, {}", i + 1, trial.name()), cells)
+        Row::new(
+            format!("{}. {unit} {block}, {}", i + 1, trial.name()),
+            cells,
+        )
     };
     let head = ["p50, ms", "p99, ms", "server CPU, µs", "verdict"]
         .map(String::from)

@@ -8,7 +8,7 @@ use crate::result::comparison::Comparison;
 use crate::result::summary::Summary;
 
 /// Said below a table that has such figures.
-const DOUBT: &str = "In brackets: not to be relied on, because no trial is valid, messages are missing or too few stand \
+const DOUBT: &str = "In brackets: not to be relied on, because it stands in no trial, messages are missing or too few stand \
     behind it.";
 
 /// The whole report.

@@ -7,7 +7,7 @@ use crate::result::comparison::{Comparison, Trial};
 use crate::result::outcome::{End, Failures, Outcome};
 use crate::result::summary::{Missing, Summary};
 use crate::result::usage::Usage;
-use crate::result::verdict::{Check, Kind};
+use crate::result::verdict::{Check, Guard};
 use crate::result::words::{count, number};
 
 /// A median wait for a free publisher that is worth a word.
@@ -41,11 +41,12 @@ const LOOPBACK: &str = "Over loopback, where the kernel runs a receiver's TCP in
 /// What went wrong, and what to think of the rest: what is missing first.
 pub fn of(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
     let (ran, planned) = (comparison.trials.len(), comparison.planned());
-    let cut = (0 < ran && ran < planned)
+    let cut = (0 < ran && ran < planned && comparison.rounds.is_none())
         .then(|| format!("This comparison ended early: {ran} of {planned} trials ran."));
+    let unit = comparison.unit();
     let incomparable =
         (comparison.blocks > 1 && comparison.effects.is_empty() && planned > comparison.blocks)
-            .then(|| "No block has two valid trials that could be compared.".to_owned());
+            .then(|| format!("No {unit} has two trials that could be compared."));
     let missing = summaries
         .iter()
         .filter(|summary| !summary.is_whole())
@@ -163,16 +164,16 @@ fn grouped(comparison: &Comparison) -> Vec<String> {
     notes
 }
 
-/// A sentence for each check that decided a verdict, with its worst figure: which trials it were is in their table.
+/// A sentence for each check that failed, with its worst figure and what it spoils, the one that is exceeded most first:
+/// which trials it were is in their table.
 fn verdicts(comparison: &Comparison) -> Vec<String> {
     let mut decided: Vec<(&Check, Vec<String>)> = Vec::new();
-    let failed =
-        |trial: &&&Trial| trial.verdict.kind != Kind::Valid && trial.outcome.end == End::Completed;
+    let completed = |trial: &&&Trial| trial.outcome.end == End::Completed;
     for trials in rows(comparison) {
         let checks: Vec<&Check> = trials
             .iter()
-            .filter(failed)
-            .filter_map(|trial| trial.verdict.failed())
+            .filter(completed)
+            .flat_map(|trial| trial.verdict.failed())
             .collect();
         for &check in &checks {
             let same = || checks.iter().filter(|other| other.id == check.id);
@@ -184,7 +185,7 @@ fn verdicts(comparison: &Comparison) -> Vec<String> {
             match decided.iter_mut().find(|(other, _)| other.id == check.id) {
                 None => decided.push((check, vec![name])),
                 Some((worst, names)) => {
-                    *worst = if check.measured > worst.measured {
+                    *worst = if check.excess() > worst.excess() {
                         check
                     } else {
                         worst
@@ -202,8 +203,16 @@ fn verdicts(comparison: &Comparison) -> Vec<String> {
         } else {
             ""
         };
-        format!("{}: {}:{worst} {check}.", names.join(", "), check.kind)
+        let spoils: Vec<String> = check.spoils.iter().map(ToString::to_string).collect();
+        let spoils = if spoils.len() == Guard::ALL.len() {
+            "no figure can be trusted".into()
+        } else {
+            format!("not to be trusted: {}", spoils.join(", "))
+        };
+        let names = names.join(", ");
+        format!("{names}: {}, {spoils}:{worst} {check}.", check.kind)
     };
+    decided.sort_by(|(a, _), (b, _)| b.excess().total_cmp(&a.excess()));
     decided.into_iter().map(say).collect()
 }
 

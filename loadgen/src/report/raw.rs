@@ -63,14 +63,15 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
     Ok(String::from_utf8(out)?)
 }
 
-/// A line for each trial, a column for each figure.
+/// A line for each trial, a column for each figure; the ids of those that are not to be trusted in one of its own.
 pub fn trials(comparison: &Comparison) -> String {
     let ids = METRICS
         .iter()
         .map(|metric| metric.id)
         .collect::<Vec<_>>()
         .join(",");
-    let mut out = format!("trial,row,block,control,started,verdict,messages_missing,{ids}\n");
+    let mut out =
+        format!("trial,row,block,control,started,verdict,doubtful,messages_missing,{ids}\n");
     for (number, trial) in (1..).zip(&comparison.trials) {
         let Trial {
             block,
@@ -79,8 +80,11 @@ pub fn trials(comparison: &Comparison) -> String {
             outcome,
             verdict,
             metrics,
+            doubtful,
             ..
         } = trial;
+        let doubtful: Vec<&str> = doubtful.keys().map(String::as_str).collect();
+        let doubtful = doubtful.join(" ");
         let value = |metric: &Metric| {
             metrics
                 .get(metric.id)
@@ -90,7 +94,7 @@ pub fn trials(comparison: &Comparison) -> String {
         let (row, kind, misses) = (outcome.variant, verdict.kind, outcome.misses());
         let _ = writeln!(
             out,
-            "{number},{row},{block},{control},{started},{kind},{misses},{values}"
+            "{number},{row},{block},{control},{started},{kind},{doubtful},{misses},{values}"
         );
     }
     out

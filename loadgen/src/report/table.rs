@@ -5,6 +5,7 @@ use crate::result::effect::LOOPBACK;
 use crate::result::metric::{Better, METRICS, Metric, Shown};
 use crate::result::outcome::Outcome;
 use crate::result::summary::Summary;
+use crate::result::verdict::Guard;
 use crate::result::words::{digits, number};
 
 /// A table: its columns, and a row for each figure.
@@ -46,7 +47,7 @@ pub struct Cell {
     pub value: Option<f64>,
     /// The figure as text.
     pub text: String,
-    /// Whether it may be relied on: a trial is valid, no message is missing, and enough of them stand behind it.
+    /// Whether it may be relied on: it stands in a trial, no message is missing, and enough of them stand behind it.
     pub believable: bool,
     /// Whether it is the best of its row, where one can be told.
     pub best: bool,
@@ -96,18 +97,22 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
             "receive_delay_p99_ms" => {
                 rows.push(text(
                     "p50 of single subscribers, 5 to 95 % of them, ms",
-                    Summary::is_sound,
+                    |summary| summary.is_sound(Guard::Median),
                     single,
                 ));
             }
             "bytes_up_per_publish" => {
                 rows.push(Row {
                     is_key: true,
-                    ..text(DELIVERED, Summary::is_valid, delivered)
+                    ..text(
+                        DELIVERED,
+                        |summary| summary.stands(Guard::Counts),
+                        delivered,
+                    )
                 });
                 rows.push(Row {
                     is_key: true,
-                    ..text(LOST, Summary::is_valid, lost)
+                    ..text(LOST, |summary| summary.stands(Guard::Counts), lost)
                 });
             }
             _ => {}
@@ -123,10 +128,11 @@ pub fn figures(summaries: &[Summary], claims: bool) -> Table {
     });
     // What nobody has a figure for would only be a row of dashes.
     rows.retain(|row| row.cells.iter().any(|cell| cell.text != NONE));
-    if summaries
-        .iter()
-        .all(|summary| summary.outcome.expected == 0 && summary.outcome.latency.count() == 0)
-    {
+    let is_empty = |summary: &Summary| {
+        let outcome = summary.outcome(Guard::Counts);
+        outcome.expected == 0 && outcome.latency.count() == 0
+    };
+    if summaries.iter().all(is_empty) {
         rows.clear();
     }
     rows.iter_mut()
@@ -145,7 +151,7 @@ fn delivered(summary: &Summary) -> String {
         expected,
         delivered,
         ..
-    } = summary.outcome;
+    } = *summary.outcome(Guard::Counts);
     match expected.saturating_sub(delivered) {
         _ if expected == 0 => NONE.into(),
         0 => format!("all {expected}"),
@@ -154,7 +160,7 @@ fn delivered(summary: &Summary) -> String {
 }
 
 fn lost(summary: &Summary) -> String {
-    let audit = summary.outcome.audit;
+    let audit = summary.outcome(Guard::Counts).audit;
     if audit == Audit::default() {
         return NONE.into();
     }
@@ -180,7 +186,9 @@ pub fn mark_missing(outcome: &Outcome, share: f64) -> &'static str {
 /// One figure of every row of a comparison.
 fn row(summaries: &[Summary], metric: &Metric) -> Row {
     let needed = metric.messages_needed();
-    let believable = |s: &Summary| s.is_sound() && s.outcome.publishing.acked >= needed;
+    let believable = |s: &Summary| {
+        s.is_sound(metric.guard) && s.outcome(metric.guard).publishing.acked >= needed
+    };
     // A figure that may not be relied on wins nothing, but where it is lower, no other is the lowest; of those that miss
     // nothing, for others have had less to do.
     let is_best = |s: &Summary, value: f64| {
@@ -190,7 +198,7 @@ fn row(summaries: &[Summary], metric: &Metric) -> Row {
         let others = others.filter_map(|other| {
             Some((
                 other.variant.mode.properties().streams,
-                (metric.read)(&other.outcome)?,
+                other.value(metric)?,
             ))
         });
         let mut others = others.peekable();
@@ -203,11 +211,11 @@ fn row(summaries: &[Summary], metric: &Metric) -> Row {
             })
     };
     let cell = |s: &Summary| {
-        let value = (metric.read)(&s.outcome);
+        let value = s.value(metric);
         let best = believable(s) && value.is_some_and(|value| is_best(s, value));
         let mark = metric
             .deliveries
-            .map_or("", |share| mark_missing(&s.outcome, share));
+            .map_or("", |share| mark_missing(s.outcome(metric.guard), share));
         let text = value.map_or(NONE.into(), number) + mark;
         Cell {
             value,
@@ -226,7 +234,7 @@ fn row(summaries: &[Summary], metric: &Metric) -> Row {
 /// How far subscribers differ from each other: the median latency of each of those that are followed.
 fn single(summary: &Summary) -> String {
     let mut medians: Vec<f64> = summary
-        .outcome
+        .outcome(Guard::Median)
         .followed
         .iter()
         .map(|one| f64::from(one.p50_us) / 1e3)

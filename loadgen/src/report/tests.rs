@@ -9,9 +9,9 @@ use crate::result::histogram::Times;
 use crate::result::outcome::{End, Failures, Followed, Outcome};
 use crate::result::scenario::Scenario;
 use crate::result::summary::Summary;
-use crate::result::usage::{Memory, Ticks, Totals};
+use crate::result::usage::{Demand, Memory, Ticks, Totals};
 use crate::result::variant::{Publish, Transport, Variant};
-use crate::result::verdict::{Kind, Verdict};
+use crate::result::verdict::{Guard, Kind, Verdict};
 
 mod told;
 
@@ -144,8 +144,13 @@ impl Draw {
         } else {
             self.0.f64() * 1e5
         };
-        (usage.deliveries, usage.steal_ns, usage.others_ns) =
-            (self.count(), self.count(), self.count());
+        usage.deliveries = self.count();
+        (usage.steal_ns, usage.others_ns) = (self.maybe(Self::count), self.maybe(Self::count));
+        usage.demand = self.several(|draw| Demand {
+            core: draw.count() as usize,
+            busy_ns: draw.count(),
+            stolen_ns: draw.count(),
+        });
         (usage.server_cpu_ns, usage.server_user_ns) =
             (self.maybe(Self::count), self.maybe(Self::count));
         usage.server_ticks = self.maybe(|draw| Ticks {
@@ -156,7 +161,7 @@ impl Draw {
             (self.maybe(Self::count), self.maybe(Self::count));
         (usage.machine_busy_ns, usage.server_peak) =
             (self.maybe(Self::count), self.maybe(Self::count));
-        (usage.loadgen_queued_ns, usage.loadgen_threads) = (self.count(), self.count());
+        (usage.loadgen_queued_ns, usage.loadgen_threads) = (self.maybe(Self::count), self.count());
         (usage.cores, usage.loadgen_cores, usage.minimal) =
             (self.count(), self.count(), self.0.bool());
         (usage.traffic, usage.life) = (self.totals(), self.totals());
@@ -165,6 +170,7 @@ impl Draw {
         usage.memory = self.several(|draw| Memory {
             connections: draw.count() as usize,
             server_pss: draw.maybe(Self::count),
+            server_anonymous: draw.maybe(Self::count),
             kernel: draw.count(),
         });
     }
@@ -208,11 +214,9 @@ impl Draw {
             {
                 let outcome = self.outcome(variant);
                 let mut verdict = verdict::of(&outcome);
-                verdict.kind = if self.0.bool() {
-                    Kind::Valid
-                } else {
-                    verdict.kind
-                };
+                if self.0.bool() {
+                    (verdict.kind, verdict.checks) = (Kind::Valid, Vec::new());
+                }
                 add(
                     &mut comparison,
                     block,
@@ -235,17 +239,19 @@ fn what_went_wrong_counts_also_in_trials_that_are_not_valid() {
     for (block, kind, lost) in [(1, Kind::Valid, 1), (2, Kind::Noisy, 3)] {
         let mut outcome = Draw(fastrand::Rng::with_seed(block)).outcome(variant);
         outcome.audit.lost = lost;
-        let verdict = Verdict {
-            kind,
-            ..verdict::of(&outcome)
+        let checks = match kind {
+            Kind::Valid => Vec::new(),
+            _ => verdict::of(&outcome).checks,
         };
+        let verdict = Verdict { kind, checks };
         let block = block as usize;
         add(&mut comparison, block, false, outcome, verdict);
     }
     let [summary] = &Summary::of(&comparison)[..] else {
         panic!("one row")
     };
-    assert_eq!((summary.merged, summary.outcome.audit.lost), (1, 4));
+    let counted = (summary.merged(Guard::Tail), summary.outcome(Guard::Tail));
+    assert_eq!((counted.0, counted.1.audit.lost), (1, 4));
 }
 
 fn tables(comparison: &Comparison) -> Vec<table::Table> {

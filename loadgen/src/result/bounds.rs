@@ -85,6 +85,21 @@ pub const BLOCKS: Bounds<u16> = Bounds {
     kind: whole(),
 };
 
+/// Sets of slices: as many.
+pub const SETS: Bounds<u16> = Bounds {
+    name: "sets",
+    from: 1,
+    to: 1000,
+    kind: whole(),
+};
+/// How long a comparison may take.
+pub const BUDGET: Bounds<Duration> = Bounds {
+    name: "budget",
+    from: Duration::from_secs(1),
+    to: Duration::from_secs(24 * 3600),
+    kind: TIME,
+};
+
 /// How numbers of one kind are read and written.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind<T> {

@@ -6,14 +6,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::effect::{Effect, Figure, Resolution};
+use super::effect::{Effect, Figure};
 use super::environment::{Cores, Environment};
 use super::known::KnownAnswers;
-use super::metric;
+use super::metric::{self, METRICS};
 use super::outcome::Outcome;
 use super::scenario::{CONNECTS_PER_SECOND, Scenario};
 use super::variant::{Transport, Variant};
-use super::verdict::{Kind, Verdict};
+use super::verdict::{Guard, Verdict};
+use super::words::count;
 
 /// The version of the JSON.
 pub const SCHEMA: u32 = 4;
@@ -35,19 +36,23 @@ pub struct Comparison {
     pub target: Option<String>,
     /// The rows: transports, and which way their messages went up.
     pub variants: Vec<Variant>,
-    /// How often each of them ran.
+    /// How often each of them ran: blocks of whole trials, or sets.
     pub blocks: usize,
+    /// In how many slices each of a set is measured, in turns, with all servers up at once; none where trials are whole, one
+    /// after the other.
+    #[serde(default)]
+    pub rounds: Option<usize>,
     /// Whether the baseline ran twice in each block.
     pub control: bool,
+    /// How many servers of a set are up at once: all, or where there is no room for so many, one, the baseline and one more of it.
+    #[serde(default)]
+    pub together: usize,
     /// With which load.
     pub scenario: Scenario,
     /// What came out, in the order in which the trials ran: drawn from the scenario's seed, and balanced over the blocks.
     pub trials: Vec<Trial>,
     /// Every row against the baseline, over the blocks.
     pub effects: Vec<Effect>,
-    /// What it could have shown, by its A/A control.
-    #[serde(default)]
-    pub resolutions: Vec<Resolution>,
     /// Theory beside measurement.
     #[serde(default)]
     pub known_answers: Vec<KnownAnswers>,
@@ -87,6 +92,10 @@ pub struct Trial {
     /// Every figure that it has, by its id: computed from the outcome.
     #[serde(default)]
     pub metrics: BTreeMap<String, f64>,
+    /// Those of them that do not stand, by id, each with the ids of the checks that spoil it; none are named where the trial
+    /// was ended early.
+    #[serde(default)]
+    pub doubtful: BTreeMap<String, Vec<String>>,
 }
 
 impl Trial {
@@ -100,8 +109,7 @@ impl Trial {
         outcome: Outcome,
         verdict: Verdict,
     ) -> Self {
-        let metrics = metric::values(&outcome);
-        Self {
+        let mut trial = Self {
             block,
             control,
             scenario,
@@ -109,8 +117,26 @@ impl Trial {
             started,
             outcome,
             verdict,
-            metrics,
-        }
+            metrics: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
+        };
+        trial.derive();
+        trial
+    }
+
+    /// Computes anew what follows from its outcome and its verdict.
+    pub fn derive(&mut self) {
+        self.metrics = metric::values(&self.outcome);
+        let checks = |guard: Guard| {
+            let spoiling = self.verdict.spoiling(guard);
+            spoiling.map(|check| check.id.clone()).collect()
+        };
+        let doubted = METRICS.iter().filter(|metric| {
+            self.metrics.contains_key(metric.id) && !self.verdict.stands(metric.guard)
+        });
+        self.doubtful = doubted
+            .map(|metric| (metric.id.to_owned(), checks(metric.guard)))
+            .collect();
     }
 
     /// What it is a trial of: the row, or the control beside it.
@@ -139,31 +165,6 @@ impl Comparison {
         ws.or(self.variants.first()).copied()
     }
 
-    /// The ratios to the baseline, of the blocks in which both trials are valid.
-    pub fn ratios(&self, variant: Variant, control: bool, figure: Figure) -> Vec<f64> {
-        let Some(baseline) = self.baseline() else {
-            return Vec::new();
-        };
-        let values = |variant: Variant, control| {
-            let is_it =
-                move |trial: &&Trial| trial.outcome.variant == variant && trial.control == control;
-            let valid = move |trial: &&Trial| is_it(trial) && trial.verdict.kind == Kind::Valid;
-            let value = move |trial: &Trial| {
-                Some((
-                    trial.block,
-                    figure.of(&trial.outcome).filter(|value| *value > 0.0)?,
-                ))
-            };
-            self.trials.iter().filter(valid).filter_map(value)
-        };
-        // By block, and no loop over as many blocks as there are said to be.
-        let base: BTreeMap<usize, f64> = values(baseline, false).collect();
-        let ratios: BTreeMap<usize, f64> = values(variant, control)
-            .filter_map(|(block, value)| Some((block, value / base.get(&block)?)))
-            .collect();
-        ratios.into_values().collect()
-    }
-
     /// How a row, or the control, compares with the baseline in a figure.
     pub fn effect(&self, variant: Variant, control: bool, figure: Figure) -> Option<&Effect> {
         self.effects.iter().find(|effect| {
@@ -179,7 +180,11 @@ impl Comparison {
     /// The workload in a sentence.
     pub fn workload(&self) -> String {
         let modes: Vec<Transport> = self.variants.iter().map(|variant| variant.mode).collect();
-        self.scenario.sentence(&modes)
+        let sentence = self.scenario.sentence(&modes);
+        match self.rounds {
+            Some(_) => format!("{sentence} in each set"),
+            None => sentence,
+        }
     }
 
     /// How long one trial takes, about.
@@ -233,6 +238,15 @@ impl Comparison {
             .any(|trial| trial.outcome.failure().is_some() || trial.outcome.misses())
     }
 
+    /// What a ratio is of.
+    pub fn unit(&self) -> &'static str {
+        if self.rounds.is_some() {
+            "set"
+        } else {
+            "block"
+        }
+    }
+
     /// How the trials were laid out, and how far that carries, in a sentence or two.
     pub fn design(&self) -> String {
         let server = match &self.target {
@@ -242,6 +256,20 @@ impl Comparison {
         let Self {
             blocks, scenario, ..
         } = self;
+        if let Some(rounds) = self.rounds {
+            let sets = count(*blocks as u64, "set");
+            let few = if *blocks < 8 {
+                " Fewer than eight sets carry no word."
+            } else {
+                ""
+            };
+            return format!(
+                "{sets}: a server of each row and one more of the baseline, the A/A control, all connected at once, and each with \
+                 a slice of the load in {rounds} rounds (short polls in one, longer), in an order drawn from the seed {}. \
+                 Quantiles are of all slices together.{few}",
+                scenario.seed()
+            );
+        }
         if *blocks == 1 {
             return format!(
                 "One trial each, {server}: it says what happened in this run, no more."

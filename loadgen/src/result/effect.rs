@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::metric::Metric;
 use super::outcome::Outcome;
 use super::variant::Variant;
+use super::words::{count, number};
 
 /// A smaller difference is none, whatever the interval says.
 pub const NEGLIGIBLE: f64 = 1.05;
@@ -71,14 +72,20 @@ impl Figure {
 /// A ratio over several blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ratio {
-    /// How many blocks have both trials, valid.
+    /// How many blocks have it in both trials, where it stands.
     pub blocks: usize,
     /// In how many of them it is above 1.
     pub higher: usize,
+    /// In how many it is beyond a difference of 5 %, on the median's side of 1.
+    #[serde(default)]
+    pub beyond: usize,
     /// The median of their ratios.
     pub median: f64,
-    /// From and to, with at least 95 % confidence; fewer than 6 blocks have no such interval.
+    /// From and to, with at least 95 % confidence however often one has looked; fewer than 8 blocks have no such interval.
     pub interval: Option<(f64, f64)>,
+    /// How like each block's is to the one before, from -1 to 1.
+    #[serde(default)]
+    pub correlation: Option<f64>,
 }
 
 impl Ratio {
@@ -89,15 +96,6 @@ impl Ratio {
             (low, _) if low > factor => Some(Difference::Higher),
             _ => None,
         }
-    }
-
-    /// Whether the intervals have something in common, as far as there are any.
-    pub fn overlaps(self, other: Self) -> bool {
-        let apart = |(a, b), (c, d)| b < c || d < a;
-        !self
-            .interval
-            .zip(other.interval)
-            .is_some_and(|(own, others)| apart(own, others))
     }
 }
 
@@ -113,8 +111,11 @@ pub enum Difference {
     NotShown,
     /// The interval excludes 1, but not everything within 5 % of it.
     Slight,
-    /// The interval excludes 1, and overlaps that of the A/A control: as much may be noise.
+    /// The interval excludes 1, but the A/A control differs from the baseline, too, or its ratios last from set to set: as much may
+    /// be noise.
     Noise,
+    /// Beyond noise, but too much of it may be loadgen's own part: of the medians' difference, more than a quarter.
+    Own,
     /// Beyond noise, but not beyond what loopback moves from the clients' bill to the server's.
     Loopback,
 }
@@ -128,7 +129,11 @@ pub struct Effect {
     pub control: bool,
     /// What is compared.
     pub figure: Figure,
-    /// The row's value over the baseline's.
+    /// The row's value over the geometric mean of the baseline's and the control's, of each set (or block) that has all; the
+    /// control's, and where there is none, over the baseline's.
+    #[serde(default)]
+    pub ratios: Vec<f64>,
+    /// All of them together.
     pub ratio: Ratio,
     /// What may be said; nothing of a figure that is only shown, without enough blocks, or where messages are missing.
     pub difference: Option<Difference>,
@@ -142,6 +147,7 @@ impl Effect {
             (Some(Difference::NotShown), _) => "no difference shown",
             (Some(Difference::Slight), _) => "differs, perhaps by less than 5 %",
             (Some(Difference::Noise), _) => "within the noise",
+            (Some(Difference::Own), _) => "differs, perhaps by loadgen's part",
             (Some(Difference::Loopback), _) => "differs, not attributable over loopback",
             (Some(Difference::Lower), Figure::Cpu) => "less CPU",
             (Some(Difference::Higher), Figure::Cpu) => "more CPU",
@@ -150,21 +156,41 @@ impl Effect {
         }
     }
 
-    /// The same in at most 20 characters, for a picture.
+    /// The word with the size that goes with it, and how many sets (or blocks: the unit) said so.
+    pub fn said(&self, unit: &str) -> String {
+        let Ratio {
+            blocks,
+            beyond,
+            interval,
+            ..
+        } = self.ratio;
+        let word = self.word();
+        let Some((low, high)) = interval else {
+            return word.into();
+        };
+        let sets = format!("{beyond} of {}", count(blocks as u64, unit));
+        match self.difference {
+            Some(Difference::Higher) => {
+                format!("{word}: at least {} times, {sets}", number(low))
+            }
+            Some(Difference::Lower) => {
+                format!("{word}: at most {} times, {sets}", number(high))
+            }
+            Some(Difference::NotShown) => {
+                let seen = 100.0 * (high.max(1.0 / low) - 1.0);
+                format!("{word}, {seen:.0} % would have been")
+            }
+            _ => word.into(),
+        }
+    }
+
+    /// The word in at most 20 characters, for a picture.
     pub fn short_word(&self) -> &'static str {
         match self.difference {
             Some(Difference::Slight) => "differs slightly",
             Some(Difference::Loopback) => "not attributable",
+            Some(Difference::Own) => "loadgen's part?",
             _ => self.word(),
         }
     }
-}
-
-/// How fine a comparison could see.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Resolution {
-    /// In what.
-    pub figure: Figure,
-    /// The smallest ratio above 1 that would have been shown in four of five such comparisons, by the A/A control.
-    pub ratio: f64,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::outcome::Outcome;
 use super::variant::{Publish, Variant};
+use super::verdict::Guard;
 
 /// A quantile q needs this many messages over 1 - q: with n of them the chance that not one lies beyond it is about
 /// e^-5.7, one in 300. Messages, not deliveries: those of one message are not independent.
@@ -23,6 +24,8 @@ pub struct Metric {
     pub better: Better,
     /// How much of it is shown.
     pub shown: Shown,
+    /// What has to hold for it.
+    pub guard: Guard,
     /// Its value in a trial, or in several merged.
     pub read: fn(&Outcome) -> Option<f64>,
     /// The quantile that it is, for which there have to be messages enough.
@@ -127,6 +130,7 @@ const fn metric(
     id: &'static str,
     label: &'static str,
     unit: &'static str,
+    guard: Guard,
     read: fn(&Outcome) -> Option<f64>,
 ) -> Metric {
     Metric {
@@ -135,6 +139,7 @@ const fn metric(
         unit,
         better: Better::Neither,
         shown: Shown::Table,
+        guard,
         read,
         needs: None,
         deliveries: None,
@@ -143,34 +148,45 @@ const fn metric(
 
 /// All of them, in the order of the reports.
 pub const METRICS: &[Metric] = &[
-    metric("latency_p50_ms", "latency p50", "ms", |o| o.latency.ms(0.5))
-        .lower()
-        .first()
-        .needing(0.5)
-        .of_deliveries(0.5),
-    metric("latency_p90_ms", "latency p90", "ms", |o| o.latency.ms(0.9))
-        .lower()
-        .needing(0.9)
-        .of_deliveries(0.9),
-    metric("latency_p99_ms", "latency p99", "ms", |o| {
+    metric("latency_p50_ms", "latency p50", "ms", Guard::Median, |o| {
+        o.latency.ms(0.5)
+    })
+    .lower()
+    .first()
+    .needing(0.5)
+    .of_deliveries(0.5),
+    metric("latency_p90_ms", "latency p90", "ms", Guard::Tail, |o| {
+        o.latency.ms(0.9)
+    })
+    .lower()
+    .needing(0.9)
+    .of_deliveries(0.9),
+    metric("latency_p99_ms", "latency p99", "ms", Guard::Tail, |o| {
         o.latency.ms(0.99)
     })
     .lower()
     .first()
     .needing(0.99)
     .of_deliveries(0.99),
-    metric("latency_max_ms", "latency max", "ms", |o| o.latency.ms(1.0))
-        .lower()
-        .needing(0.99)
-        .of_deliveries(1.0),
-    metric("send_delay_p50_ms", "send delay p50", "ms", |o| {
-        o.publishing.own_send_delay.ms(0.5)
+    metric("latency_max_ms", "latency max", "ms", Guard::Tail, |o| {
+        o.latency.ms(1.0)
     })
+    .lower()
+    .needing(0.99)
+    .of_deliveries(1.0),
+    metric(
+        "send_delay_p50_ms",
+        "send delay p50",
+        "ms",
+        Guard::Median,
+        |o| o.publishing.own_send_delay.ms(0.5),
+    )
     .needing(0.5),
     metric(
         "receive_delay_p50_ms",
         "client receive delay p50",
         "ms",
+        Guard::Median,
         |o| o.receive_delay.ms(0.5),
     )
     .needing(0.5),
@@ -178,6 +194,7 @@ pub const METRICS: &[Metric] = &[
         "receive_delay_p99_ms",
         "client receive delay p99",
         "ms",
+        Guard::Tail,
         |o| o.receive_delay.ms(0.99),
     )
     .needing(0.99),
@@ -185,71 +202,119 @@ pub const METRICS: &[Metric] = &[
         "last_of_room_p50_ms",
         "to the last of the room p50",
         "ms",
+        Guard::Median,
         |o| o.last.ms(0.5),
     )
     .lower()
     .needing(0.5),
-    metric("publish_to_ack_p50_ms", "publish to ack p50", "ms", |o| {
-        o.publishing.acks.ms(0.5)
-    })
+    metric(
+        "publish_to_ack_p50_ms",
+        "publish to ack p50",
+        "ms",
+        Guard::Median,
+        |o| o.publishing.acks.ms(0.5),
+    )
     .lower()
     .needing(0.5),
     metric(
         "poll_p99_ms",
         "poll, from its tick to the answer p99",
         "ms",
+        Guard::Tail,
         |o| o.polls.ms(0.99),
     ),
-    metric("connect_p50_ms", "connect p50", "ms", |o| {
+    metric("connect_p50_ms", "connect p50", "ms", Guard::Median, |o| {
         o.connects.ms(0.5)
     }),
-    metric("bytes_up_per_publish", "bytes up per publish", "", upward).lower(),
-    metric("server_cpu_us", "server CPU per delivery", "µs", |o| {
-        o.usage.us(o.usage.server_cpu_ns)
-    })
+    metric(
+        "bytes_up_per_publish",
+        "bytes up per publish",
+        "",
+        Guard::Traffic,
+        upward,
+    )
+    .lower(),
+    metric(
+        "server_cpu_us",
+        "server CPU per delivery",
+        "µs",
+        Guard::Cpu,
+        |o| o.usage.us(o.usage.server_cpu_ns),
+    )
     .lower_of_its_kind()
     .first(),
-    metric("server_user_cpu_us", "  in user mode only", "µs", |o| {
-        o.usage.us(o.usage.user_ns())
-    }),
-    metric("loadgen_cpu_us", "loadgen's CPU per delivery", "µs", |o| {
-        o.usage.us(o.usage.loadgen_cpu_ns)
-    }),
-    metric("machine_busy_us", "machine busy per delivery", "µs", |o| {
-        o.usage.us(o.usage.machine_busy_ns)
-    }),
+    metric(
+        "server_user_cpu_us",
+        "  in user mode only",
+        "µs",
+        Guard::Cpu,
+        |o| o.usage.us(o.usage.user_ns()),
+    ),
+    metric(
+        "loadgen_cpu_us",
+        "loadgen's CPU per delivery",
+        "µs",
+        Guard::Cpu,
+        |o| o.usage.us(o.usage.loadgen_cpu_ns),
+    ),
+    metric(
+        "machine_busy_us",
+        "machine busy per delivery",
+        "µs",
+        Guard::Cpu,
+        |o| o.usage.us(o.usage.machine_busy_ns),
+    ),
     metric(
         "server_switches",
         "server context switches per delivery",
         "",
+        Guard::Cpu,
         |o| o.usage.per_delivery(o.usage.server_switches?),
     ),
     metric(
         "server_memory_kib",
         "server memory per connection",
         "KiB",
+        Guard::Memory,
         |o| o.usage.memory_kib(),
     )
     .lower()
     .first(),
     metric(
+        "server_anonymous_kib",
+        "  what it allocated (anonymous memory)",
+        "KiB",
+        Guard::Memory,
+        |o| o.usage.anonymous_kib(),
+    ),
+    metric(
         "kernel_memory_kib",
         "kernel memory per connection, both ends",
         "KiB",
+        Guard::Memory,
         |o| o.usage.kernel_kib(),
     ),
-    metric("server_peak_mib", "server memory at its peak", "MiB", |o| {
-        Some(o.usage.server_peak? as f64 / 1048576.0)
-    }),
-    metric("bytes_down", "bytes to clients per delivery", "", |o| {
-        o.usage.per_delivery(o.usage.traffic.bytes_in)
-    })
+    metric(
+        "server_peak_mib",
+        "server memory at its peak",
+        "MiB",
+        Guard::Memory,
+        |o| Some(o.usage.server_peak? as f64 / 1048576.0),
+    ),
+    metric(
+        "bytes_down",
+        "bytes to clients per delivery",
+        "",
+        Guard::Traffic,
+        |o| o.usage.per_delivery(o.usage.traffic.bytes_in),
+    )
     .lower()
     .first(),
     metric(
         "bytes_up",
         "bytes from clients per delivery, as sent",
         "",
+        Guard::Traffic,
         |o| o.usage.per_delivery(o.usage.traffic.bytes_out),
     )
     .files_only(),
@@ -257,6 +322,7 @@ pub const METRICS: &[Metric] = &[
         "bytes_up_browser",
         "bytes from clients per delivery, browser's headers",
         "",
+        Guard::Traffic,
         |o| o.usage.per_delivery(o.usage.bytes_out()[0]),
     )
     .lower()
@@ -265,42 +331,65 @@ pub const METRICS: &[Metric] = &[
         "bytes_up_minimal",
         "bytes from clients per delivery, minimal headers",
         "",
+        Guard::Traffic,
         |o| o.usage.per_delivery(o.usage.bytes_out()[1]),
     )
     .lower(),
-    metric("bytes_both", "bytes per delivery, both ways", "", |o| {
-        o.usage.per_delivery(
-            o.usage
-                .traffic
-                .bytes_in
-                .saturating_add(o.usage.traffic.bytes_out),
-        )
-    })
+    metric(
+        "bytes_both",
+        "bytes per delivery, both ways",
+        "",
+        Guard::Traffic,
+        |o| {
+            o.usage.per_delivery(
+                o.usage
+                    .traffic
+                    .bytes_in
+                    .saturating_add(o.usage.traffic.bytes_out),
+            )
+        },
+    )
     .files_only(),
     metric(
         "bytes_link",
         "bytes per delivery on a real link, both ways, modelled",
         "",
+        Guard::Traffic,
         |o| {
             o.usage
                 .per_delivery(o.usage.on_a_link().iter().sum::<f64>() as u64)
         },
     )
     .lower(),
-    metric("requests", "requests per delivery", "", |o| {
-        o.usage.per_delivery(o.usage.traffic.requests)
-    })
+    metric(
+        "requests",
+        "requests per delivery",
+        "",
+        Guard::Traffic,
+        |o| o.usage.per_delivery(o.usage.traffic.requests),
+    )
     .lower(),
     metric(
         "empty_answers_percent",
         "empty answers",
         "% of requests",
+        Guard::Traffic,
         empties,
     ),
-    metric("batch", "messages per read or answer", "", batch),
-    metric("poll_wait_ks", "wait against U(0, interval)", "KS", |o| {
-        o.wait_ks
-    }),
+    metric(
+        "batch",
+        "messages per read or answer",
+        "",
+        Guard::Cpu,
+        batch,
+    ),
+    metric(
+        "poll_wait_ks",
+        "wait against U(0, interval)",
+        "KS",
+        Guard::Median,
+        |o| o.wait_ks,
+    ),
 ];
 
 /// Every figure of an outcome that it has, by id.
@@ -409,6 +498,7 @@ mod tests {
         let memory = |connections: usize, kib: u64| crate::result::usage::Memory {
             connections,
             server_pss: Some(kib << 10),
+            server_anonymous: Some(kib << 9),
             kernel: kib << 11,
         };
         usage.memory = vec![
@@ -421,7 +511,7 @@ mod tests {
     }
 
     /// What is read of `measured`.
-    const READ: [(&str, f64); 30] = [
+    const READ: [(&str, f64); 31] = [
         ("latency_p50_ms", 1.0),
         ("latency_p90_ms", 1.0),
         ("latency_p99_ms", 1.0),
@@ -440,6 +530,7 @@ mod tests {
         ("machine_busy_us", 7.0),
         ("server_switches", 4.0),
         ("server_memory_kib", 3.0),
+        ("server_anonymous_kib", 1.5),
         ("kernel_memory_kib", 6.0),
         ("server_peak_mib", 3.0),
         ("bytes_down", 80.0),

@@ -44,9 +44,10 @@ pub struct Outcome {
     pub last: Times,
     /// Of up to 64 subscribers, spread over the order in which they connected, each by itself.
     pub followed: Vec<Followed>,
-    /// Poll requests from their tick to the whole answer, in the window.
+    /// Poll requests from their tick to the whole answer, in the window; a tick that passed behind a slow answer counts to
+    /// the end of that answer.
     pub polls: Times,
-    /// Connects, to the confirmed cursor.
+    /// Each client's first connect, to the confirmed cursor, or until it had failed.
     pub connects: Times,
     /// Timer delay of loadgen's own tickers, in the window.
     pub timer_delay: Times,
@@ -156,6 +157,9 @@ pub struct Connections {
     /// loadgen's.
     #[serde(default)]
     pub refused: usize,
+    /// Those that could not connect because of loadgen's machine.
+    #[serde(default)]
+    pub unable: usize,
     /// Connections lost after they first stood, over the whole trial.
     pub lost: u64,
     /// Those of them that the server, or what stands between, ended.
@@ -317,7 +321,23 @@ impl Publishing {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::result::usage::Demand;
     use crate::result::variant::Transport;
+
+    /// Of a machine on which nobody else was.
+    fn calm() -> Usage {
+        Usage {
+            loadgen_cpu_ns: Some(0),
+            others_ns: Some(0),
+            loadgen_queued_ns: Some(0),
+            demand: vec![Demand {
+                core: 0,
+                busy_ns: 0,
+                stolen_ns: 0,
+            }],
+            ..Usage::default()
+        }
+    }
 
     /// An outcome in which nothing has happened.
     pub(crate) fn empty(mode: Transport) -> Outcome {
@@ -342,7 +362,7 @@ pub(crate) mod tests {
             drift_percent: None,
             wait_ks: None,
             series: Vec::new(),
-            usage: Usage::default(),
+            usage: calm(),
             realised: Realised::default(),
             restarts: 0,
             failures: BTreeMap::new(),

@@ -178,16 +178,14 @@ impl Scenario {
         (2.0 * (mean + 10.0 * mean.sqrt() + 50.0)) as u64
     }
 
-    /// The phases of a trial, in their order. Clients connect in steps, so that memory per connection is a slope.
-    pub fn timeline(&self) -> Vec<Phase> {
+    /// The phases before any load, in their order. Clients connect in steps, so that memory per connection is a slope.
+    pub fn gathering(&self) -> Vec<Phase> {
         let mut steps = vec![0, self.clients / 4, self.clients / 2, self.clients];
         steps.dedup();
         let connecting = steps
             .into_iter()
             .flat_map(|clients| [Phase::Connect { clients }, Phase::Rest { clients }]);
-        connecting
-            .chain([Phase::WarmUp, Phase::Measure, Phase::GracePeriod])
-            .collect()
+        connecting.collect()
     }
 
     /// Messages per second over all rooms.

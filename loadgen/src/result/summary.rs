@@ -1,9 +1,10 @@
 //! The trials of each transport brought together over the blocks: what every kind of report shows.
 
 use super::comparison::{Comparison, Trial};
+use super::metric::Metric;
 use super::outcome::Outcome;
 use super::variant::Variant;
-use super::verdict::Kind;
+use super::verdict::{Guard, Kind};
 
 /// How long the i-th second of a window is, in seconds: the last may be a part of one. Nothing beyond the window.
 pub fn length_of_second(i: usize, window: f64) -> Option<f64> {
@@ -11,22 +12,27 @@ pub fn length_of_second(i: usize, window: f64) -> Option<f64> {
     (length > 0.0).then_some(length)
 }
 
-/// One row in a comparison.
+/// One row in a comparison. Which of its trials count depends on the figure: those in which it stands, or all of them if
+/// it stands in none.
 pub struct Summary {
     /// The row.
     pub variant: Variant,
-    /// Its valid trials merged; all of them if none is valid.
-    pub outcome: Outcome,
-    /// How many trials are merged.
-    pub merged: usize,
-    /// How many trials are valid.
-    pub valid: usize,
-    /// How many there are.
+    /// How many trials there are.
     pub trials: usize,
-    /// Valid, or why the first trial that is not valid is not.
-    pub kind: Kind,
     /// What all of its trials miss.
     pub missing: Missing,
+    /// Why the first trial is not valid, if it is not.
+    kind: Kind,
+    /// The trials that count for each guard, merged; guards that the same trials count for share them.
+    merged: Vec<Merged>,
+    /// By guard: which of those, and in how many trials it stands.
+    guards: Vec<(Guard, usize, usize)>,
+}
+
+/// Some trials of a row together.
+struct Merged {
+    outcome: Outcome,
+    trials: Vec<usize>,
 }
 
 /// What never came, in all trials of a row, whatever the measurement is worth.
@@ -73,39 +79,57 @@ impl Summary {
             .iter()
             .filter(|trial| trial.outcome.variant == variant && !trial.control)
             .collect();
-        let valid: Vec<&Trial> = trials
-            .iter()
-            .copied()
-            .filter(|trial| trial.verdict.kind == Kind::Valid)
-            .collect();
-        let counted = if valid.is_empty() { &trials } else { &valid };
-        let (first, others) = counted.split_first()?;
-        let mut outcome = first.outcome.clone();
-        others
-            .iter()
-            .for_each(|trial| outcome.merge(&trial.outcome));
-        // What went wrong is never left out, whatever the measurement is worth.
-        outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
-        let kind = if valid.is_empty() {
-            first.verdict.kind
-        } else {
-            Kind::Valid
-        };
-        let missing = Missing::of(trials.iter().copied());
+        let first = trials.first()?;
+        let (mut merged, mut guards): (Vec<Merged>, _) = (Vec::new(), Vec::new());
+        for guard in Guard::ALL {
+            let stands = |i: &usize| trials[*i].verdict.stands(guard);
+            let mut counted: Vec<usize> = (0..trials.len()).filter(stands).collect();
+            let standing = counted.len();
+            if counted.is_empty() {
+                counted = (0..trials.len()).collect();
+            }
+            let place = merged.iter().position(|merged| merged.trials == counted);
+            let place = place.unwrap_or_else(|| {
+                merged.push(Merged::of(&trials, counted));
+                merged.len() - 1
+            });
+            guards.push((guard, place, standing));
+        }
         Some(Self {
             variant,
-            outcome,
-            merged: counted.len(),
-            valid: valid.len(),
             trials: trials.len(),
-            kind,
-            missing,
+            missing: Missing::of(trials.iter().copied()),
+            kind: first.verdict.kind,
+            merged,
+            guards,
         })
     }
 
-    /// Whether its measurement may be believed at all.
-    pub fn is_valid(&self) -> bool {
-        self.kind == Kind::Valid
+    /// In how many trials such figures stand, and those that count for them.
+    fn guarded(&self, guard: Guard) -> (usize, &Merged) {
+        let found = self.guards.iter().find(|(of, ..)| *of == guard);
+        let (_, place, standing) = found.expect("every guard is there");
+        (*standing, &self.merged[*place])
+    }
+
+    /// The trials that count for such figures, merged.
+    pub fn outcome(&self, guard: Guard) -> &Outcome {
+        &self.guarded(guard).1.outcome
+    }
+
+    /// How many those are.
+    pub fn merged(&self, guard: Guard) -> usize {
+        self.guarded(guard).1.trials.len()
+    }
+
+    /// A figure, of the trials that count for it.
+    pub fn value(&self, metric: &Metric) -> Option<f64> {
+        (metric.read)(self.outcome(metric.guard))
+    }
+
+    /// Whether such figures stand in one of its trials at least.
+    pub fn stands(&self, guard: Guard) -> bool {
+        self.guarded(guard).0 > 0
     }
 
     /// Whether no message of its trials is missing: who drops messages has less to do.
@@ -113,9 +137,9 @@ impl Summary {
         self.missing.trials == 0
     }
 
-    /// Whether its figures stand beside those of others.
-    pub fn is_sound(&self) -> bool {
-        self.is_valid() && self.is_whole()
+    /// Whether such figures stand beside those of others.
+    pub fn is_sound(&self, guard: Guard) -> bool {
+        self.stands(guard) && self.is_whole()
     }
 
     /// The head of its column.
@@ -127,30 +151,59 @@ impl Summary {
         )
     }
 
-    /// The verdict in words.
+    /// The verdict in words: what does not stand in all of its trials, and in how many it does.
     pub fn verdict(&self) -> String {
-        let measured = match self.trials {
-            1 => self.kind.to_string(),
-            trials if self.is_valid() => format!("valid, {} of {trials}", self.valid),
-            trials => format!("0 of {trials} valid, first {}", self.kind),
-        };
-        format!(
-            "{measured}{}",
-            if self.is_whole() {
-                ""
-            } else {
-                "; messages missing"
+        let trials = self.trials;
+        let partly = |guard: &Guard| self.guarded(*guard).0 < trials;
+        let doubted: Vec<Guard> = Guard::ALL.into_iter().filter(partly).collect();
+        let none = Guard::ALL.iter().all(|guard| !self.stands(*guard));
+        let measured = match (trials, &doubted[..]) {
+            (1, []) => "valid".into(),
+            (_, []) => format!("valid, {trials} of {trials}"),
+            (1, _) if none => self.kind.to_string(),
+            (_, _) if none => format!("0 of {trials} valid, first {}", self.kind),
+            (1, doubted) => {
+                let names: Vec<String> = doubted.iter().map(ToString::to_string).collect();
+                format!("valid but for {}", names.join(", "))
             }
-        )
+            (_, doubted) => {
+                let found = |guard: &Guard| format!("{guard} in {}", self.guarded(*guard).0);
+                let found: Vec<String> = doubted.iter().map(found).collect();
+                format!("{} of {trials}", found.join(", "))
+            }
+        };
+        let missing = if self.is_whole() {
+            ""
+        } else {
+            "; messages missing"
+        };
+        format!("{measured}{missing}")
     }
 
-    /// Deliveries per second, in each second of the window, of which this many were planned; averaged over the merged
-    /// trials.
+    /// Deliveries per second, in each second of the window, of which this many were planned; averaged over the
+    /// trials that count.
     pub fn flow(&self, planned: f64) -> impl Iterator<Item = f64> + '_ {
-        let seconds = self.outcome.seconds(planned);
+        let counted = self.guarded(Guard::Counts).1;
+        let (seconds, trials) = (counted.outcome.seconds(planned), counted.trials.len());
         let rate = move |(i, &n): (usize, &u64)| {
-            Some(n as f64 / length_of_second(i, seconds)? / self.merged as f64)
+            Some(n as f64 / length_of_second(i, seconds)? / trials as f64)
         };
-        self.outcome.series.iter().enumerate().map_while(rate)
+        counted.outcome.series.iter().enumerate().map_while(rate)
+    }
+}
+
+impl Merged {
+    fn of(trials: &[&Trial], counted: Vec<usize>) -> Self {
+        let (first, others) = counted.split_first().expect("a row has a trial");
+        let mut outcome = trials[*first].outcome.clone();
+        others
+            .iter()
+            .for_each(|other| outcome.merge(&trials[*other].outcome));
+        // What went wrong is never left out, whatever the measurement is worth.
+        outcome.audit = trials.iter().map(|trial| trial.outcome.audit).sum();
+        Self {
+            outcome,
+            trials: counted,
+        }
     }
 }

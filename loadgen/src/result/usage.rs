@@ -14,6 +14,10 @@ pub struct Memory {
     pub connections: usize,
     /// Proportional set size of the server, in bytes; unknown for a server that was not started for this trial.
     pub server_pss: Option<u64>,
+    /// Its anonymous memory, in bytes: what it allocated. Of the pages of its program, PSS counts a share that depends on
+    /// who else runs the same one.
+    #[serde(default)]
+    pub server_anonymous: Option<u64>,
     /// What the kernel holds, in bytes: socket buffers and slab of the whole machine, both ends of each connection.
     pub kernel: u64,
 }
@@ -26,8 +30,8 @@ const ENOUGH_USER_TICKS: u64 = 10;
 /// Memory per connection needs this many connections: a page, or what another program does meanwhile, is then little of
 /// each.
 const ENOUGH_CONNECTIONS: usize = 100;
-/// And readings at this many counts of connections beside none.
-const ENOUGH_COUNTS: usize = 3;
+/// And readings at this many counts of connections, none among them.
+const ENOUGH_COUNTS: usize = 4;
 /// And its standard error may be so much of it: readings that are no line say nothing about a connection.
 const LARGEST_ERROR: f64 = 0.25;
 
@@ -70,20 +74,23 @@ pub struct Usage {
     pub server_switches: Option<u64>,
     /// CPU time of loadgen.
     pub loadgen_cpu_ns: Option<u64>,
-    /// Time loadgen's threads were ready to run and waited for a core.
-    pub loadgen_queued_ns: u64,
+    /// Time loadgen's threads were ready to run and waited for a core; unknown without the kernel's `schedstat`.
+    pub loadgen_queued_ns: Option<u64>,
     /// How many threads of loadgen that were, in each trial.
     pub loadgen_threads: u64,
-    /// Time others used on loadgen's cores: not idle, and neither loadgen nor a server that shares them.
-    pub others_ns: u64,
+    /// Time others used on loadgen's cores: neither idle nor stolen, and neither loadgen nor a server that shares them.
+    pub others_ns: Option<u64>,
     /// How many cores loadgen had.
     pub loadgen_cores: u64,
-    /// Time the machine's cores were not idle.
+    /// Time the machine's cores were neither idle nor stolen.
     pub machine_busy_ns: Option<u64>,
     /// Time the hypervisor gave to others.
-    pub steal_ns: u64,
+    pub steal_ns: Option<u64>,
     /// Cores of the machine.
     pub cores: u64,
+    /// What was asked for on each core that the server or loadgen had.
+    #[serde(default)]
+    pub demand: Vec<Demand>,
     /// Traffic of the subscribers between the readings.
     pub traffic: Totals,
     /// The same over the whole life of their connections.
@@ -100,6 +107,17 @@ pub struct Usage {
     pub server_peak: Option<u64>,
 }
 
+/// What was asked for on a core: its time that was not idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Demand {
+    /// The core's number.
+    pub core: usize,
+    /// Time it was used, in nanoseconds.
+    pub busy_ns: u64,
+    /// Time it was asked for, and the hypervisor gave to others.
+    pub stolen_ns: u64,
+}
+
 impl Usage {
     /// Adds another trial's.
     pub fn add(&mut self, other: &Self) {
@@ -112,12 +130,25 @@ impl Usage {
             .server_ticks
             .zip(other.server_ticks)
             .map(|(a, b)| a + b);
+        // Of several parts together there may be ticks enough.
+        if let Some(ticks) = self.server_ticks {
+            self.server_user_ns = self.server_cpu_ns.and_then(|cpu| ticks.user_of(cpu));
+        }
         sum(&mut self.server_switches, other.server_switches);
         sum(&mut self.loadgen_cpu_ns, other.loadgen_cpu_ns);
         sum(&mut self.machine_busy_ns, other.machine_busy_ns);
-        self.loadgen_queued_ns += other.loadgen_queued_ns;
-        self.steal_ns += other.steal_ns;
-        self.others_ns += other.others_ns;
+        sum(&mut self.loadgen_queued_ns, other.loadgen_queued_ns);
+        sum(&mut self.steal_ns, other.steal_ns);
+        sum(&mut self.others_ns, other.others_ns);
+        for demand in &other.demand {
+            match self.demand.iter_mut().find(|own| own.core == demand.core) {
+                Some(own) => {
+                    own.busy_ns += demand.busy_ns;
+                    own.stolen_ns += demand.stolen_ns;
+                }
+                None => self.demand.push(*demand),
+            }
+        }
         self.traffic = self.traffic + other.traffic;
         self.life = self.life + other.life;
         self.tcp = self.tcp + other.tcp;
@@ -145,23 +176,48 @@ impl Usage {
         }
     }
 
+    /// The stolen share of what was asked for, in percent, of the core that it was largest on: neither hides a quarter
+    /// stolen from a core that is mostly idle, nor convicts a busy one.
+    pub fn stolen_percent(&self) -> Option<f64> {
+        let share = |stolen: u64, busy: u64| {
+            100.0 * stolen as f64 / stolen.saturating_add(busy).max(1) as f64
+        };
+        let cores = self.demand.iter();
+        let worst = cores
+            .map(|core| share(core.stolen_ns, core.busy_ns))
+            .max_by(f64::total_cmp);
+        // Older files have the whole machine alone, and what was stolen is in its busy time.
+        worst.or_else(|| {
+            let (stolen, busy) = self.steal_ns.zip(self.machine_busy_ns)?;
+            Some(share(stolen, busy.saturating_sub(stolen)))
+        })
+    }
+
+    /// For how much of the time a core in use was taken away, in percent, of the core that it was most on.
+    pub fn stolen_time_percent(&self) -> Option<f64> {
+        let stolen = self.demand.iter().map(|core| core.stolen_ns).max();
+        let older = || Some(self.percent(self.steal_ns?, self.cores));
+        stolen.map_or_else(older, |stolen| Some(self.percent(stolen, 1)))
+    }
+
     /// Server memory per idle connection, in KiB: the slope over the number of connections, not a quotient.
     pub fn memory_kib(&self) -> Option<f64> {
-        let points = self
-            .memory
-            .iter()
-            .filter_map(|memory| Some((memory.connections, memory.server_pss?)));
-        slope(points).map(|bytes| bytes / 1024.0)
+        self.memory_slope(|memory| memory.server_pss)
+    }
+
+    /// The same of its anonymous memory alone.
+    pub fn anonymous_kib(&self) -> Option<f64> {
+        self.memory_slope(|memory| memory.server_anonymous)
     }
 
     /// The same of what the kernel holds for both ends of a connection.
     pub fn kernel_kib(&self) -> Option<f64> {
-        slope(
-            self.memory
-                .iter()
-                .map(|memory| (memory.connections, memory.kernel)),
-        )
-        .map(|bytes| bytes / 1024.0)
+        self.memory_slope(|memory| Some(memory.kernel))
+    }
+
+    fn memory_slope(&self, bytes: impl Fn(&Memory) -> Option<u64>) -> Option<f64> {
+        let point = |memory: &Memory| Some((memory.connections, bytes(memory)?));
+        slope(self.memory.iter().filter_map(point)).map(|bytes| bytes / 1024.0)
     }
 
     /// Bytes from the clients if their requests had a browser's headers, and if they had minimal ones: one was measured,
@@ -201,36 +257,46 @@ impl Usage {
     }
 }
 
-/// The slope of a line through points, by least squares; points of several trials each count from their own first.
-/// Nothing where they are too few, or no line: what the kernel holds is the whole machine's, and another program's
-/// memory is not to be read as a connection's.
+/// The slope of a line through points, by least squares; the points of each trial, which begin with no connection, have
+/// an intercept of their own. Nothing where they are too few, or no line: what the kernel holds is the whole machine's, and
+/// another program's memory is not to be read as a connection's.
 fn slope(points: impl Iterator<Item = (usize, u64)>) -> Option<f64> {
-    let mut base = 0.0;
-    let mut steps: Vec<(usize, f64)> = Vec::new();
+    let mut trials: Vec<Vec<(f64, f64)>> = Vec::new();
     for (connections, bytes) in points {
-        match connections {
-            0 => base = bytes as f64,
-            n => steps.push((n, bytes as f64 - base)),
+        if connections == 0 || trials.is_empty() {
+            trials.push(Vec::new());
         }
+        let points = trials.last_mut()?;
+        points.push((connections as f64, bytes as f64));
     }
-    let mut counts: Vec<usize> = steps.iter().map(|(n, _)| *n).collect();
-    counts.sort_unstable();
+    let mut counts: Vec<f64> = trials.iter().flatten().map(|(n, _)| *n).collect();
+    counts.sort_unstable_by(f64::total_cmp);
     counts.dedup();
-    if counts.len() < ENOUGH_COUNTS || counts.last().is_none_or(|most| *most < ENOUGH_CONNECTIONS) {
+    if counts.len() < ENOUGH_COUNTS || *counts.last()? < ENOUGH_CONNECTIONS as f64 {
         return None;
     }
-    let squares: f64 = steps.iter().map(|(n, _)| (*n as f64).powi(2)).sum();
-    let slope = steps
-        .iter()
-        .map(|(n, bytes)| *n as f64 * bytes)
-        .sum::<f64>()
-        / squares;
+    let lines = trials.len();
+    let steps: Vec<(f64, f64)> = trials.iter().flat_map(|trial| centred(trial)).collect();
+    let squares: f64 = steps.iter().map(|(n, _)| n * n).sum();
+    let slope = steps.iter().map(|(n, bytes)| n * bytes).sum::<f64>() / squares;
     let residuals: f64 = steps
         .iter()
-        .map(|(n, bytes)| (bytes - slope * *n as f64).powi(2))
+        .map(|(n, bytes)| (bytes - slope * n).powi(2))
         .sum();
-    let error = (residuals / (steps.len() - 1) as f64 / squares).sqrt();
+    let freedom = steps.len().checked_sub(lines + 1).filter(|n| *n > 0)?;
+    let error = (residuals / freedom as f64 / squares).sqrt();
     (slope > 0.0 && error <= LARGEST_ERROR * slope).then_some(slope)
+}
+
+/// Points, less their mean.
+fn centred(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mean =
+        |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
+    let (n, bytes) = (mean(|point| point.0), mean(|point| point.1));
+    points
+        .iter()
+        .map(|point| (point.0 - n, point.1 - bytes))
+        .collect()
 }
 
 /// A meter's counts at one moment, or between two.

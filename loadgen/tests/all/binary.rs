@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use loadgen::comparison::load;
 use loadgen::result::comparison::{self, Comparison};
 use loadgen::result::effect::Figure;
+use loadgen::result::variant::Transport;
 
 use crate::helper::{Folder, alone, beside, loadgen, loadgen_by, program};
 
@@ -56,7 +57,7 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
     let _turn = beside();
     let folder = Folder::new("compare");
     let output = run(&format!(
-        "compare {TINY} --blocks 2 --out {} --name tiny",
+        "compare {TINY} --whole-trials --blocks 2 --out {} --name tiny",
         folder.0.display()
     ));
     let (table, progress) = (text(&output.stdout), text(&output.stderr));
@@ -138,7 +139,7 @@ fn a_tenth_of_a_standard_comparison_has_control_and_says_nothing_it_cannot_say()
     let folder = Folder::new("control");
     let tiny = "--clients 8 --room-size 4 --rate 20 --warmup 100ms --duration 300ms --mode ws --publish native";
     let output = run(&format!(
-        "compare {tiny} --blocks 6 --out {}",
+        "compare {tiny} --whole-trials --blocks 8 --out {}",
         folder.0.display()
     ));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -148,15 +149,15 @@ fn a_tenth_of_a_standard_comparison_has_control_and_says_nothing_it_cannot_say()
         "{table}"
     );
     let said = text(&output.stderr);
-    assert!(said.contains("18 trials, about"), "{said}");
+    assert!(said.contains("24 trials, about"), "{said}");
     let told: Vec<&str> = said
         .lines()
         .filter(|line| line.starts_with("trial ") && line.contains("measuring"))
         .collect();
     assert!(
-        (1..=18).all(|n| told
+        (1..=24).all(|n| told
             .iter()
-            .any(|line| line.starts_with(&format!("trial {n} of 18, ws")))),
+            .any(|line| line.starts_with(&format!("trial {n} of 24, ws")))),
         "{said}"
     );
     assert!(
@@ -179,16 +180,81 @@ fn a_tenth_of_a_standard_comparison_has_control_and_says_nothing_it_cannot_say()
             .count()
     };
     assert!(
-        (1..=6).all(|block| control(block) == 1),
+        (1..=8).all(|block| control(block) == 1),
         "one in each block"
     );
     for effect in &comparison.effects {
         let is_judged = matches!(effect.figure, Figure::P50 | Figure::Cpu)
             && !effect.control
-            && effect.ratio.blocks == 6;
+            && effect.ratio.blocks == 8;
         // Trials that are not valid leave too few blocks for a word.
         assert!(is_judged || effect.difference.is_none(), "{effect:?}");
     }
+}
+
+#[test]
+fn a_set_has_all_its_servers_at_once_and_each_has_its_slices_of_the_same_load() {
+    let _turn = beside();
+    let folder = Folder::new("sets");
+    let tiny = "--clients 8 --room-size 4 --rate 20 --interval 200ms --mode short-poll,sse,ws";
+    let output = run(&format!(
+        "compare {tiny} --sets 2 --duration 2s --out {}",
+        folder.0.display()
+    ));
+    let (table, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{table}{said}");
+    assert!(said.contains("Sets of 4 servers at once, about "), "{said}");
+    assert!(said.contains("2 of them: about "), "{said}");
+    assert!(
+        said.contains("set 2 (") && said.contains(" left): "),
+        "{said}"
+    );
+    assert!(
+        table.contains("These are too few for an interval"),
+        "{table}"
+    );
+    let result = std::fs::read_dir(&folder.0).unwrap().next().unwrap();
+    let result = result.unwrap().path();
+    let comparison = load(&result).unwrap();
+    assert_eq!((comparison.blocks, comparison.rounds), (2, Some(2)));
+    let rows: Vec<(usize, String)> = comparison
+        .trials
+        .iter()
+        .map(|trial| (trial.block, trial.name()))
+        .collect();
+    for set in [1, 2] {
+        for name in ["short-poll", "sse", "ws", "ws, A/A control"] {
+            let is_it = |row: &&(usize, String)| row.0 == set && row.1 == name;
+            assert_eq!(rows.iter().filter(is_it).count(), 1, "{rows:?}");
+        }
+        let of_set = comparison.trials.iter().filter(|trial| trial.block == set);
+        // Streams have the same schedule, message by message.
+        let scheduled: std::collections::BTreeSet<u64> = of_set
+            .filter(|trial| trial.outcome.variant.mode != Transport::ShortPoll)
+            .map(|trial| trial.outcome.publishing.scheduled)
+            .collect();
+        assert_eq!(scheduled.len(), 1, "{scheduled:?}");
+    }
+    for trial in &comparison.trials {
+        let outcome = &trial.outcome;
+        assert!(
+            outcome.failure().is_none() && !outcome.misses(),
+            "{outcome:?}"
+        );
+        assert_eq!(outcome.audit.expected, outcome.audit.received);
+        let seconds = match outcome.variant.mode {
+            Transport::ShortPoll => 1.0,
+            _ => 2.0,
+        };
+        assert_eq!(outcome.window_seconds, Some(seconds), "{}", trial.name());
+        assert!(
+            (outcome.usage.seconds - seconds).abs() < 0.5,
+            "{}",
+            outcome.usage.seconds
+        );
+    }
+    let again = run(&format!("report {}", result.display()));
+    assert_eq!((again.status.code(), text(&again.stdout)), (Some(0), table));
 }
 
 #[test]
@@ -235,7 +301,7 @@ fn what_a_person_typed_is_text_in_the_page() {
     let folder = Folder::new("hostile");
     let out = folder.0.join("<script>alert(1)</script>");
     let mut command = loadgen(&format!(
-        "compare --mode ws {TINY} --blocks 1 --quiet --out"
+        "compare --mode ws {TINY} --whole-trials --blocks 1 --quiet --out"
     ));
     assert_eq!(command.arg(&out).output().unwrap().status.code(), Some(0));
     let result = std::fs::read_dir(&out)
@@ -257,7 +323,7 @@ fn the_command_that_a_report_prints_gives_the_same_comparison_again() {
     let folder = Folder::new("repeated");
     let first = "it's \"the\" $HOME first";
     let mut command = loadgen(&format!(
-        "compare --mode ws,sse {TINY} --blocks 1 --quiet --out"
+        "compare --mode ws,sse {TINY} --whole-trials --blocks 1 --quiet --out"
     ));
     command
         .arg(folder.0.join(first))

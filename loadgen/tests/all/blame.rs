@@ -305,6 +305,7 @@ async fn a_publish_without_a_key_is_never_sent_again() {
     let server = TestServer::start("");
     let (addr, requests) = closes_what_has_rested(server.addr);
     let setup = Setup {
+        active: loadgen::clock::always(),
         dialect: Arc::default(),
         addr,
         room: "blame".into(),

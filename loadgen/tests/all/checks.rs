@@ -12,8 +12,9 @@ use crate::helper::{Running, alone, failing, stop_for};
 use crate::others::Others;
 
 /// What others on the machine can trip, and what only follows from that.
-const NOISE: [&str; 9] = [
-    "CPU steal",
+const NOISE: [&str; 10] = [
+    "stolen share of the CPU time asked for",
+    "time stolen from a core in use",
     "others on loadgen's cores",
     "loadgen's wait for a core",
     "loadgen's timer delay p99",

@@ -71,6 +71,7 @@ impl Room {
         };
         let hold = Duration::from_secs(25);
         let setup = Setup {
+            active: loadgen::clock::always(),
             addr: server.addr,
             dialect: Arc::default(),
             room: "conformance".into(),

@@ -55,7 +55,7 @@ fn a_server_that_stops_for_a_second_is_seen_in_the_latencies_of_every_transport(
             ["p50_us", "p99_us", "max_us"].map(|name| latency[name].as_u64().unwrap());
         // A fifth of all messages were due meanwhile; the last of each second waits least.
         assert!(
-            p99 > 500_000 && max > 800_000 && p50 < p99 / 2,
+            p99 > 500_000 && max > 700_000 && p50 < p99 / 2,
             "{mode}: {latency}"
         );
     }

@@ -66,7 +66,7 @@ fn comparisons_that_begin_together_have_a_folder_each() {
     let result = Folder::new("together");
     let compare = |seed| {
         with_path(
-            &format!("compare {TINY} --blocks 1 --name same --seed {seed} --out"),
+            &format!("compare {TINY} --whole-trials --blocks 1 --name same --seed {seed} --out"),
             &result.0,
         )
     };
@@ -216,8 +216,8 @@ fn a_folder_that_cannot_be_written_is_refused_before_the_load() {
         format!("{TINY} --out /proc/new"),
         format!("{TINY} --out {here}/file"),
         format!("{TINY} --out {here}/file/below"),
-        format!("compare {TINY} --blocks 1 --out /proc"),
-        format!("compare {TINY} --blocks 1 --out {here}/file"),
+        format!("compare {TINY} --whole-trials --blocks 1 --out /proc"),
+        format!("compare {TINY} --whole-trials --blocks 1 --out {here}/file"),
     ] {
         let output = loadgen(&arguments).output().unwrap();
         assert_eq!(
@@ -289,7 +289,7 @@ fn a_disk_that_fills_during_the_run_is_said_and_nothing_of_zero_bytes_stays() {
     for (arguments, until, stays) in [
         (format!("{TINY} --out"), "-d disk/out", "gone"),
         (
-            format!("compare {TINY} --blocks 2 --out"),
+            format!("compare {TINY} --whole-trials --blocks 2 --out"),
             "disk/out/*/memory.svg",
             "comparison.json",
         ),
@@ -357,7 +357,7 @@ fn a_disk_that_fills_during_the_run_is_said_and_nothing_of_zero_bytes_stays() {
 fn a_start_that_fails_leaves_no_folder_behind() {
     let _turn = beside();
     let result = Folder::new("start");
-    for command in ["", "compare --blocks 1"] {
+    for command in ["", "compare --whole-trials --blocks 1"] {
         let arguments = format!("{command} {TINY} --server-flags --bogus --out");
         let output = with_path(&arguments, result.0.join("of/its/own"))
             .output()
@@ -439,7 +439,7 @@ fn a_path_of_any_bytes_works_and_the_command_in_the_report_repeats_it() {
         assert_eq!(again.status.code(), Some(0), "{}", said(&again));
     }
     let compare = with_path(
-        &format!("compare {TINY} --blocks 1 --out"),
+        &format!("compare {TINY} --whole-trials --blocks 1 --out"),
         result.0.join(OsStr::from_bytes(b"\xfe")),
     );
     let outputs = at_once(vec![compare]);
@@ -609,7 +609,7 @@ fn report_writes_over_its_own_files_alone_and_says_where_it_cannot_write() {
     // As long as a run writes there, it is that run's.
     let busy = result.0.join("busy");
     let mut command = with_path(
-        "compare --mode ws -c 2 --room-size 2 --rate 20 --warmup 100ms -z 1s --blocks 2 --out",
+        "compare --mode ws -c 2 --room-size 2 --rate 20 --warmup 100ms -z 1s --whole-trials --blocks 2 --out",
         &busy,
     );
     command.stdout(Stdio::null());

@@ -354,7 +354,13 @@ pub(crate) fn failing(trial: &Value) -> Vec<String> {
     let checks = trial["verdict"]["checks"]
         .as_array()
         .expect("every check is in the JSON");
-    let fails = |check: &&Value| check["measured"].as_f64() > check["limit"].as_f64();
+    // What is unknown fails.
+    let fails = |check: &&Value| {
+        let limit = check["limit"].as_f64().expect("a number");
+        check["measured"]
+            .as_f64()
+            .is_none_or(|measured| measured > limit)
+    };
     checks
         .iter()
         .filter(fails)

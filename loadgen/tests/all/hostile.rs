@@ -449,9 +449,12 @@ fn a_file_that_speaks_of_more_blocks_than_there_can_be_is_refused_at_once() {
     let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/reference");
     assert!(load(reference.as_ref()).is_ok());
     let text = std::fs::read_to_string(format!("{reference}/comparison.json")).unwrap();
+    let scheduled = text.split("\"scheduled\":").nth(1).unwrap();
+    let scheduled = format!("\"scheduled\":{},", scheduled.split(',').next().unwrap());
+    let blocks = load(reference.as_ref()).unwrap().blocks;
     for (from, to, says) in [
         (
-            "\"blocks\":10,",
+            &*format!("\"blocks\":{blocks},"),
             "\"blocks\":1000000000000000,",
             "blocks is 1000000000000000; it must be from 1 to 1000",
         ),
@@ -461,7 +464,7 @@ fn a_file_that_speaks_of_more_blocks_than_there_can_be_is_refused_at_once() {
             "duration is",
         ),
         (
-            "\"scheduled\":644,",
+            &scheduled,
             "\"scheduled\":18446744073709551615,",
             "scheduled is 18446744073709551615",
         ),

@@ -4,7 +4,7 @@ use std::fs;
 
 /// A share of all cores, in percent, from which on others are said to disturb.
 const OTHERS: f64 = 2.0;
-const STOLEN: f64 = 0.5;
+const STOLEN: f64 = 0.02;
 
 /// Ticks since the start of the machine, of all its cores.
 #[derive(Clone, Copy)]

@@ -55,7 +55,10 @@ fn each_signal_ends_a_run_with_what_it_has_measured() {
         let folder = result.0.join(name);
         let run = match signal {
             Signal::INT => format!("{LOAD} --out {}", folder.display()),
-            _ => format!("compare {LOAD} --blocks 2 --out {}", folder.display()),
+            _ => format!(
+                "compare {LOAD} --whole-trials --blocks 2 --out {}",
+                folder.display()
+            ),
         };
         std::thread::spawn(move || {
             let mut running = measuring(&run);

@@ -26,7 +26,7 @@ pub(super) fn last(recorders: &[Recorder], evidence: &Evidence, charged: &Charge
     }
     let mut times = Times::default();
     for Publication { message, acked, .. } in &evidence.publishers.publications {
-        if acked.is_ok() && evidence.window.contains(&message.due) {
+        if acked.is_ok() && evidence.is_measured(message.due) {
             let never = charged.incomplete.contains(&message.due);
             let last = if never {
                 Some(&evidence.deadline)
@@ -96,7 +96,6 @@ pub(super) fn realised(
     recorders: &[Recorder],
     rooms: &[RoomRecord],
 ) -> Realised {
-    let window = &evidence.window;
     let mut realised = Realised::default();
     if variant.mode != Transport::ShortPoll {
         return realised;
@@ -115,21 +114,23 @@ pub(super) fn realised(
             &rooms[scenario.room_of(client) as usize],
         );
         let ticks = |time: Nanos| cadence.tick_after(time) / nanos(scenario.interval);
-        let (first, last) = (
-            ticks(window.start.saturating_sub(1)),
-            ticks(window.end.saturating_sub(1)),
-        );
-        let due = last.saturating_sub(first);
-        let mut found: Vec<Nanos> = room
-            .acked
-            .iter()
-            .map(|&at| cadence.tick_after(at))
-            .collect();
-        found.retain(|tick| window.contains(tick));
-        found.sort_unstable();
-        found.dedup();
-        realised.polls += due;
-        realised.empties += due.saturating_sub(found.len() as u64);
+        for window in &evidence.windows {
+            let (first, last) = (
+                ticks(window.start.saturating_sub(1)),
+                ticks(window.end.saturating_sub(1)),
+            );
+            let due = last.saturating_sub(first);
+            let mut found: Vec<Nanos> = room
+                .acked
+                .iter()
+                .map(|&at| cadence.tick_after(at))
+                .collect();
+            found.retain(|tick| window.contains(tick));
+            found.sort_unstable();
+            found.dedup();
+            realised.polls += due;
+            realised.empties += due.saturating_sub(found.len() as u64);
+        }
     }
     realised
 }

@@ -1,12 +1,15 @@
 use super::figures::drift;
 use super::*;
 use crate::client::{Delivery, Event, Said};
-use crate::clock::Window;
+use crate::clock::Windows;
+use crate::pacer::Pacer;
 use crate::result::scenario::tests::scenario;
 use crate::result::variant::Transport;
 
 const SECOND: Nanos = 1_000_000_000;
 const EPOCH: &str = "abcdefgh";
+/// Of the window.
+const LENGTH: Nanos = 10 * SECOND + 1;
 
 fn cursor(seq: u64) -> Cursor {
     Cursor {
@@ -32,9 +35,9 @@ fn delivery(seq: Option<u64>, message: MessageId) -> Event {
 }
 
 /// For the two clients of a trial.
-fn recorder_of_both(window: Window) -> Recorder {
+fn recorder_of_both(windows: Windows) -> Recorder {
     let clients = [(0, true), (0, false)].into_iter();
-    Recorder::new(clients, window, 5 * SECOND, 1_000)
+    Recorder::new(clients, windows, LENGTH, 5 * SECOND, 1_000)
 }
 
 /// A trial of two clients in one room with a window of ten seconds and ten messages in it, all accepted; `fate`
@@ -43,10 +46,10 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     let scenario = scenario(
         "--clients 2 --room-size all --rate 1 --arrivals fixed --warmup 0s --duration 10s",
     );
-    let window = Window::default();
-    let range = window.get_or_init(|| 0..10 * SECOND + 1).clone();
+    let windows = Windows::default();
+    windows.open(0..LENGTH);
     let schedule: Vec<MessageId> = Pacer::new(&scenario, 0).take(10).collect();
-    let mut recorder = recorder_of_both(window);
+    let mut recorder = recorder_of_both(windows.clone());
     for client in 0..2 {
         recorder
             .record(client, &mut vec![Event::Hello(Some(cursor(0)))])
@@ -63,19 +66,22 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         free: 0,
         acked: Ok(acked(cursor(seq), message.due)),
     };
-    let publications = (1..).zip(schedule).map(publication).collect();
+    let publications = (1..).zip(schedule.clone()).map(publication).collect();
+    let scheduled = |message: MessageId| Scheduled {
+        message,
+        handed: Some(message.due),
+    };
     let publishers = Published {
+        schedule: schedule.into_iter().map(scheduled).collect(),
         publications,
         sent: 10,
-        paced: 10,
-        in_time: 10,
         ..Published::default()
     };
     let evidence = Evidence {
         end: End::Completed,
         connected: 2,
-        planned: range.clone(),
-        window: range,
+        windows: windows.all(),
+        length: LENGTH,
         began: String::new(),
         deadline: 20 * SECOND,
         publishers,
@@ -86,10 +92,11 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
     (scenario, evidence)
 }
 
-fn window_of(evidence: &Evidence) -> Window {
-    let window = Window::default();
-    window.set(evidence.window.clone()).unwrap();
-    window
+fn windows_of(evidence: &Evidence) -> Windows {
+    let windows = Windows::default();
+    let all = evidence.windows.iter().cloned();
+    all.for_each(|window| windows.open(window));
+    windows
 }
 
 fn settled(trial: (Scenario, Evidence)) -> Outcome {
@@ -265,8 +272,8 @@ fn a_log_that_began_anew_keeps_its_own_account() {
 fn after_an_early_end_every_second_is_its_own_and_there_are_no_more_than_there_were() {
     // A message is due after each second; the window ends in the third.
     let (scenario, mut evidence) = trial(|_, seq| seq <= 2);
-    evidence.window = 0..2 * SECOND + SECOND / 2;
-    evidence.deadline = evidence.window.end;
+    let end = 2 * SECOND + SECOND / 2;
+    (evidence.windows[0].end, evidence.deadline) = (end, end);
     let outcome = settled((scenario, evidence));
     assert_eq!(outcome.window_seconds, Some(2.5));
     assert_eq!(
@@ -281,7 +288,7 @@ fn after_an_early_end_every_second_is_its_own_and_there_are_no_more_than_there_w
     assert_eq!((outcome.restarts, outcome.audit.lost), (0, 0));
 
     let (scenario, mut evidence) = trial(|_, _| false);
-    evidence.window = 0..0;
+    evidence.windows[0].end = 0;
     let outcome = settled((scenario, evidence));
     assert_eq!(
         (
@@ -392,7 +399,7 @@ fn ack_without_places(evidence: &mut Evidence) {
 #[test]
 fn what_came_of_a_server_without_places_is_known_by_the_ids_of_messages() {
     let (scenario, mut evidence) = trial(|_, _| false);
-    let mut recorder = recorder_of_both(window_of(&evidence));
+    let mut recorder = recorder_of_both(windows_of(&evidence));
     ack_without_places(&mut evidence);
     for publication in &mut evidence.publishers.publications {
         publication.sent = Nanos::MAX;

@@ -8,9 +8,9 @@ const ID: MessageId = MessageId {
 };
 
 fn recorder() -> Recorder {
-    let window = Window::default();
-    window.set(500..2_000).unwrap();
-    let mut recorder = Recorder::new([(4, false)].into_iter(), window, 1_000_000, 1_000);
+    let windows = Windows::default();
+    windows.open(500..2_000);
+    let mut recorder = Recorder::new([(4, false)].into_iter(), windows, 1_500, 1_000_000, 1_000);
     recorder
         .record(
             0,
@@ -51,7 +51,7 @@ fn latency_counts_from_the_due_time_and_only_within_the_window() {
             ],
         )
         .unwrap();
-    let latency = Times::merged(recorder.slices.iter());
+    let latency = Times::merged(recorder.parts.iter());
     assert_eq!(
         (
             latency.count(),
@@ -125,11 +125,12 @@ fn what_comes_again_after_a_reconnect_is_told_from_what_comes_again_within_a_con
 
 #[test]
 fn two_subscribers_that_find_a_message_at_different_places_are_noticed() {
-    let window = Window::default();
-    window.set(500..2_000).unwrap();
+    let windows = Windows::default();
+    windows.open(500..2_000);
     let mut recorder = Recorder::new(
         [(4, false), (4, true)].into_iter(),
-        window,
+        windows,
+        1_500,
         1_000_000,
         1_000,
     );

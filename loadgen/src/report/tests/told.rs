@@ -127,7 +127,7 @@ fn who_misses_messages_is_said_at_its_head_first_of_all_and_in_no_plain_ink() {
     let lines: Vec<String> = terminal(&comparison).lines().map(String::from).collect();
     assert_eq!(
         lines[0],
-        "INCOMPLETE: sse misses 10000 of 10000 deliveries; all 20 trials are valid."
+        "INCOMPLETE: sse misses 10000 of 10000 deliveries; every figure of all 20 trials can be trusted."
             .replace("20", "30")
     );
     assert_eq!(
@@ -142,7 +142,8 @@ fn who_misses_messages_is_said_at_its_head_first_of_all_and_in_no_plain_ink() {
     // The words are there where nothing is missing.
     let whole = terminal(&blocks(10, &[Ws, Sse], |_, _, _| ()));
     assert!(
-        whole.contains("sse 20.0 µs (no difference shown)") && !whole.contains("INCOMPLETE"),
+        whole.contains("sse 20.0 µs (no difference shown, 0 % would have been)")
+            && !whole.contains("INCOMPLETE"),
         "{whole}"
     );
 }
@@ -254,7 +255,7 @@ fn what_happened_in_many_trials_is_said_once_with_its_sum_and_its_share() {
         .collect();
     assert!(limited.iter().any(|note| {
         note.starts_with(
-            "long-poll in 1 of its 10 trials: generator-limited: at worst client receive delay",
+            "long-poll in 1 of its 10 trials: generator-limited, not to be trusted: p99: at worst client receive delay",
         )
     }));
 }
@@ -345,18 +346,18 @@ fn rows_and_columns_of_nothing_but_dashes_are_left_out() {
     // No block has two valid trials.
     let noisy = blocks(3, &[Ws, Sse], |outcome, block, _| {
         if (outcome.variant.mode == Ws) == (block % 2 == 0) {
-            outcome.impossible = 1;
+            outcome.unbalanced = 1;
         }
     });
     let text = markdown::render(&noisy);
     assert!(!text.contains("Against ws"), "{text}");
     assert!(
-        text.contains("No block has two valid trials that could be compared."),
+        text.contains("No block has two trials that could be compared."),
         "{text}"
     );
     let one = blocks(3, &[Ws, Sse, LongPoll], |outcome, _, _| {
         if outcome.variant.mode == LongPoll {
-            outcome.impossible = 1;
+            outcome.unbalanced = 1;
         }
     });
     let text = markdown::render(&one);
@@ -381,7 +382,7 @@ fn the_first_three_lines_are_the_answer_and_the_other_rows_are_for_who_asks() {
     let lines: Vec<&str> = short.lines().collect();
     assert_eq!(
         lines[0],
-        "Every message reached every subscriber; all 6 trials are valid."
+        "Every message reached every subscriber; every figure of all 6 trials can be trusted."
     );
     assert!(
         lines[1].starts_with("Latency p50: ws 1.50 ms, short-poll 499 ms"),

@@ -1,0 +1,352 @@
+//! A set: one server of each variant and one more of the baseline, all connected at once and idle; in rounds each has a
+//! slice of the load, in an order that is drawn anew for every set. Slices that lie beside each other see the same
+//! neighbours, so what the machine does meanwhile meets all variants alike (duet benchmarking, Bulej et al., 2020).
+
+use std::iter::zip;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+
+use super::Limits;
+use super::order::{Orders, rows};
+use crate::judge::verdict;
+use crate::load::trial::{Setting, Slice, Trial as Running};
+use crate::progress::Progress;
+use crate::result::comparison::{Comparison, Trial};
+use crate::result::environment::Cores;
+use crate::result::outcome::{End, Outcome};
+use crate::result::scenario::{CONNECTS_PER_SECOND, Scenario};
+use crate::result::variant::{Transport, Variant};
+use crate::result::words::count;
+use crate::target::Target;
+
+/// The shortest warm-up of a slice.
+const WARMUP: Duration = Duration::from_millis(200);
+/// A short poll is measured for so many of its intervals at least: in a part of one, only some clients ask.
+const INTERVALS: f64 = 2.0;
+
+/// Of a server: its start, and rests between its clients' connects.
+const AROUND: Duration = Duration::from_millis(1100);
+/// After a slice, until all that is late has come.
+const LATE: Duration = Duration::from_millis(50);
+
+/// One server of a set, and the slices it has, by round.
+struct Member {
+    variant: Variant,
+    control: bool,
+    scenario: Scenario,
+    slices: Vec<Option<Slice>>,
+}
+
+/// What all members of a set have in common.
+pub struct Set<'a> {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Which cores are whose.
+    pub cores: &'a Cores,
+    /// More flags for the servers.
+    pub flags: &'a [String],
+    /// Where progress is shown.
+    pub progress: &'a Progress,
+}
+
+/// Runs a set of a comparison; nothing comes of one that a signal ended.
+pub async fn run(
+    comparison: &Comparison,
+    rounds: usize,
+    set: &Set<'_>,
+) -> Result<Option<Vec<Trial>>> {
+    let seed = seed_of(&[comparison.scenario.seed(), set.number as u64]);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut members = members(comparison, rounds, seed, set.number);
+    // Which of the two equal servers started first is drawn, too.
+    random.shuffle(&mut members);
+    let settings: Vec<Setting<'_>> = members
+        .iter()
+        .map(|member| Setting {
+            scenario: &member.scenario,
+            cores: set.cores,
+            progress: set.progress,
+            in_set: true,
+        })
+        .collect();
+    let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let mut targets = Vec::new();
+    for member in &members {
+        let mode = member.variant.mode;
+        targets.push(Target::start(&set.cores.server, &member.scenario, mode, set.flags).await?);
+    }
+    let mut running = Vec::new();
+    for ((member, setting), target) in zip(zip(&members, &settings), &mut targets) {
+        running.push(Running::start(member.variant, setting, target)?);
+    }
+    let orders = Orders::new(members.len(), random.u64(..));
+    let ended = play(&members, &mut running, orders.take(rounds)).await;
+    let mut outcomes = Vec::new();
+    for (i, running) in running.into_iter().enumerate() {
+        let end = match &ended {
+            Ok(()) => End::Completed,
+            Err((broken, end)) if *broken == i => end.clone(),
+            // Its slices are not those that were planned.
+            Err(_) => End::Interrupted,
+        };
+        outcomes.push(running.finish(end).await);
+    }
+    if matches!(ended, Err((_, End::Interrupted))) {
+        return Ok(None);
+    }
+    let mut trials = Vec::new();
+    for ((member, outcome), target) in zip(zip(members, outcomes), targets) {
+        let tried = target.tried.clone();
+        let outcome = stopped(outcome, target, set.progress).await;
+        let verdict = verdict::of(&outcome);
+        let Member {
+            variant: _,
+            control,
+            scenario,
+            ..
+        } = member;
+        let (number, started) = (set.number, started.clone());
+        trials.push(Trial::new(
+            number, control, scenario, tried, started, outcome, verdict,
+        ));
+    }
+    Ok(Some(trials))
+}
+
+/// Connects all, one after the other, and then goes through the rounds; an early end is told with whose it was.
+async fn play(
+    members: &[Member],
+    running: &mut [Running<'_>],
+    orders: impl Iterator<Item = Vec<usize>>,
+) -> Result<(), (usize, End)> {
+    for (i, running) in running.iter_mut().enumerate() {
+        running.gather().await.map_err(|end| (i, end))?;
+    }
+    for (round, order) in orders.enumerate() {
+        for i in order {
+            let Some(slice) = members[i].slices[round] else {
+                continue;
+            };
+            running[i].rouse(true);
+            let ended = running[i].slice(slice).await;
+            running[i].rouse(false);
+            ended.map_err(|end| (i, end))?;
+        }
+    }
+    Ok(())
+}
+
+/// What came of a member, once its server has left.
+async fn stopped(outcome: Outcome, target: Target, progress: &Progress) -> Outcome {
+    let is_completed = outcome.end == End::Completed;
+    match target.stop(progress).await {
+        Err(error) if is_completed => Outcome {
+            end: End::Broken(format!("{error:#}")),
+            ..outcome
+        },
+        _ => outcome,
+    }
+}
+
+/// The servers of a set, each with a load of its own.
+fn members(comparison: &Comparison, rounds: usize, seed: u64, number: usize) -> Vec<Member> {
+    let scenario = &comparison.scenario;
+    let length = scenario.duration().div_f64(rounds as f64);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let member = |(variant, control): (Variant, bool)| {
+        let polls = variant.mode == Transport::ShortPoll;
+        // One slice in a set is enough for it, and long.
+        let only = polls.then(|| random.usize(..rounds));
+        let interval = scenario.interval;
+        let length = if polls {
+            let intervals = (length.as_secs_f64() / interval.as_secs_f64()).ceil();
+            interval.mul_f64(intervals.max(INTERVALS))
+        } else {
+            length
+        };
+        let longer = if polls { interval } else { Duration::ZERO };
+        let warmup = scenario.warmup.unwrap_or(WARMUP.max(longer));
+        let slice = |round: usize| {
+            only.is_none_or(|only| only == round).then(|| Slice {
+                // The same for all variants of a round.
+                seed: seed_of(&[seed, round as u64]),
+                warmup,
+                length,
+            })
+        };
+        let slices: Vec<Option<Slice>> = (0..rounds).map(slice).collect();
+        let sum = |time: fn(&Slice) -> Duration| slices.iter().flatten().map(time).sum();
+        let scenario = Scenario {
+            duration: Some(sum(|slice| slice.length)),
+            warmup: Some(sum(|slice| slice.warmup)),
+            seed: Some(seed),
+            ..scenario.clone()
+        };
+        Member {
+            variant,
+            control,
+            scenario,
+            slices,
+        }
+    };
+    of_set(comparison, number).into_iter().map(member).collect()
+}
+
+/// The rows that are in a set: all of them, or where there is no room for so many, each in its turn beside the baseline and
+/// the control.
+fn of_set(comparison: &Comparison, number: usize) -> Vec<(Variant, bool)> {
+    let all = rows(comparison);
+    if comparison.together >= all.len() {
+        return all;
+    }
+    let baseline = comparison.baseline();
+    let is_base = |row: &&(Variant, bool)| Some(row.0) == baseline;
+    let others: Vec<&(Variant, bool)> = all.iter().filter(|row| !is_base(row)).collect();
+    let turn = others.get((number - 1) % others.len().max(1)).copied();
+    all.iter().filter(is_base).chain(turn).copied().collect()
+}
+
+/// How long a set takes, about: servers, connects, rests, slices, what is late.
+fn length(comparison: &Comparison, rounds: usize) -> Duration {
+    let member = |member: &Member| {
+        let connects = member.scenario.clients as f64 / CONNECTS_PER_SECOND as f64;
+        let slices = member.slices.iter().flatten();
+        let slices: Duration = slices.map(|slice| slice.warmup + slice.length + LATE).sum();
+        AROUND + Duration::from_secs_f64(connects) + slices
+    };
+    members(comparison, rounds, 1, 1).iter().map(member).sum()
+}
+
+/// What will be done and how long it takes, in a sentence or two.
+pub fn forecast(comparison: &Comparison, limits: Limits) -> String {
+    let rounds = comparison.rounds.unwrap_or(1);
+    let length = length(comparison, rounds);
+    let set = format!(
+        "Sets of {} servers at once, {} each, of which each has a slice of the load in turns.",
+        of_set(comparison, 1).len(),
+        about(length)
+    );
+    match limits.sets {
+        Some(sets) => format!("{set} {sets} of them: {}.", about(length * sets as u32)),
+        None => format!(
+            "{set} As many as it takes until all is decided, or until {} are over; below 8 sets nothing is.",
+            about(limits.budget).trim_start_matches("about ")
+        ),
+    }
+}
+
+/// A time as people say it.
+fn about(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        ..100.0 => format!("about {}", count(seconds.round() as u64, "second")),
+        ..5400.0 => format!("about {}", count((seconds / 60.0).round() as u64, "minute")),
+        _ => format!("about {:.1} hours", seconds / 3600.0),
+    }
+}
+
+/// A seed of several numbers: neighbours have nothing in common.
+fn seed_of(numbers: &[u64]) -> u64 {
+    let step = |seed: u64, number: &u64| fastrand::Rng::with_seed(seed ^ number).u64(..);
+    numbers.iter().fold(0x5EED, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::begin;
+    use crate::result::scenario::tests::scenario;
+
+    fn comparison(flags: &str) -> Comparison {
+        let variants = Transport::all().map(Variant::from).collect();
+        let mut comparison = begin(variants, 1, scenario(flags), String::new());
+        (comparison.control, comparison.rounds) = (true, Some(3));
+        (comparison.together, comparison.scenario.warmup) = (5, None);
+        comparison
+    }
+
+    #[test]
+    fn every_variant_and_the_control_has_its_slices_and_the_same_schedule_in_a_round() {
+        let comparison = comparison("--duration 3s --seed 5 --interval 700ms");
+        let members = members(&comparison, 3, 9, 1);
+        let names: Vec<(Variant, bool)> = members.iter().map(|m| (m.variant, m.control)).collect();
+        assert_eq!(names, rows(&comparison));
+        assert_eq!(
+            names
+                .iter()
+                .filter(|(variant, _)| *variant == Transport::Ws.into())
+                .count(),
+            2
+        );
+        for member in &members {
+            let slices: Vec<Slice> = member.slices.iter().copied().flatten().collect();
+            let sum: Duration = slices.iter().map(|slice| slice.length).sum();
+            assert_eq!(member.scenario.duration(), sum);
+            if member.variant.mode == Transport::ShortPoll {
+                // Whole intervals, at least two.
+                assert_eq!((slices.len(), sum), (1, Duration::from_millis(1400)));
+                assert_eq!(slices[0].warmup, Duration::from_millis(700));
+            } else {
+                assert_eq!((slices.len(), sum), (3, Duration::from_secs(3)));
+                assert_eq!(slices[0].warmup, WARMUP);
+            }
+            for (round, slice) in member.slices.iter().enumerate() {
+                let same = slice.is_none_or(|slice| slice.seed == seed_of(&[9, round as u64]));
+                assert!(same, "round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_is_the_short_polls_own_affair() {
+        let comparison = comparison("--duration 3s --interval 30s");
+        for member in members(&comparison, 3, 1, 1) {
+            let polls = member.variant.mode == Transport::ShortPoll;
+            let expected = Duration::from_secs(if polls { 60 } else { 3 });
+            assert_eq!(member.scenario.duration(), expected);
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_all_each_has_its_turn_beside_the_baseline_and_the_control() {
+        let mut comparison = comparison("--duration 3s");
+        comparison.together = 4;
+        let ws = Variant::from(Transport::Ws);
+        let turn = |number| {
+            let set = of_set(&comparison, number);
+            assert_eq!(set[..2], [(ws, false), (ws, true)], "both of the baseline");
+            (set.len(), set[2].0.mode)
+        };
+        let turns: Vec<(usize, Transport)> = (1..=4).map(turn).collect();
+        use Transport::{LongPoll, ShortPoll, Sse};
+        assert_eq!(
+            turns,
+            [(3, ShortPoll), (3, LongPoll), (3, Sse), (3, ShortPoll)]
+        );
+    }
+
+    #[test]
+    fn a_time_is_said_as_people_say_it() {
+        let said = [25, 99, 240, 7200].map(|s| about(Duration::from_secs(s)));
+        assert_eq!(
+            said,
+            [
+                "about 25 seconds",
+                "about 99 seconds",
+                "about 4 minutes",
+                "about 2.0 hours"
+            ]
+        );
+    }
+
+    #[test]
+    fn sets_and_rounds_have_seeds_of_their_own() {
+        let mut seeds: Vec<u64> = (0..100)
+            .flat_map(|set| (0..3).map(move |r| seed_of(&[1, set, r])))
+            .collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 300);
+    }
+}
