@@ -166,6 +166,7 @@ impl Plan {
             cores,
             progress,
             in_set: false,
+            reads_memory: true,
         };
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let (outcome, target) = match &mut self.server {

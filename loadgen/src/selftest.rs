@@ -89,6 +89,7 @@ impl Selftest {
                 cores: &cores,
                 progress: &progress,
                 in_set: false,
+                reads_memory: true,
             };
             Ok::<_, anyhow::Error>(against_own_server(mode.into(), &setting, &[]).await?.0)
         };

@@ -49,6 +49,8 @@ pub struct Setting<'a> {
     pub progress: &'a Progress,
     /// Whether it is one of several that take turns: then its phases are not worth a line each.
     pub in_set: bool,
+    /// Whether memory is read as the clients connect, in steps.
+    pub reads_memory: bool,
 }
 
 /// Load that counts, and the load before it that does not.
@@ -182,7 +184,7 @@ impl<'a> Trial<'a> {
 
     /// Connects everybody, in steps.
     pub async fn gather(&mut self) -> Result<(), End> {
-        for phase in self.scenario.gathering() {
+        for phase in self.scenario.gathering(self.setting.reads_memory) {
             self.play(phase).await?;
         }
         Ok(())
@@ -236,8 +238,10 @@ impl<'a> Trial<'a> {
             Phase::Connect { .. } | Phase::WarmUp | Phase::GracePeriod => {}
             Phase::Rest { clients } => {
                 let connected = self.subscribers.sum(|recorder| recorder.connected);
-                let memory = reading::memory(connected, self.target.memory());
-                self.memory.push(memory);
+                if self.setting.reads_memory {
+                    let memory = reading::memory(connected, self.target.memory());
+                    self.memory.push(memory);
+                }
                 if clients > 0 && connected == 0 {
                     let has_been = self.subscribers.sum(Recorder::stood) > 0;
                     let what = if has_been {

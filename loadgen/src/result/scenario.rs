@@ -178,9 +178,13 @@ impl Scenario {
         (2.0 * (mean + 10.0 * mean.sqrt() + 50.0)) as u64
     }
 
-    /// The phases before any load, in their order. Clients connect in steps, so that memory per connection is a slope.
-    pub fn gathering(&self) -> Vec<Phase> {
-        let mut steps = vec![0, self.clients / 4, self.clients / 2, self.clients];
+    /// The phases before any load, in their order. Clients connect in steps where memory is read, for it is a slope.
+    pub fn gathering(&self, in_steps: bool) -> Vec<Phase> {
+        let mut steps = if in_steps {
+            vec![0, self.clients / 4, self.clients / 2, self.clients]
+        } else {
+            vec![self.clients]
+        };
         steps.dedup();
         let connecting = steps
             .into_iter()

@@ -18,7 +18,7 @@ fn the_reports_of_the_reference_are_those_of_its_json_and_the_readme_has_its_fig
     let _turn = beside();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let reference = root.join("results/reference");
-    let comparison = load(&reference).expect("measure it anew: loadgen compare --standard");
+    let comparison = load(&reference).expect("measure it anew: loadgen compare");
     let rendered = report::render(&comparison).unwrap();
     for (name, now) in &rendered {
         let committed = fs::read_to_string(reference.join(name)).unwrap_or_default();
