@@ -21,8 +21,31 @@ use crate::result::comparison::Comparison;
 use crate::result::scenario::Scenario;
 use crate::result::variant::{Publish, Transport, Variant};
 use crate::target::Target;
-use crate::{shell, signals};
+use crate::{cores, environment, shell, signals};
 
+/// What a comparison that is gone on with has already.
+const SETTINGS: [&str; 20] = [
+    "mode",
+    "publish",
+    "clients",
+    "room_size",
+    "rate",
+    "arrivals",
+    "payload",
+    "interval",
+    "hold",
+    "headers",
+    "keep_alive",
+    "publishers",
+    "warmup",
+    "duration",
+    "seed",
+    "whole_trials",
+    "url",
+    "server_flags",
+    "out",
+    "name",
+];
 /// Characters of a comparison's name: with the time before it and a number after it, no file system finds it too long.
 const NAME: usize = 100;
 /// The measuring window in each block of a quick comparison, and of one that claims something: with the default load
@@ -79,6 +102,9 @@ pub struct Compare {
     /// How long it may take, 1s to 1day.
     #[arg(long, value_name = "TIME", default_value = "4m", value_parser = |text: &str| BUDGET.parse(text), conflicts_with = "sets", allow_hyphen_values = true, help_heading = "Design")]
     budget: Duration,
+    /// Go on with the sets of this folder, with its seed and its settings.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = SETTINGS, help_heading = "Design")]
+    resume: Option<PathBuf>,
     /// Each trial whole, one after the other, instead of slices in turns: for peaks, long windows, and a server that runs.
     #[arg(long, conflicts_with_all = ["sets", "budget"], help_heading = "Design")]
     whole_trials: bool,
@@ -309,6 +335,16 @@ impl Compare {
             "--name {:?}: only letters, digits, - and _ are accepted, 1 to {NAME} of them",
             self.name
         );
+        let limits = Limits {
+            sets: self.sets.map(usize::from),
+            budget: self.budget,
+        };
+        if let Some(path) = &self.resume {
+            let comparison = resumed(path)?;
+            let folder = folder_of(&data_file(path)?);
+            let claim = |_| Folder::resume(&folder).map(Some);
+            return execute(comparison, limits, &self.target, &self.output, claim).await;
+        }
         let time = humantime::format_rfc3339_seconds(SystemTime::now())
             .to_string()
             .replace(['-', ':'], "");
@@ -329,10 +365,6 @@ impl Compare {
             self.blocks_of(variants)
         } else {
             self.sets_of(variants)?
-        };
-        let limits = Limits {
-            sets: self.sets.map(usize::from),
-            budget: self.budget,
         };
         let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
         execute(comparison, limits, &self.target, &self.output, claim).await
@@ -378,16 +410,45 @@ impl Compare {
     }
 }
 
+/// The folder that a result's data are in.
+fn folder_of(data: &Path) -> PathBuf {
+    let folder = data.parent().filter(|path| !path.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).into()
+}
+
+/// A comparison that is to be gone on with: on the same machine, by the same loadgen.
+fn resumed(path: &Path) -> Result<Comparison> {
+    let comparison = load(path)?;
+    let named = shell::path(path);
+    anyhow::ensure!(
+        comparison.rounds.is_some(),
+        "--resume {named}: it has whole trials; only sets can be gone on with"
+    );
+    let (then, now) = (&comparison.environment, environment::here(cores::split()));
+    for (what, then, now) in [
+        ("processor", &then.cpu, &now.cpu),
+        ("kernel", &then.kernel, &now.kernel),
+        ("version of loadgen", &then.version, &now.version),
+    ] {
+        anyhow::ensure!(
+            then == now,
+            "--resume {named}: its {what} was {then}, this one is {now}; begin anew"
+        );
+    }
+    anyhow::ensure!(
+        (then.commit == now.commit) && (then.pinned == now.pinned),
+        "--resume {named}: it was measured by another build of loadgen, or on other cores; begin anew"
+    );
+    Ok(comparison)
+}
+
 impl Report {
     /// Renders again.
     pub fn run(&self) -> Result<Exit> {
         let data = data_file(&self.result)?;
         let comparison = load(&data)?;
-        let path = data
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mut folder = Folder::of_result(path)?;
+        let path = folder_of(&data);
+        let mut folder = Folder::of_result(&path)?;
         let written = report::render(&comparison).and_then(|files| folder.write(&files));
         if written.is_ok() {
             say_where(&path.join("comparison.html"));

@@ -84,6 +84,13 @@ impl Folder {
         )
     }
 
+    /// The folder of a result that is gone on with: its data are written again, too.
+    pub fn resume(path: &Path) -> Result<Self> {
+        let mut folder = Self::of_result(path)?;
+        folder.own.insert(DATA);
+        Ok(folder)
+    }
+
     /// The folder of a result whose reports are rendered again; an error if one of them is not loadgen's.
     pub fn of_result(path: &Path) -> Result<Self> {
         let lock = lock(path)?;

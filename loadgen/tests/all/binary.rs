@@ -255,6 +255,17 @@ fn a_set_has_all_its_servers_at_once_and_each_has_its_slices_of_the_same_load() 
     }
     let again = run(&format!("report {}", result.display()));
     assert_eq!((again.status.code(), text(&again.stdout)), (Some(0), table));
+
+    // It is gone on with, by its own seed.
+    let more = run(&format!("compare --resume {} --sets 3", result.display()));
+    assert_eq!(more.status.code(), Some(0), "{}", text(&more.stderr));
+    let longer = load(&result).unwrap();
+    assert_eq!((longer.blocks, longer.trials.len()), (3, 12));
+    assert_eq!(longer.scenario, comparison.scenario);
+    for flag in ["--seed 1", "--clients 9", "--whole-trials"] {
+        let refused = run(&format!("compare --resume {} {flag}", result.display()));
+        assert_eq!(refused.status.code(), Some(2), "{flag}");
+    }
 }
 
 #[test]

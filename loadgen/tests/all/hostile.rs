@@ -459,7 +459,7 @@ fn a_file_that_speaks_of_more_blocks_than_there_can_be_is_refused_at_once() {
             "blocks is 1000000000000000; it must be from 1 to 1000",
         ),
         (
-            "\"duration_seconds\":13.0",
+            "\"duration_seconds\":3.0",
             "\"duration_seconds\":1e15",
             "duration is",
         ),
