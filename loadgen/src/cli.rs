@@ -97,10 +97,10 @@ pub struct Compare {
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]
     publish: Publish,
     /// So many sets, decided or not, 1 to 1000 [default: until all is decided, or the budget is over].
-    #[arg(long, value_name = "N", value_parser = |text: &str| SETS.parse(text), allow_hyphen_values = true, help_heading = "Design")]
+    #[arg(long, value_name = "N", value_parser = |text: &str| SETS.parse(text), conflicts_with = "url", allow_hyphen_values = true, help_heading = "Design")]
     sets: Option<u16>,
     /// How long it may take, 1s to 1day.
-    #[arg(long, value_name = "TIME", default_value = "4m", value_parser = |text: &str| BUDGET.parse(text), conflicts_with = "sets", allow_hyphen_values = true, help_heading = "Design")]
+    #[arg(long, value_name = "TIME", default_value = "4m", value_parser = |text: &str| BUDGET.parse(text), conflicts_with_all = ["sets", "url"], allow_hyphen_values = true, help_heading = "Design")]
     budget: Duration,
     /// Go on with the sets of this folder, with its seed and its settings.
     #[arg(long, value_name = "FOLDER", conflicts_with_all = SETTINGS, help_heading = "Design")]
@@ -429,6 +429,8 @@ fn resumed(path: &Path) -> Result<Comparison> {
         ("processor", &then.cpu, &now.cpu),
         ("kernel", &then.kernel, &now.kernel),
         ("version of loadgen", &then.version, &now.version),
+        ("profile of loadgen", &then.profile, &now.profile),
+        ("compiler", &then.rustc, &now.rustc),
     ] {
         anyhow::ensure!(
             then == now,

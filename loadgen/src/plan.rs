@@ -17,6 +17,7 @@ use crate::judge::{self, statistics, verdict};
 use crate::load::trial::{self, Setting};
 use crate::progress::Progress;
 use crate::report;
+use crate::result::bounds::SETS;
 use crate::result::comparison::{Comparison, Target as Tried, Trial, row_name};
 use crate::result::environment::Cores;
 use crate::result::files::DATA;
@@ -98,11 +99,13 @@ impl Plan {
         let (budget, mut written) = (self.limits.budget, Ok(()));
         loop {
             let (done, elapsed) = (self.comparison.blocks - before, began.elapsed());
-            let is_over = match self.limits.sets {
-                Some(sets) => self.comparison.blocks >= sets,
-                // With another one as long as the others it would take longer.
-                None => done > 0 && elapsed + elapsed.div_f64(done as f64) > budget,
-            };
+            let is_full = self.comparison.blocks >= SETS.to.into();
+            let is_over = is_full
+                || match self.limits.sets {
+                    Some(sets) => self.comparison.blocks >= sets,
+                    // With another one as long as the others it would take longer.
+                    None => done > 0 && elapsed + elapsed.div_f64(done as f64) > budget,
+                };
             let is_decided = self.limits.sets.is_none() && statistics::is_decided(&self.comparison);
             if is_over || is_decided || signals::received().is_some() {
                 break;

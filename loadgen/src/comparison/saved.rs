@@ -12,6 +12,8 @@ use crate::result::scenario::Scenario;
 
 /// What all trials together may add up to, so that no sum of several counters overflows.
 const LARGEST_SUM: u64 = 1 << 58;
+/// Slices of a variant in a set: a day of them.
+const MOST_ROUNDS: usize = 24 * 3600;
 /// Variants: each transport, with each way up.
 const MOST_VARIANTS: usize = 12;
 /// Numbers that no sum is made of, and which may be as large as they can, or below zero.
@@ -100,6 +102,12 @@ fn check(comparison: &Comparison) -> Result<()> {
         variants.len()
     );
     scenario.check()?;
+    ensure!(
+        comparison
+            .rounds
+            .is_none_or(|rounds| (1..=MOST_ROUNDS).contains(&rounds)),
+        "rounds must be from 1 to {MOST_ROUNDS}"
+    );
     let planned = comparison.planned();
     ensure!(
         trials.len() <= planned,
@@ -107,7 +115,6 @@ fn check(comparison: &Comparison) -> Result<()> {
         trials.len()
     );
     for (number, trial) in (1..).zip(trials) {
-        trial.scenario.check()?;
         let seconds = trial.scenario.duration().as_secs_f64().ceil() as usize;
         let outcome = &trial.outcome;
         ensure!(

@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::result::comparison::Comparison;
+use crate::result::comparison::{Comparison, Trial};
 use crate::result::effect::{Difference, Effect, Figure, LOOPBACK, NEGLIGIBLE, Ratio};
 use crate::result::metric::Metric;
 use crate::result::variant::Variant;
-use crate::result::verdict::{Check, Guard, Kind, Verdict};
+use crate::result::verdict::{Check, Guard, Kind};
 
 /// How many times likelier a count of sets has to be if most lie beyond a negligible difference than if half do, for a word:
-/// by Ville's inequality, a comparison without a difference ever comes so far with a probability of one in so many, a side.
+/// by Ville's inequality, a comparison without a difference ever comes so far with a probability of one in twice as many, a side.
 const EVIDENCE: f64 = 20.0;
 /// Of the difference of two medians, so much may be that of loadgen's own part in them.
 const OWN_PART: f64 = 0.25;
@@ -21,7 +21,8 @@ const OWN_PART: f64 = 0.25;
 /// Of this many sets, how many have to lie beyond a negligible difference, on one side, before that may be said: however often
 /// one looks, a word without a difference comes with a probability of 1/40 a side at most. Below 8 sets no number is enough.
 ///
-/// The likelihood of k of n under a uniform prior on the upper half, over that of a fair coin: 2^n B(k + 1, n - k + 1).
+/// The likelihood of k of n under a uniform prior, over that of a fair coin: 2^n B(k + 1, n - k + 1). Half of that prior is on
+/// the other side, which is why 20 stands for 1/40.
 pub fn needed(n: usize) -> Option<usize> {
     let evidence = |k: usize| {
         // B(k + 1, n - k + 1) = 1 / ((n + 1) (n over k)), as a product that no factor overflows.
@@ -133,19 +134,24 @@ fn judged(
     })
 }
 
-/// Whether too much of a difference in latency is loadgen's own: its part in each median is sending and reading.
+/// Whether too much of a difference in latency is loadgen's own, or may be, for all that is known: its part in each median is
+/// sending and reading.
 fn is_loadgens(comparison: &Comparison, variant: Variant, baseline: Variant) -> bool {
     let median = |variant: Variant, id: &str| {
         let metric = Metric::of(id);
         let own = comparison.trials.iter().filter(|trial| {
-            trial.outcome.variant == variant && !trial.control && trial.verdict.stands(metric.guard)
+            trial.outcome.variant == variant
+                && !trial.control
+                && counts(comparison, trial, metric.guard)
         });
         let values = own.filter_map(|trial| (metric.read)(&trial.outcome));
-        ratio_of(values.collect()).map_or(0.0, |values| values.median)
+        Some(ratio_of(values.collect())?.median)
     };
-    let apart = |id: &str| median(variant, id) - median(baseline, id);
-    let own = apart("send_delay_p50_ms") + apart("receive_delay_p50_ms");
-    own.abs() > OWN_PART * apart("latency_p50_ms").abs()
+    let apart = |id: &str| Some(median(variant, id)? - median(baseline, id)?);
+    let own = apart("send_delay_p50_ms").zip(apart("receive_delay_p50_ms"));
+    let all = apart("latency_p50_ms");
+    own.zip(all)
+        .is_none_or(|((send, receive), all)| (send + receive).abs() > OWN_PART * all.abs())
 }
 
 /// A row beside the baseline.
@@ -174,9 +180,13 @@ impl Against {
     }
 }
 
-/// Whether a figure counts in the ratios of its set: what the machine did meanwhile met the others, too, and how far it scatters
-/// the control shows. What loadgen could not do, or did wrong, it did to one of them.
-fn counts_in_a_set(verdict: &Verdict, guard: Guard) -> bool {
+/// Whether a figure of a trial counts in ratios. In those of a set, what the machine did meanwhile met the others, too, and how
+/// far it scatters the control shows; what loadgen could not do, or did wrong, it did to one of them.
+fn counts(comparison: &Comparison, trial: &Trial, guard: Guard) -> bool {
+    let verdict = &trial.verdict;
+    if comparison.rounds.is_none() {
+        return verdict.stands(guard);
+    }
     let is_the_machines = |check: &Check| matches!(check.kind, Kind::Noisy | Kind::NotSteady);
     let is_whole = !matches!(verdict.kind, Kind::Interrupted | Kind::Broken);
     is_whole && verdict.spoiling(guard).all(is_the_machines)
@@ -194,12 +204,7 @@ impl Values {
         for trial in &comparison.trials {
             let row = (trial.outcome.variant, trial.control);
             let value = figure.of(&trial.outcome).filter(|value| *value > 0.0);
-            let guard = figure.metric().guard;
-            let counts = match comparison.rounds {
-                Some(_) => counts_in_a_set(&trial.verdict, guard),
-                None => trial.verdict.stands(guard),
-            };
-            let value = value.filter(|_| counts);
+            let value = value.filter(|_| counts(comparison, trial, figure.metric().guard));
             let Some(value) = value else { continue };
             match rows.iter_mut().find(|(of, _)| *of == row) {
                 Some((_, values)) => {

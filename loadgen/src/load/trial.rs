@@ -98,6 +98,8 @@ pub struct Trial<'a> {
     /// What was used in the windows so far.
     used: Option<Usage>,
     memory: Vec<Memory>,
+    /// Deliveries that were expected of earlier slices, and those that came: what is missing there is waited for no more.
+    settled: (u64, u64),
     connected: usize,
     deserted_since: Option<Nanos>,
     look: Look,
@@ -168,6 +170,7 @@ impl<'a> Trial<'a> {
             begun: None,
             used: None,
             memory: Vec::new(),
+            settled: (0, 0),
             connected: 0,
             deserted_since: None,
             look: Look {
@@ -196,7 +199,20 @@ impl<'a> Trial<'a> {
         for phase in [Phase::WarmUp, Phase::Measure, Phase::GracePeriod] {
             self.play(phase).await?;
         }
+        self.settled = (self.expected().unwrap_or(0), self.came());
         Ok(())
+    }
+
+    /// Deliveries of all that was published so far; unknown if something was not acked.
+    fn expected(&self) -> Option<u64> {
+        self.publishers
+            .acked_times(|room| self.scenario.population(room))
+    }
+
+    /// Those that came, or were told as gaps.
+    fn came(&self) -> u64 {
+        self.subscribers
+            .sum(|recorder| recorder.audit.came() + recorder.audit.gaps)
     }
 
     /// Goes through a phase; an early end is an error that says how it ended.
@@ -306,14 +322,9 @@ impl<'a> Trial<'a> {
         if !self.publishers.is_finished() {
             return false;
         }
-        let expected = self
-            .publishers
-            .acked_times(|room| self.scenario.population(room));
-        expected.is_some_and(|expected| {
-            self.subscribers
-                .sum(|recorder| recorder.audit.came() + recorder.audit.gaps)
-                >= expected
-        })
+        let (expected, came) = self.settled;
+        self.expected()
+            .is_some_and(|all| self.came() - came >= all.saturating_sub(expected))
     }
 
     /// Waits for a condition; ends early if the trial cannot go on.

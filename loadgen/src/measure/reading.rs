@@ -20,7 +20,7 @@ pub struct Reading {
     server: Option<Paid>,
     loadgen_cpu: Nanos,
     /// By thread of loadgen; nothing if the kernel does not tell.
-    queued: HashMap<i32, Nanos>,
+    queued: HashMap<i32, Queued>,
     /// By core of the machine.
     cores: BTreeMap<usize, CoreTime>,
     traffic: Totals,
@@ -189,10 +189,14 @@ pub fn between(from: &Reading, to: &Reading, cores: &Cores) -> Usage {
     }
     let loadgen_cpu = to.loadgen_cpu.saturating_sub(from.loadgen_cpu);
     usage.loadgen_cpu_ns = Some(loadgen_cpu);
+    // Of those that had anything to do: others, parked beside them in a set, would only hide their waits.
     let both: Vec<Nanos> = to
         .queued
         .iter()
-        .filter_map(|(thread, queued)| Some(queued.saturating_sub(*from.queued.get(thread)?)))
+        .filter_map(|(thread, to)| {
+            let from = from.queued.get(thread)?;
+            (to.ran > from.ran).then(|| to.waited.saturating_sub(from.waited))
+        })
         .collect();
     usage.loadgen_threads = both.len() as u64;
     usage.loadgen_queued_ns = (!both.is_empty()).then(|| both.iter().sum());
@@ -216,12 +220,27 @@ pub fn between(from: &Reading, to: &Reading, cores: &Cores) -> Usage {
     usage
 }
 
-/// How long each thread of this process has waited for a core.
-fn queued() -> HashMap<i32, Nanos> {
+/// What a thread has had of a core.
+#[derive(Debug, Clone, Copy)]
+struct Queued {
+    ran: Nanos,
+    /// Ready to run, without one.
+    waited: Nanos,
+}
+
+/// How long each thread of this process has run, and waited for a core.
+fn queued() -> HashMap<i32, Queued> {
     let tasks = Process::myself().and_then(|process| process.tasks());
     let tasks = tasks.into_iter().flatten().flatten();
     tasks
-        .filter_map(|task| Some((task.tid, task.schedstat().ok()?.run_delay)))
+        .filter_map(|task| {
+            let stat = task.schedstat().ok()?;
+            let queued = Queued {
+                ran: stat.sum_exec_runtime,
+                waited: stat.run_delay,
+            };
+            Some((task.tid, queued))
+        })
         .collect()
 }
 

@@ -25,6 +25,8 @@ const WARMUP: Duration = Duration::from_millis(200);
 /// A short poll is measured for so many of its intervals at least: in a part of one, only some clients ask.
 const INTERVALS: f64 = 2.0;
 
+/// Below so many sets there is no word.
+const FEWEST: usize = 8;
 /// Memory of idle connections is a slope of four readings: the sets that it is read in are enough for it.
 const WITH_MEMORY: usize = 3;
 /// Of a server: its start, a rest, its end.
@@ -70,7 +72,7 @@ pub async fn run(
             cores: set.cores,
             progress: set.progress,
             in_set: true,
-            reads_memory: set.number <= WITH_MEMORY,
+            reads_memory: set.number <= WITH_MEMORY * turns(comparison),
         })
         .collect();
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -124,7 +126,11 @@ async fn play(
     orders: impl Iterator<Item = Vec<usize>>,
 ) -> Result<(), (usize, End)> {
     for (i, running) in running.iter_mut().enumerate() {
-        running.gather().await.map_err(|end| (i, end))?;
+        // Idle is what the transport makes of it: for memory, questions are held.
+        running.rouse(true);
+        let gathered = running.gather().await;
+        running.rouse(false);
+        gathered.map_err(|end| (i, end))?;
     }
     for (round, order) in orders.enumerate() {
         for i in order {
@@ -210,12 +216,28 @@ fn of_set(comparison: &Comparison, number: usize) -> Vec<(Variant, bool)> {
     all.iter().filter(is_base).chain(turn).copied().collect()
 }
 
+/// In how many sets each row has been in one at least.
+fn turns(comparison: &Comparison) -> usize {
+    let all = rows(comparison).len();
+    if comparison.together >= all {
+        1
+    } else {
+        all.saturating_sub(2).max(1)
+    }
+}
+
 /// How long a set takes, about: servers, connects, rests, slices, what is late.
 fn length(comparison: &Comparison, rounds: usize) -> Duration {
     let member = |member: &Member| {
         let connects = member.scenario.clients as f64 / CONNECTS_PER_SECOND as f64;
         let slices = member.slices.iter().flatten();
-        let slices: Duration = slices.map(|slice| slice.warmup + slice.length + LATE).sum();
+        let polls = member.variant.mode == Transport::ShortPoll;
+        let late = if polls {
+            member.scenario.interval
+        } else {
+            LATE
+        };
+        let slices: Duration = slices.map(|slice| slice.warmup + slice.length + late).sum();
         AROUND + Duration::from_secs_f64(connects) + slices
     };
     members(comparison, rounds, 1, 1).iter().map(member).sum()
@@ -232,10 +254,24 @@ pub fn forecast(comparison: &Comparison, limits: Limits) -> String {
     );
     match limits.sets {
         Some(sets) => format!("{set} {sets} of them: {}.", about(length * sets as u32)),
-        None => format!(
-            "{set} As many as it takes until all is decided, or until {} are over; below 8 sets nothing is.",
-            about(limits.budget).trim_start_matches("about ")
-        ),
+        None => {
+            let fit = (limits.budget.as_secs_f64() / length.as_secs_f64()) as usize;
+            // Where not all are up at once, each has its turn.
+            let turns = turns(comparison);
+            let few = if fit < FEWEST * turns {
+                let enough = about(length * (FEWEST * turns) as u32 + length);
+                format!(
+                    " That is too short for a word, which takes {FEWEST} sets: --budget {enough}."
+                )
+                .replace("--budget about ", "--budget of about ")
+            } else {
+                String::new()
+            };
+            format!(
+                "{set} As many as it takes until all is decided, for {} at most: {fit} of them.{few}",
+                about(limits.budget)
+            )
+        }
     }
 }
 

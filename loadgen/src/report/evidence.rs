@@ -101,7 +101,7 @@ fn foot(comparison: &Comparison, tail: bool) -> String {
         "Each is the median of the sets' ratios to baseline and control (their geometric mean), and where it lies with 95 % \
             confidence or more, however often one has looked. Only latency p50 and server CPU have a word, as was decided \
             beforehand: slower, faster, more CPU or less CPU where so many sets lie beyond 5 % that without a difference it \
-            would come to that once in forty comparisons at most; and with what would have been shown, where nothing was. \
+            would come to that once in forty comparisons at most, a side; and with what would have been shown, where nothing was. \
             Otherwise: within the noise (the control differs from the baseline, too); differs, perhaps by less than 5 %; differs, \
             perhaps by loadgen's part (its own sending and reading); or differs, not attributable over loopback (CPU of \
             polls against streams, within a factor of 1.5: as much may be the clients' part)."

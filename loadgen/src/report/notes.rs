@@ -167,37 +167,23 @@ fn grouped(comparison: &Comparison) -> Vec<String> {
 /// A sentence for each check that failed, with its worst figure and what it spoils, the one that is exceeded most first:
 /// which trials it were is in their table.
 fn verdicts(comparison: &Comparison) -> Vec<String> {
-    let mut decided: Vec<(&Check, Vec<String>)> = Vec::new();
-    let completed = |trial: &&&Trial| trial.outcome.end == End::Completed;
-    for trials in rows(comparison) {
-        let checks: Vec<&Check> = trials
-            .iter()
-            .filter(completed)
-            .flat_map(|trial| trial.verdict.failed())
-            .collect();
-        for &check in &checks {
-            let same = || checks.iter().filter(|other| other.id == check.id);
-            let name = format!(
-                "{}{}",
-                trials[0].name(),
-                share_of_trials(same().count(), trials.len())
-            );
-            match decided.iter_mut().find(|(other, _)| other.id == check.id) {
-                None => decided.push((check, vec![name])),
-                Some((worst, names)) => {
-                    *worst = if check.excess() > worst.excess() {
-                        check
-                    } else {
-                        worst
-                    };
-                    if !names.contains(&name) {
-                        names.push(name);
+    let mut found: Vec<(&Check, Vec<&Trial>)> = Vec::new();
+    let completed = |trial: &&Trial| trial.outcome.end == End::Completed;
+    for trial in rows(comparison).into_iter().flatten().filter(completed) {
+        for check in trial.verdict.failed() {
+            match found.iter_mut().find(|(other, _)| other.id == check.id) {
+                None => found.push((check, vec![trial])),
+                Some((worst, trials)) => {
+                    trials.push(trial);
+                    if check.excess() > worst.excess() {
+                        *worst = check;
                     }
                 }
             }
         }
     }
-    let say = |(check, names): (&Check, Vec<String>)| {
+    found.sort_by(|(a, _), (b, _)| b.excess().total_cmp(&a.excess()));
+    let say = |(check, trials): (&Check, Vec<&Trial>)| {
         let worst = if comparison.trials.len() > 1 {
             " at worst"
         } else {
@@ -209,11 +195,25 @@ fn verdicts(comparison: &Comparison) -> Vec<String> {
         } else {
             format!("not to be trusted: {}", spoils.join(", "))
         };
-        let names = names.join(", ");
-        format!("{names}: {}, {spoils}:{worst} {check}.", check.kind)
+        let trials = named(comparison, &trials);
+        format!("{trials}: {}, {spoils}:{worst} {check}.", check.kind)
     };
-    decided.sort_by(|(a, _), (b, _)| b.excess().total_cmp(&a.excess()));
-    decided.into_iter().map(say).collect()
+    found.into_iter().map(say).collect()
+}
+
+/// Which trials, by their rows; of more than two rows, how many.
+fn named(comparison: &Comparison, trials: &[&Trial]) -> String {
+    let of_row = |row: &Vec<&Trial>| {
+        let name = row[0].name();
+        let found = trials.iter().filter(|trial| trial.name() == name).count();
+        (found > 0).then(|| format!("{name}{}", share_of_trials(found, row.len())))
+    };
+    let names: Vec<String> = rows(comparison).iter().filter_map(of_row).collect();
+    if names.len() > 2 {
+        let all = count(comparison.trials.len() as u64, "trial");
+        return format!("{} of {all}", trials.len());
+    }
+    names.join(", ")
 }
 
 /// What is said of a trial, and by what such notes are counted.

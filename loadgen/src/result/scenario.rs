@@ -76,12 +76,12 @@ pub struct Scenario {
     /// Connections that publish, whatever the transport, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = within!(PUBLISHERS), allow_hyphen_values = true)]
     pub publishers: usize,
-    /// Load before the measuring window, 0s to 1h [default: the longer of 3s and 5 intervals].
+    /// Load before the measuring window, 0s to 1h [default: the longer of 3s and 5 intervals; in sets 200ms before each slice, of short polls an interval].
     #[arg(long, value_name = "TIME", value_parser = within!(WARMUP), allow_hyphen_values = true)]
     #[serde(rename = "warmup_seconds", with = "optional_seconds")]
     #[schemars(with = "Option<f64>")]
     pub warmup: Option<Duration>,
-    /// Length of the measuring window, 1ms to 1day [default: 12s; 5s in each block of a comparison, 13s of a standard one].
+    /// Length of the measuring window, 1ms to 1day [default: 12s; in each set 3s, in slices of about 1s; with --whole-trials 5s in each block, 13s of a standard one].
     #[arg(short = 'z', long, value_name = "TIME", value_parser = within!(DURATION), allow_hyphen_values = true)]
     #[serde(rename = "duration_seconds", with = "optional_seconds")]
     #[schemars(with = "Option<f64>")]

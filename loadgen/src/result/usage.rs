@@ -123,6 +123,7 @@ impl Usage {
     pub fn add(&mut self, other: &Self) {
         let sum = |a: &mut Option<u64>, b: Option<u64>| *a = a.zip(b).map(|(a, b)| a + b);
         self.seconds += other.seconds;
+        self.in_ticks |= other.in_ticks;
         self.deliveries += other.deliveries;
         sum(&mut self.server_cpu_ns, other.server_cpu_ns);
         sum(&mut self.server_user_ns, other.server_user_ns);
@@ -143,8 +144,8 @@ impl Usage {
         for demand in &other.demand {
             match self.demand.iter_mut().find(|own| own.core == demand.core) {
                 Some(own) => {
-                    own.busy_ns += demand.busy_ns;
-                    own.stolen_ns += demand.stolen_ns;
+                    own.busy_ns = own.busy_ns.saturating_add(demand.busy_ns);
+                    own.stolen_ns = own.stolen_ns.saturating_add(demand.stolen_ns);
                 }
                 None => self.demand.push(*demand),
             }

@@ -2,6 +2,7 @@ use super::*;
 use crate::comparison::begin;
 use crate::judge::verdict;
 use crate::result::comparison::tests::add;
+use crate::result::histogram::Times;
 use crate::result::variant::Transport;
 
 #[test]
@@ -132,6 +133,7 @@ fn what_loadgen_itself_may_have_made_has_no_word() {
         let mut comparison = eight(1, 3);
         for trial in &mut comparison.trials {
             if trial.outcome.variant.mode == Transport::Sse {
+                trial.outcome.receive_delay = Times::default();
                 trial.outcome.receive_delay.record(own_ms * 1_000_000 + 1);
             }
         }
@@ -174,6 +176,8 @@ fn eight(ws: u64, sse: u64) -> Comparison {
             (outcome.expected, outcome.delivered) = (100, 100);
             outcome.publishing.acked = 100;
             outcome.latency.record(ms * 1_000_000);
+            outcome.publishing.own_send_delay.record(1_000);
+            outcome.receive_delay.record(1_000);
             let verdict = verdict::of(&outcome);
             add(&mut comparison, block, control, outcome, verdict);
         }
