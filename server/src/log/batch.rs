@@ -1,10 +1,9 @@
 //! What one read returns: a range of messages, merged once per format and shared by all who read it.
 
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::cursor::{Cursor, Epoch};
@@ -33,6 +32,11 @@ pub(crate) struct Gap {
     pub(crate) cursor: Cursor,
 }
 
+/// A range's bytes in the first format that asked for them, and a link to those of the next: an entry is written once
+/// and then read without a lock, for every reader of a fan-out passes here.
+#[derive(Debug, Default)]
+struct Merged(OnceLock<Box<(&'static Format, Bytes, Merged)>>);
+
 /// A range of messages of one log, encoded at most once per format.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -40,7 +44,7 @@ pub(super) struct Run {
     pub(super) messages: Vec<Bytes>,
     /// More did not fit: it stays the same whatever is published.
     pub(super) full: bool,
-    encoded: Mutex<Vec<(&'static Format, Bytes)>>,
+    merged: Merged,
     pool: Arc<Pool>,
 }
 
@@ -50,7 +54,7 @@ impl Run {
             after,
             messages,
             full,
-            encoded: Mutex::default(),
+            merged: Merged::default(),
             pool: Arc::clone(pool),
         }
     }
@@ -96,21 +100,30 @@ impl Batch {
     /// has written it; only what is small is merged even if there is no memory left.
     pub(crate) fn encoded(&self, format: &'static Format) -> Result<Bytes, Full> {
         let Run { messages, pool, .. } = &*self.run;
-        // Whoever comes meanwhile waits, and has it from here.
-        let mut encoded = self.run.encoded.lock();
-        if let Some((_, bytes)) = encoded.iter().find(|(of, _)| ptr::eq(*of, format)) {
-            return Ok(bytes.clone());
+        let mut place = &self.run.merged;
+        loop {
+            let (of, bytes, next) = match place.0.get() {
+                Some(entry) => &**entry,
+                None => {
+                    let size = format.room_for(messages);
+                    let held = if size <= UNCOUNTED {
+                        pool.hold(size)
+                    } else {
+                        pool.take(size)?
+                    };
+                    // Whoever comes meanwhile waits, and has it from here.
+                    place.0.get_or_init(|| {
+                        let merged = format.merge(self.cursor, messages, self.run.full);
+                        let bytes = Bytes::from_owner(Counted::new(merged, held));
+                        Box::new((format, bytes, Merged::default()))
+                    })
+                }
+            };
+            if ptr::eq(*of, format) {
+                return Ok(bytes.clone());
+            }
+            place = next;
         }
-        let size = format.room_for(messages);
-        let held = if size <= UNCOUNTED {
-            pool.hold(size)
-        } else {
-            pool.take(size)?
-        };
-        let merged = format.merge(self.cursor, messages, self.run.full);
-        let bytes = Bytes::from_owner(Counted::new(merged, held));
-        encoded.push((format, bytes.clone()));
-        Ok(bytes)
     }
 
     /// Nothing to say: neither a message nor a gap.
