@@ -83,6 +83,7 @@ async fn cpu(scenario: &Scenario, cores: &Cores, burn_us: f64) -> Result<Option<
         progress: &progress,
         in_set: false,
         reads_memory: true,
+        idle: Vec::new(),
     };
     let (outcome, _) = against_own_server(Transport::Ws.into(), &setting, &flags).await?;
     let stands = verdict::of(&outcome).stands(Guard::Cpu);

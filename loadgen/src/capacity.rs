@@ -40,12 +40,15 @@ const MESSAGE: u64 = 512;
 const SEEN: u64 = 64;
 /// Bytes of a client: its socket's wrapper, its task and its library's buffers.
 const CLIENT: u64 = 32 * 1024;
+/// And of its connection at a server: most of what an ordinary one takes.
+const CONNECTION: u64 = 136 * 1024;
 
 /// How many servers, each with all the clients of a load, this process has room for at once.
 pub fn servers(scenario: &Scenario, capacity: Capacity) -> usize {
     let each = (scenario.clients + scenario.publishers) as u64;
     let left = capacity.files.saturating_sub(SPARE_DESCRIPTORS);
-    usize::try_from(left / each).unwrap_or(usize::MAX)
+    let memory = capacity.memory / (each * (CLIENT + CONNECTION));
+    usize::try_from(memory.min(left / each)).unwrap_or(usize::MAX)
 }
 
 /// Refuses a load that this machine has no room for, whatever its single numbers are; names the flag that is at fault.
@@ -114,7 +117,8 @@ pub fn check(scenario: &Scenario, capacity: Capacity) -> Result<()> {
     Ok(())
 }
 
-fn gib(bytes: u64) -> f64 {
+/// Bytes in GiB.
+pub(crate) fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 

@@ -18,6 +18,7 @@ use crate::report;
 use crate::report::markdown::{self, Shown};
 use crate::result::bounds::{BLOCKS, BUDGET, SETS};
 use crate::result::comparison::Comparison;
+use crate::result::files::DATA;
 use crate::result::scenario::Scenario;
 use crate::result::variant::{Publish, Transport, Variant};
 use crate::target::Target;
@@ -308,7 +309,10 @@ impl Run {
                 publish: self.publish,
             })
             .collect();
-        let comparison = begin(variants, 1, self.scenario, command());
+        let mut comparison = begin(variants, 1, self.scenario, command());
+        comparison
+            .server_flags
+            .clone_from(&self.target.server_flags.0);
         let claim = |trials| {
             self.out
                 .as_deref()
@@ -384,7 +388,11 @@ impl Compare {
             (_, true) => 30,
             _ => self.blocks.unwrap_or(3).into(),
         };
-        begin(variants, blocks, scenario, command())
+        let mut comparison = begin(variants, blocks, scenario, command());
+        comparison
+            .server_flags
+            .clone_from(&self.target.server_flags.0);
+        comparison
     }
 
     /// Slices in turns; as many at once as there is room for.
@@ -393,19 +401,25 @@ impl Compare {
         let mut scenario = self.scenario.clone();
         scenario.duration = Some(length);
         let mut comparison = begin(variants, 0, scenario, command());
+        comparison
+            .server_flags
+            .clone_from(&self.target.server_flags.0);
         // It belongs to the transport.
         comparison.scenario.warmup = warmup;
         let rounds = (length.as_secs_f64() / ROUND.as_secs_f64()).round();
         (comparison.rounds, comparison.control) = (Some(rounds.max(1.0) as usize), true);
-        let all = comparison.variants.len() + 1;
-        comparison.together = capacity::servers(&comparison.scenario, Capacity::here()).min(all);
+        let (all, capacity) = (comparison.variants.len() + 1, Capacity::here());
+        let room = capacity::servers(&comparison.scenario, capacity);
         anyhow::ensure!(
-            comparison.together >= all.min(SMALLEST),
-            "--clients {}: this process has no room for {} servers with as many clients at once; compare them one after \
-             the other, with --whole-trials",
+            room >= all.min(SMALLEST),
+            "--clients {}: with as many each, {room} of at least {} servers have room at once ({} files may be open, ulimit \
+             -n, and {:.1} GiB are free); compare them one after the other, with --whole-trials",
             comparison.scenario.clients,
-            all.min(SMALLEST)
+            all.min(SMALLEST),
+            capacity.files,
+            capacity::gib(capacity.memory)
         );
+        comparison.together = if room < all { SMALLEST } else { all };
         Ok(comparison)
     }
 }
@@ -418,8 +432,12 @@ fn folder_of(data: &Path) -> PathBuf {
 
 /// A comparison that is to be gone on with: on the same machine, by the same loadgen.
 fn resumed(path: &Path) -> Result<Comparison> {
-    let comparison = load(path)?;
-    let named = shell::path(path);
+    let (data, named) = (data_file(path)?, shell::path(path));
+    anyhow::ensure!(
+        data.ends_with(DATA),
+        "--resume {named}: expected a folder that compare has written, or its {DATA}"
+    );
+    let comparison = load(&data)?;
     anyhow::ensure!(
         comparison.rounds.is_some(),
         "--resume {named}: it has whole trials; only sets can be gone on with"
@@ -502,7 +520,6 @@ async fn execute(
     let mut plan = Plan {
         comparison,
         server,
-        server_flags: target.server_flags.0.clone(),
         limits,
         folder,
         report: None,

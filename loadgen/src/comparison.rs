@@ -45,6 +45,7 @@ pub fn begin(
         blocks,
         rounds: None,
         together: 1,
+        server_flags: Vec::new(),
         control: blocks >= CONTROL_FROM,
         scenario,
         trials: Vec::new(),

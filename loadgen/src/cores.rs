@@ -32,6 +32,36 @@ pub fn available() -> Vec<usize> {
     if cores.is_empty() { vec![0] } else { cores }
 }
 
+/// Which of the cores that this process may use are threads of one physical core, each physical core once; `list` is what the
+/// kernel says of one, such as `0-1` or `0,4`. Nothing if it does not say it of all.
+pub fn siblings(list: impl Fn(usize) -> Option<String>) -> Option<Vec<Vec<usize>>> {
+    let own = available();
+    let of = |core: &usize| {
+        Some(
+            parse(&list(*core)?)?
+                .into_iter()
+                .filter(|core| own.contains(core)),
+        )
+    };
+    let mut all = own
+        .iter()
+        .map(|core| Some(of(core)?.collect()))
+        .collect::<Option<Vec<Vec<usize>>>>()?;
+    all.sort_unstable();
+    all.dedup();
+    Some(all)
+}
+
+/// Reads a list of the kernel's.
+fn parse(list: &str) -> Option<Vec<usize>> {
+    let range = |part: &str| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        Some(from.parse().ok()?..=to.parse().ok()?)
+    };
+    let ranges: Option<Vec<_>> = list.trim().split(',').map(range).collect();
+    Some(ranges?.into_iter().flatten().collect())
+}
+
 /// Keeps the calling thread, and what it starts from now on, on these cores. Not being allowed to is no error: the
 /// environment in the report says which cores were available.
 pub fn pin(cores: &[usize]) {
@@ -43,6 +73,22 @@ pub fn pin(cores: &[usize]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_of_one_core_are_told_as_the_kernel_lists_them() {
+        let own = available();
+        let alone: Vec<Vec<usize>> = own.iter().map(|core| vec![*core]).collect();
+        assert_eq!(siblings(|core| Some(format!("{core}\n"))), Some(alone));
+        let list = own
+            .iter()
+            .map(usize::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        assert_eq!(siblings(|_| Some(list.clone())), Some(vec![own]));
+        assert_eq!(siblings(|_| None), None);
+        assert_eq!(parse("0-2,8\n"), Some(vec![0, 1, 2, 8]));
+        assert_eq!((parse(""), parse("a-b")), (None, None));
+    }
 
     #[test]
     fn no_core_is_given_twice_unless_there_is_one() {

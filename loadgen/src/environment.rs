@@ -15,6 +15,10 @@ pub fn here(pinned: Cores) -> Environment {
             .and_then(|cpus| cpus.model_name(0).map(Into::into))
             .unwrap_or_else(|| "unknown".into()),
         cores: cores::available().len(),
+        siblings: cores::siblings(|core| {
+            let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+            std::fs::read_to_string(path).ok()
+        }),
         pinned,
         memory: Meminfo::current().map_or(0, |memory| memory.mem_total),
         kernel: format!(

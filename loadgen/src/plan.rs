@@ -42,8 +42,6 @@ pub struct Plan {
     pub comparison: Comparison,
     /// A server that already runs; without one each trial starts its own.
     pub server: Option<Target>,
-    /// More flags for the servers that are started.
-    pub server_flags: Vec<String>,
     /// How far sets go.
     pub limits: Limits,
     /// Where the results go, if anywhere.
@@ -97,6 +95,9 @@ impl Plan {
     async fn run_sets(&mut self, rounds: usize, cores: &Cores, progress: &Progress) -> Result<()> {
         let (began, before) = (Instant::now(), self.comparison.blocks);
         let (budget, mut written) = (self.limits.budget, Ok(()));
+        if self.limits.sets.is_none() && statistics::is_decided(&self.comparison) {
+            progress.say("All is decided already; --sets N goes on all the same.");
+        }
         loop {
             let (done, elapsed) = (self.comparison.blocks - before, began.elapsed());
             let is_full = self.comparison.blocks >= SETS.to.into();
@@ -119,7 +120,6 @@ impl Plan {
             let set = Set {
                 number,
                 cores,
-                flags: &self.server_flags,
                 progress,
             };
             let trials = match sets::run(&self.comparison, rounds, &set).await {
@@ -170,6 +170,7 @@ impl Plan {
             progress,
             in_set: false,
             reads_memory: true,
+            idle: Vec::new(),
         };
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let (outcome, target) = match &mut self.server {
@@ -177,7 +178,7 @@ impl Plan {
                 trial::run(variant, &setting, target).await?,
                 target.tried.clone(),
             ),
-            None => against_own_server(variant, &setting, &self.server_flags).await?,
+            None => against_own_server(variant, &setting, &self.comparison.server_flags).await?,
         };
         let verdict = verdict::of(&outcome);
         Ok(Trial::new(

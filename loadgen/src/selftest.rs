@@ -90,6 +90,7 @@ impl Selftest {
                 progress: &progress,
                 in_set: false,
                 reads_memory: true,
+                idle: Vec::new(),
             };
             Ok::<_, anyhow::Error>(against_own_server(mode.into(), &setting, &[]).await?.0)
         };

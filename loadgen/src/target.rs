@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
@@ -163,6 +164,16 @@ impl Target {
         sum(self.pids.iter().map(|pid| peak(*pid)))
     }
 
+    /// Lets a server of our own run, or stops it while others have their turn: its heartbeats and deadlines then wake no core.
+    /// If loadgen ends meanwhile, the kernel ends a process group that is stopped and has lost its parent.
+    pub fn set_active(&self, active: bool) {
+        let signal = if active { Signal::CONT } else { Signal::STOP };
+        for pid in self.pids.iter().filter(|_| self.process.is_some()) {
+            // One that has ended is noticed by `gone`.
+            let _ = Pid::from_raw(*pid).map(|pid| kill_process(pid, signal));
+        }
+    }
+
     /// Why the server is no longer there, if it is not.
     pub fn gone(&mut self) -> Option<String> {
         let status = self.process.as_ref()?.status().ok()??;
@@ -171,6 +182,7 @@ impl Target {
 
     /// Asks a server of our own to drain and leave, and waits for it; a signal ends the wait, and the server.
     pub async fn stop(mut self, progress: &Progress) -> Result<()> {
+        self.set_active(true);
         let Some(process) = self.process.take() else {
             return Ok(());
         };

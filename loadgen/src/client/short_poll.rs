@@ -31,9 +31,11 @@ impl Client for ShortPoll {
         let tick = loop {
             self.poller.active().await?;
             let tick = cadence.tick_after(now().max(self.asked));
-            sleep_until(tick).await;
-            if *self.poller.setup.active.borrow() {
-                break tick;
+            // Who is to be idle meanwhile is told at once, not by a timer in the slice of another.
+            let idle = self.poller.setup.active.wait_for(|active| !active);
+            tokio::select! {
+                () = sleep_until(tick) => break tick,
+                _ = idle => {}
             }
         };
         self.asked = tick;

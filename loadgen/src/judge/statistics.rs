@@ -276,20 +276,20 @@ pub fn judge(against: &Against, control: &Ratio, least: f64) -> Difference {
     }
 }
 
-/// Whether all that may have a word has one: more sets would change nothing.
+/// Whether all that may have a word has one, or can have none: more sets would change nothing.
 pub fn is_decided(comparison: &Comparison) -> bool {
-    let judged = comparison
+    let mut judged = comparison
         .effects
         .iter()
         .filter(|effect| !effect.control && effect.figure.is_judged());
-    let mut judged = judged.peekable();
-    let is_said = |effect: &Effect| {
-        matches!(
-            effect.difference,
-            Some(Difference::Higher | Difference::Lower)
-        )
+    let is_open = |effect: &Effect| match effect.difference {
+        Some(Difference::Higher | Difference::Lower | Difference::Own) => false,
+        Some(Difference::Loopback) => effect.ratio.median.max(1.0 / effect.ratio.median) > LOOPBACK,
+        Some(Difference::NotShown | Difference::Slight | Difference::Noise) => true,
+        // With sets enough and no word, there is none: messages are missing.
+        None => needed(effect.ratio.blocks).is_none(),
     };
-    judged.peek().is_some() && judged.all(is_said)
+    needed(comparison.blocks).is_some() && !judged.any(is_open)
 }
 
 #[cfg(test)]

@@ -154,10 +154,17 @@ impl Publishers {
         }
     }
 
-    /// The sum over all messages of what their rooms weigh; `None` if one was not acked, so that nobody knows.
-    pub fn acked_times(&self, weight: impl Fn(u32) -> usize) -> Option<u64> {
+    /// How many publishes were answered so far.
+    pub fn answered(&self) -> usize {
+        self.desk.done.lock().len()
+    }
+
+    /// The sum over all publishes after the first so many of what their rooms weigh; `None` if one was not acked, so that
+    /// nobody knows.
+    pub fn acked_times(&self, after: usize, weight: impl Fn(u32) -> usize) -> Option<u64> {
         let done = self.desk.done.lock();
-        done.iter()
+        done[after.min(done.len())..]
+            .iter()
             .map(|done| {
                 done.acked
                     .as_ref()

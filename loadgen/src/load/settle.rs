@@ -34,8 +34,8 @@ pub struct Evidence {
     pub length: Nanos,
     /// When it began, in UTC.
     pub began: String,
-    /// When waiting for deliveries ended.
-    pub deadline: Nanos,
+    /// When waiting for what was due in each of them, or before it, ended.
+    pub deadlines: Vec<Nanos>,
     /// What the publishers did.
     pub publishers: Published,
     /// What was delivered.
@@ -54,6 +54,13 @@ impl Evidence {
 
     fn is_measured(&self, time: Nanos) -> bool {
         self.window(time).is_some()
+    }
+
+    /// When waiting for what was due then ended.
+    fn deadline(&self, due: Nanos) -> Nanos {
+        let window = self.windows.partition_point(|window| window.end <= due);
+        let deadline = self.deadlines.get(window).or(self.deadlines.last());
+        deadline.copied().unwrap_or(0)
     }
 }
 
@@ -389,9 +396,9 @@ fn charge(
     evidence: &Evidence,
     charged: &mut Charged,
 ) {
-    let deadline = &evidence.deadline;
     // Not yet missing is what may still be waiting for the next poll when the trial ends early.
-    let overdue = deadline.saturating_sub(nanos(scenario.interval + GRACE));
+    let patience = nanos(scenario.interval + GRACE);
+    let is_overdue = |due: Nanos| due + patience <= evidence.deadline(due);
     let mut missed = Vec::new();
     for subscriber in recorder
         .subscribers
@@ -418,14 +425,14 @@ fn charge(
                     charged.expected -= u64::from(evidence.is_measured(message.1.due));
                     continue;
                 }
-                Fate::Silent => recorder.audit.lost += u64::from(message.1.due <= overdue),
+                Fate::Silent => recorder.audit.lost += u64::from(is_overdue(message.1.due)),
                 Fate::Explained => {}
             }
             missing.push(message.1.due);
         }
         for due in missing.into_iter().filter(|due| evidence.is_measured(*due)) {
             charged.incomplete.insert(due);
-            if due <= overdue {
+            if is_overdue(due) {
                 charged.undelivered += 1;
                 missed.push(due);
             } else {
@@ -433,9 +440,9 @@ fn charge(
             }
         }
     }
-    missed
-        .into_iter()
-        .for_each(|due| recorder.miss(due, *deadline));
+    for due in missed {
+        recorder.miss(due, evidence.deadline(due));
+    }
 }
 
 fn failures(evidence: &Evidence, recorders: &[Recorder]) -> BTreeMap<String, Failures> {

@@ -19,12 +19,10 @@ use crate::clock::{Active, Nanos, Windows, now, sleep_until, tick};
 use crate::fault;
 use crate::measure::recorder::Recorder;
 use crate::result::histogram::Times;
-use crate::result::scenario::Part;
+use crate::result::scenario::{CONNECTS_PER_SECOND, Part};
 use crate::result::usage::{Tcp, Totals};
 use crate::result::variant::Transport;
 
-/// New connections per second over all workers: a ramp that no backlog of 4096 overflows.
-pub(crate) const CONNECTS_PER_SECOND: u64 = 2000;
 /// The distance between two of them.
 const RAMP: Nanos = 1_000_000_000 / CONNECTS_PER_SECOND;
 /// A client that is not connected after this long is not connected.

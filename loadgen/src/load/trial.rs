@@ -51,6 +51,8 @@ pub struct Setting<'a> {
     pub in_set: bool,
     /// Whether memory is read as the clients connect, in steps.
     pub reads_memory: bool,
+    /// Servers that are idle meanwhile.
+    pub idle: Vec<i32>,
 }
 
 /// Load that counts, and the load before it that does not.
@@ -73,9 +75,8 @@ pub async fn run(variant: Variant, setting: &Setting<'_>, target: &mut Target) -
         length: scenario.duration(),
     };
     let mut trial = Trial::start(variant, setting, target)?;
-    trial.rouse(true);
     let ended = async {
-        trial.gather().await?;
+        trial.connect().await?;
         trial.slice(whole).await
     };
     let ended = ended.await;
@@ -98,11 +99,21 @@ pub struct Trial<'a> {
     /// What was used in the windows so far.
     used: Option<Usage>,
     memory: Vec<Memory>,
-    /// Deliveries that were expected of earlier slices, and those that came: what is missing there is waited for no more.
-    settled: (u64, u64),
+    /// Deliveries that came of earlier slices, and how many publishes were answered there: what is missing is waited for no
+    /// more.
+    settled: Settled,
+    /// When waiting for what was due in each of them ended.
+    deadlines: Vec<Nanos>,
     connected: usize,
     deserted_since: Option<Nanos>,
     look: Look,
+}
+
+/// What earlier slices left.
+#[derive(Debug, Clone, Copy, Default)]
+struct Settled {
+    came: u64,
+    answered: usize,
 }
 
 /// How things stood when they were last looked at.
@@ -170,7 +181,8 @@ impl<'a> Trial<'a> {
             begun: None,
             used: None,
             memory: Vec::new(),
-            settled: (0, 0),
+            settled: Settled::default(),
+            deadlines: Vec::new(),
             connected: 0,
             deserted_since: None,
             look: Look {
@@ -180,33 +192,45 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Whether its clients are to poll and its tickers to tick: between slices nothing of it is to wake a core.
-    pub fn rouse(&self, active: bool) {
+    /// Whether its clients are to poll and its tickers to tick. In a set, nothing of it is to wake a core between slices, the
+    /// server's heartbeats and deadlines included.
+    fn set_active(&self, active: bool) {
         self.active.send_replace(active);
+        if self.setting.in_set {
+            self.target.set_active(active);
+        }
     }
 
     /// Connects everybody, in steps.
-    pub async fn gather(&mut self) -> Result<(), End> {
+    pub async fn connect(&mut self) -> Result<(), End> {
+        // Idle is what the transport makes of it: for memory, questions are held.
+        self.active.send_replace(self.setting.reads_memory);
         for phase in self.scenario.gathering(self.setting.reads_memory) {
-            self.play(phase).await?;
+            self.go_through(phase).await?;
         }
+        self.set_active(false);
         Ok(())
     }
 
     /// Has load for a while, and waits until it has arrived.
     pub async fn slice(&mut self, slice: Slice) -> Result<(), End> {
-        self.begin(slice);
-        for phase in [Phase::WarmUp, Phase::Measure, Phase::GracePeriod] {
-            self.play(phase).await?;
-        }
-        self.settled = (self.expected().unwrap_or(0), self.came());
+        self.set_active(true);
+        self.measure(slice).await?;
+        self.set_active(false);
         Ok(())
     }
 
-    /// Deliveries of all that was published so far; unknown if something was not acked.
-    fn expected(&self) -> Option<u64> {
-        self.publishers
-            .acked_times(|room| self.scenario.population(room))
+    async fn measure(&mut self, slice: Slice) -> Result<(), End> {
+        self.begin(slice);
+        for phase in [Phase::WarmUp, Phase::Measure, Phase::GracePeriod] {
+            self.go_through(phase).await?;
+        }
+        self.deadlines.push(now());
+        self.settled = Settled {
+            came: self.came(),
+            answered: self.publishers.answered(),
+        };
+        Ok(())
     }
 
     /// Those that came, or were told as gaps.
@@ -216,7 +240,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Goes through a phase; an early end is an error that says how it ended.
-    async fn play(&mut self, phase: Phase) -> Result<(), End> {
+    async fn go_through(&mut self, phase: Phase) -> Result<(), End> {
         match phase {
             Phase::Connect { clients } => self.subscribers.allow(clients),
             Phase::Measure => self.begun = Some(self.reading()),
@@ -225,7 +249,7 @@ impl<'a> Trial<'a> {
         let since = now();
         self.wait(phase, |trial| trial.is_over(phase, since))
             .await?;
-        self.leave(phase)
+        self.end(phase)
     }
 
     /// Whether a phase that began then is over.
@@ -249,7 +273,7 @@ impl<'a> Trial<'a> {
 
     /// What is noted when a phase is over. Memory per connection is read as a slope over the steps of connecting, of idle
     /// ones. Idle is what the transport makes of it: questions are held, polls are asked and answered with nothing.
-    fn leave(&mut self, phase: Phase) -> Result<(), End> {
+    fn end(&mut self, phase: Phase) -> Result<(), End> {
         match phase {
             Phase::Connect { .. } | Phase::WarmUp | Phase::GracePeriod => {}
             Phase::Rest { clients } => {
@@ -302,6 +326,7 @@ impl<'a> Trial<'a> {
     fn reading(&self) -> Reading {
         Reading::take(
             &self.target.pids,
+            &self.setting.idle,
             self.subscribers.traffic(),
             self.subscribers.sum(|recorder| recorder.deliveries),
         )
@@ -322,9 +347,10 @@ impl<'a> Trial<'a> {
         if !self.publishers.is_finished() {
             return false;
         }
-        let (expected, came) = self.settled;
-        self.expected()
-            .is_some_and(|all| self.came() - came >= all.saturating_sub(expected))
+        let Settled { came, answered } = self.settled;
+        let population = |room| self.scenario.population(room);
+        let expected = self.publishers.acked_times(answered, population);
+        expected.is_some_and(|expected| self.came() - came >= expected)
     }
 
     /// Waits for a condition; ends early if the trial cannot go on.
@@ -411,19 +437,25 @@ impl<'a> Trial<'a> {
 
     /// Lets everybody leave, and tells what came of it.
     pub async fn finish(mut self, end: End) -> Outcome {
+        self.target.set_active(true);
         self.note_usage();
         // What was due after an early end never counted.
         let cut = now();
         let until = |window: Range<Nanos>| window.start..window.end.min(cut).max(window.start);
-        let windows = self.windows.all().into_iter().map(until).collect();
+        let windows: Vec<Range<Nanos>> = self.windows.all().into_iter().map(until).collect();
         if end == End::Interrupted {
             self.publishers.stop();
+        }
+        // Of a set that was interrupted nothing is kept.
+        if end == End::Interrupted && !self.setting.in_set {
             let deadline = now() + nanos(LAST_WAIT);
             while !self.is_all_delivered() && now() < deadline {
                 sleep_until(now() + nanos(LOOK)).await;
             }
         }
-        let (deadline, connected, began) = (now(), self.connected, self.began);
+        let (connected, began) = (self.connected, self.began);
+        let mut deadlines = self.deadlines;
+        deadlines.resize(windows.len(), now());
         let host = self.target.addr.to_string();
         let is_socket = self.variant.mode.properties().is_socket;
         let headers = [Headers::Browser, Headers::Minimal];
@@ -450,7 +482,7 @@ impl<'a> Trial<'a> {
             windows,
             length: nanos(self.scenario.duration()),
             began,
-            deadline,
+            deadlines,
             publishers,
             recorders,
             receive_delays,

@@ -18,6 +18,8 @@ use crate::result::usage::{Demand, Memory, Ticks, Totals, Usage};
 pub struct Reading {
     at: Nanos,
     server: Option<Paid>,
+    /// CPU time of the servers that are to be idle.
+    idle: Option<Nanos>,
     loadgen_cpu: Nanos,
     /// By thread of loadgen; nothing if the kernel does not tell.
     queued: HashMap<i32, Queued>,
@@ -54,11 +56,13 @@ fn core_times(stat: &str) -> BTreeMap<usize, CoreTime> {
 }
 
 impl Reading {
-    /// Reads everything now; `server` are its processes, if they are on this machine.
-    pub fn take(server: &[i32], traffic: Totals, deliveries: u64) -> Self {
+    /// Reads everything now; `server` are its processes, if they are on this machine, and `idle` those of servers that wait for
+    /// their turn.
+    pub fn take(server: &[i32], idle: &[i32], traffic: Totals, deliveries: u64) -> Self {
         Self {
             at: now(),
             server: Paid::by_all(server),
+            idle: idle.iter().map(|pid| cpu_clock(*pid)).sum(),
             // Of the whole process: the sum over its threads would forget those that have ended.
             loadgen_cpu: time_of(rustix::time::ClockId::ProcessCPUTime),
             queued: queued(),
@@ -189,6 +193,8 @@ pub fn between(from: &Reading, to: &Reading, cores: &Cores) -> Usage {
     }
     let loadgen_cpu = to.loadgen_cpu.saturating_sub(from.loadgen_cpu);
     usage.loadgen_cpu_ns = Some(loadgen_cpu);
+    let idle = to.idle.zip(from.idle);
+    usage.idle_ns = idle.map(|(to, from)| to.saturating_sub(from));
     // Of those that had anything to do: others, parked beside them in a set, would only hide their waits.
     let both: Vec<Nanos> = to
         .queued
@@ -286,7 +292,7 @@ mod tests {
             loadgen_cpu: at / 100,
             queued: HashMap::new(),
             cores: core_times(stat),
-            ..Reading::take(&[], Totals::default(), 0)
+            ..Reading::take(&[], &[], Totals::default(), 0)
         }
     }
 

@@ -48,8 +48,6 @@ pub struct Set<'a> {
     pub number: usize,
     /// Which cores are whose.
     pub cores: &'a Cores,
-    /// More flags for the servers.
-    pub flags: &'a [String],
     /// Where progress is shown.
     pub progress: &'a Progress,
 }
@@ -65,28 +63,29 @@ pub async fn run(
     let mut members = members(comparison, rounds, seed, set.number);
     // Which of the two equal servers started first is drawn, too.
     random.shuffle(&mut members);
-    let settings: Vec<Setting<'_>> = members
-        .iter()
-        .map(|member| Setting {
-            scenario: &member.scenario,
-            cores: set.cores,
-            progress: set.progress,
-            in_set: true,
-            reads_memory: set.number <= WITH_MEMORY * turns(comparison),
-        })
-        .collect();
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let mut targets = Vec::new();
+    let (mut targets, flags) = (Vec::new(), &comparison.server_flags);
     for member in &members {
         let mode = member.variant.mode;
-        targets.push(Target::start(&set.cores.server, &member.scenario, mode, set.flags).await?);
+        targets.push(Target::start(&set.cores.server, &member.scenario, mode, flags).await?);
     }
+    let pids = targets.iter().map(|target| target.pids.clone());
+    let pids: Vec<Vec<i32>> = pids.collect();
+    let setting = |i: usize| Setting {
+        scenario: &members[i].scenario,
+        cores: set.cores,
+        progress: set.progress,
+        in_set: true,
+        reads_memory: set.number <= WITH_MEMORY * turns(comparison),
+        idle: [&pids[..i], &pids[i + 1..]].concat().concat(),
+    };
+    let settings: Vec<Setting<'_>> = (0..members.len()).map(setting).collect();
     let mut running = Vec::new();
     for ((member, setting), target) in zip(zip(&members, &settings), &mut targets) {
         running.push(Running::start(member.variant, setting, target)?);
     }
     let orders = Orders::new(members.len(), random.u64(..));
-    let ended = play(&members, &mut running, orders.take(rounds)).await;
+    let ended = go_through(&members, &mut running, orders.take(rounds)).await;
     let mut outcomes = Vec::new();
     for (i, running) in running.into_iter().enumerate() {
         let end = match &ended {
@@ -120,27 +119,20 @@ pub async fn run(
 }
 
 /// Connects all, one after the other, and then goes through the rounds; an early end is told with whose it was.
-async fn play(
+async fn go_through(
     members: &[Member],
     running: &mut [Running<'_>],
     orders: impl Iterator<Item = Vec<usize>>,
 ) -> Result<(), (usize, End)> {
     for (i, running) in running.iter_mut().enumerate() {
-        // Idle is what the transport makes of it: for memory, questions are held.
-        running.rouse(true);
-        let gathered = running.gather().await;
-        running.rouse(false);
-        gathered.map_err(|end| (i, end))?;
+        running.connect().await.map_err(|end| (i, end))?;
     }
     for (round, order) in orders.enumerate() {
         for i in order {
             let Some(slice) = members[i].slices[round] else {
                 continue;
             };
-            running[i].rouse(true);
-            let ended = running[i].slice(slice).await;
-            running[i].rouse(false);
-            ended.map_err(|end| (i, end))?;
+            running[i].slice(slice).await.map_err(|end| (i, end))?;
         }
     }
     Ok(())

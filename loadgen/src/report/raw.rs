@@ -38,6 +38,9 @@ pub fn hlog(comparison: &Comparison) -> Result<String> {
     builder
         .add_comment("latency in microseconds, by the second in which a message was due")
         .with_max_value_divisor(1000.0);
+    if comparison.rounds.is_some() {
+        builder.add_comment("the slices of a row in a set are put end to end, from the first on");
+    }
     builder.with_start_time(began).with_base_time(began);
     let mut log = builder.begin_log_with(&mut out, &mut serializer)?;
     for trial in &comparison.trials {

@@ -47,6 +47,9 @@ pub struct Comparison {
     /// How many servers of a set are up at once: all, or where there is no room for so many, one, the baseline and one more of it.
     #[serde(default)]
     pub together: usize,
+    /// More flags for the servers that were started.
+    #[serde(default)]
+    pub server_flags: Vec<String>,
     /// With which load.
     pub scenario: Scenario,
     /// What came out, in the order in which the trials ran: drawn from the scenario's seed, and balanced over the blocks.
@@ -220,6 +223,10 @@ impl Comparison {
             .iter()
             .any(|variant| !variant.mode.properties().streams);
         let cautions = [
+            (server != loadgen && self.environment.are_siblings() == Some(true)).then_some(
+                "Caution: the server's core and loadgen's are threads of one physical core, and slow each other down; CPU per \
+                 delivery is that of a shared core.",
+            ),
             (server == loadgen).then_some(
                 "Caution: there is one core for both sides; loadgen and the server take time from each other, and the figures \
                  are those of both. Give it two cores or more.",
@@ -263,8 +270,13 @@ impl Comparison {
             } else {
                 ""
             };
+            let rows = if self.together < self.variants.len() + 1 {
+                "a server of one row in its turn, the baseline and one more of it, the A/A control (there is no room for all)"
+            } else {
+                "a server of each row and one more of the baseline, the A/A control"
+            };
             return format!(
-                "{sets}: a server of each row and one more of the baseline, the A/A control, all connected at once, and each with \
+                "{sets}: {rows}, all connected at once, and each with \
                  a slice of the load in {rounds} rounds (short polls in one, longer), in an order drawn from the seed {}. \
                  Quantiles are of all slices together.{few}",
                 scenario.seed()

@@ -16,6 +16,9 @@ pub struct Environment {
     pub cores: usize,
     /// Which cores were whose.
     pub pinned: Cores,
+    /// Which of them are threads of one physical core, and share what it can do; unknown where the kernel does not tell.
+    #[serde(default)]
+    pub siblings: Option<Vec<Vec<usize>>>,
     /// Memory, in bytes.
     pub memory: u64,
     /// The kernel.
@@ -44,6 +47,18 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Whether server and loadgen have threads of one physical core.
+    pub fn are_siblings(&self) -> Option<bool> {
+        let Cores { server, loadgen } = &self.pinned;
+        let has = |core: &[usize], of: &[usize]| core.iter().any(|core| of.contains(core));
+        let siblings = self.siblings.as_ref()?;
+        Some(
+            siblings
+                .iter()
+                .any(|core| has(core, server) && has(core, loadgen)),
+        )
+    }
+
     /// The machine in a few words.
     pub fn machine(&self) -> String {
         format!("{} of {}", count(self.cores as u64, "core"), self.cpu)
@@ -87,6 +102,13 @@ impl fmt::Display for Environment {
                 f.write_str("server and loadgen shared a core and took time from each other.")?;
             }
             _ => write!(f, "server on cores {server:?}, loadgen on {loadgen:?}.")?,
+        }
+        match self.are_siblings() {
+            Some(true) => {
+                f.write_str(" Both have threads of one physical core, and slow each other down.")?;
+            }
+            Some(false) => {}
+            None => f.write_str(" Whether these are threads of one physical core is unknown.")?,
         }
         f.write_str(if *optimised {
             ""

@@ -16,7 +16,7 @@ use super::words::{count, number};
 
 /// Of its multiples, what follows the point fills the space from 0 to 1 evenly, however many they are.
 pub(crate) const GOLDEN: f64 = 0.618_033_988_749_894_9;
-/// Connects begun each second.
+/// New connections per second over all workers: a ramp that no backlog of 4096 overflows.
 pub const CONNECTS_PER_SECOND: u64 = 2000;
 
 /// The parser of a flag whose values have these bounds.

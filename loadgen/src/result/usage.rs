@@ -72,6 +72,9 @@ pub struct Usage {
     pub server_ticks: Option<Ticks>,
     /// Context switches of the server.
     pub server_switches: Option<u64>,
+    /// CPU time of the servers beside it that were idle.
+    #[serde(default)]
+    pub idle_ns: Option<u64>,
     /// CPU time of loadgen.
     pub loadgen_cpu_ns: Option<u64>,
     /// Time loadgen's threads were ready to run and waited for a core; unknown without the kernel's `schedstat`.
@@ -121,27 +124,53 @@ pub struct Demand {
 impl Usage {
     /// Adds another trial's.
     pub fn add(&mut self, other: &Self) {
-        let sum = |a: &mut Option<u64>, b: Option<u64>| *a = a.zip(b).map(|(a, b)| a + b);
-        self.seconds += other.seconds;
-        self.in_ticks |= other.in_ticks;
-        self.deliveries += other.deliveries;
-        sum(&mut self.server_cpu_ns, other.server_cpu_ns);
-        sum(&mut self.server_user_ns, other.server_user_ns);
-        self.server_ticks = self
-            .server_ticks
-            .zip(other.server_ticks)
-            .map(|(a, b)| a + b);
+        let Self {
+            seconds,
+            deliveries,
+            server_cpu_ns,
+            in_ticks,
+            server_user_ns,
+            server_ticks,
+            server_switches,
+            idle_ns,
+            loadgen_cpu_ns,
+            loadgen_queued_ns,
+            loadgen_threads,
+            others_ns,
+            // Of one machine and one load: the same in both.
+            loadgen_cores: _,
+            cores: _,
+            request_headers: _,
+            minimal: _,
+            machine_busy_ns,
+            steal_ns,
+            demand,
+            traffic,
+            life,
+            tcp,
+            memory,
+            server_peak,
+        } = other;
+        let sum = |a: &mut Option<u64>, b: &Option<u64>| *a = a.zip(*b).map(|(a, b)| a + b);
+        self.seconds += seconds;
+        self.deliveries += deliveries;
+        self.in_ticks |= in_ticks;
+        sum(&mut self.server_cpu_ns, server_cpu_ns);
+        sum(&mut self.server_user_ns, server_user_ns);
+        self.server_ticks = self.server_ticks.zip(*server_ticks).map(|(a, b)| a + b);
         // Of several parts together there may be ticks enough.
         if let Some(ticks) = self.server_ticks {
             self.server_user_ns = self.server_cpu_ns.and_then(|cpu| ticks.user_of(cpu));
         }
-        sum(&mut self.server_switches, other.server_switches);
-        sum(&mut self.loadgen_cpu_ns, other.loadgen_cpu_ns);
-        sum(&mut self.machine_busy_ns, other.machine_busy_ns);
-        sum(&mut self.loadgen_queued_ns, other.loadgen_queued_ns);
-        sum(&mut self.steal_ns, other.steal_ns);
-        sum(&mut self.others_ns, other.others_ns);
-        for demand in &other.demand {
+        sum(&mut self.server_switches, server_switches);
+        sum(&mut self.idle_ns, idle_ns);
+        sum(&mut self.loadgen_cpu_ns, loadgen_cpu_ns);
+        sum(&mut self.loadgen_queued_ns, loadgen_queued_ns);
+        self.loadgen_threads = self.loadgen_threads.max(*loadgen_threads);
+        sum(&mut self.others_ns, others_ns);
+        sum(&mut self.machine_busy_ns, machine_busy_ns);
+        sum(&mut self.steal_ns, steal_ns);
+        for demand in demand {
             match self.demand.iter_mut().find(|own| own.core == demand.core) {
                 Some(own) => {
                     own.busy_ns = own.busy_ns.saturating_add(demand.busy_ns);
@@ -150,11 +179,11 @@ impl Usage {
                 None => self.demand.push(*demand),
             }
         }
-        self.traffic = self.traffic + other.traffic;
-        self.life = self.life + other.life;
-        self.tcp = self.tcp + other.tcp;
-        self.memory.extend(&other.memory);
-        self.server_peak = self.server_peak.max(other.server_peak);
+        self.traffic = self.traffic + *traffic;
+        self.life = self.life + *life;
+        self.tcp = self.tcp + *tcp;
+        self.memory.extend(memory);
+        self.server_peak = self.server_peak.max(*server_peak);
     }
 
     /// A sum per delivery.
@@ -184,21 +213,15 @@ impl Usage {
             100.0 * stolen as f64 / stolen.saturating_add(busy).max(1) as f64
         };
         let cores = self.demand.iter();
-        let worst = cores
+        cores
             .map(|core| share(core.stolen_ns, core.busy_ns))
-            .max_by(f64::total_cmp);
-        // Older files have the whole machine alone, and what was stolen is in its busy time.
-        worst.or_else(|| {
-            let (stolen, busy) = self.steal_ns.zip(self.machine_busy_ns)?;
-            Some(share(stolen, busy.saturating_sub(stolen)))
-        })
+            .max_by(f64::total_cmp)
     }
 
     /// For how much of the time a core in use was taken away, in percent, of the core that it was most on.
     pub fn stolen_time_percent(&self) -> Option<f64> {
-        let stolen = self.demand.iter().map(|core| core.stolen_ns).max();
-        let older = || Some(self.percent(self.steal_ns?, self.cores));
-        stolen.map_or_else(older, |stolen| Some(self.percent(stolen, 1)))
+        let stolen = self.demand.iter().map(|core| core.stolen_ns).max()?;
+        Some(self.percent(stolen, 1))
     }
 
     /// Server memory per idle connection, in KiB: the slope over the number of connections, not a quotient.

@@ -292,15 +292,22 @@ impl Watched {
 
     /// The server that it has started.
     pub(crate) fn server(&self) -> Pid {
+        within(PATIENCE, "a server", || self.servers().first().copied())
+    }
+
+    /// The servers that it has started.
+    pub(crate) fn servers(&self) -> Vec<Pid> {
         let id = self.child.id();
-        within(PATIENCE, "a server", || {
-            let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
-            let serves = |child: &&str| {
-                let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
-                line.split('\0').any(|word| word == "serve")
-            };
-            Pid::from_raw(children.split_whitespace().find(serves)?.parse().ok()?)
-        })
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let serves = |child: &&str| {
+            let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            line.split('\0').any(|word| word == "serve")
+        };
+        let children = children.unwrap_or_default();
+        let servers = children.split_whitespace().filter(serves);
+        servers
+            .filter_map(|child| Pid::from_raw(child.parse().ok()?))
+            .collect()
     }
 
     /// Waits until it has ended by itself: its exit code, and all that it said.

@@ -176,6 +176,36 @@ fn a_server_does_not_outlive_a_loadgen_that_is_killed() {
 }
 
 #[test]
+fn servers_of_a_set_do_nothing_until_it_is_their_turn_and_do_not_outlive_a_loadgen_that_is_killed()
+{
+    let _turn = beside();
+    let folder = Folder::new("killed");
+    let load = format!(
+        "compare -m ws,sse -c 4 --room-size 4 --rate 20 -z 60s --out {}",
+        folder.0.display()
+    );
+    let mut command = loadgen_by(PLAIN, &load);
+    command.stdout(Stdio::null());
+    let mut running = Watched::start(command);
+    running.hears("in turns");
+    let is_stopped = |server: &Pid| {
+        let path = format!("/proc/{}/stat", server.as_raw_nonzero());
+        fs::read_to_string(path).is_ok_and(|stat| stat.contains(") T "))
+    };
+    let servers = within(
+        Duration::from_secs(20),
+        "two of three servers stopped",
+        || {
+            let all = running.servers();
+            let stopped = all.iter().filter(|server| is_stopped(server)).count();
+            (all.len() == 3 && stopped == 2).then_some(all)
+        },
+    );
+    running.signal(Signal::KILL);
+    servers.into_iter().for_each(has_ended);
+}
+
+#[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let _turn = beside();
     let ignoring = r#"exec env --default-signal=INT,TERM --ignore-signal=HUP "$0" "$@""#;

@@ -35,7 +35,7 @@ pub(crate) struct Gap {
 /// A range's bytes in the first format that asked for them, and a link to those of the next: an entry is written once
 /// and then read without a lock, for every reader of a fan-out passes here.
 #[derive(Debug, Default)]
-struct Merged(OnceLock<Box<(&'static Format, Bytes, Merged)>>);
+struct Merged(OnceLock<Box<(&'static Format, Bytes, Self)>>);
 
 /// A range of messages of one log, encoded at most once per format.
 #[derive(Debug)]

@@ -29,12 +29,13 @@ pub(super) fn last(recorders: &[Recorder], evidence: &Evidence, charged: &Charge
         if acked.is_ok() && evidence.is_measured(message.due) {
             let never = charged.incomplete.contains(&message.due);
             let last = if never {
-                Some(&evidence.deadline)
+                Some(evidence.deadline(message.due))
             } else {
-                latest.get(&message.key())
+                latest.get(&message.key()).copied()
             };
-            last.into_iter()
-                .for_each(|last| times.record(last.saturating_sub(message.due)));
+            if let Some(last) = last {
+                times.record(last.saturating_sub(message.due));
+            }
         }
     }
     times

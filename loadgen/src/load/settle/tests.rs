@@ -83,7 +83,7 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         windows: windows.all(),
         length: LENGTH,
         began: String::new(),
-        deadline: 20 * SECOND,
+        deadlines: vec![20 * SECOND],
         publishers,
         recorders: vec![recorder],
         receive_delays: Vec::new(),
@@ -224,7 +224,7 @@ fn what_the_server_never_accepted_was_expected_all_the_same() {
 #[test]
 fn what_may_still_wait_for_the_next_poll_when_the_trial_ends_early_is_not_missing() {
     let (scenario, mut evidence) = trial(|_, seq| seq <= 8);
-    evidence.deadline = 10 * SECOND + SECOND / 2;
+    evidence.deadlines = vec![10 * SECOND + SECOND / 2];
     let outcome = settled((scenario, evidence));
     assert_eq!(
         (outcome.expected, outcome.delivered, outcome.audit.lost),
@@ -273,7 +273,7 @@ fn after_an_early_end_every_second_is_its_own_and_there_are_no_more_than_there_w
     // A message is due after each second; the window ends in the third.
     let (scenario, mut evidence) = trial(|_, seq| seq <= 2);
     let end = 2 * SECOND + SECOND / 2;
-    (evidence.windows[0].end, evidence.deadline) = (end, end);
+    (evidence.windows[0].end, evidence.deadlines[0]) = (end, end);
     let outcome = settled((scenario, evidence));
     assert_eq!(outcome.window_seconds, Some(2.5));
     assert_eq!(
