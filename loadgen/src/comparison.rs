@@ -50,6 +50,8 @@ pub fn begin(
         scenario,
         trials: Vec::new(),
         effects: Vec::new(),
+        components: Vec::new(),
+        contrasts: Vec::new(),
         known_answers: Vec::new(),
     }
 }

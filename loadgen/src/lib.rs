@@ -18,8 +18,8 @@
 //! subscriber has got, by their ids), `measure/reading` (at what price). `load/settle` brings the two sides together into
 //! a [`result::outcome::Outcome`].
 //!
-//! [`selftest`] says in a minute what the machine may be trusted with. `examples/overhead.rs` and `examples/power.rs`
-//! measure loadgen itself: what its recording costs, and which differences its comparisons find.
+//! [`selftest`] says in a minute what the machine may be trusted with. `examples/overhead.rs` and `examples/error-rate.rs`
+//! measure loadgen itself: what its recording costs, and how often its comparisons are wrong.
 //!
 //! Around it: [`console`] (what people are told), [`signals`] (what ends a run early), [`folder`] (where results go).
 //!

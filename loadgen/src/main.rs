@@ -52,6 +52,9 @@ enum Command {
     Selftest(Selftest),
     /// Print the JSON Schema of comparison.json.
     Schema,
+    /// Run the hiccup meter on these cores, until standard input ends.
+    #[command(hide = true)]
+    Meter { cores: Vec<usize> },
     /// Run an ordinary server to compare with, on a free port, until standard input ends.
     #[command(hide = true)]
     Stock,
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => loadgen::block_on(compare.run()),
         Command::Report(report) => report.run(),
         Command::Selftest(selftest) => loadgen::block_on(selftest.run()),
+        Command::Meter { cores } => loadgen::measure::meter::run(&cores).map(|()| Exit::Done),
         Command::Stock => loadgen::target::stock::run().map(|()| Exit::Done),
         Command::Schema | Command::Serve { .. } => cli::schema(),
     });

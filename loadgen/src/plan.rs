@@ -15,6 +15,7 @@ use crate::cores;
 use crate::folder::Folder;
 use crate::judge::{self, statistics, verdict};
 use crate::load::trial::{self, Setting};
+use crate::measure::meter::Meter;
 use crate::progress::Progress;
 use crate::report;
 use crate::result::bounds::SETS;
@@ -98,6 +99,7 @@ impl Plan {
         if self.limits.sets.is_none() && statistics::is_decided(&self.comparison) {
             progress.say("All is decided already; --sets N goes on all the same.");
         }
+        let mut meter = meter(cores, progress);
         loop {
             let (done, elapsed) = (self.comparison.blocks - before, began.elapsed());
             let is_full = self.comparison.blocks >= SETS.to.into();
@@ -117,12 +119,13 @@ impl Plan {
                 None => budget.saturating_sub(elapsed),
             });
             progress.begin(&format!("set {number}"), left);
-            let set = Set {
+            let mut set = Set {
                 number,
                 cores,
                 progress,
+                meter: meter.as_mut(),
             };
-            let trials = match sets::run(&self.comparison, rounds, &set).await {
+            let trials = match sets::run(&self.comparison, rounds, &mut set).await {
                 Ok(Some(trials)) => trials,
                 Ok(None) => break,
                 Err(error) if error.is::<Interrupted>() => break,
@@ -196,6 +199,22 @@ impl Plan {
             .is_ok()
             .then(|| folder.path().join("comparison.html"));
         written
+    }
+}
+
+/// The hiccup meter on the cores in use; without it, less is known of the machine, and all else goes on.
+fn meter(cores: &Cores, progress: &Progress) -> Option<Meter> {
+    let mut used = [&cores.server[..], &cores.loadgen].concat();
+    used.sort_unstable();
+    used.dedup();
+    match Meter::start(&used) {
+        Ok(meter) => Some(meter),
+        Err(error) => {
+            progress.say(&format!(
+                "{error:#}: nothing is known of the machine's pauses"
+            ));
+            None
+        }
     }
 }
 

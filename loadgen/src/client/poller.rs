@@ -1,5 +1,6 @@
 //! What all polls have in common: a question after the cursor, an answer, the next cursor.
 
+use std::future::pending;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -54,6 +55,13 @@ impl Poller {
         let active = &mut self.setup.active;
         active.wait_for(|active| *active).await.map_err(over)?;
         Ok(())
+    }
+
+    /// Waits until it is no longer to poll; for ever, if nobody is there to say so.
+    pub(super) async fn idle(&mut self) {
+        if self.setup.active.wait_for(|active| !active).await.is_err() {
+            pending::<()>().await;
+        }
     }
 
     /// Asks once; `tick` is when it was to ask, if that was planned. Returns when the answer had been read.

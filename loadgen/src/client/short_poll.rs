@@ -32,10 +32,9 @@ impl Client for ShortPoll {
             self.poller.active().await?;
             let tick = cadence.tick_after(now().max(self.asked));
             // Who is to be idle meanwhile is told at once, not by a timer in the slice of another.
-            let idle = self.poller.setup.active.wait_for(|active| !active);
             tokio::select! {
                 () = sleep_until(tick) => break tick,
-                _ = idle => {}
+                () = self.poller.idle() => {}
             }
         };
         self.asked = tick;

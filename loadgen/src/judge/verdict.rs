@@ -2,6 +2,7 @@
 
 use crate::result::histogram::Times;
 use crate::result::outcome::{End, Outcome};
+use crate::result::turn::negligible_pause;
 use crate::result::variant::Transport;
 use crate::result::verdict::{Check, Guard, Kind, Verdict};
 
@@ -60,7 +61,7 @@ const fn rule(
 
 /// All of them, causes before what follows from them, each with the figures that it can spoil and no others: bytes of a
 /// stream and the audit do not care about a busy neighbour, a p99 does.
-const RULES: [Rule; 17] = {
+const RULES: [Rule; 18] = {
     use Kind::{GeneratorLimited, Noisy, NotSteady, NothingMeasured, ScheduleOff};
     const ALL: &[Guard] = &Guard::ALL;
     const CPU: &[Guard] = &[Guard::Cpu];
@@ -74,6 +75,7 @@ const RULES: [Rule; 17] = {
         (ulimit -n) for them";
     const ELSEWHERE: &str =
         "the hypervisor gave this machine's time to others; measure at another time or elsewhere";
+    const PAUSED: &str = "the machine, or what it runs on, pauses; beside it stands the p99 of its calm parts; measure at another time or elsewhere";
     const HOG: &str =
         "something else runs on loadgen's cores; stop it, or give loadgen a core of its own";
     const CORE: &str = "give loadgen another core, or lower --clients or --rate";
@@ -124,6 +126,14 @@ const RULES: [Rule; 17] = {
             Noisy,
             TIMES,
             ELSEWHERE,
+        ),
+        rule(
+            "pauses",
+            "time that a core in use stood still",
+            "%",
+            Noisy,
+            TIMES,
+            PAUSED,
         ),
         rule(
             "loadgen_cpu",
@@ -247,7 +257,9 @@ fn checks(outcome: &Outcome) -> Vec<Check> {
 /// comes together in its answers is another, and so are its bytes.
 fn spoiled(rule: &Rule, measured: Option<f64>, mode: Transport) -> Vec<Guard> {
     let mut spoils = rule.spoils.to_vec();
-    if rule.id == "stolen_time" && measured.is_some_and(|percent| percent <= PAUSES_OF_A_MEDIAN) {
+    if ["stolen_time", "pauses"].contains(&rule.id)
+        && measured.is_some_and(|percent| percent <= PAUSES_OF_A_MEDIAN)
+    {
         spoils.retain(|guard| *guard != Guard::Median);
     }
     if mode == Transport::LongPoll
@@ -324,10 +336,15 @@ fn measured(outcome: &Outcome) -> Vec<(&'static str, Option<f64>, f64)> {
         ("audit_unbalanced", Some(outcome.unbalanced as f64), 0.0),
     ];
     let known = ks.map(|ks| ("poll_waits", Some(ks), uneven));
+    let pauses = outcome.pauses.as_ref().map(|pauses| {
+        let percent = pauses.percent(negligible_pause(p50));
+        ("pauses", Some(percent), PAUSES_OF_A_TAIL)
+    });
     let steady = outcome
         .drift_percent
         .map(|drift| ("drift", Some(drift), 25.0));
-    rows.into_iter().chain(known).chain(steady).collect()
+    let rows = rows.into_iter().chain(pauses);
+    rows.chain(known).chain(steady).collect()
 }
 
 #[cfg(test)]

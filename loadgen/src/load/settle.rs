@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::client::{Acked, Cursor, Failure};
 use crate::clock::{Nanos, nanos};
 use crate::load::publishers::{Publication, Published, Scheduled};
+use crate::measure::meter::Pause;
 use crate::measure::recorder::{Recorder, Subscriber, parts_per_second};
 use crate::message_id::MessageId;
 use crate::result::audit::Audit;
@@ -44,6 +45,23 @@ pub struct Evidence {
     pub receive_delays: Vec<Nanos>,
     /// What it cost.
     pub usage: Usage,
+    /// Of a set: where each slice lay, and what it cost by itself.
+    pub notes: Vec<(Note, Usage)>,
+}
+
+/// Where a slice lay in its set, and what the machine did meanwhile.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// The round, from 1.
+    pub round: usize,
+    /// Its place in that, from 1.
+    pub place: usize,
+    /// Who had the slice before it.
+    pub after: Option<Variant>,
+    /// CPU time of a fixed piece of work before it.
+    pub probe: Option<Nanos>,
+    /// Pauses of the cores in use, if the hiccup meter ran.
+    pub pauses: Option<Vec<Pause>>,
 }
 
 impl Evidence {
@@ -122,6 +140,8 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
     let interval = |i: usize| Times::merged(parts.iter().skip(i * each).take(each));
     let publishing = publishing(&evidence);
     let acks = figures::acks(&evidence);
+    let latency = Times::merged(parts.iter());
+    let slices = slices::Slices::of(&evidence, &parts);
     let mut receive_delay = Times::default();
     evidence
         .receive_delays
@@ -143,7 +163,10 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         expected: charged.expected,
         delivered: charged.expected.saturating_sub(charged.undelivered),
         audit,
-        latency: Times::merged(parts.iter()),
+        turns: slices.turns(),
+        pauses: slices.pauses(),
+        calm: slices.calm(&latency),
+        latency,
         intervals: (0..seconds).map(interval).collect(),
         last: figures::last(&recorders, &evidence, &charged),
         followed: subscribers.filter_map(figures::followed).collect(),
@@ -478,5 +501,6 @@ fn restarts(recorders: &[Recorder]) -> u64 {
 }
 
 mod figures;
+mod slices;
 #[cfg(test)]
 mod tests;

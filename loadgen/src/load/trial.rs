@@ -1,6 +1,7 @@
 //! One trial: the phases of its timeline, one after the other, and what came of it.
 
 use std::collections::HashMap;
+use std::iter::zip;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,7 @@ use crate::client::Setup;
 use crate::clock::{Nanos, Windows, nanos, now, sleep_until};
 use crate::fault;
 use crate::load::publishers::{Assignment, Publishers};
-use crate::load::settle::{Evidence, settle};
+use crate::load::settle::{Evidence, Note, settle};
 use crate::load::subscribers::{Course, Returned, Subscribers};
 use crate::measure::reading::{self, Reading};
 use crate::measure::recorder::Recorder;
@@ -96,8 +97,9 @@ pub struct Trial<'a> {
     /// When the first window begins, in UTC.
     began: String,
     begun: Option<Reading>,
-    /// What was used in the windows so far.
-    used: Option<Usage>,
+    /// What was used in each of the windows so far.
+    used: Vec<Usage>,
+    notes: Vec<Note>,
     memory: Vec<Memory>,
     /// Deliveries that came of earlier slices, and how many publishes were answered there: what is missing is waited for no
     /// more.
@@ -179,7 +181,8 @@ impl<'a> Trial<'a> {
             publishers,
             began: String::new(),
             begun: None,
-            used: None,
+            used: Vec::new(),
+            notes: Vec::new(),
             memory: Vec::new(),
             settled: Settled::default(),
             deadlines: Vec::new(),
@@ -210,6 +213,11 @@ impl<'a> Trial<'a> {
         }
         self.set_active(false);
         Ok(())
+    }
+
+    /// Notes where the slice lay that was the latest.
+    pub fn note(&mut self, note: Note) {
+        self.notes.push(note);
     }
 
     /// Has load for a while, and waits until it has arrived.
@@ -334,11 +342,8 @@ impl<'a> Trial<'a> {
 
     fn note_usage(&mut self) {
         if let Some(begun) = self.begun.take() {
-            let between = reading::between(&begun, &self.reading(), self.setting.cores);
-            match &mut self.used {
-                Some(used) => used.add(&between),
-                None => self.used = Some(between),
-            }
+            let used = reading::between(&begun, &self.reading(), self.setting.cores);
+            self.used.push(used);
         }
     }
 
@@ -459,12 +464,17 @@ impl<'a> Trial<'a> {
         let host = self.target.addr.to_string();
         let is_socket = self.variant.mode.properties().is_socket;
         let headers = [Headers::Browser, Headers::Minimal];
+        let notes = zip(self.notes, self.used.iter().cloned()).collect();
+        let used = self.used.into_iter().reduce(|mut sum, used| {
+            sum.add(&used);
+            sum
+        });
         let mut usage = Usage {
             request_headers: headers.map(|set| set.bytes(&host, is_socket) as u64),
             minimal: self.scenario.headers == Headers::Minimal,
             memory: self.memory,
             server_peak: self.target.peak(),
-            ..self.used.unwrap_or_default()
+            ..used.unwrap_or_default()
         };
         let publishers = self.publishers.finish();
         let Returned {
@@ -487,6 +497,7 @@ impl<'a> Trial<'a> {
             recorders,
             receive_delays,
             usage,
+            notes,
         };
         settle(self.variant, self.scenario, evidence)
     }

@@ -10,7 +10,9 @@ use anyhow::Result;
 use super::Limits;
 use super::order::{Orders, rows};
 use crate::judge::verdict;
+use crate::load::settle::Note;
 use crate::load::trial::{Setting, Slice, Trial as Running};
+use crate::measure::meter::Meter;
 use crate::progress::Progress;
 use crate::result::comparison::{Comparison, Trial};
 use crate::result::environment::Cores;
@@ -34,10 +36,22 @@ const AROUND: Duration = Duration::from_millis(700);
 /// After a slice, until all that is late has come.
 const LATE: Duration = Duration::from_millis(50);
 
+/// A row of a set, and what is special about its server.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// What it is.
+    pub variant: Variant,
+    /// Whether it is one more of the baseline.
+    pub control: bool,
+    /// More flags for its server.
+    pub flags: Vec<String>,
+}
+
 /// One server of a set, and the slices it has, by round.
 struct Member {
-    variant: Variant,
-    control: bool,
+    /// Which of the rows it is.
+    place: usize,
+    row: Row,
     scenario: Scenario,
     slices: Vec<Option<Slice>>,
 }
@@ -50,24 +64,40 @@ pub struct Set<'a> {
     pub cores: &'a Cores,
     /// Where progress is shown.
     pub progress: &'a Progress,
+    /// The hiccup meter, if it could be started.
+    pub meter: Option<&'a mut Meter>,
 }
 
 /// Runs a set of a comparison; nothing comes of one that a signal ended.
 pub async fn run(
     comparison: &Comparison,
     rounds: usize,
-    set: &Set<'_>,
+    set: &mut Set<'_>,
 ) -> Result<Option<Vec<Trial>>> {
-    let seed = seed_of(&[comparison.scenario.seed(), set.number as u64]);
+    let reads_memory = set.number <= WITH_MEMORY * turns(comparison);
+    let rows = of_set(comparison, set.number);
+    run_rows(&comparison.scenario, rows, rounds, reads_memory, set).await
+}
+
+/// Runs a set of any rows: a trial of each, in their order.
+pub async fn run_rows(
+    scenario: &Scenario,
+    rows: Vec<Row>,
+    rounds: usize,
+    reads_memory: bool,
+    set: &mut Set<'_>,
+) -> Result<Option<Vec<Trial>>> {
+    let seed = seed_of(&[scenario.seed(), set.number as u64]);
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut members = members(comparison, rounds, seed, set.number);
+    let mut members = members(scenario, rows, rounds, seed);
     // Which of the two equal servers started first is drawn, too.
     random.shuffle(&mut members);
     let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let (mut targets, flags) = (Vec::new(), &comparison.server_flags);
+    let mut targets = Vec::new();
     for member in &members {
-        let mode = member.variant.mode;
-        targets.push(Target::start(&set.cores.server, &member.scenario, mode, flags).await?);
+        let Row { variant, flags, .. } = &member.row;
+        let cores = &set.cores.server;
+        targets.push(Target::start(cores, &member.scenario, variant.mode, flags).await?);
     }
     let pids = targets.iter().map(|target| target.pids.clone());
     let pids: Vec<Vec<i32>> = pids.collect();
@@ -76,16 +106,19 @@ pub async fn run(
         cores: set.cores,
         progress: set.progress,
         in_set: true,
-        reads_memory: set.number <= WITH_MEMORY * turns(comparison),
+        reads_memory,
         idle: [&pids[..i], &pids[i + 1..]].concat().concat(),
     };
     let settings: Vec<Setting<'_>> = (0..members.len()).map(setting).collect();
     let mut running = Vec::new();
     for ((member, setting), target) in zip(zip(&members, &settings), &mut targets) {
-        running.push(Running::start(member.variant, setting, target)?);
+        running.push(Running::start(member.row.variant, setting, target)?);
     }
     let orders = Orders::new(members.len(), random.u64(..));
-    let ended = go_through(&members, &mut running, orders.take(rounds)).await;
+    let rounds: Vec<Vec<usize>> = orders.take(rounds).collect();
+    let metered = half(rounds.len(), &mut random);
+    let meter = &mut set.meter;
+    let ended = go_through(&members, &mut running, &rounds, meter, &metered).await;
     let mut outcomes = Vec::new();
     for (i, running) in running.into_iter().enumerate() {
         let end = match &ended {
@@ -105,37 +138,78 @@ pub async fn run(
         let outcome = stopped(outcome, target, set.progress).await;
         let verdict = verdict::of(&outcome);
         let Member {
-            variant: _,
-            control,
+            place,
+            row,
             scenario,
             ..
         } = member;
         let (number, started) = (set.number, started.clone());
-        trials.push(Trial::new(
-            number, control, scenario, tried, started, outcome, verdict,
-        ));
+        let trial = Trial::new(
+            number,
+            row.control,
+            scenario,
+            tried,
+            started,
+            outcome,
+            verdict,
+        );
+        trials.push((place, trial));
     }
-    Ok(Some(trials))
+    trials.sort_by_key(|(place, _)| *place);
+    Ok(Some(trials.into_iter().map(|(_, trial)| trial).collect()))
 }
 
 /// Connects all, one after the other, and then goes through the rounds; an early end is told with whose it was.
 async fn go_through(
     members: &[Member],
     running: &mut [Running<'_>],
-    orders: impl Iterator<Item = Vec<usize>>,
+    rounds: &[Vec<usize>],
+    meter: &mut Option<&mut Meter>,
+    metered: &[bool],
 ) -> Result<(), (usize, End)> {
     for (i, running) in running.iter_mut().enumerate() {
         running.connect().await.map_err(|end| (i, end))?;
     }
-    for (round, order) in orders.enumerate() {
-        for i in order {
+    let mut after = None;
+    for (round, order) in rounds.iter().enumerate() {
+        for (place, &i) in order.iter().enumerate() {
             let Some(slice) = members[i].slices[round] else {
                 continue;
             };
-            running[i].slice(slice).await.map_err(|end| (i, end))?;
+            let probe = match meter {
+                Some(meter) => meter.work().await.ok(),
+                None => None,
+            };
+            let looks = match meter {
+                Some(meter) if metered[round] => meter.look().await.is_ok(),
+                _ => false,
+            };
+            let ended = running[i].slice(slice).await;
+            let pauses = match meter {
+                Some(meter) if looks => meter.tell().await.ok(),
+                _ => None,
+            };
+            let (round, place) = (round + 1, place + 1);
+            running[i].note(Note {
+                round,
+                place,
+                after,
+                probe,
+                pauses,
+            });
+            after = Some(members[i].row.variant);
+            ended.map_err(|end| (i, end))?;
         }
     }
     Ok(())
+}
+
+/// Half of the rounds, drawn; of an odd one more or one less.
+fn half(rounds: usize, random: &mut fastrand::Rng) -> Vec<bool> {
+    let metered = (rounds + usize::from(random.bool())) / 2;
+    let mut half: Vec<bool> = (0..rounds).map(|round| round < metered).collect();
+    random.shuffle(&mut half);
+    half
 }
 
 /// What came of a member, once its server has left.
@@ -151,12 +225,11 @@ async fn stopped(outcome: Outcome, target: Target, progress: &Progress) -> Outco
 }
 
 /// The servers of a set, each with a load of its own.
-fn members(comparison: &Comparison, rounds: usize, seed: u64, number: usize) -> Vec<Member> {
-    let scenario = &comparison.scenario;
+fn members(scenario: &Scenario, rows: Vec<Row>, rounds: usize, seed: u64) -> Vec<Member> {
     let length = scenario.duration().div_f64(rounds as f64);
     let mut random = fastrand::Rng::with_seed(seed);
-    let member = |(variant, control): (Variant, bool)| {
-        let polls = variant.mode == Transport::ShortPoll;
+    let member = |(place, row): (usize, Row)| {
+        let polls = row.variant.mode == Transport::ShortPoll;
         // One slice in a set is enough for it, and long.
         let only = polls.then(|| random.usize(..rounds));
         let interval = scenario.interval;
@@ -185,27 +258,33 @@ fn members(comparison: &Comparison, rounds: usize, seed: u64, number: usize) -> 
             ..scenario.clone()
         };
         Member {
-            variant,
-            control,
+            place,
+            row,
             scenario,
             slices,
         }
     };
-    of_set(comparison, number).into_iter().map(member).collect()
+    rows.into_iter().enumerate().map(member).collect()
 }
 
 /// The rows that are in a set: all of them, or where there is no room for so many, each in its turn beside the baseline and
 /// the control.
-fn of_set(comparison: &Comparison, number: usize) -> Vec<(Variant, bool)> {
+fn of_set(comparison: &Comparison, number: usize) -> Vec<Row> {
+    let row = |(variant, control): (Variant, bool)| Row {
+        variant,
+        control,
+        flags: comparison.server_flags.clone(),
+    };
     let all = rows(comparison);
+    let all: Vec<Row> = all.into_iter().map(row).collect();
     if comparison.together >= all.len() {
         return all;
     }
     let baseline = comparison.baseline();
-    let is_base = |row: &&(Variant, bool)| Some(row.0) == baseline;
-    let others: Vec<&(Variant, bool)> = all.iter().filter(|row| !is_base(row)).collect();
+    let is_base = |row: &&Row| Some(row.variant) == baseline;
+    let others: Vec<&Row> = all.iter().filter(|row| !is_base(row)).collect();
     let turn = others.get((number - 1) % others.len().max(1)).copied();
-    all.iter().filter(is_base).chain(turn).copied().collect()
+    all.iter().filter(is_base).chain(turn).cloned().collect()
 }
 
 /// In how many sets each row has been in one at least.
@@ -223,7 +302,7 @@ fn length(comparison: &Comparison, rounds: usize) -> Duration {
     let member = |member: &Member| {
         let connects = member.scenario.clients as f64 / CONNECTS_PER_SECOND as f64;
         let slices = member.slices.iter().flatten();
-        let polls = member.variant.mode == Transport::ShortPoll;
+        let polls = member.row.variant.mode == Transport::ShortPoll;
         let late = if polls {
             member.scenario.interval
         } else {
@@ -232,7 +311,8 @@ fn length(comparison: &Comparison, rounds: usize) -> Duration {
         let slices: Duration = slices.map(|slice| slice.warmup + slice.length + late).sum();
         AROUND + Duration::from_secs_f64(connects) + slices
     };
-    members(comparison, rounds, 1, 1).iter().map(member).sum()
+    let members = members(&comparison.scenario, of_set(comparison, 1), rounds, 1);
+    members.iter().map(member).sum()
 }
 
 /// What will be done and how long it takes, in a sentence or two.
@@ -300,8 +380,11 @@ mod tests {
     #[test]
     fn every_variant_and_the_control_has_its_slices_and_the_same_schedule_in_a_round() {
         let comparison = comparison("--duration 3s --seed 5 --interval 700ms");
-        let members = members(&comparison, 3, 9, 1);
-        let names: Vec<(Variant, bool)> = members.iter().map(|m| (m.variant, m.control)).collect();
+        let members = members(&comparison.scenario, of_set(&comparison, 1), 3, 9);
+        let names: Vec<(Variant, bool)> = members
+            .iter()
+            .map(|m| (m.row.variant, m.row.control))
+            .collect();
         assert_eq!(names, rows(&comparison));
         assert_eq!(
             names
@@ -314,7 +397,7 @@ mod tests {
             let slices: Vec<Slice> = member.slices.iter().copied().flatten().collect();
             let sum: Duration = slices.iter().map(|slice| slice.length).sum();
             assert_eq!(member.scenario.duration(), sum);
-            if member.variant.mode == Transport::ShortPoll {
+            if member.row.variant.mode == Transport::ShortPoll {
                 // Whole intervals, at least two.
                 assert_eq!((slices.len(), sum), (1, Duration::from_millis(1400)));
                 assert_eq!(slices[0].warmup, Duration::from_millis(700));
@@ -332,8 +415,8 @@ mod tests {
     #[test]
     fn an_interval_is_the_short_polls_own_affair() {
         let comparison = comparison("--duration 3s --interval 30s");
-        for member in members(&comparison, 3, 1, 1) {
-            let polls = member.variant.mode == Transport::ShortPoll;
+        for member in members(&comparison.scenario, of_set(&comparison, 1), 3, 1) {
+            let polls = member.row.variant.mode == Transport::ShortPoll;
             let expected = Duration::from_secs(if polls { 60 } else { 3 });
             assert_eq!(member.scenario.duration(), expected);
         }
@@ -346,8 +429,12 @@ mod tests {
         let ws = Variant::from(Transport::Ws);
         let turn = |number| {
             let set = of_set(&comparison, number);
-            assert_eq!(set[..2], [(ws, false), (ws, true)], "both of the baseline");
-            (set.len(), set[2].0.mode)
+            let both: Vec<_> = set[..2]
+                .iter()
+                .map(|row| (row.variant, row.control))
+                .collect();
+            assert_eq!(both, [(ws, false), (ws, true)], "both of the baseline");
+            (set.len(), set[2].variant.mode)
         };
         let turns: Vec<(usize, Transport)> = (1..=4).map(turn).collect();
         use Transport::{LongPoll, ShortPoll, Sse};

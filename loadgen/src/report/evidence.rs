@@ -4,7 +4,8 @@ use super::table::{Cell, NONE, Row, Table, heads, mark_missing};
 use crate::result::comparison::{Comparison, Trial, row_name};
 use crate::result::effect::{Effect, Figure, Ratio};
 use crate::result::known::KnownAnswer;
-use crate::result::metric::messages_needed;
+use crate::result::metric::{Metric, messages_needed};
+use crate::result::spread::{Components, Contrast};
 use crate::result::summary::Summary;
 use crate::result::variant::Variant;
 use crate::result::verdict::{Check, Guard};
@@ -14,6 +15,8 @@ use crate::result::words::{count, number};
 pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
     let all = [
         against(comparison, summaries),
+        spread(comparison),
+        contrasts(comparison),
         theory(comparison, summaries),
         checks(comparison, summaries),
         trials(comparison),
@@ -146,6 +149,69 @@ fn ratio(effect: &Effect, comparison: &Comparison) -> Cell {
     Cell {
         value: Some(median),
         ..format!("{} ({spread}){said}", number(median)).into()
+    }
+}
+
+/// How the baseline scatters though it is the same server twice.
+fn spread(comparison: &Comparison) -> Table {
+    let row = |components: &Components| {
+        let parts = [
+            components.instance_percent,
+            components.round_percent,
+            components.slice_percent,
+        ];
+        let cell = |percent: f64| Cell {
+            value: Some(percent),
+            ..number(percent).into()
+        };
+        Row::new(Metric::of(&components.metric).label, parts.map(cell).into())
+    };
+    let sets = comparison.components.first().map_or(0, |one| one.sets);
+    let foot = format!(
+        "Standard deviations of the baseline and its control in {}: from one server to another, from one round to the next in \
+         both alike, and from slice to slice. What rows of a set share, the rounds, does not spoil their comparison; more \
+         rounds in a set help against the last, more sets against the first, too.",
+        count(sets as u64, "set")
+    );
+    Table {
+        title: "How far the same server scatters, in %".into(),
+        head: ["server", "round", "slice"].map(String::from).into(),
+        rows: comparison.components.iter().map(row).collect(),
+        foot,
+    }
+}
+
+/// What the control cannot see.
+fn contrasts(comparison: &Comparison) -> Table {
+    let row = |contrast: &Contrast| {
+        let Contrast {
+            ratio,
+            interval: (low, high),
+            servers,
+            ..
+        } = contrast;
+        let text = format!("{} ({} to {})", number(*ratio), number(*low), number(*high));
+        let cells = vec![
+            Cell {
+                value: Some(*ratio),
+                ..text.into()
+            },
+            Cell {
+                value: Some(*servers as f64),
+                ..servers.to_string().into()
+            },
+        ];
+        let label = Metric::of(&contrast.metric).label;
+        Row::new(format!("{}: {label}", contrast.what), cells)
+    };
+    let foot = "Slices of the baseline and its control, some of which were treated otherwise, server by server; with about \
+        95 % confidence. What lies within 3 % of 1 does not matter. If the server wakes up more often or less on the disturbed \
+        machine, what a delivery costs is that of the disturbed machine.";
+    Table {
+        title: "What the control cannot see".into(),
+        head: ["ratio", "servers"].map(String::from).into(),
+        rows: comparison.contrasts.iter().map(row).collect(),
+        foot: foot.into(),
     }
 }
 

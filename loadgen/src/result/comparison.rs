@@ -12,6 +12,7 @@ use super::known::KnownAnswers;
 use super::metric::{self, METRICS};
 use super::outcome::Outcome;
 use super::scenario::{CONNECTS_PER_SECOND, Scenario};
+use super::spread::{Components, Contrast};
 use super::variant::{Transport, Variant};
 use super::verdict::{Guard, Verdict};
 use super::words::count;
@@ -56,6 +57,12 @@ pub struct Comparison {
     pub trials: Vec<Trial>,
     /// Every row against the baseline, over the blocks.
     pub effects: Vec<Effect>,
+    /// How the baseline scatters, though it is the same server twice.
+    #[serde(default)]
+    pub components: Vec<Components>,
+    /// What the control cannot see.
+    #[serde(default)]
+    pub contrasts: Vec<Contrast>,
     /// Theory beside measurement.
     #[serde(default)]
     pub known_answers: Vec<KnownAnswers>,

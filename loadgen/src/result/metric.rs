@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::outcome::Outcome;
+use super::turn::negligible_pause;
 use super::variant::{Publish, Variant};
 use super::verdict::Guard;
 
@@ -168,6 +169,25 @@ pub const METRICS: &[Metric] = &[
     .first()
     .needing(0.99)
     .of_deliveries(0.99),
+    metric(
+        "latency_p99_calm_ms",
+        "  in the machine's calm parts",
+        "ms",
+        Guard::Median,
+        calm,
+    )
+    .lower()
+    .of_deliveries(0.99),
+    metric(
+        "pauses_percent",
+        "time that a core stood still",
+        "%",
+        Guard::Counts,
+        |o| {
+            let median = o.latency.ms(0.5)?;
+            Some(o.pauses.as_ref()?.percent(negligible_pause(median)))
+        },
+    ),
     metric("latency_max_ms", "latency max", "ms", Guard::Tail, |o| {
         o.latency.ms(1.0)
     })
@@ -423,6 +443,16 @@ fn upward(outcome: &Outcome) -> Option<f64> {
         false => (outcome.publishing.bytes_out, outcome.publishing.all),
     };
     (n > 0).then(|| bytes as f64 / n as f64)
+}
+
+/// The 99th percentile where no core stood still, if messages enough were due there.
+fn calm(outcome: &Outcome) -> Option<f64> {
+    let share = outcome.calm.count() as f64 / outcome.latency.count().max(1) as f64;
+    let messages = outcome.publishing.acked as f64 * share;
+    outcome
+        .calm
+        .ms(0.99)
+        .filter(|_| messages >= messages_needed(0.99) as f64)
 }
 
 /// Messages that came together: in one answer of a poll, or in one read of a stream.

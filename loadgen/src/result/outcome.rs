@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::Audit;
 use super::histogram::Times;
+use super::turn::{Pauses, Turn};
 use super::usage::Usage;
 use super::variant::Variant;
 use super::words::count;
@@ -66,6 +67,15 @@ pub struct Outcome {
     /// How often the log of a room began anew: the server restarted, or threw a room in use away.
     #[serde(default)]
     pub restarts: u64,
+    /// Its slices one by one, if it was part of a set.
+    #[serde(default)]
+    pub turns: Vec<Turn>,
+    /// What the hiccup meter saw in those of them in which it ran.
+    #[serde(default)]
+    pub pauses: Option<Pauses>,
+    /// Latency in the calm parts of those: where no core in use stood still.
+    #[serde(default)]
+    pub calm: Times,
     /// Failures by kind.
     pub failures: BTreeMap<String, Failures>,
     /// Samples below zero or above an hour: there must be none.
@@ -237,6 +247,12 @@ impl Outcome {
             .iter_mut()
             .zip(&other.series)
             .for_each(|(sum, n)| *sum += n);
+        self.turns.extend(other.turns.iter().cloned());
+        match (&mut self.pauses, &other.pauses) {
+            (Some(own), Some(other)) => own.add(other),
+            (own, other) => *own = own.take().or(other.clone()),
+        }
+        self.calm.add(&other.calm);
         self.usage.add(&other.usage);
         self.restarts += other.restarts;
         self.impossible += other.impossible;
@@ -362,6 +378,9 @@ pub(crate) mod tests {
             drift_percent: None,
             wait_ks: None,
             series: Vec::new(),
+            turns: Vec::new(),
+            pauses: None,
+            calm: Times::default(),
             usage: calm(),
             realised: Realised::default(),
             restarts: 0,

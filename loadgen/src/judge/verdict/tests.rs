@@ -1,5 +1,6 @@
 use super::*;
 use crate::result::outcome::{Connections, Publishing};
+use crate::result::turn::Pauses;
 use crate::result::usage::Demand;
 use crate::result::variant::Transport;
 
@@ -64,8 +65,18 @@ fn healthy() -> Outcome {
         outcome.usage.loadgen_queued_ns,
     ) = (Some(500 * MS), Some(40 * MS));
     outcome.usage.others_ns = Some(0);
+    outcome.pauses = Some(Pauses {
+        seconds: 1.0,
+        ..Pauses::default()
+    });
     outcome.usage.demand = [0, 1].map(|core| demand(core, 500, 0)).into();
     outcome
+}
+
+/// A pause of so long.
+fn pause(outcome: &mut Outcome, ms: u64) {
+    let pauses = outcome.pauses.as_mut().expect("the meter ran");
+    pauses.times.record(ms * MS);
 }
 
 fn verdict(change: impl FnOnce(&mut Outcome)) -> Verdict {
@@ -166,6 +177,9 @@ const CAUSES: &[(&str, Kind, Change)] = &[
     }),
     ("time stolen from a core in use", Kind::Noisy, |o| {
         o.usage.demand[1] = demand(1, 500, 300);
+    }),
+    ("time that a core in use stood still", Kind::Noisy, |o| {
+        pause(o, 2);
     }),
     ("loadgen's CPU", Kind::GeneratorLimited, |o| {
         o.usage.loadgen_cpu_ns = Some(900 * MS);
@@ -268,6 +282,19 @@ fn a_check_spoils_the_figures_that_its_cause_can_spoil_and_no_others() {
     assert_eq!(standing(half), [Counts, Traffic, Memory, Cpu]);
     let most: fn(&mut Outcome) = |o| o.usage.demand[1] = demand(1, 500, 13_000);
     assert_eq!(standing(most), [Counts, Traffic, Memory]);
+    assert_eq!(
+        standing(|o| pause(o, 2)),
+        [Counts, Traffic, Memory, Cpu, Median]
+    );
+    assert_eq!(standing(|o| pause(o, 200)), [Counts, Traffic, Memory, Cpu]);
+    // Beside such a median nobody notices it.
+    assert_eq!(
+        standing(|o| {
+            pause(o, 2);
+            o.latency = times(500);
+        }),
+        Guard::ALL
+    );
     let neighbour: fn(&mut Outcome) = |o| o.usage.others_ns = Some(900 * MS);
     assert_eq!(standing(neighbour), [Counts, Traffic, Memory, Cpu]);
     assert!(standing(|o| o.drift_percent = Some(40.0)).contains(&Tail));

@@ -88,6 +88,7 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         recorders: vec![recorder],
         receive_delays: Vec::new(),
         usage: Usage::default(),
+        notes: Vec::new(),
     };
     (scenario, evidence)
 }
