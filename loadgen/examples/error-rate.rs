@@ -2,12 +2,14 @@
 //!
 //!     cargo run --release -p loadgen --example error-rate -- alike FILE [--sets N] [--disturbed]
 //!     cargo run --release -p loadgen --example error-rate -- costly FILE [--sets N] [--disturbed]
+//!     cargo run --release -p loadgen --example error-rate -- gain FILE [--sets N] [--disturbed]
 //!     cargo run --release -p loadgen --example error-rate -- table FILE
 //!
 //! `alike` measures sets of six servers that are the same: whatever is told apart there is a false word. They are two disjoint
 //! comparisons of a row, a baseline and a control. `costly` measures sets of the server as it is, its control, and two that burn
-//! CPU in each delivery, 20 % and 50 % of what a delivery costs (measured first). Both append to the file, and go on where it
-//! ends. `--disturbed` runs a neighbour beside them: bursts of 10 ms to 2 s on every core, and a level between 0 and 30 % that is
+//! CPU in each delivery, 20 % and 50 % of what a delivery costs (measured first). `gain` measures in turns a set of two servers that
+//! are the same and a block of two whole trials: how far each lies apart, and how long it took. All append to the file, and go on
+//! where it ends. `--disturbed` runs a neighbour beside them: bursts of 10 ms to 2 s on every core, and a level between 0 and 30 % that is
 //! drawn anew every 30 to 120 s. `table` makes comparisons of what is in the file, by the rule that `compare` has, looked at
 //! after every set: a quick one is eight sets, a long one thirty.
 
@@ -18,7 +20,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -26,15 +28,20 @@ use loadgen::clock::{nanos, now};
 use loadgen::console;
 use loadgen::cores;
 use loadgen::judge::statistics::{Against, judge, ratio_of};
+use loadgen::load::trial::Setting;
 use loadgen::measure::meter::{self, Meter};
+use loadgen::plan::against_own_server;
 use loadgen::plan::sets::{Row, Set, run_rows};
 use loadgen::progress::Progress;
+use loadgen::result::comparison::Trial;
 use loadgen::result::effect::{Difference, Figure, NEGLIGIBLE};
+use loadgen::result::environment::Cores;
+use loadgen::result::outcome::Outcome;
 use loadgen::result::scenario::Scenario;
 use loadgen::result::variant::Transport;
 
 /// Rounds of a set, as `compare` has them.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 /// Sets of a quick comparison, and of a long one.
 const QUICK: usize = 8;
 const LONG: usize = 30;
@@ -44,7 +51,7 @@ const PERMUTATIONS: usize = 2000;
 const ALIKE: usize = 6;
 /// What each server of a costly set burns, in percent of what a delivery costs.
 const BURNT: [u64; 4] = [0, 0, 20, 50];
-const HEAD: &str = "kind,condition,set,server,latency_p50_ms,server_cpu_us\n";
+const HEAD: &str = "kind,condition,set,server,latency_p50_ms,server_cpu_us,seconds\n";
 
 #[derive(Parser)]
 struct Cli {
@@ -58,6 +65,8 @@ enum Wish {
     Alike(Measured),
     /// Measure servers that cost more.
     Costly(Measured),
+    /// Measure the same server twice, in sets and in blocks of whole trials.
+    Gain(Measured),
     /// What the comparisons of a file say.
     Table { file: String },
     /// The neighbour, until standard input ends.
@@ -94,6 +103,7 @@ fn main() -> ExitCode {
         Wish::Disturb => disturb(),
         Wish::Alike(wish) => loadgen::block_on(measure("alike", wish)),
         Wish::Costly(wish) => loadgen::block_on(measure("costly", wish)),
+        Wish::Gain(wish) => loadgen::block_on(measure("gain", wish)),
         Wish::Table { file } => table(&file),
     };
     let code = done.map_or_else(
@@ -130,15 +140,15 @@ async fn measure(kind: &str, wish: Measured) -> Result<()> {
     let done = read(&file)?
         .get(&(kind.to_owned(), condition.to_owned()))
         .map_or(0, Vec::len);
-    let burnt = if kind == "alike" {
-        vec![0; ALIKE]
-    } else {
-        BURNT.to_vec()
+    let burnt = match kind {
+        "alike" => vec![0; ALIKE],
+        "costly" => BURNT.to_vec(),
+        _ => vec![0; 2],
     };
-    let cost = if kind == "alike" {
-        0.0
-    } else {
+    let cost = if kind == "costly" {
         cost(&mut set).await?
+    } else {
+        0.0
     };
     for number in done + 1..=sets {
         let row = |percent: &u64| Row {
@@ -156,11 +166,14 @@ async fn measure(kind: &str, wish: Measured) -> Result<()> {
                 ..row
             },
         });
-        let Some(values) = values(&mut set, rows.collect()).await? else {
+        let Some(mut values) = values(&mut set, rows.collect()).await? else {
             return Ok(());
         };
-        let line = |(server, [p50, cpu]): (usize, &[f64; 2])| {
-            format!("{kind},{condition},{number},{server},{p50:.4},{cpu:.3}\n")
+        if kind == "gain" {
+            values.extend(block(&cores, &progress).await?);
+        }
+        let line = |(server, [p50, cpu, seconds]): (usize, &[f64; 3])| {
+            format!("{kind},{condition},{number},{server},{p50:.4},{cpu:.3},{seconds:.1}\n")
         };
         let lines: String = values.iter().enumerate().map(line).collect();
         let is_new = !fs::exists(&file)?;
@@ -175,23 +188,56 @@ async fn measure(kind: &str, wish: Measured) -> Result<()> {
 async fn values(set: &mut Set<'_>, rows: Vec<Row>) -> Result<Option<Values>> {
     // Another schedule each time, whatever the file had when this began.
     let scenario = Scenario::parse(&format!(
-        "--duration 3s --seed {}",
+        "--duration 2s --seed {}",
         fastrand::u64(..1 << 40)
     ))?;
     let scenario = Scenario {
         warmup: None,
         ..scenario
     };
+    let began = Instant::now();
     let Some(trials) = run_rows(&scenario, rows, ROUNDS, false, set).await? else {
         return Ok(None);
     };
-    let value = |figure: Figure, trial: &loadgen::result::comparison::Trial| {
+    let seconds = began.elapsed().as_secs_f64();
+    let of = |trial: &Trial| value(&trial.outcome, seconds);
+    trials.iter().map(of).collect::<Result<_>>().map(Some)
+}
+
+fn value(outcome: &Outcome, seconds: f64) -> Result<[f64; 3]> {
+    let figure = |figure: Figure| {
         figure
-            .of(&trial.outcome)
-            .with_context(|| format!("no {figure}: {:?}", trial.outcome.end))
+            .of(outcome)
+            .with_context(|| format!("no {figure}: {:?}", outcome.end))
     };
-    let both = |trial| Ok([value(Figure::P50, trial)?, value(Figure::Cpu, trial)?]);
-    trials.iter().map(both).collect::<Result<_>>().map(Some)
+    Ok([figure(Figure::P50)?, figure(Figure::Cpu)?, seconds])
+}
+
+/// A block of two whole trials of the same server, as `compare --whole-trials` has them.
+async fn block(cores: &Cores, progress: &Progress) -> Result<Values> {
+    let (began, mut outcomes) = (Instant::now(), Vec::new());
+    for _ in 0..2 {
+        let seed = fastrand::u64(..1 << 40);
+        let scenario = Scenario::parse(&format!("--duration 5s --seed {seed}"))?;
+        let setting = Setting {
+            scenario: &scenario,
+            cores,
+            progress,
+            in_set: false,
+            reads_memory: true,
+            idle: Vec::new(),
+        };
+        outcomes.push(
+            against_own_server(Transport::Ws.into(), &setting, &[])
+                .await?
+                .0,
+        );
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    outcomes
+        .iter()
+        .map(|outcome| value(outcome, seconds))
+        .collect()
 }
 
 /// What a delivery costs, in microseconds.
@@ -210,8 +256,9 @@ async fn cost(set: &mut Set<'_>) -> Result<f64> {
     Ok(cost.median)
 }
 
-/// What the servers of a set took, each its median latency in ms, and its CPU per delivery in microseconds.
-type Values = Vec<[f64; 2]>;
+/// What the servers of a set took, each its median latency in ms, and its CPU per delivery in microseconds; and how many seconds
+/// all of it did.
+type Values = Vec<[f64; 3]>;
 /// The sets by kind and condition.
 type Sets = BTreeMap<(String, String), Vec<Values>>;
 
@@ -223,13 +270,15 @@ fn read(file: &str) -> Result<Sets> {
         String::new()
     };
     for line in text.lines().skip(1) {
-        let [kind, condition, set, _, p50, cpu] = line.split(',').collect::<Vec<_>>()[..] else {
+        let [kind, condition, set, _, p50, cpu, seconds] = line.split(',').collect::<Vec<_>>()[..]
+        else {
             bail!("{file}: what is {line:?}?")
         };
         let sets = all.entry((kind.into(), condition.into())).or_default();
-        let values = [p50.parse()?, cpu.parse()?];
+        let values = [p50.parse()?, cpu.parse()?, seconds.parse()?];
         sets.entry(set.parse()?).or_default().push(values);
     }
+    // Two in a set, and two in a block: as many as the others.
     let whole = |kind: &str| if kind == "alike" { ALIKE } else { BURNT.len() };
     let sets = all.into_iter().map(|((kind, condition), sets)| {
         let servers = whole(&kind);
@@ -287,7 +336,8 @@ fn table(file: &str) -> Result<()> {
     for ((kind, condition), sets) in &all {
         let lines = match kind.as_str() {
             "alike" => of_alike(sets),
-            _ => of_costly(sets),
+            "costly" => of_costly(sets),
+            _ => continue,
         };
         for Line {
             what,
@@ -307,7 +357,42 @@ fn table(file: &str) -> Result<()> {
             ))?;
         }
     }
+    for ((_, condition), pairs) in all.iter().filter(|((kind, _), _)| kind == "gain") {
+        for (f, figure) in FIGURES.iter().enumerate() {
+            let (gain, low, high) = gain(pairs, f);
+            console::print(&format!(
+                "\n{figure}, {condition}: variance times machine time of blocks is {gain:.1} times that of sets ({low:.1} to {high:.1}, {} \
+                 of each)\n",
+                pairs.len()
+            ))?;
+        }
+    }
     Ok(())
+}
+
+/// How many times the variance of the same server against itself, times the time that it takes, is larger in blocks of whole
+/// trials than in sets; and where that lies with 95 % confidence, by drawing the pairs anew.
+fn gain(pairs: &[Values], f: usize) -> (f64, f64, f64) {
+    let of = |pairs: &[&Values]| {
+        let product = |from: usize| {
+            let n = pairs.len() as f64;
+            let squares = pairs
+                .iter()
+                .map(|pair| (pair[from][f] / pair[from + 1][f]).ln().powi(2));
+            let seconds = pairs.iter().map(|pair| pair[from][2]);
+            squares.sum::<f64>() / n * (seconds.sum::<f64>() / n)
+        };
+        product(2) / product(0)
+    };
+    let mut random = fastrand::Rng::with_seed(1);
+    let drawn = (0..PERMUTATIONS).map(|_| {
+        let pair = |_| &pairs[random.usize(..pairs.len())];
+        of(&(0..pairs.len()).map(pair).collect::<Vec<_>>())
+    });
+    let mut drawn: Vec<f64> = drawn.collect();
+    drawn.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| drawn[(share * PERMUTATIONS as f64) as usize];
+    (of(&pairs.iter().collect::<Vec<_>>()), at(0.025), at(0.975))
 }
 
 /// A line of the table: so many of the comparisons were called different, falsely or rightly.

@@ -13,6 +13,8 @@ pub(crate) const SPARE_DESCRIPTORS: u64 = 100;
 pub struct Capacity {
     /// Files that may be open.
     pub files: u64,
+    /// Ports to connect from.
+    pub ports: u64,
     /// Bytes of memory that are free.
     pub memory: u64,
 }
@@ -25,7 +27,9 @@ impl Capacity {
         let free = Meminfo::current()
             .ok()
             .and_then(|memory| memory.mem_available);
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
         Self {
+            ports: ports(&range.unwrap_or_default()).unwrap_or(u64::MAX),
             files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             memory: free.unwrap_or(u64::MAX),
         }
@@ -43,6 +47,21 @@ const CLIENT: u64 = 32 * 1024;
 /// And of its connection at a server: most of what an ordinary one takes.
 const CONNECTION: u64 = 136 * 1024;
 
+/// How many ports a range of the kernel's has, such as `32768 60999`.
+fn ports(range: &str) -> Option<u64> {
+    let mut ends = range.split_whitespace().map(str::parse::<u64>);
+    let (low, high) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    Some((high + 1).saturating_sub(low))
+}
+
+impl Capacity {
+    /// How many clients a trial can have beside so many publishers.
+    pub fn clients(self, publishers: u64) -> u64 {
+        let files = self.files.saturating_sub(SPARE_DESCRIPTORS);
+        files.min(self.ports).saturating_sub(publishers)
+    }
+}
+
 /// How many servers, each with all the clients of a load, this process has room for at once.
 pub fn servers(scenario: &Scenario, capacity: Capacity) -> usize {
     let each = (scenario.clients + scenario.publishers) as u64;
@@ -58,17 +77,17 @@ pub fn check(scenario: &Scenario, capacity: Capacity) -> Result<()> {
         publishers,
         ..
     } = *scenario;
-    let left = capacity.files.saturating_sub(SPARE_DESCRIPTORS);
+    let left = capacity.clients(0);
     let files = format!(
-        "this process may open {} files (ulimit -n), enough for",
-        capacity.files
+        "this process may open {} files (ulimit -n) and has {} ports to connect from, enough for",
+        capacity.files, capacity.ports
     );
     ensure!(
         (publishers as u64) < left,
         "--publishers {publishers}: {files} {} publishers",
         left.saturating_sub(1)
     );
-    let most = left - publishers as u64;
+    let most = capacity.clients(publishers as u64);
     ensure!(
         clients as u64 <= most,
         "--clients {clients}: {files} {most} clients"

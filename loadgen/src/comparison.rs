@@ -51,6 +51,7 @@ pub fn begin(
         trials: Vec::new(),
         effects: Vec::new(),
         components: Vec::new(),
+        tails: Vec::new(),
         contrasts: Vec::new(),
         known_answers: Vec::new(),
     }

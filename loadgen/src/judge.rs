@@ -1,8 +1,9 @@
 //! Judging what came out: may the measurement be believed (`verdict`), what do several say together (`statistics`),
-//! does it agree with theory (`theory`), and how far does it scatter by itself (`spread`). Reads saved data and nothing else.
+//! does it agree with theory (`theory`), how far does it scatter by itself (`spread`, and the p99: `tail`). Reads saved data and nothing else.
 
 pub mod spread;
 pub mod statistics;
+pub mod tail;
 pub mod theory;
 pub mod verdict;
 
@@ -14,6 +15,7 @@ use crate::result::verdict::Guard;
 /// Computes anew what follows from the trials of a comparison together.
 pub fn compare(comparison: &mut Comparison) {
     comparison.effects = statistics::effects(comparison);
+    comparison.tails = tail::tails(comparison);
     comparison.components = spread::components(comparison);
     comparison.contrasts = spread::contrasts(comparison);
     let answers = |summary: &Summary| KnownAnswers {

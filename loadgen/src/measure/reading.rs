@@ -31,13 +31,15 @@ pub struct Reading {
 
 /// What a core did not do, or did for others, since the machine started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct CoreTime {
-    idle: Nanos,
-    stolen: Nanos,
+pub struct CoreTime {
+    /// It had nothing to do.
+    pub idle: Nanos,
+    /// The hypervisor gave it to others.
+    pub stolen: Nanos,
 }
 
 /// By core, from `/proc/stat`: each line by its own name, for a core that is offline has none.
-fn core_times(stat: &str) -> BTreeMap<usize, CoreTime> {
+pub fn core_times(stat: &str) -> BTreeMap<usize, CoreTime> {
     let core = |line: &str| {
         let mut words = line.strip_prefix("cpu")?.split(' ');
         let core = words.next()?.parse().ok()?;

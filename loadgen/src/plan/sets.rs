@@ -6,6 +6,7 @@ use std::iter::zip;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
+use futures_util::future::join_all;
 
 use super::Limits;
 use super::order::{Orders, rows};
@@ -28,7 +29,7 @@ const WARMUP: Duration = Duration::from_millis(200);
 const INTERVALS: f64 = 2.0;
 
 /// Below so many sets there is no word.
-const FEWEST: usize = 8;
+pub const FEWEST: usize = 8;
 /// Memory of idle connections is a slope of four readings: the sets that it is read in are enough for it.
 const WITH_MEMORY: usize = 3;
 /// Of a server: its start, a rest, its end.
@@ -132,29 +133,29 @@ pub async fn run_rows(
     if matches!(ended, Err((_, End::Interrupted))) {
         return Ok(None);
     }
-    let mut trials = Vec::new();
-    for ((member, outcome), target) in zip(zip(members, outcomes), targets) {
+    let (number, progress) = (set.number, set.progress);
+    let ends = zip(zip(members, outcomes), targets).map(async |((member, outcome), target)| {
         let tried = target.tried.clone();
-        let outcome = stopped(outcome, target, set.progress).await;
+        let outcome = stopped(outcome, target, progress).await;
         let verdict = verdict::of(&outcome);
         let Member {
             place,
-            row,
+            row: Row { control, .. },
             scenario,
             ..
         } = member;
-        let (number, started) = (set.number, started.clone());
         let trial = Trial::new(
             number,
-            row.control,
+            control,
             scenario,
             tried,
-            started,
+            started.clone(),
             outcome,
             verdict,
         );
-        trials.push((place, trial));
-    }
+        (place, trial)
+    });
+    let mut trials = join_all(ends).await;
     trials.sort_by_key(|(place, _)| *place);
     Ok(Some(trials.into_iter().map(|(_, trial)| trial).collect()))
 }

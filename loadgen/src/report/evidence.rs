@@ -5,7 +5,7 @@ use crate::result::comparison::{Comparison, Trial, row_name};
 use crate::result::effect::{Effect, Figure, Ratio};
 use crate::result::known::KnownAnswer;
 use crate::result::metric::{Metric, messages_needed};
-use crate::result::spread::{Components, Contrast};
+use crate::result::spread::{Components, Contrast, Tail};
 use crate::result::summary::Summary;
 use crate::result::variant::Variant;
 use crate::result::verdict::{Check, Guard};
@@ -15,6 +15,7 @@ use crate::result::words::{count, number};
 pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
     let all = [
         against(comparison, summaries),
+        tails(comparison),
         spread(comparison),
         contrasts(comparison),
         theory(comparison, summaries),
@@ -149,6 +150,26 @@ fn ratio(effect: &Effect, comparison: &Comparison) -> Cell {
     Cell {
         value: Some(median),
         ..format!("{} ({spread}){said}", number(median)).into()
+    }
+}
+
+/// Where the 99th percentiles lie.
+fn tails(comparison: &Comparison) -> Table {
+    let cell = |value: Option<f64>| Cell {
+        value,
+        ..value.map_or("open".into(), number).into()
+    };
+    let row = |tail: &Tail| {
+        let cells = [Some(tail.p99_ms), Some(tail.from_ms), tail.to_ms].map(cell);
+        Row::new(tail.variant.to_string(), cells.into())
+    };
+    Table {
+        title: "Where the p99 lies, in ms".into(),
+        head: ["p99", "from", "to"].map(String::from).into(),
+        rows: comparison.tails.iter().map(row).collect(),
+        foot: "Of all sets, noisy or not, with 95 % confidence, by how much of each set lies beyond it; open where that passes the \
+            longest latency. On a machine that pauses it is the machine's, too: a p99 has no word."
+            .into(),
     }
 }
 

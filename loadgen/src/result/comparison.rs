@@ -12,7 +12,7 @@ use super::known::KnownAnswers;
 use super::metric::{self, METRICS};
 use super::outcome::Outcome;
 use super::scenario::{CONNECTS_PER_SECOND, Scenario};
-use super::spread::{Components, Contrast};
+use super::spread::{Components, Contrast, Tail};
 use super::variant::{Transport, Variant};
 use super::verdict::{Guard, Verdict};
 use super::words::count;
@@ -60,6 +60,9 @@ pub struct Comparison {
     /// How the baseline scatters, though it is the same server twice.
     #[serde(default)]
     pub components: Vec<Components>,
+    /// Where the 99th percentiles lie, of the machine as it was.
+    #[serde(default)]
+    pub tails: Vec<Tail>,
     /// What the control cannot see.
     #[serde(default)]
     pub contrasts: Vec<Contrast>,

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::variant::Variant;
+
 /// How a figure of the baseline and of its control scatters, each part as a standard deviation in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Components {
@@ -33,4 +35,18 @@ pub struct Contrast {
     pub ratio: f64,
     /// Where it lies, with about 95 % confidence.
     pub interval: (f64, f64),
+}
+
+/// Where the 99th percentile of a row lies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Tail {
+    /// The row.
+    #[serde(flatten)]
+    pub variant: Variant,
+    /// Of all sets together, in milliseconds.
+    pub p99_ms: f64,
+    /// It is not below this, with 95 % confidence on both sides together.
+    pub from_ms: f64,
+    /// Nor above this; nothing where that lies beyond the longest latency that was seen.
+    pub to_ms: Option<f64>,
 }

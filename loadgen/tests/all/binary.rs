@@ -291,8 +291,8 @@ fn selftest_says_in_a_line_each_what_this_machine_may_be_trusted_with() {
         .filter_map(|line| line.get(5..)?.split_whitespace().next())
         .collect();
     let all = [
-        "clock", "timers", "cores", "clients", "audit", "polling", "socket", "steal", "rate",
-        "rate",
+        "clock", "timers", "cores", "clients", "audit", "polling", "socket", "pauses", "cpu",
+        "apart", "rate", "rate",
     ];
     assert_eq!(topics[..all.len()], all, "{said}");
     assert!(

@@ -1,14 +1,18 @@
 //! Negative controls: what spoils a measurement trips the check that is meant for it and no other.
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use loadgen::comparison::load;
 use loadgen::cores::{self, pin};
+use loadgen::result::comparison::Trial;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::helper::{Running, alone, failing, stop_for};
+use crate::helper::{Folder, Running, Watched, alone, failing, loadgen, stop_for};
 use crate::others::Others;
 
 /// What others on the machine can trip, and what only follows from that.
@@ -180,4 +184,52 @@ fn a_server_that_stops_or_is_slow_is_no_fault_of_the_measurement() {
         );
         trial
     });
+}
+
+/// What the hiccup meter saw of a small set, in percent of the time, and whether its check holds, for each of both servers; with
+/// this done to the meter again and again.
+fn pauses(to_meter: impl Fn(Pid)) -> Vec<(f64, bool)> {
+    let folder = Folder::new("pauses");
+    let set = "compare -m ws -c 40 --rate 20 -z 3s --sets 1 --quiet --out";
+    let mut command = loadgen(set);
+    command.arg(&folder.0).stdout(Stdio::null());
+    let mut running = Watched::start(command);
+    while running.child.try_wait().unwrap().is_none() {
+        running.children("meter").into_iter().for_each(&to_meter);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let result = std::fs::read_dir(&folder.0)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let comparison = load(&result.path()).unwrap();
+    let seen = |trial: &Trial| {
+        let check = trial
+            .verdict
+            .checks
+            .iter()
+            .find(|check| check.id == "pauses");
+        let check = check.expect("the meter ran in a round of three at least");
+        (check.measured.unwrap(), check.holds())
+    };
+    comparison.trials.iter().map(seen).collect()
+}
+
+#[test]
+fn a_core_that_stands_still_for_100_ms_again_and_again() {
+    let _turn = alone();
+    let calm = pauses(|_| {});
+    let halting = pauses(|meter| {
+        // It may have ended meanwhile.
+        let _ = kill_process(meter, Signal::STOP);
+        std::thread::sleep(Duration::from_millis(100));
+        let _ = kill_process(meter, Signal::CONT);
+    });
+    assert_eq!((calm.len(), halting.len()), (2, 2));
+    for ((calm, _), (halting, holds)) in calm.iter().zip(&halting) {
+        // A quarter of the time, on both cores.
+        assert!((20.0..120.0).contains(halting) && !holds, "{halting} %");
+        assert!(5.0 * calm < *halting, "{calm} % against {halting} %");
+    }
 }

@@ -297,11 +297,16 @@ impl Watched {
 
     /// The servers that it has started.
     pub(crate) fn servers(&self) -> Vec<Pid> {
+        self.children("serve")
+    }
+
+    /// What it has started by this subcommand.
+    pub(crate) fn children(&self, subcommand: &str) -> Vec<Pid> {
         let id = self.child.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         let serves = |child: &&str| {
             let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
-            line.split('\0').any(|word| word == "serve")
+            line.split('\0').any(|word| word == subcommand)
         };
         let children = children.unwrap_or_default();
         let servers = children.split_whitespace().filter(serves);
