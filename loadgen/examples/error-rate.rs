@@ -3,12 +3,13 @@
 //!     cargo run --release -p loadgen --example error-rate -- alike FILE [--sets N] [--disturbed]
 //!     cargo run --release -p loadgen --example error-rate -- costly FILE [--sets N] [--disturbed]
 //!     cargo run --release -p loadgen --example error-rate -- gain FILE [--sets N] [--disturbed]
+//!     cargo run --release -p loadgen --example error-rate -- crowding FILE [--sets N] [--disturbed]
 //!     cargo run --release -p loadgen --example error-rate -- table FILE
 //!
 //! `alike` measures sets of six servers that are the same: whatever is told apart there is a false word. They are two disjoint
 //! comparisons of a row, a baseline and a control. `costly` measures sets of the server as it is, its control, and two that burn
 //! CPU in each delivery, 20 % and 50 % of what a delivery costs (measured first). `gain` measures in turns a set of two servers that
-//! are the same and a block of two whole trials: how far each lies apart, and how long it took. All append to the file, and go on
+//! are the same and a block of two whole trials: how far each lies apart, and how long it took; `crowding` a set of two alone and one beside all other transports. All append to the file, and go on
 //! where it ends. `--disturbed` runs a neighbour beside them: bursts of 10 ms to 2 s on every core, and a level between 0 and 30 % that is
 //! drawn anew every 30 to 120 s. `table` makes comparisons of what is in the file, by the rule that `compare` has, looked at
 //! after every set: a quick one is eight sets, a long one thirty.
@@ -51,6 +52,11 @@ const PERMUTATIONS: usize = 2000;
 const ALIKE: usize = 6;
 /// What each server of a costly set burns, in percent of what a delivery costs.
 const BURNT: [u64; 4] = [0, 0, 20, 50];
+/// The rows of a crowded set: the same server twice, beside all others.
+const CROWD: [Transport; 6] = {
+    use Transport::{LongPoll, ShortPoll, Sse, Ws, WsStock};
+    [Ws, Ws, LongPoll, ShortPoll, Sse, WsStock]
+};
 const HEAD: &str = "kind,condition,set,server,latency_p50_ms,server_cpu_us,seconds\n";
 
 #[derive(Parser)]
@@ -67,6 +73,8 @@ enum Wish {
     Costly(Measured),
     /// Measure the same server twice, in sets and in blocks of whole trials.
     Gain(Measured),
+    /// Measure the same server twice, alone and beside all others.
+    Crowding(Measured),
     /// What the comparisons of a file say.
     Table { file: String },
     /// The neighbour, until standard input ends.
@@ -104,6 +112,7 @@ fn main() -> ExitCode {
         Wish::Alike(wish) => loadgen::block_on(measure("alike", wish)),
         Wish::Costly(wish) => loadgen::block_on(measure("costly", wish)),
         Wish::Gain(wish) => loadgen::block_on(measure("gain", wish)),
+        Wish::Crowding(wish) => loadgen::block_on(measure("crowding", wish)),
         Wish::Table { file } => table(&file),
     };
     let code = done.map_or_else(
@@ -151,37 +160,43 @@ async fn measure(kind: &str, wish: Measured) -> Result<()> {
         0.0
     };
     for number in done + 1..=sets {
-        let row = |percent: &u64| Row {
-            variant: Transport::Ws.into(),
-            control: false,
-            flags: vec![
-                "--burn".into(),
-                format!("{:.0}ns", cost * 10.0 * *percent as f64),
-            ],
-        };
-        let rows = burnt.iter().map(row).map(|row| match cost > 0.0 {
-            true => row,
-            false => Row {
-                flags: Vec::new(),
-                ..row
-            },
-        });
-        let Some(mut values) = values(&mut set, rows.collect()).await? else {
+        let rows = burnt
+            .iter()
+            .map(|percent| row(Transport::Ws, cost * *percent as f64 / 100.0));
+        let Some(mut all) = values(&mut set, rows.collect()).await? else {
             return Ok(());
         };
-        if kind == "gain" {
-            values.extend(block(&cores, &progress).await?);
+        match kind {
+            "gain" => all.extend(block(&cores, &progress).await?),
+            "crowding" => {
+                let rows = CROWD.map(|mode| row(mode, 0.0)).into();
+                let Some(crowded) = values(&mut set, rows).await? else {
+                    return Ok(());
+                };
+                all.extend(&crowded[..2]);
+            }
+            _ => {}
         }
         let line = |(server, [p50, cpu, seconds]): (usize, &[f64; 3])| {
             format!("{kind},{condition},{number},{server},{p50:.4},{cpu:.3},{seconds:.1}\n")
         };
-        let lines: String = values.iter().enumerate().map(line).collect();
+        let lines: String = all.iter().enumerate().map(line).collect();
         let is_new = !fs::exists(&file)?;
         let mut out = OpenOptions::new().append(true).create(true).open(&file)?;
         out.write_all(format!("{}{lines}", if is_new { HEAD } else { "" }).as_bytes())?;
         console::say(&format!("{kind}, {condition}: set {number} of {sets}"));
     }
     Ok(())
+}
+
+/// A server that burns so many microseconds in each delivery.
+fn row(mode: Transport, burn_us: f64) -> Row {
+    let flags = [String::from("--burn"), format!("{:.0}ns", burn_us * 1e3)];
+    Row {
+        variant: mode.into(),
+        control: false,
+        flags: flags.into_iter().filter(|_| burn_us > 0.0).collect(),
+    }
 }
 
 /// What each row of a set took.
@@ -242,12 +257,7 @@ async fn block(cores: &Cores, progress: &Progress) -> Result<Values> {
 
 /// What a delivery costs, in microseconds.
 async fn cost(set: &mut Set<'_>) -> Result<f64> {
-    let row = Row {
-        variant: Transport::Ws.into(),
-        control: false,
-        flags: Vec::new(),
-    };
-    let values = values(set, vec![row; 3])
+    let values = values(set, vec![row(Transport::Ws, 0.0); 3])
         .await?
         .context("it was interrupted")?;
     let cost =
@@ -357,6 +367,19 @@ fn table(file: &str) -> Result<()> {
             ))?;
         }
     }
+    for ((_, condition), pairs) in all.iter().filter(|((kind, _), _)| kind == "crowding") {
+        for (f, figure) in FIGURES.iter().enumerate() {
+            let (ratio, low, high) = drawn(pairs, |pairs| {
+                let log =
+                    |pair: &&Values| (pair[2][f] * pair[3][f] / pair[0][f] / pair[1][f]).ln() / 2.0;
+                (pairs.iter().map(log).sum::<f64>() / pairs.len() as f64).exp()
+            });
+            console::print(&format!(
+                "\n{figure}, {condition}: beside all others it is {ratio:.3} times what it is alone ({low:.3} to {high:.3}, {} pairs of sets)\n",
+                pairs.len()
+            ))?;
+        }
+    }
     for ((_, condition), pairs) in all.iter().filter(|((kind, _), _)| kind == "gain") {
         for (f, figure) in FIGURES.iter().enumerate() {
             let (gain, low, high) = gain(pairs, f);
@@ -384,6 +407,11 @@ fn gain(pairs: &[Values], f: usize) -> (f64, f64, f64) {
         };
         product(2) / product(0)
     };
+    drawn(pairs, of)
+}
+
+/// A figure of all pairs, and where it lies with 95 % confidence, by drawing them anew.
+fn drawn(pairs: &[Values], of: impl Fn(&[&Values]) -> f64) -> (f64, f64, f64) {
     let mut random = fastrand::Rng::with_seed(1);
     let drawn = (0..PERMUTATIONS).map(|_| {
         let pair = |_| &pairs[random.usize(..pairs.len())];

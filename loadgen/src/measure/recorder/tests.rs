@@ -335,3 +335,49 @@ fn kinds_of_failures_are_bounded_and_none_is_lost() {
         65_536
     );
 }
+
+#[test]
+fn on_a_virtual_clock_delays_come_out_as_they_were_put_in() {
+    const MESSAGES: u32 = 2000;
+    const EVERY: Nanos = 1_000_000;
+    let windows = Windows::default();
+    windows.open(0..u64::from(MESSAGES) * EVERY);
+    let most = u64::from(MESSAGES);
+    let length = most * EVERY;
+    let mut recorder = Recorder::new([(4, false)].into_iter(), windows, length, length, most);
+    let cursor = Cursor {
+        epoch: "abcdefgh".into(),
+        seq: 0,
+    };
+    recorder
+        .record(0, &mut vec![Event::Hello(Some(cursor))])
+        .unwrap();
+    let mut random = fastrand::Rng::with_seed(3);
+    // Exponential, with a mean of 5 ms.
+    let delays = (0..MESSAGES).map(|_| (-5e6 * (1.0 - random.f64()).ln()) as Nanos);
+    let mut delays: Vec<Nanos> = delays.collect();
+    for (number, delay) in (0..).zip(&delays) {
+        let due = u64::from(number) * EVERY;
+        let delivery = Delivery {
+            seq: Some(u64::from(number) + 1),
+            received: due + delay,
+            asked: None,
+            said: Said::Message(MessageId {
+                number,
+                room: 4,
+                due,
+            }),
+        };
+        recorder
+            .record(0, &mut vec![Event::Message(delivery)])
+            .unwrap();
+    }
+    delays.sort_unstable();
+    let found = Times::merged(recorder.parts.iter()).points(delays.len());
+    let apart = delays
+        .iter()
+        .zip(&found)
+        .map(|(delay, ms)| (*delay as f64 / 1e6 - ms).abs());
+    let w1 = apart.sum::<f64>() / delays.len() as f64;
+    assert!(found.len() == delays.len() && w1 <= 0.01, "W1 {w1} ms");
+}
