@@ -159,7 +159,10 @@ async fn measure(kind: &str, wish: Measured) -> Result<()> {
     } else {
         0.0
     };
-    for number in done + 1..=sets {
+    // After a set that was torn by an early end, too.
+    let mut number = last(&file)?;
+    for _ in done..sets {
+        number += 1;
         let rows = burnt
             .iter()
             .map(|percent| row(Transport::Ws, cost * *percent as f64 / 100.0));
@@ -184,7 +187,7 @@ async fn measure(kind: &str, wish: Measured) -> Result<()> {
         let is_new = !fs::exists(&file)?;
         let mut out = OpenOptions::new().append(true).create(true).open(&file)?;
         out.write_all(format!("{}{lines}", if is_new { HEAD } else { "" }).as_bytes())?;
-        console::say(&format!("{kind}, {condition}: set {number} of {sets}"));
+        console::say(&format!("{kind}, {condition}: set {number}, {sets} in all"));
     }
     Ok(())
 }
@@ -231,8 +234,9 @@ fn value(outcome: &Outcome, seconds: f64) -> Result<[f64; 3]> {
 /// A block of two whole trials of the same server, as `compare --whole-trials` has them.
 async fn block(cores: &Cores, progress: &Progress) -> Result<Values> {
     let (began, mut outcomes) = (Instant::now(), Vec::new());
+    // The same for all trials of a block.
+    let seed = fastrand::u64(..1 << 40);
     for _ in 0..2 {
-        let seed = fastrand::u64(..1 << 40);
         let scenario = Scenario::parse(&format!("--duration 5s --seed {seed}"))?;
         let setting = Setting {
             scenario: &scenario,
@@ -301,6 +305,17 @@ fn read(file: &str) -> Result<Sets> {
     Ok(sets.collect())
 }
 
+/// The highest number that any set of the file has.
+fn last(file: &str) -> Result<usize> {
+    let text = if fs::exists(file)? {
+        fs::read_to_string(file)?
+    } else {
+        String::new()
+    };
+    let number = |line: &str| line.split(',').nth(2)?.parse().ok();
+    Ok(text.lines().filter_map(number).max().unwrap_or(0))
+}
+
 /// Whether a comparison of these sets is decided, looked at after every one from the eighth on: each set has the row, the
 /// baseline and the control.
 fn called(sets: &[[f64; 3]]) -> Option<Difference> {
@@ -359,6 +374,8 @@ fn table(file: &str) -> Result<()> {
         {
             let bound = match (of, is_false) {
                 (0, _) => "-".into(),
+                // Of the same sets again and again: no independent looks.
+                (PERMUTATIONS, _) => "-".into(),
                 (_, true) => format!("at most {:.1} %", 100.0 * upper(found, of)),
                 (_, false) => format!("at least {:.0} %", 100.0 * (1.0 - upper(of - found, of))),
             };

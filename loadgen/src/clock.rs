@@ -18,34 +18,58 @@ pub type Nanos = u64;
 /// When it is measured: in one window of a whole trial, in several of one that is cut into slices. Shared by all who ask, and
 /// opened one after the other.
 #[derive(Debug, Clone, Default)]
-pub struct Windows(Arc<RwLock<Vec<Range<Nanos>>>>);
+pub struct Windows(Arc<RwLock<All>>);
+
+#[derive(Debug, Default)]
+struct All {
+    windows: Vec<Range<Nanos>>,
+    /// When waiting for what was due in each, or before it, ended.
+    deadlines: Vec<Nanos>,
+}
 
 impl Windows {
     /// Opens one more, later than all before.
     pub fn open(&self, window: Range<Nanos>) {
-        self.0.write().push(window);
+        self.0.write().windows.push(window);
+    }
+
+    /// What was due in the latest one is waited for no longer.
+    pub fn close(&self, deadline: Nanos) {
+        self.0.write().deadlines.push(deadline);
+    }
+
+    /// When waiting for what was due in each that was closed ended.
+    pub fn deadlines(&self) -> Vec<Nanos> {
+        self.0.read().deadlines.clone()
+    }
+
+    /// When waiting for what was due then ended, if it has.
+    pub fn deadline(&self, due: Nanos) -> Option<Nanos> {
+        let All { windows, deadlines } = &*self.0.read();
+        let window = windows.partition_point(|window| window.end <= due);
+        deadlines.get(window).copied()
     }
 
     /// The latest; an empty one before the first.
     pub fn latest(&self) -> Range<Nanos> {
-        self.0.read().last().cloned().unwrap_or_default()
+        self.0.read().windows.last().cloned().unwrap_or_default()
     }
 
     /// All of them so far.
     pub fn all(&self) -> Vec<Range<Nanos>> {
-        self.0.read().clone()
+        self.0.read().windows.clone()
     }
 
     /// How much of the time up to this one is measured.
     pub fn measured(&self, until: Nanos) -> Nanos {
-        measured(&self.0.read(), until)
+        measured(&self.0.read().windows, until)
     }
 
     /// Where a time lies in them, were they put end to end; nothing if it is in none of them.
     pub fn position(&self, time: Nanos) -> Option<Nanos> {
-        let windows = self.0.read();
+        let windows = &self.0.read().windows;
         let is_in = windows.iter().any(|window| window.contains(&time));
-        is_in.then(|| measured(&windows, time))
+        is_in.then(|| measured(windows, time))
     }
 
     /// Whether the latest one has begun; the grace period after it counts, for what is late there is late for its messages.
@@ -128,5 +152,8 @@ mod tests {
             assert_eq!(windows.measured(time), measured);
             assert_eq!(windows.position(time), is_in.then_some(measured));
         }
+        windows.close(220);
+        let deadlines = [50, 150, 200, 320].map(|due| windows.deadline(due));
+        assert_eq!(deadlines, [Some(220), Some(220), None, None]);
     }
 }

@@ -11,6 +11,7 @@ use loadgen::console;
 use loadgen::hint;
 use loadgen::selftest::Selftest;
 use loadgen::signals::{self, First, Interrupted};
+use loadgen::target;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,7 +80,14 @@ fn main() -> ExitCode {
     };
     let command = command.unwrap_or(Command::Run(run));
     let first = match command {
-        Command::Serve { config, options } => return server::run(config, &options),
+        Command::Serve { config, options } => {
+            target::continue_when_alone();
+            return server::run(config, &options);
+        }
+        Command::Stock => {
+            target::continue_when_alone();
+            First::EndsTheProgram
+        }
         Command::Run(_) | Command::Compare(_) => First::EndsTheRun,
         _ => First::EndsTheProgram,
     };

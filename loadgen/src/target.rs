@@ -165,7 +165,7 @@ impl Target {
     }
 
     /// Lets a server of our own run, or stops it while others have their turn: its heartbeats and deadlines then wake no core.
-    /// If loadgen ends meanwhile, the kernel ends a process group that is stopped and has lost its parent.
+    /// If loadgen ends meanwhile, it is continued ([`continue_when_alone`]), and finds its standard input ended.
     pub fn set_active(&self, active: bool) {
         let signal = if active { Signal::CONT } else { Signal::STOP };
         for pid in self.pids.iter().filter(|_| self.process.is_some()) {
@@ -211,6 +211,12 @@ impl Target {
             LEAVE.as_secs()
         )
     }
+}
+
+/// For a server that loadgen has started: if loadgen ends while this is stopped, it goes on, to find its standard input ended.
+pub fn continue_when_alone() {
+    // Where the kernel does not know of it, a group that is stopped and has lost its parent is ended all the same.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
 }
 
 /// Of all processes together; nothing if there are none, or one of them does not say.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::tail::student;
 use crate::result::comparison::{Comparison, Trial};
 use crate::result::spread::{Components, Contrast};
 use crate::result::turn::Turn;
@@ -12,8 +13,6 @@ use crate::result::variant::Variant;
 const ENOUGH: usize = 8;
 /// A slice is disturbed if more than this was stolen of the CPU time asked for, in percent.
 const DISTURBED: f64 = 1.0;
-/// Of a normal distribution, 95 % lie within this many standard errors.
-const ERRORS: f64 = 1.96;
 
 /// A figure of a slice, by the id of its metric.
 type Read = fn(&Turn) -> Option<f64>;
@@ -110,12 +109,12 @@ pub fn contrasts(comparison: &Comparison) -> Vec<Contrast> {
         |id: &str, what: &str, kind: &dyn Fn(&Turn) -> Option<bool>, figures: &[(&str, Read)]| {
             let figures = figures.iter();
             let contrast = |(metric, read): &(&str, Read)| {
-                let (servers, ratio, interval) = contrast(comparison, *read, kind)?;
+                let (sets, ratio, interval) = contrast(comparison, *read, kind)?;
                 Some(Contrast {
                     id: id.into(),
                     what: what.into(),
                     metric: (*metric).into(),
-                    servers,
+                    sets,
                     ratio,
                     interval,
                 })
@@ -145,7 +144,7 @@ pub fn contrasts(comparison: &Comparison) -> Vec<Contrast> {
     .concat()
 }
 
-/// Slices of one kind over those of the other, server by server: the ratio, and where it lies.
+/// Slices of one kind over those of the other, set by set: the ratio, and where it lies.
 fn contrast(
     comparison: &Comparison,
     read: Read,
@@ -163,14 +162,23 @@ fn contrast(
         };
         Some(mean(true)? - mean(false)?)
     };
-    let all: Vec<f64> = of_baseline(comparison).filter_map(difference).collect();
+    // Both servers of a set had the same rounds: they are one look.
+    let mut sets: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for trial in of_baseline(comparison) {
+        sets.entry(trial.block)
+            .or_default()
+            .extend(difference(trial));
+    }
+    let of_set =
+        |set: &Vec<f64>| (!set.is_empty()).then(|| set.iter().sum::<f64>() / set.len() as f64);
+    let all: Vec<f64> = sets.values().filter_map(of_set).collect();
     let n = all.len() as f64;
     if all.len() < ENOUGH {
         return None;
     }
     let mean = all.iter().sum::<f64>() / n;
     let variance = all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let error = ERRORS * (variance / n).sqrt();
+    let error = student(n - 1.0) * (variance / n).sqrt();
     Some((
         all.len(),
         mean.exp(),

@@ -182,7 +182,7 @@ impl Against {
 
 /// Whether a figure of a trial counts in ratios. In those of a set, what the machine did meanwhile met the others, too, and how
 /// far it scatters the control shows; what loadgen could not do, or did wrong, it did to one of them.
-fn counts(comparison: &Comparison, trial: &Trial, guard: Guard) -> bool {
+pub(super) fn counts(comparison: &Comparison, trial: &Trial, guard: Guard) -> bool {
     let verdict = &trial.verdict;
     if comparison.rounds.is_none() {
         return verdict.stands(guard);

@@ -1,10 +1,12 @@
 //! Where a 99th percentile lies: from how its share scatters from set to set. Neither deliveries nor messages of one set are
 //! independent of each other; sets are.
 
+use super::statistics::counts;
 use crate::result::comparison::{Comparison, Trial};
 use crate::result::histogram::Times;
 use crate::result::spread::Tail;
 use crate::result::variant::Variant;
+use crate::result::verdict::Guard;
 
 /// The quantile.
 const SHARE: f64 = 0.99;
@@ -12,11 +14,14 @@ const SHARE: f64 = 0.99;
 const SETS: usize = 10;
 const MESSAGES: u64 = 1500;
 
-/// Of every row: all sets together, noisy or not.
+/// Of every row: all sets together in which loadgen did its part, noisy or not.
 pub fn tails(comparison: &Comparison) -> Vec<Tail> {
     let of = |&variant: &Variant| {
         let trials = comparison.trials.iter();
-        let own = trials.filter(|trial| trial.outcome.variant == variant && !trial.control);
+        let own = trials.filter(|trial| {
+            let is_own = trial.outcome.variant == variant && !trial.control;
+            is_own && trial.outcome.latency.count() > 0 && counts(comparison, trial, Guard::Tail)
+        });
         tail(variant, &own.collect::<Vec<_>>())
     };
     comparison.variants.iter().filter_map(of).collect()
@@ -50,7 +55,7 @@ fn tail(variant: Variant, trials: &[&Trial]) -> Option<Tail> {
 }
 
 /// Student's t for 95 % on both sides together, to a hundredth from nine degrees of freedom on (Cornish and Fisher's expansion).
-fn student(freedom: f64) -> f64 {
+pub fn student(freedom: f64) -> f64 {
     const Z: f64 = 1.959_964;
     let (third, fifth) = (Z.powi(3), Z.powi(5));
     Z + (third + Z) / (4.0 * freedom)

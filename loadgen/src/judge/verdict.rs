@@ -2,7 +2,7 @@
 
 use crate::result::histogram::Times;
 use crate::result::outcome::{End, Outcome};
-use crate::result::turn::negligible_pause;
+use crate::result::turn::{Pauses, negligible_pause};
 use crate::result::variant::Transport;
 use crate::result::verdict::{Check, Guard, Kind, Verdict};
 
@@ -336,10 +336,11 @@ fn measured(outcome: &Outcome) -> Vec<(&'static str, Option<f64>, f64)> {
         ("audit_unbalanced", Some(outcome.unbalanced as f64), 0.0),
     ];
     let known = ks.map(|ks| ("poll_waits", Some(ks), uneven));
-    let pauses = outcome.pauses.as_ref().map(|pauses| {
-        let percent = pauses.percent(negligible_pause(p50));
-        ("pauses", Some(percent), PAUSES_OF_A_TAIL)
-    });
+    // The meter runs in a slice of every trial of a set, and in no whole one.
+    let percent = |pauses: &Pauses| pauses.percent(negligible_pause(p50));
+    let pauses = outcome.pauses.as_ref().map(percent);
+    let is_in_set = pauses.is_some() || !outcome.turns.is_empty();
+    let pauses = is_in_set.then_some(("pauses", pauses, PAUSES_OF_A_TAIL));
     let steady = outcome
         .drift_percent
         .map(|drift| ("drift", Some(drift), 25.0));

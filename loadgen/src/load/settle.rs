@@ -423,6 +423,8 @@ fn charge(
     let patience = nanos(scenario.interval + GRACE);
     let is_overdue = |due: Nanos| due + patience <= evidence.deadline(due);
     let mut missed = Vec::new();
+    charged.undelivered += recorder.missed.len() as u64;
+    charged.incomplete.extend(&recorder.missed);
     for subscriber in recorder
         .subscribers
         .iter()

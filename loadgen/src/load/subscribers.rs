@@ -329,6 +329,7 @@ async fn live<C: Client>(
     registration: AbortRegistration,
 ) {
     let mut current: Option<C> = None;
+    let mut active = setup.active.clone();
     let life = async {
         let began = now();
         match connect(client, &setup, &shared).await {
@@ -358,6 +359,10 @@ async fn live<C: Client>(
             current = None;
             while current.is_none() {
                 tokio::time::sleep(RECONNECT.mul_f64(fastrand::f64())).await;
+                // While others have their turn, the server would not answer.
+                if active.wait_for(|active| *active).await.is_err() {
+                    return;
+                }
                 current = connect(client, &setup, &shared).await.ok();
             }
         }

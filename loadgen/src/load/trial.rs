@@ -104,8 +104,6 @@ pub struct Trial<'a> {
     /// Deliveries that came of earlier slices, and how many publishes were answered there: what is missing is waited for no
     /// more.
     settled: Settled,
-    /// When waiting for what was due in each of them ended.
-    deadlines: Vec<Nanos>,
     connected: usize,
     deserted_since: Option<Nanos>,
     look: Look,
@@ -185,7 +183,6 @@ impl<'a> Trial<'a> {
             notes: Vec::new(),
             memory: Vec::new(),
             settled: Settled::default(),
-            deadlines: Vec::new(),
             connected: 0,
             deserted_since: None,
             look: Look {
@@ -233,7 +230,7 @@ impl<'a> Trial<'a> {
         for phase in [Phase::WarmUp, Phase::Measure, Phase::GracePeriod] {
             self.go_through(phase).await?;
         }
-        self.deadlines.push(now());
+        self.windows.close(now());
         self.settled = Settled {
             came: self.came(),
             answered: self.publishers.answered(),
@@ -244,7 +241,7 @@ impl<'a> Trial<'a> {
     /// Those that came, or were told as gaps.
     fn came(&self) -> u64 {
         self.subscribers
-            .sum(|recorder| recorder.audit.came() + recorder.audit.gaps)
+            .sum(|recorder| recorder.audit.came() + recorder.audit.gaps - recorder.overdue)
     }
 
     /// Goes through a phase; an early end is an error that says how it ended.
@@ -459,7 +456,7 @@ impl<'a> Trial<'a> {
             }
         }
         let (connected, began) = (self.connected, self.began);
-        let mut deadlines = self.deadlines;
+        let mut deadlines = self.windows.deadlines();
         deadlines.resize(windows.len(), now());
         let host = self.target.addr.to_string();
         let is_socket = self.variant.mode.properties().is_socket;

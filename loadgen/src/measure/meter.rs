@@ -2,6 +2,7 @@
 //! late it wakes, by which the machine's own pauses are told (after jHiccup). Between slices it does a fixed piece of
 //! work, whose CPU time tells how fast the cores are just then: what steal does not show of caches, frequencies, neighbours.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU64;
@@ -22,7 +23,10 @@ use tokio::time::timeout;
 
 use crate::children::Process;
 use crate::clock::{Nanos, now, time_of};
+use crate::console;
 use crate::cores;
+use crate::result::histogram::Times;
+use crate::signals::{self, Interrupted};
 
 /// Between two looks.
 const LOOK: Nanos = 1_000_000;
@@ -32,11 +36,13 @@ const SHORTEST: Nanos = 100_000;
 const ROUND_TRIPS: usize = 200;
 const ROUNDS: u64 = 400_000;
 /// An answer takes no longer than this, also on a busy machine.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A pause of a core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
+    /// Of which core.
+    pub core: usize,
     /// When it was to wake.
     pub at: Nanos,
     /// How late it was.
@@ -121,7 +127,11 @@ fn look(core: usize, goes_on: &AtomicBool) -> Vec<Pause> {
         waited = until;
         let length = late.saturating_sub(behind);
         if length >= SHORTEST {
-            pauses.push(Pause { at: due, length });
+            pauses.push(Pause {
+                core,
+                at: due,
+                length,
+            });
         }
     }
     pauses
@@ -144,9 +154,20 @@ fn work(core: usize) -> Result<Nanos> {
     Ok(time_of(ClockId::ThreadCPUTime).saturating_sub(begun))
 }
 
+/// The pauses of each core.
+pub fn by_core(pauses: &[Pause]) -> Vec<Times> {
+    let mut cores: BTreeMap<usize, Times> = BTreeMap::new();
+    for pause in pauses {
+        cores.entry(pause.core).or_default().record(pause.length);
+    }
+    cores.into_values().collect()
+}
+
 /// A meter that was started.
 pub struct Meter {
-    _process: Process,
+    process: Process,
+    /// What it would answer now nobody knows.
+    is_given_up: bool,
     wishes: pipe::Sender,
     answers: BufReader<pipe::Receiver>,
 }
@@ -166,13 +187,30 @@ impl Meter {
         let process = Process::new(child);
         let (stdin, stdout) = pipes.context("the hiccup meter has no pipes")?;
         Ok(Self {
-            _process: process,
+            process,
+            is_given_up: false,
             wishes: pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?,
             answers: BufReader::new(pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?),
         })
     }
 
+    /// An error: it is given up, and nothing is asked of it again.
     async fn ask(&mut self, wish: Wish) -> Result<Told> {
+        ensure!(!self.is_given_up, "the hiccup meter was given up");
+        let told = signals::or_interrupted(self.answer(wish)).await;
+        if let Err(error) = &told {
+            self.is_given_up = true;
+            let _ = self.process.kill();
+            if !error.is::<Interrupted>() {
+                console::say(&format!(
+                    "loadgen: {error:#}: from now on nothing is known of the machine's pauses"
+                ));
+            }
+        }
+        told
+    }
+
+    async fn answer(&mut self, wish: Wish) -> Result<Told> {
         let asked = async {
             let line = serde_json::to_string(&wish)? + "\n";
             self.wishes.write_all(line.as_bytes()).await?;
@@ -187,7 +225,10 @@ impl Meter {
 
     /// Begins to look.
     pub async fn look(&mut self) -> Result<()> {
-        self.ask(Wish::Look).await.map(drop)
+        match self.ask(Wish::Look).await? {
+            Told::Looking => Ok(()),
+            other => bail!("the hiccup meter told {other:?}"),
+        }
     }
 
     /// Ends that: what was seen, on all cores.
@@ -212,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleeper_on_a_core_sees_what_it_is_kept_from_and_not_what_it_waits_for_behind_others() {
+    fn what_a_sleeper_waits_for_behind_others_is_no_pause_of_its_core() {
         let core = cores::available()[0];
         let goes_on = AtomicBool::new(true);
         let pauses = thread::scope(|scope| {

@@ -56,6 +56,10 @@ pub struct Recorder {
     pub series: Vec<u64>,
     /// Samples below zero or above an hour: there must be none.
     pub impossible: u64,
+    /// Deliveries of what was waited for no longer.
+    pub overdue: u64,
+    /// When those of them were due that count.
+    pub missed: Vec<Nanos>,
     /// Failures by kind.
     pub failures: BTreeMap<String, Failures>,
     /// Clients connected now.
@@ -380,9 +384,17 @@ impl Recorder {
     fn time(&mut self, client: usize, message: &MessageId, delivery: &Delivery) {
         let latency = delivery.received.saturating_sub(message.due);
         self.audit.late += u64::from(latency > self.patience);
+        let deadline = self.windows.deadline(message.due);
+        let is_overdue = deadline.is_some_and(|deadline| delivery.received > deadline);
+        self.overdue += u64::from(is_overdue);
         let Some(at) = self.windows.position(message.due) else {
             return;
         };
+        if let Some(deadline) = deadline.filter(|_| is_overdue) {
+            // Its server was stopped meanwhile: what it took by then is known, and no more.
+            self.missed.push(message.due);
+            return self.miss(message.due, deadline);
+        }
         // Received before it was due: the clock went back, and the notes are not to be believed.
         self.impossible += u64::from(delivery.received < message.due || latency > Times::HIGHEST);
         part(&mut self.parts, self.length, at).record(latency);

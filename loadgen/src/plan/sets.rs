@@ -57,6 +57,12 @@ struct Member {
     slices: Vec<Option<Slice>>,
 }
 
+impl Member {
+    fn has_one_slice(&self) -> bool {
+        self.slices.iter().flatten().count() == 1
+    }
+}
+
 /// What all members of a set have in common.
 pub struct Set<'a> {
     /// Its number, from 1.
@@ -182,7 +188,10 @@ async fn go_through(
                 None => None,
             };
             let looks = match meter {
-                Some(meter) if metered[round] => meter.look().await.is_ok(),
+                // A single slice, always: a trial of which nothing is known could not be trusted.
+                Some(meter) if metered[round] || members[i].has_one_slice() => {
+                    meter.look().await.is_ok()
+                }
                 _ => false,
             };
             let ended = running[i].slice(slice).await;
@@ -205,9 +214,9 @@ async fn go_through(
     Ok(())
 }
 
-/// Half of the rounds, drawn; of an odd one more or one less.
+/// Half of the rounds, drawn; of an odd number one more or one less, but one at least.
 fn half(rounds: usize, random: &mut fastrand::Rng) -> Vec<bool> {
-    let metered = (rounds + usize::from(random.bool())) / 2;
+    let metered = ((rounds + usize::from(random.bool())) / 2).max(1);
     let mut half: Vec<bool> = (0..rounds).map(|round| round < metered).collect();
     random.shuffle(&mut half);
     half

@@ -167,7 +167,7 @@ fn tails(comparison: &Comparison) -> Table {
         title: "Where the p99 lies, in ms".into(),
         head: ["p99", "from", "to"].map(String::from).into(),
         rows: comparison.tails.iter().map(row).collect(),
-        foot: "Of all sets, noisy or not, with 95 % confidence, by how much of each set lies beyond it; open where that passes the \
+        foot: "Of all sets in which loadgen did its part, noisy or not, with 95 % confidence, by how much of each set lies beyond it; open where that passes the \
             longest latency. On a machine that pauses it is the machine's, too: a p99 has no word."
             .into(),
     }
@@ -208,7 +208,7 @@ fn contrasts(comparison: &Comparison) -> Table {
         let Contrast {
             ratio,
             interval: (low, high),
-            servers,
+            sets,
             ..
         } = contrast;
         let text = format!("{} ({} to {})", number(*ratio), number(*low), number(*high));
@@ -218,19 +218,19 @@ fn contrasts(comparison: &Comparison) -> Table {
                 ..text.into()
             },
             Cell {
-                value: Some(*servers as f64),
-                ..servers.to_string().into()
+                value: Some(*sets as f64),
+                ..sets.to_string().into()
             },
         ];
         let label = Metric::of(&contrast.metric).label;
         Row::new(format!("{}: {label}", contrast.what), cells)
     };
-    let foot = "Slices of the baseline and its control, some of which were treated otherwise, server by server; with about \
+    let foot = "Slices of the baseline and its control, some of which were treated otherwise, set by set; with \
         95 % confidence. What lies within 3 % of 1 does not matter. If the server wakes up more often or less on the disturbed \
         machine, what a delivery costs is that of the disturbed machine.";
     Table {
         title: "What the control cannot see".into(),
-        head: ["ratio", "servers"].map(String::from).into(),
+        head: ["ratio", "sets"].map(String::from).into(),
         rows: comparison.contrasts.iter().map(row).collect(),
         foot: foot.into(),
     }

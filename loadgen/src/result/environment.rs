@@ -103,13 +103,15 @@ impl fmt::Display for Environment {
             }
             _ => write!(f, "server on cores {server:?}, loadgen on {loadgen:?}.")?,
         }
-        match self.are_siblings() {
-            Some(true) => {
-                f.write_str(" Both have threads of one physical core, and slow each other down.")?;
-            }
-            Some(false) => {}
-            None => f.write_str(" Whether these are threads of one physical core is unknown.")?,
-        }
+        let (both, unknown) = (
+            " Both have threads of one physical core, and slow each other down.",
+            " Whether these are threads of one physical core is unknown.",
+        );
+        f.write_str(match self.are_siblings() {
+            Some(true) if server != loadgen => both,
+            None if server != loadgen => unknown,
+            _ => "",
+        })?;
         f.write_str(if *optimised {
             ""
         } else {

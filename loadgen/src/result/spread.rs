@@ -29,8 +29,8 @@ pub struct Contrast {
     pub what: String,
     /// The figure, by its id.
     pub metric: String,
-    /// Servers that had slices of both kinds.
-    pub servers: usize,
+    /// Sets in which a server had slices of both kinds.
+    pub sets: usize,
     /// The ratio of the means, of one kind over the other.
     pub ratio: f64,
     /// Where it lies, with about 95 % confidence.

@@ -1,5 +1,7 @@
 //! One slice of a set by itself, and what the machine did meanwhile: what the spread of a comparison is made of.
 
+use std::iter::zip;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,34 +44,38 @@ pub struct Turn {
 pub struct Pauses {
     /// How long it looked, in seconds, on all cores at once.
     pub seconds: f64,
-    /// Every pause of more than 0.1 ms.
-    pub times: Times,
+    /// Every pause of more than 0.1 ms, core by core.
+    pub cores: Vec<Times>,
 }
 
 impl Pauses {
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
-        let Self { seconds, times } = other;
+        let Self { seconds, cores } = other;
         self.seconds += seconds;
-        self.times.add(times);
+        let length = self.cores.len().max(cores.len());
+        self.cores.resize_with(length, Times::default);
+        zip(&mut self.cores, cores).for_each(|(own, other)| own.add(other));
     }
 
-    /// For how much of the time a core in use stood still for longer than this, in percent. One that is shorter than the time
+    /// For how much of the time a core in use stood still for longer than this, in percent, of the core that did so most. A pause that is shorter than the time
     /// between two looks is seen as often as it covers one, and stands for that time.
     pub fn percent(&self, ms: f64) -> f64 {
-        let paused: f64 = self
-            .times
-            .inner()
-            .iter_recorded()
-            .map(|pause| {
-                (
-                    pause.value_iterated_to() as f64 / 1e3,
-                    pause.count_at_value(),
-                )
-            })
-            .filter(|(length, _)| *length > ms)
-            .map(|(length, count)| length.max(LOOK_MS) * count as f64)
-            .fold(0.0, |sum, time| sum + time);
+        let paused = |times: &Times| {
+            times
+                .inner()
+                .iter_recorded()
+                .map(|pause| {
+                    (
+                        pause.value_iterated_to() as f64 / 1e3,
+                        pause.count_at_value(),
+                    )
+                })
+                .filter(|(length, _)| *length > ms)
+                .map(|(length, count)| length.max(LOOK_MS) * count as f64)
+                .fold(0.0, |sum, time| sum + time)
+        };
+        let paused = self.cores.iter().map(paused).fold(0.0, f64::max);
         100.0 * paused / (self.seconds * 1e3).max(1.0)
     }
 }
@@ -87,11 +93,12 @@ mod tests {
     fn pauses_stand_for_the_time_that_they_cover() {
         let mut pauses = Pauses {
             seconds: 1.0,
-            ..Pauses::default()
+            cores: vec![Times::default(); 2],
         };
         for us in [200, 500, 500, 20_000] {
-            pauses.times.record(us * 1000);
+            pauses.cores[1].record(us * 1000);
         }
+        pauses.cores[0].record(20_000_000);
         // Two looks of a thousand fell into short ones, and a fiftieth of the second was one long one.
         assert!(
             (pauses.percent(0.3) - 2.2).abs() < 0.01,

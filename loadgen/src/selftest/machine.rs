@@ -6,12 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use rustix::thread::ClockId;
+use procfs::process::Process;
+use rustix::thread::{ClockId, gettid};
 
 use super::Findings;
 use crate::clock::{nanos, now, time_of};
 use crate::cores;
-use crate::measure::meter::Meter;
+use crate::measure::meter::{Meter, by_core};
 use crate::measure::reading::core_times;
 use crate::plan::sets::{FEWEST, Row, Set, run_rows};
 use crate::progress::Progress;
@@ -40,15 +41,12 @@ const TO_SPARE: f64 = 1.9;
 pub(super) async fn pauses(found: &mut Findings, meter: &mut Meter) -> Result<()> {
     meter.look().await?;
     tokio::time::sleep(LOOK).await;
-    let mut pauses = Pauses {
+    let pauses = Pauses {
         seconds: LOOK.as_secs_f64(),
-        times: Times::default(),
+        cores: by_core(&meter.tell().await?),
     };
-    for pause in meter.tell().await? {
-        pauses.times.record(pause.length);
-    }
     let share = pauses.percent(negligible_pause(0.0));
-    let longest = pauses.times.ms(1.0).unwrap_or(0.0);
+    let longest = Times::merged(pauses.cores.iter()).ms(1.0).unwrap_or(0.0);
     let text = format!(
         "the cores stand still for {} ms at worst, and for {} % of the time: a p99 below that {}",
         number(longest),
@@ -76,12 +74,16 @@ pub(super) fn cpu_time(found: &mut Findings, core: usize) {
             core_times(&stat).get(&core).map(|time| time.stolen)
         };
         let used = || time_of(ClockId::ThreadCPUTime);
-        let (begun, paid, before) = (now(), used(), stolen()?);
+        let own = Process::myself()
+            .and_then(|process| process.task_from_tid(gettid().as_raw_nonzero().get()));
+        let queued = || Some(own.as_ref().ok()?.schedstat().ok()?.run_delay);
+        let (begun, paid, before, waited) = (now(), used(), stolen()?, queued()?);
         while now() < begun + nanos(SPIN) {
             std::hint::spin_loop();
         }
-        let (wall, paid) = (now() - begun, used() - paid);
-        Some((wall, paid, stolen()?.saturating_sub(before)))
+        // What it waited for behind others was nobody's theft.
+        let wall = (now() - begun).saturating_sub(queued()?.saturating_sub(waited));
+        Some((wall, used() - paid, stolen()?.saturating_sub(before)))
     };
     let Some((wall, paid, stolen)) = thread::spawn(spin).join().ok().flatten() else {
         return found.tell(

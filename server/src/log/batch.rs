@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::cursor::{Cursor, Epoch};
@@ -45,6 +46,7 @@ pub(super) struct Run {
     /// More did not fit: it stays the same whatever is published.
     pub(super) full: bool,
     merged: Merged,
+    merging: Mutex<()>,
     pool: Arc<Pool>,
 }
 
@@ -55,6 +57,7 @@ impl Run {
             messages,
             full,
             merged: Merged::default(),
+            merging: Mutex::default(),
             pool: Arc::clone(pool),
         }
     }
@@ -105,13 +108,17 @@ impl Batch {
             let (of, bytes, next) = match place.0.get() {
                 Some(entry) => &**entry,
                 None => {
+                    // Whoever comes meanwhile waits, and has it from here: memory is taken once.
+                    let _turn = self.run.merging.lock();
+                    if place.0.get().is_some() {
+                        continue;
+                    }
                     let size = format.room_for(messages);
                     let held = if size <= UNCOUNTED {
                         pool.hold(size)
                     } else {
                         pool.take(size)?
                     };
-                    // Whoever comes meanwhile waits, and has it from here.
                     place.0.get_or_init(|| {
                         let merged = format.merge(self.cursor, messages, self.run.full);
                         let bytes = Bytes::from_owner(Counted::new(merged, held));

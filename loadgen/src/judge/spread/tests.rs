@@ -22,11 +22,12 @@ fn sets(n: usize, scatter: [f64; 3], factor: f64) -> Comparison {
         let rounds: Vec<f64> = (0..ROUNDS)
             .map(|_| scatter[1] * normal(&mut random))
             .collect();
+        let metered: Vec<bool> = (0..ROUNDS).map(|_| random.bool()).collect();
         for control in [false, true] {
             let server = scatter[0] * normal(&mut random);
             let mut outcome = empty(Transport::Ws);
             for (i, round) in rounds.iter().enumerate() {
-                let is_metered = random.bool();
+                let is_metered = metered[i];
                 let slice = scatter[2] * normal(&mut random);
                 let cost = if is_metered { factor } else { 1.0 };
                 outcome.turns.push(Turn {
@@ -36,7 +37,7 @@ fn sets(n: usize, scatter: [f64; 3], factor: f64) -> Comparison {
                     is_metered,
                     latency_p50_ms: None,
                     server_cpu_us: Some(30.0 * cost * (server + round + slice).exp()),
-                    server_switches: Some(0.1),
+                    server_switches: Some(if i > 1 { 0.2 } else { 0.1 }),
                     stolen_percent: Some(i as f64),
                     probe_us: None,
                 });
@@ -63,7 +64,7 @@ fn what_scatters_by_server_by_round_and_by_slice_is_told_apart() {
         ];
         for (found, put_in) in found.into_iter().zip(scatter) {
             assert!(
-                (found - 100.0 * put_in).abs() < 1.0,
+                (found - 100.0 * put_in).abs() < 1.5,
                 "{found} of {scatter:?}"
             );
         }
@@ -85,7 +86,11 @@ fn what_is_done_to_some_slices_and_not_to_others_is_seen() {
             carry.interval.0 < 1.0 && 1.0 < carry.interval.1,
             "{carry:?}"
         );
-        assert_eq!((of("disturbed").ratio, of("disturbed").servers), (1.0, 200));
+        let disturbed = of("disturbed");
+        assert!(
+            (disturbed.ratio - 2.0).abs() < 1e-9 && disturbed.sets == 100,
+            "{disturbed:?}"
+        );
     }
 }
 

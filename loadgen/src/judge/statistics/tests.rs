@@ -161,6 +161,48 @@ fn a_comparison_is_decided_when_all_that_is_judged_has_a_word() {
     assert!(decided(30) && !decided(10));
 }
 
+#[test]
+fn it_is_decided_too_where_no_more_sets_would_bring_a_word() {
+    let mut comparison = eight(10, 30);
+    comparison.effects = effects(&comparison);
+    let with = |difference: Option<Difference>, sets: usize, median: f64| {
+        let mut comparison = comparison.clone();
+        for effect in comparison
+            .effects
+            .iter_mut()
+            .filter(|effect| !effect.control)
+        {
+            (effect.difference, effect.ratio.blocks, effect.ratio.median) =
+                (difference, sets, median);
+        }
+        is_decided(&comparison)
+    };
+    for (difference, sets, median, expected) in [
+        (Some(Difference::Own), 8, 2.0, true),
+        (Some(Difference::Loopback), 8, 1.3, true),
+        (Some(Difference::Loopback), 8, 1.6, false),
+        (Some(Difference::Slight), 8, 1.1, false),
+        (Some(Difference::Noise), 8, 1.1, false),
+        (Some(Difference::NotShown), 8, 1.0, false),
+        // Messages are missing; or there were too few sets of this row so far.
+        (None, 8, 2.0, true),
+        (None, 7, 2.0, false),
+    ] {
+        assert_eq!(
+            with(difference, sets, median),
+            expected,
+            "{difference:?}, {sets}, {median}"
+        );
+    }
+    comparison.effects.clear();
+    assert!(
+        is_decided(&comparison),
+        "nothing is compared, and eight sets are enough"
+    );
+    comparison.blocks = 7;
+    assert!(!is_decided(&comparison));
+}
+
 /// Eight blocks of ws, its control and sse, whose latency is as many milliseconds.
 fn eight(ws: u64, sse: u64) -> Comparison {
     let variants = vec![Transport::Ws.into(), Transport::Sse.into()];

@@ -67,7 +67,7 @@ fn healthy() -> Outcome {
     outcome.usage.others_ns = Some(0);
     outcome.pauses = Some(Pauses {
         seconds: 1.0,
-        ..Pauses::default()
+        cores: vec![Times::default()],
     });
     outcome.usage.demand = [0, 1].map(|core| demand(core, 500, 0)).into();
     outcome
@@ -76,7 +76,7 @@ fn healthy() -> Outcome {
 /// A pause of so long.
 fn pause(outcome: &mut Outcome, ms: u64) {
     let pauses = outcome.pauses.as_mut().expect("the meter ran");
-    pauses.times.record(ms * MS);
+    pauses.cores[0].record(ms * MS);
 }
 
 fn verdict(change: impl FnOnce(&mut Outcome)) -> Verdict {

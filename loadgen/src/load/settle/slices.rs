@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Evidence, Note};
 use crate::clock::{Nanos, nanos};
-use crate::measure::meter::Pause;
+use crate::measure::meter::{Pause, by_core};
 use crate::measure::recorder::parts_per_second;
 use crate::result::histogram::Times;
 use crate::result::turn::{Pauses, Turn, negligible_pause};
@@ -80,19 +80,17 @@ impl<'a> Slices<'a> {
     fn metered(&self) -> impl Iterator<Item = (&Slice<'a>, Vec<Pause>)> {
         self.all.iter().filter_map(|slice| {
             let pauses = slice.note.pauses.as_ref()?.iter().copied();
-            let in_window = |pause: &Pause| slice.window.contains(&pause.at);
+            let in_window = |pause: &Pause| {
+                pause.at < slice.window.end && pause.at + pause.length > slice.window.start
+            };
             Some((slice, pauses.filter(in_window).collect()))
         })
     }
 
     pub(super) fn pauses(&self) -> Option<Pauses> {
-        let pauses = |(slice, pauses): (&Slice<'_>, Vec<Pause>)| {
-            let mut times = Times::default();
-            pauses.iter().for_each(|pause| times.record(pause.length));
-            Pauses {
-                seconds: (slice.window.end - slice.window.start) as f64 / 1e9,
-                times,
-            }
+        let pauses = |(slice, pauses): (&Slice<'_>, Vec<Pause>)| Pauses {
+            seconds: (slice.window.end - slice.window.start) as f64 / 1e9,
+            cores: by_core(&pauses),
         };
         self.metered().map(pauses).reduce(|mut sum, pauses| {
             sum.add(&pauses);
@@ -102,6 +100,8 @@ impl<'a> Slices<'a> {
 
     /// Of the parts in which no core stood still for long enough to matter beside this latency.
     pub(super) fn calm(&self, latency: &Times) -> Times {
+        // What was due before a pause may have been under way in it.
+        let under_way = latency.quantile(0.99).map_or(0, nanos);
         let shortest = negligible_pause(latency.ms(0.5).unwrap_or(0.0));
         let shortest = nanos(std::time::Duration::from_secs_f64(shortest / 1e3));
         let mut calm = Times::default();
@@ -112,8 +112,9 @@ impl<'a> Slices<'a> {
                 .collect();
             for (i, part) in (0..).zip(slice.parts) {
                 let from = slice.window.start + i * self.part;
-                let is_hit =
-                    |pause: &Pause| pause.at < from + self.part && pause.at + pause.length > from;
+                let is_hit = |pause: &Pause| {
+                    pause.at < from + self.part + under_way && pause.at + pause.length > from
+                };
                 if !long.iter().any(is_hit) {
                     calm.add(part);
                 }

@@ -533,3 +533,79 @@ fn a_drift_is_seen_and_a_stall_is_none() {
         "a second out of five"
     );
 }
+
+#[test]
+fn slices_are_told_one_by_one_with_the_pauses_in_them_and_their_calm_parts() {
+    let (scenario, mut evidence) = trial(|_, _| true);
+    evidence.windows = vec![0..5 * SECOND, 5 * SECOND..LENGTH];
+    evidence.deadlines = vec![20 * SECOND; 2];
+    let pause = |core, at, length| Pause { core, at, length };
+    let note = |round, pauses| Note {
+        round,
+        place: 1,
+        after: None,
+        probe: Some(3_000_000),
+        pauses,
+    };
+    let long = pause(0, 2_900_000_000, 200_000_000);
+    let (short, later) = (pause(1, SECOND, 200_000), pause(1, 7 * SECOND, SECOND));
+    let used = Usage {
+        deliveries: 8,
+        server_cpu_ns: Some(80_000),
+        ..Usage::default()
+    };
+    evidence.notes = vec![
+        (note(1, Some(vec![long, short, later])), used),
+        (note(2, None), Usage::default()),
+    ];
+    let outcome = settled((scenario, evidence));
+    let turns: Vec<_> = outcome
+        .turns
+        .iter()
+        .map(|turn| (turn.round, turn.is_metered))
+        .collect();
+    assert_eq!(turns, [(1, true), (2, false)]);
+    assert_eq!(
+        (outcome.turns[0].server_cpu_us, outcome.turns[0].probe_us),
+        (Some(10.0), Some(3000.0))
+    );
+    let pauses = outcome.pauses.unwrap();
+    assert_eq!(
+        (pauses.seconds, pauses.cores.len()),
+        (5.0, 2),
+        "what was later is not in it"
+    );
+    assert!(
+        (pauses.percent(0.3) - 4.0).abs() < 0.01,
+        "{}",
+        pauses.percent(0.3)
+    );
+    // Four messages were due in that slice, to two clients, and one of them beside the long pause.
+    assert_eq!((outcome.calm.count(), outcome.latency.count()), (6, 20));
+}
+
+#[test]
+fn what_comes_after_its_own_grace_period_is_a_sample_at_its_end_and_missing() {
+    let (scenario, mut evidence) = trial(|client, seq| client == 0 || seq < 10);
+    let windows = windows_of(&evidence);
+    windows.close(20 * SECOND);
+    let message = evidence.publishers.publications[9].message;
+    let mut recorder = recorder_of_both(windows);
+    recorder
+        .record(1, &mut vec![Event::Hello(Some(cursor(0)))])
+        .unwrap();
+    // While its server was stopped, a minute went by.
+    let late = Delivery {
+        seq: Some(10),
+        received: 80 * SECOND,
+        asked: None,
+        said: Said::Message(message),
+    };
+    recorder.record(1, &mut vec![Event::Message(late)]).unwrap();
+    assert_eq!((recorder.overdue, recorder.audit.received), (1, 1));
+    evidence.recorders = vec![recorder];
+    let outcome = settled((scenario, evidence));
+    assert_eq!(outcome.audit.lost, 9, "the others never came");
+    assert_eq!((outcome.expected, outcome.delivered), (10, 0));
+    assert_eq!(outcome.latency.ms(1.0).map(f64::round), Some(19_005.0));
+}
