@@ -95,6 +95,8 @@ function append(...lines) {
     $("messages").firstElementChild.remove();
     $("older").hidden = false;
   }
+  // More than that in one piece, into an empty list.
+  if (lines.length > KEPT_ROWS) $("older").hidden = false;
 }
 
 const clock = (at) => element("time", new Date(at).toLocaleTimeString());

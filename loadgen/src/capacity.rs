@@ -13,8 +13,6 @@ pub(crate) const SPARE_DESCRIPTORS: u64 = 100;
 pub struct Capacity {
     /// Files that may be open.
     pub files: u64,
-    /// Ports to connect from.
-    pub ports: u64,
     /// Bytes of memory that are free.
     pub memory: u64,
 }
@@ -27,9 +25,7 @@ impl Capacity {
         let free = Meminfo::current()
             .ok()
             .and_then(|memory| memory.mem_available);
-        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
         Self {
-            ports: ports(&range.unwrap_or_default()).unwrap_or(u64::MAX),
             files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             memory: free.unwrap_or(u64::MAX),
         }
@@ -47,18 +43,11 @@ const CLIENT: u64 = 32 * 1024;
 /// And of its connection at a server: most of what an ordinary one takes.
 const CONNECTION: u64 = 136 * 1024;
 
-/// How many ports a range of the kernel's has, such as `32768 60999`.
-fn ports(range: &str) -> Option<u64> {
-    let mut ends = range.split_whitespace().map(str::parse::<u64>);
-    let (low, high) = (ends.next()?.ok()?, ends.next()?.ok()?);
-    Some((high + 1).saturating_sub(low))
-}
-
 impl Capacity {
     /// How many clients a trial can have beside so many publishers.
     pub fn clients(self, publishers: u64) -> u64 {
         let files = self.files.saturating_sub(SPARE_DESCRIPTORS);
-        files.min(self.ports).saturating_sub(publishers)
+        files.saturating_sub(publishers)
     }
 }
 
@@ -79,8 +68,8 @@ pub fn check(scenario: &Scenario, capacity: Capacity) -> Result<()> {
     } = *scenario;
     let left = capacity.clients(0);
     let files = format!(
-        "this process may open {} files (ulimit -n) and has {} ports to connect from, enough for",
-        capacity.files, capacity.ports
+        "this process may open {} files (ulimit -n), enough for",
+        capacity.files
     );
     ensure!(
         (publishers as u64) < left,

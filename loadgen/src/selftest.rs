@@ -256,7 +256,7 @@ async fn timers(found: &mut Findings) {
     );
 }
 
-/// Cores, descriptors, ports: for how many clients there is room.
+/// Cores, descriptors: for how many clients there is room.
 fn room(found: &mut Findings, cores: &Cores, load: &Scenario) -> u64 {
     let apart = cores.server != cores.loadgen;
     let text = format!(
@@ -269,11 +269,9 @@ fn room(found: &mut Findings, cores: &Cores, load: &Scenario) -> u64 {
     let most = capacity.clients(publishers);
     let together = 6 * (load.clients + load.publishers) as u64;
     let text = format!(
-        "at most {most} at one server; six servers at once, as compare has them, with {} each ({} files may be open, {} ports are \
-         there to connect from)",
+        "at most {most} at one server; six servers at once, as compare has them, with {} each ({} files may be open)",
         (capacity.clients(0) / 6).saturating_sub(publishers),
-        capacity.files,
-        capacity.ports
+        capacity.files
     );
     found.tell(capacity.clients(0) >= together, "clients", &text);
     most

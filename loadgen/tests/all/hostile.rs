@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use loadgen::comparison::load;
+use loadgen::result::comparison::Comparison;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::helper::{Folder, beside, program};
@@ -451,18 +452,20 @@ fn a_file_that_speaks_of_more_blocks_than_there_can_be_is_refused_at_once() {
     let text = std::fs::read_to_string(format!("{reference}/comparison.json")).unwrap();
     let scheduled = text.split("\"scheduled\":").nth(1).unwrap();
     let scheduled = format!("\"scheduled\":{},", scheduled.split(',').next().unwrap());
-    let blocks = load(reference.as_ref()).unwrap().blocks;
+    let Comparison {
+        blocks, scenario, ..
+    } = load(reference.as_ref()).unwrap();
+    let duration = format!(
+        "\"duration_seconds\":{:?}",
+        scenario.duration().as_secs_f64()
+    );
     for (from, to, says) in [
         (
             &*format!("\"blocks\":{blocks},"),
             "\"blocks\":1000000000000000,",
             "blocks is 1000000000000000; it must be from 1 to 1000",
         ),
-        (
-            "\"duration_seconds\":3.0",
-            "\"duration_seconds\":1e15",
-            "duration is",
-        ),
+        (&duration, "\"duration_seconds\":1e15", "duration is"),
         (
             &scheduled,
             "\"scheduled\":18446744073709551615,",

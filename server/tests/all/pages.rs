@@ -84,7 +84,7 @@ async fn what_any_page_says_reaches_every_other_page() {
         }
     }
     tabs[0]
-        .until("#messages .text", |texts| texts.len() == 16)
+        .until("#messages .text", |texts| texts.len() == 4 * PAGES.len())
         .await;
     let order = tabs[0].texts("#messages .text").await;
     let order: Vec<_> = order.iter().map(String::as_str).collect();
