@@ -43,11 +43,16 @@ impl Windows {
         self.0.read().deadlines.clone()
     }
 
-    /// When waiting for what was due then ended, if it has.
-    pub fn deadline(&self, due: Nanos) -> Option<Nanos> {
+    /// Where a due time lies in them, were they put end to end, if it is in one; and when waiting for what was due then ended, if
+    /// it has. Asked for every delivery, so under one lock.
+    pub fn place(&self, due: Nanos) -> (Option<Nanos>, Option<Nanos>) {
         let All { windows, deadlines } = &*self.0.read();
-        let window = windows.partition_point(|window| window.end <= due);
-        deadlines.get(window).copied()
+        let next = windows.partition_point(|window| window.end <= due);
+        let is_in = windows
+            .get(next)
+            .is_some_and(|window| window.contains(&due));
+        let at = is_in.then(|| measured(&windows[..=next], due));
+        (at, deadlines.get(next).copied())
     }
 
     /// The latest; an empty one before the first.
@@ -153,7 +158,15 @@ mod tests {
             assert_eq!(windows.position(time), is_in.then_some(measured));
         }
         windows.close(220);
-        let deadlines = [50, 150, 200, 320].map(|due| windows.deadline(due));
-        assert_eq!(deadlines, [Some(220), Some(220), None, None]);
+        let places = [50, 150, 200, 320].map(|due| windows.place(due));
+        assert_eq!(
+            places,
+            [
+                (None, Some(220)),
+                (Some(50), Some(220)),
+                (None, None),
+                (Some(120), None)
+            ]
+        );
     }
 }

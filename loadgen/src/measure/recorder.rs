@@ -384,10 +384,10 @@ impl Recorder {
     fn time(&mut self, client: usize, message: &MessageId, delivery: &Delivery) {
         let latency = delivery.received.saturating_sub(message.due);
         self.audit.late += u64::from(latency > self.patience);
-        let deadline = self.windows.deadline(message.due);
+        let (at, deadline) = self.windows.place(message.due);
         let is_overdue = deadline.is_some_and(|deadline| delivery.received > deadline);
         self.overdue += u64::from(is_overdue);
-        let Some(at) = self.windows.position(message.due) else {
+        let Some(at) = at else {
             return;
         };
         if let Some(deadline) = deadline.filter(|_| is_overdue) {
