@@ -102,7 +102,7 @@ pub struct Compare {
     #[arg(long, value_name = "N", value_parser = |text: &str| SETS.parse(text), conflicts_with = "url", allow_hyphen_values = true, help_heading = "Design")]
     sets: Option<u16>,
     /// How long it may take, 1s to 1day.
-    #[arg(long, value_name = "TIME", default_value = "4m", value_parser = |text: &str| BUDGET.parse(text), conflicts_with_all = ["sets", "url"], allow_hyphen_values = true, help_heading = "Design")]
+    #[arg(long, value_name = "TIME", default_value = "4m45s", value_parser = |text: &str| BUDGET.parse(text), conflicts_with_all = ["sets", "url"], allow_hyphen_values = true, help_heading = "Design")]
     budget: Duration,
     /// Go on with the sets of this folder, with its seed and its settings.
     #[arg(long, value_name = "FOLDER", conflicts_with_all = SETTINGS, help_heading = "Design")]

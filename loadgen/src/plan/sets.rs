@@ -31,7 +31,7 @@ const INTERVALS: f64 = 2.0;
 /// Below so many sets there is no word.
 pub const FEWEST: usize = 8;
 /// Memory of idle connections is a slope of four readings: the sets that it is read in are enough for it.
-const WITH_MEMORY: usize = 3;
+const WITH_MEMORY: usize = 2;
 /// Of a server: its start, a rest, its end.
 const AROUND: Duration = Duration::from_millis(700);
 /// After a slice, until all that is late has come.
