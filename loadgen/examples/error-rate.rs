@@ -137,9 +137,7 @@ async fn measure(kind: &str, wish: Measured) -> Result<()> {
     let cores = cores::split();
     let _neighbour = disturbed.then(Neighbour::start).transpose()?;
     cores::pin(&cores.loadgen);
-    let mut used = [&cores.server[..], &cores.loadgen].concat();
-    used.dedup();
-    let (progress, mut meter) = (Progress::new(true), Meter::start(&used)?);
+    let (progress, mut meter) = (Progress::new(true), Meter::start(&cores.used())?);
     let mut set = Set {
         number: 1,
         cores: &cores,
@@ -238,14 +236,7 @@ async fn block(cores: &Cores, progress: &Progress) -> Result<Values> {
     let seed = fastrand::u64(..1 << 40);
     for _ in 0..2 {
         let scenario = Scenario::parse(&format!("--duration 5s --seed {seed}"))?;
-        let setting = Setting {
-            scenario: &scenario,
-            cores,
-            progress,
-            in_set: false,
-            reads_memory: true,
-            idle: Vec::new(),
-        };
+        let setting = Setting::alone(&scenario, cores, progress);
         outcomes.push(
             against_own_server(Transport::Ws.into(), &setting, &[])
                 .await?

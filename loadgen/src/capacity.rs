@@ -54,7 +54,7 @@ impl Capacity {
 /// How many servers, each with all the clients of a load, this process has room for at once.
 pub fn servers(scenario: &Scenario, capacity: Capacity) -> usize {
     let each = (scenario.clients + scenario.publishers) as u64;
-    let left = capacity.files.saturating_sub(SPARE_DESCRIPTORS);
+    let left = capacity.clients(0);
     let memory = capacity.memory / (each * (CLIENT + CONNECTION));
     usize::try_from(memory.min(left / each)).unwrap_or(usize::MAX)
 }

@@ -310,10 +310,7 @@ impl Run {
                 publish: self.publish,
             })
             .collect();
-        let mut comparison = begin(variants, 1, self.scenario, command());
-        comparison
-            .server_flags
-            .clone_from(&self.target.server_flags.0);
+        let comparison = begin(variants, 1, self.scenario, command());
         let claim = |trials| {
             self.out
                 .as_deref()
@@ -389,11 +386,7 @@ impl Compare {
             (_, true) => 30,
             _ => self.blocks.unwrap_or(3).into(),
         };
-        let mut comparison = begin(variants, blocks, scenario, command());
-        comparison
-            .server_flags
-            .clone_from(&self.target.server_flags.0);
-        comparison
+        begin(variants, blocks, scenario, command())
     }
 
     /// Slices in turns; as many at once as there is room for.
@@ -402,9 +395,6 @@ impl Compare {
         let mut scenario = self.scenario.clone();
         scenario.duration = Some(length);
         let mut comparison = begin(variants, 0, scenario, command());
-        comparison
-            .server_flags
-            .clone_from(&self.target.server_flags.0);
         // It belongs to the transport.
         comparison.scenario.warmup = warmup;
         let rounds = (length.as_secs_f64() / ROUND.as_secs_f64()).round();
@@ -493,6 +483,9 @@ async fn execute(
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
 ) -> Result<Exit> {
     capacity::check(&comparison.scenario, Capacity::here())?;
+    // There are none where it is gone on with: it has its own.
+    let flags = &target.server_flags.0;
+    comparison.server_flags.extend_from_slice(flags);
     let stock = comparison
         .variants
         .iter()

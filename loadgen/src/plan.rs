@@ -167,14 +167,7 @@ impl Plan {
             seed: Some(seed),
             ..self.comparison.scenario.clone()
         };
-        let setting = Setting {
-            scenario: &scenario,
-            cores,
-            progress,
-            in_set: false,
-            reads_memory: true,
-            idle: Vec::new(),
-        };
+        let setting = Setting::alone(&scenario, cores, progress);
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let (outcome, target) = match &mut self.server {
             Some(target) => (
@@ -204,10 +197,7 @@ impl Plan {
 
 /// The hiccup meter on the cores in use; without it, less is known of the machine, and all else goes on.
 fn meter(cores: &Cores, progress: &Progress) -> Option<Meter> {
-    let mut used = [&cores.server[..], &cores.loadgen].concat();
-    used.sort_unstable();
-    used.dedup();
-    match Meter::start(&used) {
+    match Meter::start(&cores.used()) {
         Ok(meter) => Some(meter),
         Err(error) => {
             progress.say(&format!(

@@ -91,14 +91,7 @@ impl Selftest {
         let room = room(&mut found, &cores, &Scenario::parse("")?);
         audit(&mut found);
         let run = async |mode: Transport, scenario: &Scenario| {
-            let setting = Setting {
-                scenario,
-                cores: &cores,
-                progress: &progress,
-                in_set: false,
-                reads_memory: true,
-                idle: Vec::new(),
-            };
+            let setting = Setting::alone(scenario, &cores, &progress);
             Ok::<_, anyhow::Error>(against_own_server(mode.into(), &setting, &[]).await?.0)
         };
         let polling =
@@ -113,9 +106,7 @@ impl Selftest {
         progress.begin("a calm socket", None);
         let calm = run(Transport::Ws, &calm).await?;
         socket(&mut found, &calm);
-        let mut used = [&cores.server[..], &cores.loadgen].concat();
-        used.dedup();
-        let mut meter = Meter::start(&used)?;
+        let mut meter = Meter::start(&cores.used())?;
         machine::pauses(&mut found, &mut meter).await?;
         machine::cpu_time(&mut found, cores.server[0]);
         machine::apart(&mut found, &cores, &mut meter, &progress).await?;

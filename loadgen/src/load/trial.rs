@@ -56,6 +56,20 @@ pub struct Setting<'a> {
     pub idle: Vec<i32>,
 }
 
+impl<'a> Setting<'a> {
+    /// Of a trial that is alone.
+    pub fn alone(scenario: &'a Scenario, cores: &'a Cores, progress: &'a Progress) -> Self {
+        Self {
+            scenario,
+            cores,
+            progress,
+            in_set: false,
+            reads_memory: true,
+            idle: Vec::new(),
+        }
+    }
+}
+
 /// Load that counts, and the load before it that does not.
 #[derive(Debug, Clone, Copy)]
 pub struct Slice {

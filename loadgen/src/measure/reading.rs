@@ -220,10 +220,7 @@ pub fn between(from: &Reading, to: &Reading, cores: &Cores) -> Usage {
     let machine = to.demand(from, &all).filter(|all| !all.is_empty());
     usage.machine_busy_ns = machine.as_deref().map(busy);
     usage.steal_ns = machine.map(|all| all.iter().map(|core| core.stolen_ns).sum());
-    let mut used = [&cores.server[..], &cores.loadgen].concat();
-    used.sort_unstable();
-    used.dedup();
-    usage.demand = to.demand(from, &used).unwrap_or_default();
+    usage.demand = to.demand(from, &cores.used()).unwrap_or_default();
     usage.traffic = to.traffic - from.traffic;
     usage
 }

@@ -128,3 +128,13 @@ pub struct Cores {
     /// loadgen's.
     pub loadgen: Vec<usize>,
 }
+
+impl Cores {
+    /// All that are in use, each once.
+    pub fn used(&self) -> Vec<usize> {
+        let mut used = [&self.server[..], &self.loadgen].concat();
+        used.sort_unstable();
+        used.dedup();
+        used
+    }
+}
