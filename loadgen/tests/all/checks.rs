@@ -228,8 +228,8 @@ fn a_core_that_stands_still_for_100_ms_again_and_again() {
     });
     assert_eq!((calm.len(), halting.len()), (2, 2));
     for ((calm, _), (halting, holds)) in calm.iter().zip(&halting) {
-        // A quarter of the time, on both cores.
-        assert!((20.0..120.0).contains(halting) && !holds, "{halting} %");
+        // A quarter of the time at most, on both cores; less where this test itself waits for its turn.
+        assert!((10.0..120.0).contains(halting) && !holds, "{halting} %");
         assert!(5.0 * calm < *halting, "{calm} % against {halting} %");
     }
 }
