@@ -6,9 +6,10 @@ use crate::result::turn::{Pauses, negligible_pause};
 use crate::result::variant::Transport;
 use crate::result::verdict::{Check, Guard, Kind, Verdict};
 
-/// Pauses that take less of the time than this, in percent, move a median by 3 to 4 %; and a p99, by 5 to 6 %.
-const PAUSES_OF_A_MEDIAN: f64 = 10.0;
+/// Pauses that take less of the time than this, in percent, move a p99 by 5 to 6 %.
 const PAUSES_OF_A_TAIL: f64 = 0.1;
+/// What happens in less of the time than this, or to fewer of the messages, in percent, moves a median by 3 to 4 % at most.
+const OFTEN: f64 = 10.0;
 /// Waits of fewer messages are not compared with a distribution.
 const FEW_MESSAGES: u64 = 50;
 
@@ -253,15 +254,14 @@ fn checks(outcome: &Outcome) -> Vec<Check> {
     RULES.iter().filter_map(check).collect()
 }
 
-/// The figures that a failed check spoils: rare pauses, the tail alone; and where the CPU of a held poll is spoiled, what
-/// comes together in its answers is another, and so are its bytes.
+/// The figures that a failed check spoils: rare pauses, and few messages that came late to the publishers, the tail alone; and
+/// where the CPU of a held poll is spoiled, what comes together in its answers is another, and so are its bytes.
 fn spoiled(rule: &Rule, measured: Option<f64>, mode: Transport) -> Vec<Guard> {
-    let mut spoils = rule.spoils.to_vec();
-    if ["stolen_time", "pauses"].contains(&rule.id)
-        && measured.is_some_and(|percent| percent <= PAUSES_OF_A_MEDIAN)
-    {
-        spoils.retain(|guard| *guard != Guard::Median);
-    }
+    let is_rare = measured.is_some_and(|percent| percent <= OFTEN);
+    let mut spoils = match rule.id {
+        "stolen_time" | "pauses" | "messages_unpaced" if is_rare => vec![Guard::Tail],
+        _ => rule.spoils.to_vec(),
+    };
     if mode == Transport::LongPoll
         && spoils.contains(&Guard::Cpu)
         && !spoils.contains(&Guard::Traffic)

@@ -297,6 +297,15 @@ fn a_check_spoils_the_figures_that_its_cause_can_spoil_and_no_others() {
     );
     let neighbour: fn(&mut Outcome) = |o| o.usage.others_ns = Some(900 * MS);
     assert_eq!(standing(neighbour), [Counts, Traffic, Memory, Cpu]);
+    // A twentieth that came late to the publishers leaves the median where it was, and what a delivery costs.
+    assert_eq!(
+        standing(|o| o.publishing.paced = 950),
+        [Counts, Traffic, Memory, Cpu, Median]
+    );
+    assert_eq!(
+        standing(|o| o.publishing.paced = 850),
+        [Counts, Traffic, Memory]
+    );
     assert!(standing(|o| o.drift_percent = Some(40.0)).contains(&Tail));
     // What comes together in a held poll's answers is another on a machine that is robbed.
     let mut held = healthy();
