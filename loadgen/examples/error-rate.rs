@@ -5,6 +5,7 @@
 //!     cargo run --release -p loadgen --example error-rate -- gain FILE [--sets N] [--disturbed]
 //!     cargo run --release -p loadgen --example error-rate -- crowding FILE [--sets N] [--disturbed]
 //!     cargo run --release -p loadgen --example error-rate -- table FILE
+//!     cargo run --release -p loadgen --example error-rate -- decided FILE [RESULT]
 //!
 //! `alike` measures sets of six servers that are the same: whatever is told apart there is a false word. They are two disjoint
 //! comparisons of a row, a baseline and a control. `costly` measures sets of the server as it is, its control, and two that burn
@@ -12,13 +13,15 @@
 //! are the same and a block of two whole trials: how far each lies apart, and how long it took; `crowding` a set of two alone and one beside all other transports. All append to the file, and go on
 //! where it ends. `--disturbed` runs a neighbour beside them: bursts of 10 ms to 2 s on every core, and a level between 0 and 30 % that is
 //! drawn anew every 30 to 120 s. `table` makes comparisons of what is in the file, by the rule that `compare` has, looked at
-//! after every set: a quick one is eight sets, a long one thirty.
+//! after every set: a quick one is eight sets, a long one thirty. `decided` appends which words a comparison has, and prints how
+//! many of those in the file have each (`loadgen/tests/decides.sh` makes them).
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +29,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use loadgen::clock::{nanos, now};
+use loadgen::comparison::load;
 use loadgen::console;
 use loadgen::cores;
 use loadgen::judge::statistics::{Against, judge, ratio_of};
@@ -77,6 +81,11 @@ enum Wish {
     Crowding(Measured),
     /// What the comparisons of a file say.
     Table { file: String },
+    /// Which words comparisons have: of one more, if there is one, and of all in the file.
+    Decided {
+        file: String,
+        result: Option<PathBuf>,
+    },
     /// The neighbour, until standard input ends.
     Disturb,
     /// The server, started by the sets.
@@ -114,6 +123,7 @@ fn main() -> ExitCode {
         Wish::Gain(wish) => loadgen::block_on(measure("gain", wish)),
         Wish::Crowding(wish) => loadgen::block_on(measure("crowding", wish)),
         Wish::Table { file } => table(&file),
+        Wish::Decided { file, result } => decided(&file, result.as_deref()),
     };
     let code = done.map_or_else(
         |error| {
@@ -305,6 +315,62 @@ fn last(file: &str) -> Result<usize> {
     };
     let number = |line: &str| line.split(',').nth(2)?.parse().ok();
     Ok(text.lines().filter_map(number).max().unwrap_or(0))
+}
+
+const DECIDED: &str = "run,sets,row,figure,word,beyond,of,ratio,from,to\n";
+
+/// Appends what a comparison says of its rows, and prints of how many in the file it is decided.
+fn decided(file: &str, result: Option<&Path>) -> Result<()> {
+    let mut text = if fs::exists(file)? {
+        fs::read_to_string(file)?
+    } else {
+        DECIDED.to_owned()
+    };
+    if let Some(result) = result {
+        let comparison = load(result)?;
+        let run = text
+            .lines()
+            .last()
+            .and_then(|line| line.split(',').next()?.parse().ok());
+        let (run, sets) = (run.unwrap_or(0) + 1, comparison.blocks);
+        for effect in comparison
+            .effects
+            .iter()
+            .filter(|effect| effect.figure.is_judged())
+        {
+            let (row, figure, ratio) = (effect.variant, effect.figure, &effect.ratio);
+            let row = if effect.control {
+                "control".into()
+            } else {
+                row.to_string()
+            };
+            let (from, to) = ratio.interval.unwrap_or((f64::NAN, f64::NAN));
+            let (beyond, of, median) = (ratio.beyond, ratio.blocks, ratio.median);
+            let word = if effect.control { "-" } else { effect.word() }.replace(',', ";");
+            text += &format!(
+                "{run},{sets},{row},{figure},{word},{beyond},{of},{median:.3},{from:.3},{to:.3}\n"
+            );
+        }
+        fs::write(file, &text)?;
+    }
+    let mut words: BTreeMap<(&str, &str), BTreeMap<&str, usize>> = BTreeMap::new();
+    for line in text.lines().skip(1) {
+        let [_, _, row, figure, word, ..] = line.split(',').collect::<Vec<_>>()[..] else {
+            bail!("{file}: what is {line:?}?")
+        };
+        let of_row = words.entry((row, figure)).or_default();
+        *of_row
+            .entry(if word.is_empty() { "no word" } else { word })
+            .or_default() += 1;
+    }
+    for ((row, figure), words) in words.iter().filter(|((row, _), _)| *row != "control") {
+        let words: Vec<String> = words
+            .iter()
+            .map(|(word, n)| format!("{word}: {n}"))
+            .collect();
+        console::print(&format!("| {row} | {figure} | {} |\n", words.join("; ")))?;
+    }
+    Ok(())
 }
 
 /// Whether a comparison of these sets is decided, looked at after every one from the eighth on: each set has the row, the
