@@ -20,7 +20,11 @@ needs=(
     "haproxy, another|test -x /usr/sbin/haproxy|haproxy"
     "nchan, short polling to compare with|test -e /usr/lib/nginx/modules/ngx_nchan_module.so|libnginx-mod-nchan"
     "Python's websockets, a client that knows nothing of us|/usr/bin/python3 -c 'import websockets'|python3 python3-websockets"
+    "Python's Socket.IO client, another|/usr/bin/python3 -c 'import socketio, requests, websocket'|python3 python3-socketio python3-requests python3-websocket"
+    "Node, for clients and a server of npm's|command -v node && command -v npm|nodejs npm"
 )
+# What npm brings: Socket.IO's own client and server, and two more clients of WebSockets.
+modules=(socket.io-client@4 socket.io@4 ws@8 websocket@1)
 
 install=yes quick=no
 case "${1:-}" in
@@ -71,6 +75,17 @@ if ((${#missing[@]})); then
     "${sudo[@]}" apt-get update -qq
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
+
+npm=target/npm
+for module in "${modules[@]}"; do
+    if [[ -d $npm/node_modules/${module%@*} ]]; then continue; fi
+    if [[ $install == no ]]; then
+        echo "test.sh: npm's ${module%@*} is missing; run ./test.sh, which installs it in $npm" >&2
+        exit 1
+    fi
+    mkdir -p "$npm"
+    npm install --prefix "$npm" --no-save --no-audit --no-fund --silent "${modules[@]}"
+done
 
 lint
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet

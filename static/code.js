@@ -16,7 +16,7 @@ export function code(transport, link) {
     const place = { "http:": location.protocol, "ws:": location.protocol.replace("http", "ws") };
     const text = written.replace(/\b(http|ws):/g, (scheme) => place[scheme]).replaceAll("localhost:3000", location.host);
     const room = `${new URLSearchParams({ room: link.room })}`;
-    byHand.textContent = text.replaceAll("room=lobby", room).replaceAll("CURSOR", link.cursor ?? "CURSOR");
+    byHand.textContent = text.replaceAll("room=lobby", room).replaceAll('"lobby"', JSON.stringify(link.room)).replaceAll("CURSOR", link.cursor ?? "CURSOR");
   };
   $("code").addEventListener("toggle", here);
   here();

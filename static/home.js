@@ -1,7 +1,13 @@
 // The start page: a card for each transport, and the live figures, as the server tells them.
 
 import { $, element, number } from "./format.js";
+import * as best from "./best.js";
+import { chat } from "./chat.js";
+import { here } from "./here.js";
+import { Link, randomKey } from "./link.js";
 import { carry } from "./nav.js";
+import { CHAT } from "./parts.js";
+import { read } from "./settings.js";
 import { TRANSPORTS } from "./transports.js";
 
 const [PERIOD, PATIENCE] = [2_000, 5_000]; // Milliseconds.
@@ -38,6 +44,28 @@ async function show() {
 }
 
 TRANSPORTS.forEach(card);
+
+// Static text of ours: what people write goes in by textContent alone.
+$("chat").innerHTML = CHAT;
+const given = new URLSearchParams(location.search);
+const { interval, hold } = read(given);
+const name = given.get("name") || `guest-${randomKey().slice(0, 4)}`;
+const link = new Link(best, { room: given.get("room") || "lobby", interval, hold, name });
+[$("room").value, $("name").value] = [link.room, name];
+$("name").onchange = () => (link.name = $("name").value);
+$("join").onsubmit = (event) => {
+  event.preventDefault();
+  location.search = `?${new URLSearchParams({ room: $("room").value, name: $("name").value })}`;
+};
+const chosen = (id, why) => {
+  const { title } = TRANSPORTS.find((transport) => transport.id === id);
+  Object.assign($("over"), { textContent: `Over ${title}: ${why}.` }).dataset.transport = id;
+};
+link.watch({ chosen });
+chat(link);
+here(link);
+link.start();
+
 carry(location.search);
 let last = new Date();
 for (;;) {

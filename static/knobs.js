@@ -48,6 +48,12 @@ export function knobs({ link, transport, tap, tally, settings, watch, keep }) {
   $("rate").onchange = () => sender(link, settings);
   $("pull").onclick = () => pull(link);
   $("behind").onclick = () => fallBehind(link, transport, tally);
+  for (const button of document.querySelectorAll("[data-show]")) {
+    button.onclick = async () => {
+      await watch(); // For it to be seen.
+      transport.show(link, JSON.parse(button.dataset.show));
+    };
+  }
   $("break").onclick = async () => {
     await watch();
     await tap.cut().catch((error) => tell(`The stream cannot be broken: ${error.message}.`));

@@ -5,6 +5,9 @@ import { time } from "./format.js";
 
 const MAX_TEXT = 65_536; // Bytes the server accepts; checked here too, so that a huge paste is not sent in vain.
 const [RETRY_FIRST, RETRY_CAP, PATIENCE] = [1_000, 30_000, 10_000]; // Milliseconds.
+const NAME = /^\P{Cc}{1,64}$/u; // What the server takes for one.
+/** Why something was closed that the page itself opens again. */
+export const ANEW = "opened anew";
 /** The states in which messages arrive. */
 export const LIVE = ["open", "polling", "catching up"];
 
@@ -25,7 +28,8 @@ export class Link {
   #watchdog;
   #why; // The reason for which the page itself closed the stream.
 
-  /** `room`; `interval` and `hold` in milliseconds; `tap`, if what goes over is to be seen. */
+  /** `room`; `interval` and `hold` in milliseconds; `name`, if others are to see who is here; `tap`, if what goes over is to be
+   * seen. */
   constructor(transport, settings) {
     this.#transport = transport;
     Object.assign(this, settings);
@@ -37,7 +41,7 @@ export class Link {
     this.#transport.run(this);
   }
 
-  /** Functions to call: state, messages, gap, pending, acked, settled, refused, asked, beat. */
+  /** Functions to call: chosen, state, messages, gap, pending, acked, settled, refused, asked, beat. */
   watch(watcher) {
     this.#watchers.push(watcher);
   }
@@ -48,14 +52,20 @@ export class Link {
 
   // --- asking
 
+  /** The name by which others see who is here, if it can be one. */
+  get known() {
+    return NAME.test(this.name ?? "") ? this.name : undefined;
+  }
+
   /** The query of every request: which room, and after which message. */
   query() {
     const { room, cursor: after, tap } = this;
-    return new URLSearchParams({ room, ...(after && { after }), ...(tap && { tap }) });
+    const name = this.known;
+    return new URLSearchParams({ room, ...(after && { after }), ...(name && { name }), ...(tap && { tap }) });
   }
 
   /** What a request is answered with, undefined for a 304; throws what went wrong, `final` if asking again is no use. */
-  async ask(url, { hold = 0, ...options } = {}) {
+  async ask(url, { hold = 0, raw, ...options } = {}) {
     if (this.#unplugged) throw new Error("the plug is pulled");
     this.#tell("asked");
     // Without a limit, a server that is gone without a word would look like one that has no news.
@@ -65,11 +75,13 @@ export class Link {
     const response = await fetch(url, { cache: "no-store", ...options, signal }).catch(unreachable);
     const text = await response.text().catch(unreachable);
     if (response.status === 304) return undefined;
+    if (response.ok && raw) return text;
     if (response.ok) return text ? JSON.parse(text) : undefined;
     // A proxy in between has no JSON to say.
-    const { reason } = text.startsWith("{") ? JSON.parse(text).error : { reason: `HTTP status ${response.status}` };
+    const { error, message } = text.startsWith("{") ? JSON.parse(text) : {};
+    const reason = error?.reason ?? message ?? `HTTP status ${response.status}`;
     const final = response.status < 500 && ![408, 429].includes(response.status);
-    throw Object.assign(new Error(reason), { final });
+    throw Object.assign(new Error(reason), { final, status: response.status });
   }
 
   /** A question that is asked again and again; `hold` is how long the server may keep it. */
@@ -141,6 +153,17 @@ export class Link {
   greet(cursor) {
     this.cursor ??= cursor;
     this.#failures = 0;
+    this.#tell("state", "open");
+  }
+
+  /** Of several transports, the one that brings messages from now on, and why. */
+  chose(id, why) {
+    this.#tell("chosen", id, why);
+  }
+
+  /** From polls to a stream: of what is open nothing is asked any more. */
+  upgraded() {
+    this.#poll = undefined;
     this.#tell("state", "open");
   }
 
@@ -268,7 +291,13 @@ export class Link {
       return this.#transport.run(this);
     }
     this.#hurry = true;
-    this.#close("opened anew");
+    this.#close(ANEW);
+    this.#wake();
+  }
+
+  /** Closes what is open: another transport takes over. */
+  leave() {
+    this.#close("another transport takes over");
     this.#wake();
   }
 

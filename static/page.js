@@ -6,6 +6,7 @@ import { $ } from "./format.js";
 import { knobs } from "./knobs.js";
 import { Link, randomKey } from "./link.js";
 import { crowd } from "./crowd.js";
+import { here } from "./here.js";
 import { carry } from "./nav.js";
 import { CHAT, PANELS } from "./parts.js";
 import { read, worthSaying } from "./settings.js";
@@ -63,12 +64,17 @@ async function watch() {
 tap.watch({ reborn: () => link.reconnect() });
 const beats = document.querySelectorAll("[data-beat]");
 link.watch({ beat: (period) => beats.forEach((beat) => (beat.textContent = `${(period * beat.dataset.beat) / 1000} s`)) });
-$("name").onchange = keep;
+link.name = $("name").value;
+$("name").onchange = () => {
+  link.name = $("name").value;
+  keep();
+};
 $("join").onsubmit = (event) => {
   event.preventDefault();
   location.search = remember($("room").value);
 };
 chat(link);
+here(link);
 knobs({ link, transport, tap, tally, settings, watch, keep });
 code(name, link);
 new Wire(tap, link);

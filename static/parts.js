@@ -12,6 +12,7 @@ export const CHAT = `
     <button>Join</button>
   </form>
   <p class="state"><span id="state" role="status">connecting</span> <span id="detail"></span></p>
+  <p id="here" class="soft" hidden></p>
   <section class="list" aria-label="Messages" tabindex="0">
     <div>
       <p id="older" class="note" hidden>Older messages are no longer shown.</p>
@@ -75,6 +76,9 @@ const KNOBS = `
       <output id="far" for="distance"></output></label>
     <span><button type="button" id="pull">Pull the plug for 5 s</button>
       <button type="button" id="break" data-for="sse">Break the stream</button>
+      <button type="button" data-show='"fragments"' data-for="ws">Send me fragments</button>
+      <button type="button" data-show='"ping"' data-for="ws">Ping me</button>
+      <button type="button" data-show='{"close":4001}' data-for="ws">Close with 4001</button>
       <button type="button" id="behind">Fall behind</button></span>
   </form>
   <p id="clamped" class="soft" role="status"></p>

@@ -4,6 +4,8 @@ import { plural, time } from "./format.js";
 import { TRANSPORTS } from "./transports.js";
 
 const [MARKS, ENTRIES] = [200, 80]; // What is kept of a row.
+const MESSAGE = /"seq":|42\["chat-message"/; // In what comes down.
+const IDLE = /^(\{"alive":|[236]$|[23]probe$|5$)/; // A sign of life, or how a session is set up.
 const STREAMS = new Set(TRANSPORTS.map(({ stream }) => stream).filter(Boolean));
 
 /** One request and its answer; for a stream, all that came after. */
@@ -46,7 +48,7 @@ export class Row {
     this.end = entry.at;
     if (entry.frame) return this.mark(entry, this.frame(entry));
     if (!this.status) this.head(entry.text);
-    const count = entry.text.split('"seq":').length - 1;
+    const count = entry.text.split(MESSAGE).length - 1;
     this.messages += count;
     this.cut ||= count > 0 && cut(entry);
     if (this.stream) return this.mark(entry, this.entries.length > 2 ? (count ? "frame down" : "frame down idle") : "hollow");
@@ -65,8 +67,8 @@ export class Row {
 
   frame({ up, frame, text }) {
     this.frames[up ? "up" : "down"] += 1;
-    if (!up && text.startsWith('{"seq":')) this.messages += 1;
-    return `frame ${up ? "up" : "down"}${frame.opcode > 7 || text.startsWith('{"alive":') ? " idle" : ""}`;
+    if (!up && MESSAGE.test(text)) this.messages += 1;
+    return `frame ${up ? "up" : "down"}${frame.opcode > 7 || IDLE.test(text) ? " idle" : ""}`;
   }
 
   mark({ at, size }, kind) {

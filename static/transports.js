@@ -23,4 +23,8 @@ export const TRANSPORTS = [
     id: "ws", name: "WebSocket", title: "WebSocket", light: "#1d5fc4", dark: "#7fb2ff", tone: 980,
     takes: "none of the six: sockets are not counted", live: { title: "WebSockets open", sum: ["open"] },
   },
+  {
+    id: "socketio", name: "Socket.IO", title: "Socket.IO", light: "#0b7285", dark: "#5fd0e6", tone: 1170,
+    takes: "one or two of the six until its WebSocket stands, then none", live: { title: "Socket.IO sessions", sum: ["open"] },
+  },
 ];

@@ -93,7 +93,7 @@ pub struct Run {
 #[derive(Args, Debug)]
 pub struct Compare {
     /// The transports, separated by commas [default: those of the workbench].
-    #[arg(short, long, value_enum, ignore_case = true, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::all(), help_heading = "Load")]
+    #[arg(short, long, value_enum, ignore_case = true, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::usual(), help_heading = "Load")]
     mode: Vec<Transport>,
     /// With `native`, each transport once more with messages that go up as its clients send them.
     #[arg(long, value_enum, default_value_t = Publish::Post, help_heading = "Load")]

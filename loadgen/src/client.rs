@@ -8,6 +8,8 @@ mod poller;
 mod protocol;
 mod publisher;
 mod short_poll;
+mod socket;
+mod socketio;
 mod sse;
 mod tcp_info;
 mod wire;
@@ -49,6 +51,8 @@ pub fn visit<V: Visitor>(transport: Transport, visitor: V) -> V::Output {
         Transport::LongPoll => visitor.visit::<long_poll::LongPoll>(),
         Transport::Sse | Transport::SseStock => visitor.visit::<sse::Sse>(),
         Transport::Ws | Transport::WsStock => visitor.visit::<ws::Ws>(),
+        Transport::SocketIo | Transport::SocketIoNode => visitor.visit::<socketio::SocketIo>(),
+        Transport::SocketIoPolling => visitor.visit::<socketio::SocketIoPolling>(),
     }
 }
 

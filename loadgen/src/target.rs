@@ -1,8 +1,9 @@
 //! What is measured: processes, an address and how they are spoken to. Servers of the workbench and ordinary ones
-//! (`stock`) are started as child processes; one that already runs is looked up (`running`).
+//! (`stock`, and on Node `tutorial`) are started as child processes; one that already runs is looked up (`running`).
 
 mod running;
 pub mod stock;
+mod tutorial;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -82,6 +83,18 @@ impl Target {
         mode: Transport,
         flags: &[String],
     ) -> Result<Self> {
+        if mode == Transport::SocketIoNode {
+            let target = Self::spawn(tutorial::command()?, server_cores, START).await?;
+            let dialect = Dialect {
+                is_foreign: true,
+                ..Dialect::default()
+            };
+            return Ok(Self {
+                tried: Tried::Stock,
+                dialect: Arc::new(dialect),
+                ..target
+            });
+        }
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
         let mut command = Command::new(program);
         if mode.properties().is_stock {

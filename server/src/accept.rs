@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt::set_tcp_user_timeout;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
@@ -44,7 +44,7 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// Opens the listening socket. A connection is given up when what was sent stays unacknowledged for as long as `lost`:
 /// an event stream or a held poll hears nothing from its peer that could be missed, and the kernel alone would go on
-/// for a quarter of an hour. Of what a peer does not take, at most `unsent` bytes wait in the kernel (0: what the kernel
+/// for a quarter of an hour. A poll's connection that rests is asked by the kernel, for the same reason. Of what a peer does not take, at most `unsent` bytes wait in the kernel (0: what the kernel
 /// thinks fit, megabytes): the rest waits here, where it is counted and has a deadline.
 pub(crate) fn listen(addr: SocketAddr, lost: Duration, unsent: u32) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() {
@@ -58,6 +58,12 @@ pub(crate) fn listen(addr: SocketAddr, lost: Duration, unsent: u32) -> io::Resul
         &socket,
         u32::try_from(lost.as_millis()).expect("at most two days"),
     )?;
+    // In whole seconds.
+    let rest = (lost / 2).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new()
+        .with_time(rest)
+        .with_interval((rest / 2).max(Duration::from_secs(1)));
+    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
     if unsent > 0 {
         SockRef::from(&socket).set_tcp_notsent_lowat(unsent)?;
     }
@@ -118,6 +124,7 @@ async fn keep_house(app: Arc<App>) {
     let (mut told, mut most) = (None, 0);
     loop {
         ticks.tick().await;
+        app.presence.tidy();
         let cost = shortage(app.rooms.tidy(), app.memory.refused());
         if cost != told {
             app.problem(Problem::Memory, None, cost.as_deref().unwrap_or_default());

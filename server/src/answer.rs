@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -16,6 +17,7 @@ use crate::App;
 use crate::cursor::{After, Cursor};
 use crate::error::ApiError;
 use crate::message::Format;
+use crate::presence::name;
 use crate::query::Query;
 use crate::rooms::{Batch, Gap, RoomName};
 use crate::stats::Transport;
@@ -44,6 +46,8 @@ pub(crate) static BODY: Format = Format {
 pub(crate) struct Question {
     pub(crate) room: RoomName,
     pub(crate) after: After,
+    /// Who asks, if they say so.
+    name: Option<Box<str>>,
     /// The client has the answer that says that there is nothing new: `If-None-Match: "<after>"`.
     known: bool,
 }
@@ -58,12 +62,19 @@ impl FromRequestParts<Arc<App>> for Question {
         Ok(Self {
             room: query.room()?,
             after,
+            name: name(&query)?,
             known,
         })
     }
 }
 
 impl Question {
+    /// Notes that somebody is here who asks, and may be answered as late as this.
+    pub(crate) fn is_here(&self, app: &App, transport: Transport, hold: Duration) {
+        app.presence
+            .ask(&self.room, self.name.clone(), transport, hold);
+    }
+
     /// Answers with what was read; 304 only if that is nothing, and the client knows it.
     pub(crate) fn answer(
         &self,

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
 use hyper::header::HeaderValue;
 
@@ -60,6 +61,9 @@ pub struct Config {
     /// Bytes of a connection that may wait in the kernel to be sent; 0 leaves it to the kernel. For measuring.
     #[arg(long, value_name = "SIZE", default_value = "128KiB", value_parser = size, hide = true)]
     pub(crate) unsent: u32,
+    /// File with Socket.IO's client, which pages then find at /socket.io/socket.io.js.
+    #[arg(long, value_name = "FILE", value_parser = script)]
+    pub(crate) socketio_client: Option<Bytes>,
     /// What goes wrong on purpose.
     #[cfg(feature = "faults")]
     #[command(flatten)]
@@ -204,6 +208,20 @@ fn size(text: &str) -> Result<u32, String> {
         .ok()
         .and_then(|size| u32::try_from(size).ok());
     size.ok_or_else(|| "must be a size such as 128KiB, or 0".into())
+}
+
+/// A script is no longer than this.
+const LONGEST_SCRIPT: usize = 4 << 20;
+
+fn script(path: &str) -> Result<Bytes, String> {
+    let script = std::fs::read(path).map_err(|error| error.to_string())?;
+    if script.len() > LONGEST_SCRIPT {
+        return Err(format!(
+            "it has {} bytes; at most {LONGEST_SCRIPT} are served",
+            script.len()
+        ));
+    }
+    Ok(script.into())
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

@@ -53,6 +53,7 @@ mod message;
 mod metrics;
 mod output;
 mod pages;
+mod presence;
 mod problems;
 mod publish;
 mod query;
@@ -63,6 +64,7 @@ mod stats;
 mod stream;
 mod tap;
 mod transport;
+mod upgrade;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -100,6 +102,7 @@ pub(crate) struct App {
     heartbeat: Heartbeat,
     taps: Arc<tap::Taps>,
     problems: Problems,
+    presence: Arc<presence::Presence>,
     memory: Memory,
     hosts: access::Hosts,
     connections: Arc<Connections>,
@@ -141,6 +144,7 @@ impl Server {
             heartbeat: Heartbeat::new(),
             taps: tap::Taps::new(limits.taps),
             problems: Problems::default(),
+            presence: Arc::default(),
             hosts: config.hosts(addr.ip()),
             memory,
             connections: Connections::new(limits.connections),
@@ -181,8 +185,9 @@ impl Server {
 }
 
 fn routes(app: Arc<App>) -> Router {
-    let routes = transport::routes()
+    let routes = transport::routes(&app)
         .route("/messages", post(publish::handle).options(publish::may_i))
+        .route("/presence", get(presence::handle))
         .route("/stats", get(stats::handle))
         .route("/tap", get(tap::handle))
         .route("/metrics", get(metrics::handle))

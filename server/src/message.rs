@@ -52,7 +52,7 @@ impl Draft {
     }
 
     /// Checks each field; the error names the one that is wrong and what it accepts.
-    fn check(self) -> Result<Self, Invalid> {
+    pub(crate) fn check(self) -> Result<Self, Invalid> {
         check_name("from", &self.from)?;
         if self.text.len() > MAX_TEXT {
             let reason = format!(

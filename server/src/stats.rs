@@ -25,6 +25,8 @@ pub(crate) enum Transport {
     LongPoll,
     Sse,
     Ws,
+    #[strum(serialize = "socketio")]
+    SocketIo,
 }
 
 impl Transport {
@@ -128,7 +130,13 @@ impl Stats {
 
     /// Whether anybody has polled, ever.
     pub(crate) fn has_polls(&self) -> bool {
-        let polls = [Transport::ShortPoll, Transport::LongPoll].map(|transport| self.of(transport));
+        // Of Socket.IO's sessions some may poll.
+        let polls = [
+            Transport::ShortPoll,
+            Transport::LongPoll,
+            Transport::SocketIo,
+        ];
+        let polls = polls.map(|transport| self.of(transport));
         polls
             .iter()
             .any(|traffic| traffic.batches.load(Relaxed) + traffic.empties.load(Relaxed) > 0)

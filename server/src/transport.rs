@@ -2,6 +2,7 @@
 
 mod long_poll;
 mod short_poll;
+mod socketio;
 mod sse;
 mod ws;
 
@@ -13,10 +14,16 @@ use axum::routing::{any, get};
 use crate::App;
 
 /// What a client may subscribe with.
-pub(crate) fn routes() -> Router<Arc<App>> {
+pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let socketio = socketio::Mount::new(app);
     Router::new()
         .route("/short-poll", get(short_poll::handle))
         .route("/long-poll", get(long_poll::handle))
         .route("/sse", get(sse::handle))
         .route("/ws", any(ws::handle))
+        .route("/socket.io/socket.io.js", get(socketio::script))
+        .route(
+            "/socket.io/",
+            any(async |request| socketio.answer(request).await),
+        )
 }

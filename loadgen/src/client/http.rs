@@ -148,6 +148,17 @@ impl Http {
         Ok(parse::<Position>(&reply.body)?.cursor)
     }
 
+    /// `POST` of packets, as Engine.IO's script sends them; what came of them is told by later answers.
+    pub(super) async fn post(&mut self, uri: &Uri, packets: Bytes) -> Result<(), Failure> {
+        let ask = |http: &Self| {
+            let mut request = http.request(Method::POST, uri.clone(), packets.clone());
+            let kind = HeaderValue::from_static("text/plain;charset=UTF-8");
+            request.headers_mut().insert(header::CONTENT_TYPE, kind);
+            request
+        };
+        self.exchange(ask, Repeat::Never).await.map(drop)
+    }
+
     fn request(&self, method: Method, uri: Uri, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         (*request.method_mut(), *request.uri_mut()) = (method, uri);

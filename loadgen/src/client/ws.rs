@@ -3,26 +3,18 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
 use serde::Deserialize;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::dialect::Draft;
-use super::http::io;
 use super::protocol::{Gap, Message as Chat, Position, lossy, parse};
+use super::socket::{failure, open};
 use super::wire::Wire;
-use super::{Acked, After, Answer, Client, Delivery, Event, Failure, MAX_ANSWER, Setup, greeted};
+use super::{Acked, After, Answer, Client, Delivery, Event, Failure, Setup, greeted};
 use crate::clock::Nanos;
-
-/// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
-const READ_BUFFER: usize = 4096;
 
 /// A client with an open socket.
 pub(super) struct Ws {
@@ -54,30 +46,8 @@ impl Client for Ws {
         after: &After,
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
-        let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
-        let host = setup.addr.to_string();
         let path = setup.dialect.subscribe("ws", &setup.room, after, None)?;
-        let mut request = format!("ws://{host}{path}")
-            .into_client_request()
-            .map_err(failure)?;
-        request.headers_mut().extend(setup.headers.handshake(&host));
-        request.headers_mut().extend(setup.dialect.headers.clone());
-        setup.meter.requests.fetch_add(1, Relaxed);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0);
-        let config = config
-            .max_message_size(Some(MAX_ANSWER))
-            .max_frame_size(Some(MAX_ANSWER));
-        let (stream, answer) = client_async_with_config(request, wire, Some(config))
-            .await
-            .map_err(failure)?;
-        // Required by RFC 6455, section 4.1; the library leaves it to us.
-        if let Some(extension) = answer.headers().get(SEC_WEBSOCKET_EXTENSIONS) {
-            return Err(Failure::Protocol(format!(
-                "the extension {extension:?} was not offered"
-            )));
-        }
+        let stream = open(setup, &path.to_string()).await?;
         greeted(
             Self {
                 stream,
@@ -173,24 +143,5 @@ impl Ws {
                 .err()
                 .unwrap_or_else(|| Failure::Protocol("an ack for nothing".into()))),
         }
-    }
-}
-
-fn failure(error: Error) -> Failure {
-    match error {
-        Error::Http(response) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            Failure::Refused(
-                response.status().as_u16(),
-                String::from_utf8_lossy(body).into_owned(),
-            )
-        }
-        Error::Io(error) => io(&error),
-        Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            Failure::Io("the server closed without a close frame".into())
-        }
-        other => Failure::Protocol(other.to_string()),
     }
 }

@@ -21,7 +21,7 @@ struct Page<'a> {
     notes: Vec<String>,
     charts: Vec<String>,
     environment: String,
-    caveats: &'static str,
+    caveats: String,
     data: &'static str,
 }
 

@@ -7,6 +7,7 @@ use crate::result::comparison::{Comparison, Trial};
 use crate::result::outcome::{End, Failures, Outcome};
 use crate::result::summary::{Missing, Summary};
 use crate::result::usage::Usage;
+use crate::result::variant::{Transport, Variant};
 use crate::result::verdict::{Check, Guard};
 use crate::result::words::{count, number};
 
@@ -14,18 +15,30 @@ use crate::result::words::{count, number};
 const CROWDED: Duration = Duration::from_millis(3);
 
 /// How far the figures carry.
-pub fn caveats(comparison: &Comparison) -> &'static str {
+pub fn caveats(comparison: &Comparison) -> String {
     let is_local = |target: &String| {
         target
             .parse::<SocketAddr>()
             .is_ok_and(|addr| addr.ip().is_loopback())
     };
-    if comparison.target.as_ref().is_none_or(is_local) {
+    let way = if comparison.target.as_ref().is_none_or(is_local) {
         LOOPBACK
     } else {
         NETWORK
-    }
+    };
+    let has_library = |variant: &Variant| {
+        matches!(
+            variant.mode,
+            Transport::SocketIo | Transport::SocketIoPolling
+        )
+    };
+    let library = comparison.variants.iter().any(has_library);
+    format!("{way}{}", if library { LIBRARY } else { "" })
 }
+
+const LIBRARY: &str = " Of socketio, what it costs more than ws is the library's (socketioxide) as much as the protocol's: it \
+    encodes each event for each subscriber, and keeps it in a queue of the connection's own (of 32 packets, after which the \
+    server waits, and loses nothing); on the wire an event has its name and what else is known of it beside the text.";
 
 const NETWORK: &str = "Over a network, from one machine: its clocks stamp both ends, so latency is from the due time here to \
     the arrival here. What the server paid is not known.";

@@ -29,6 +29,21 @@ pub enum Transport {
     WsStock,
     /// Server-sent events by such a server.
     SseStock,
+    /// Socket.IO over its WebSocket.
+    #[value(name = "socketio", alias = "socket.io")]
+    #[serde(rename = "socketio")]
+    #[display("socketio")]
+    SocketIo,
+    /// Socket.IO over its polling, where a question waits at the server.
+    #[value(name = "socketio-polling")]
+    #[serde(rename = "socketio-polling")]
+    #[display("socketio-polling")]
+    SocketIoPolling,
+    /// The tutorial's own server, Socket.IO on Node, over its WebSocket.
+    #[value(name = "socketio-node")]
+    #[serde(rename = "socketio-node")]
+    #[display("socketio-node")]
+    SocketIoNode,
 }
 
 impl Transport {
@@ -36,6 +51,11 @@ impl Transport {
     pub fn all() -> impl Iterator<Item = Self> {
         let every = Self::value_variants().iter().copied();
         every.filter(|transport| !transport.properties().is_stock)
+    }
+
+    /// Those that are compared where nobody says which.
+    pub fn usual() -> impl Iterator<Item = Self> {
+        [Self::ShortPoll, Self::LongPoll, Self::Sse, Self::Ws].into_iter()
     }
 
     /// What it can do: all that others have to know of it.
@@ -51,14 +71,14 @@ impl Transport {
             ..poll
         };
         match self {
-            Self::ShortPoll | Self::LongPoll => poll,
+            Self::ShortPoll | Self::LongPoll | Self::SocketIoPolling => poll,
             Self::Sse => stream,
-            Self::Ws => Properties {
+            Self::Ws | Self::SocketIo => Properties {
                 is_socket: true,
                 is_duplex: true,
                 ..stream
             },
-            Self::WsStock => Properties {
+            Self::WsStock | Self::SocketIoNode => Properties {
                 is_socket: true,
                 is_stock: true,
                 ..stream

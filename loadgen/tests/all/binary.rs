@@ -91,7 +91,7 @@ fn compare_runs_every_transport_and_its_report_renders_again_from_the_json() {
 
     assert_eq!(
         json["trials"].as_array().unwrap().len(),
-        2 * Transport::all().count(),
+        2 * Transport::usual().count(),
         "each transport once in each block"
     );
     assert_is_as_the_schema_says(&json);

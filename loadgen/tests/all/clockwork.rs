@@ -145,7 +145,7 @@ async fn bytes_per_delivery_are_those_of_the_formats() {
     let epoch = epoch_of(server.addr);
     let known = format!("{path}&after={epoch}-0 HTTP/1.1\r\nif-none-match: \"{epoch}-0\"");
     let empty = head(server.addr, &known);
-    for transport in Transport::all() {
+    for transport in Transport::usual() {
         let load = "--clients 60 --rate 10 --interval 200ms --headers minimal --payload 128";
         let comparison = run(
             &format!("--mode {transport} {load} --warmup 500ms -z 3s"),

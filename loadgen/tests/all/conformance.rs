@@ -335,20 +335,28 @@ mod properties {
         let mut deaf = TcpStream::connect(room.setup.addr).await.unwrap();
         let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
-        let upgrade = if room.transport == Transport::Ws {
-            upgrade
-        } else {
-            ""
-        };
         let transport = room.transport;
-        let request = format!(
-            "GET /{transport}?room=conformance HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n"
-        );
+        let is_socket = transport.properties().is_socket;
+        let upgrade = if is_socket { upgrade } else { "" };
+        let path = match transport {
+            // It asks for nothing, so it has no connection to be cut.
+            Transport::SocketIoPolling => return,
+            Transport::SocketIo => "socket.io/?EIO=4&transport=websocket".into(),
+            other => format!("{other}?room=conformance"),
+        };
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n");
+        if transport == Transport::SocketIo {
+            deaf.write_all(request.as_bytes()).await.unwrap();
+            let enter = br#"40{"room":"conformance"}"#;
+            let head = [0x81, 0x80 | enter.len() as u8, 0, 0, 0, 0];
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            deaf.write_all(&[&head, &enter[..]].concat()).await.unwrap();
+        }
         let text = "x".repeat(60_000);
         // What the kernel's buffers take is no proof: 12 MB is more than they have.
         for i in 0..200 {
             // A poll is answered once, so it has to be repeated.
-            if (i == 0 || !transport.properties().streams)
+            if (i == 0 && transport != Transport::SocketIo || !transport.properties().streams)
                 && deaf.try_write(request.as_bytes()).is_err()
             {
                 break;
@@ -357,7 +365,7 @@ mod properties {
             assert_eq!(reader.texts(1).await.len(), 1);
         }
         // Nothing that it says meanwhile is a reason: a ping, or the beginning of another request.
-        let harmless: &[u8] = if transport == Transport::Ws {
+        let harmless: &[u8] = if is_socket {
             &[0x89, 0x80, 0, 0, 0, 0]
         } else {
             b"G"

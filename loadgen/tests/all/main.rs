@@ -15,6 +15,7 @@ mod hostile;
 mod others;
 mod reference;
 mod signals;
+mod socketio;
 mod streams;
 mod structure;
 mod words;

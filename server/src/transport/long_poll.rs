@@ -30,6 +30,7 @@ pub(crate) async fn handle(
     Hold(wait): Hold,
     question: Question,
 ) -> Result<Response, ApiError> {
+    question.is_here(&app, Transport::LongPoll, wait);
     // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
     let held = match question.after {
         After::Cursor(_) => {

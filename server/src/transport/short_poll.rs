@@ -1,6 +1,7 @@
 //! Short polling: the client asks again and again; the answer, often empty, comes at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -20,5 +21,6 @@ pub(crate) async fn handle(
     question: Question,
 ) -> Result<Response, ApiError> {
     let batch = app.rooms.read(&question.room, question.after).await?;
+    question.is_here(&app, Transport::ShortPoll, Duration::ZERO);
     question.answer(&app, Transport::ShortPoll, &batch, CACHE)
 }

@@ -23,6 +23,7 @@ use crate::cursor::{After, Cursor};
 use crate::error::ApiError;
 use crate::heartbeat::{Beat, Follower};
 use crate::message::Format;
+use crate::presence::{Present, name};
 use crate::query::{Query, position, single};
 use crate::rooms::Subscription;
 use crate::stats::{Streaming, Transport};
@@ -57,7 +58,8 @@ pub(crate) async fn handle(
         Some(id) => position("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
         None => query.after()?,
     };
-    let subscription = app.rooms.subscribe(&query.room()?, after).await?;
+    let (room, name) = (query.room()?, name(&query)?);
+    let subscription = app.rooms.subscribe(&room, after).await?;
     let cursor = subscription.cursor();
     // A gap comes next if the client stands elsewhere. Its id must be the first: were the connection cut before it, a
     // browser that had taken the hello's would resume behind the gap and never be told.
@@ -75,6 +77,7 @@ pub(crate) async fn handle(
     let open = Streaming::over(app.stats.of(Transport::Sse));
     let (follower, ready) = (app.heartbeat.follow(), Some(hello.into()));
     let events = Events {
+        _present: app.presence.hold(&room, name, Transport::Sse),
         app,
         _open: open,
         subscription,
@@ -115,6 +118,7 @@ fn sign(period: u128) -> String {
 struct Events {
     app: Arc<App>,
     _open: Streaming,
+    _present: Option<Present>,
     subscription: Subscription,
     follower: Follower,
     /// What is to be written before anything else: the hello, or the messages after a gap.

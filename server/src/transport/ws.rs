@@ -6,8 +6,8 @@
 
 mod arriving;
 mod frames;
-mod handshake;
 mod publishing;
+mod showing;
 mod socket;
 
 use std::future::{pending, poll_fn};
@@ -21,13 +21,12 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketContext;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -41,11 +40,12 @@ use crate::error::ApiError;
 use crate::heartbeat::Beat;
 use crate::memory::{Held, UNCOUNTED};
 use crate::message::MAX_DRAFT;
+use crate::presence::{Present, name};
 use crate::problems::Problem;
 use crate::query::Query;
-use crate::relay;
 use crate::rooms::{Batch, RoomName, Subscription};
 use crate::stats::{Streaming, Transport};
+use crate::upgrade;
 
 /// Built for `tests/autobahn.sh`: what comes in goes back, and nothing else is said. Never in what is shipped.
 const ECHO: bool = cfg!(feature = "echo");
@@ -69,20 +69,20 @@ pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     mut request: Request,
 ) -> Result<Response, ApiError> {
-    let response = handshake::accept(&request)?;
+    let response = upgrade::accept(&request)?;
     let query = Query::of(request.uri());
     let (room, after, signs) = (query.room()?, query.after()?, query.wants_signs()?);
+    let name = name(&query)?;
     let subscription = app.rooms.subscribe(&room, after).await?;
-    let upgrade = hyper::upgrade::on(&mut request);
+    let upgraded = upgrade::connection(&mut request);
     tokio::spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        let parts = upgraded
-            .downcast::<TokioIo<Conn>>()
-            .expect("the accept loop serves nothing else");
-        let (conn, early) = relay::between(parts.io.into_inner().upgraded(), parts.read_buf);
+        let Some((conn, early)) = upgraded.await else {
+            return;
+        };
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
         let mut session = Session {
             signs,
+            _present: app.presence.hold(&room, name, Transport::Ws),
             ..Session::new(app, room, subscription, conn, &early)
         };
         tokio::spawn(async move { session.run().await });
@@ -108,6 +108,7 @@ struct Session {
     closing: bool,
     /// With each ping a message, too: a page sees no ping.
     signs: bool,
+    _present: Option<Present>,
 }
 
 impl Session {
@@ -131,6 +132,7 @@ impl Session {
             missed_pings: 0,
             closing: false,
             signs: false,
+            _present: None,
             app,
             room,
             subscription,
@@ -250,6 +252,9 @@ impl Session {
                 Ok(Message::Binary(it)) if ECHO => {
                     self.append(Frame::message(it, OpCode::Data(Data::Binary), true));
                 }
+                Ok(Message::Text(text)) if text.starts_with("{\"show\":") => {
+                    self.show(text.as_bytes());
+                }
                 Ok(Message::Text(text)) => {
                     let answer = publishing::answer(&self.app, &self.room, text.as_bytes()).await;
                     self.say(&answer);
@@ -305,6 +310,18 @@ impl Session {
         // The same one goes on: it looks once more, and not once more after each byte that drips in.
         if self.late.as_ref().map(Deadline::time) != due {
             self.late = due.map(Deadline::at);
+        }
+    }
+
+    /// Sends what a page wants to see.
+    fn show(&mut self, asked: &[u8]) {
+        match showing::asked(asked) {
+            Some(Ok(frames)) => {
+                self.closing = frames.iter().any(|frame| frame.header().opcode == OpCode::Control(Control::Close));
+                frames.into_iter().for_each(|frame| self.append(frame));
+            }
+            Some(Err(reason)) => self.say(&json!({ "error": { "reason": reason } })),
+            None => self.say(&json!({ "error": { "reason": "what can be shown is fragments, ping or {close: CODE}" } })),
         }
     }
 

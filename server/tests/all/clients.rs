@@ -1,5 +1,6 @@
 //! Clients of other makers: curl, and Python's `websockets`.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -9,7 +10,7 @@ use crate::helper::TestServer;
 use crate::raw::PATIENCE;
 
 /// Runs a program to its end; its standard output.
-async fn run(program: &str, arguments: &[&str], package: &str) -> String {
+pub(crate) async fn run(program: &str, arguments: &[&str], package: &str) -> String {
     let child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -24,6 +25,21 @@ async fn run(program: &str, arguments: &[&str], package: &str) -> String {
         "{program} failed; if it is not there, install {package} (./test.sh does): {said}"
     );
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Where `./test.sh` has npm install what the tests need.
+const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/npm");
+
+/// Runs a script with npm's packages; what it prints.
+pub(crate) async fn node(script: &str, arguments: &[&str]) -> String {
+    let there = Path::new(MODULES).join("node_modules");
+    assert!(
+        there.is_dir(),
+        "npm has installed nothing in {MODULES}; ./test.sh has it do so"
+    );
+    // What a script requires is looked for from its folder on.
+    let script = format!("process.chdir({MODULES:?});{script}");
+    run("node", &[&["-e", &script], arguments].concat(), "nodejs").await
 }
 
 /// What curl prints: the head, the body, and on a last line of its own the status.
@@ -152,4 +168,44 @@ async fn pythons_websockets_publishes_resumes_and_misses_nothing() {
     .await;
     assert_eq!(said, "1003\n");
     assert_eq!(server.stats().await["published"], 102);
+}
+
+/// A chat over npm's `ws`, and over its `websocket`.
+const NODE: &str = r#"
+const { createRequire } = require("node:module");
+const use = createRequire(process.cwd() + "/");
+const assert = require("node:assert");
+const { WebSocket } = use("ws");
+const { client: Client } = use("websocket");
+const url = process.argv[1].replace("http", "ws") + "/ws?room=tea";
+
+const byWs = new WebSocket(url), atWs = [], atWebsocket = [];
+byWs.on("message", (data) => atWs.push(JSON.parse(data)));
+byWs.on("open", () => {
+  const client = new Client();
+  client.on("connectFailed", (error) => { throw error; });
+  client.on("connect", async (byWebsocket) => {
+    byWebsocket.on("message", ({ utf8Data }) => atWebsocket.push(JSON.parse(utf8Data)));
+    byWs.send(JSON.stringify({ from: "ws", text: "ä€🙂" }));
+    byWebsocket.sendUTF(JSON.stringify({ from: "websocket", text: "hi" }));
+    byWs.ping("are you there?");
+    await new Promise((resolve) => byWs.once("pong", resolve));
+    const texts = (all) => all.filter(({ seq }) => seq).map(({ text }) => text);
+    while (texts(atWs).length < 2 || texts(atWebsocket).length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual(texts(atWs), texts(atWebsocket));
+    byWebsocket.close(4001, "enough");
+    byWebsocket.on("close", (code) => {
+      byWs.close(1000);
+      byWs.on("close", (other) => console.log(code, other, texts(atWs).sort().join(" ")));
+    });
+  });
+  client.connect(url);
+});
+setTimeout(() => process.exit(1), 15000).unref();
+"#;
+
+#[tokio::test]
+async fn npms_ws_and_websocket_chat() {
+    let server = TestServer::start("");
+    assert_eq!(node(NODE, &[&server.url("")]).await, "4001 1000 hi ä€🙂\n");
 }

@@ -674,7 +674,7 @@ async fn no_path_leads_out_of_the_pages() {
     ] {
         assert_eq!(raw.get(path).await.status, 404, "{path}");
     }
-    for path in ["/source/ws.rs", "/source/ws/handshake.rs", "/ws.html", "/"] {
+    for path in ["/source/ws.rs", "/source/ws/publishing.rs", "/ws.html", "/"] {
         assert_eq!(raw.get(path).await.status, 200, "{path}");
     }
 }

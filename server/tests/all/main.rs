@@ -2,6 +2,7 @@
 
 mod access;
 mod attacks;
+mod best;
 mod binary;
 mod browser;
 mod clients;
@@ -18,6 +19,7 @@ mod memory;
 mod outlives;
 mod pages;
 mod pictures;
+mod presence;
 mod program;
 mod proxies;
 mod race;
@@ -28,6 +30,7 @@ mod seen;
 mod settings;
 mod sizes;
 mod soak;
+mod socketio;
 mod sse;
 mod strict;
 mod tap;

@@ -13,12 +13,13 @@ use crate::browser::Browser;
 use crate::helper::TestServer;
 
 /// The page, and what is done before it is taken.
-const SCENES: [(&str, &str, u64); 7] = [
+const SCENES: [(&str, &str, u64); 8] = [
     ("index", "", 1),
     ("short-poll", TALK, 9),
     ("long-poll", TALK, 9),
     ("sse", TALK, 9),
     ("ws", TALK, 9),
+    ("socketio", TALK, 9),
     (
         "race",
         "document.getElementById('burst').click(); document.getElementById('drive').click();",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::helper::{Api, TestServer};
@@ -18,11 +19,11 @@ const CUT: Duration = Duration::from_secs(5);
 const BOTH: [fn(&TestServer) -> Proxy; 2] = [nginx, haproxy];
 
 /// A proxy on a free port; it and its folder go with the test.
-struct Proxy {
+pub(crate) struct Proxy {
     name: &'static str,
     child: Child,
     folder: PathBuf,
-    addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 /// With what its manual has for WebSockets, and no word about event streams.
@@ -59,7 +60,7 @@ fn haproxy(server: &TestServer) -> Proxy {
 }
 
 impl Proxy {
-    fn start(
+    pub(crate) fn start(
         name: &'static str,
         package: &str,
         server: &TestServer,
@@ -106,7 +107,20 @@ impl Proxy {
         }
     }
 
-    async fn listens(self) -> Self {
+    /// Goes on with another configuration, for what comes from now on; what is open is closed after a second.
+    pub(crate) fn configure(
+        &mut self,
+        server: &TestServer,
+        configuration: impl FnOnce(&str, SocketAddr, SocketAddr) -> String,
+    ) {
+        let at = self.folder.display().to_string();
+        let text = configuration(&at, self.addr, server.addr);
+        fs::write(self.folder.join("configuration"), text).unwrap();
+        let pid = self.child.id().try_into().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::HUP).unwrap();
+    }
+
+    pub(crate) async fn listens(self) -> Self {
         let listens = async {
             while tokio::net::TcpStream::connect(self.addr).await.is_err() {
                 sleep(Duration::from_millis(5)).await;

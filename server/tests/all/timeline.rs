@@ -358,7 +358,8 @@ async fn the_navigation_keeps_room_and_settings_and_curl_asks_where_the_page_is(
             tab.is("open").await;
             let curl = tab.text("[data-curl]").await;
             assert!(
-                curl.contains(&server.addr.to_string()) && curl.contains("room=red+tea"),
+                curl.contains(&server.addr.to_string())
+                    && (curl.contains("room=red+tea") || curl.contains("room: \"red tea\"")),
                 "{curl}"
             );
         }

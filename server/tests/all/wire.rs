@@ -82,7 +82,7 @@ async fn a_row_shows_what_really_went_over() {
     tab.click("#rows button").await;
     let shown = tab.texts("#entries pre").await;
     assert!(
-        shown[0].starts_with("GET /ws?room=lobby&tap=")
+        shown[0].starts_with("GET /ws?room=lobby&name=ann&tap=")
             && shown[0].contains("\r\nUpgrade: websocket\r\n")
     );
     assert!(shown[1].starts_with("HTTP/1.1 101 Switching Protocols\r\n"));
@@ -135,16 +135,23 @@ async fn pulling_the_plug_loses_nothing_and_names_the_cursor() {
         );
         // It said so to the server.
         let path = page.trim_end_matches(".html");
+        let is_socketio = path == "/socketio";
+        let path = if is_socketio { "/socket.io/" } else { path };
         tab.until("#rows .what", |rows| {
             rows.iter().filter(|row| row.ends_with(path)).count() > 1
         })
         .await;
-        let resumed = format!("after={cursor}&");
+        let resumed = if is_socketio {
+            format!("\"after\":\"{cursor}\"")
+        } else {
+            format!("after={cursor}&")
+        };
         tab.until_run(
             &format!(
                 "return [...document.querySelectorAll('#rows button')].some((row) => {{
                     row.click();
-                    return document.querySelector('#entries pre').textContent.includes('{resumed}');
+                    const read = [...document.querySelectorAll('#entries pre')];
+                    return read.some((entry) => entry.textContent.includes('{resumed}'));
                 }})"
             ),
             |found| *found == Value::Bool(true),

@@ -589,3 +589,36 @@ async fn a_peer_that_answers_no_ping_is_dropped_and_one_that_answers_stays() {
     assert!(alive.json().await["ack"].is_object());
     assert_eq!(server.stats().await["connections"]["ws"], 1);
 }
+
+#[tokio::test]
+async fn what_a_page_cannot_send_the_server_sends_to_the_one_that_asks_for_it() {
+    let server = TestServer::start("");
+    let (mut ws, _) = connected(&server, "").await;
+    let (mut other, _) = connected(&server, "").await;
+    ws.say(&json!({ "show": "fragments" })).await;
+    let mut whole = Vec::new();
+    // A text frame that is not the last, a continuation, and one that is.
+    for first in [0x01, 0x00, 0x80] {
+        let frame = ws.any_frame().await.expect("a fragment");
+        assert_eq!(frame.first, first);
+        whole.extend(frame.payload);
+    }
+    assert_eq!(whole, br#"{"shown":"a message in three fragments"}"#);
+    ws.say(&json!({ "show": "ping" })).await;
+    let ping = ws.any_frame().await.expect("a ping");
+    assert_eq!(
+        (ping.first, &ping.payload[..]),
+        (PING, &b"are you there?"[..])
+    );
+    for wrong in [
+        json!({ "show": { "close": 1005 } }),
+        json!({ "show": "else" }),
+    ] {
+        ws.say(&wrong).await;
+        assert!(ws.json().await["error"]["reason"].is_string(), "{wrong}");
+    }
+    ws.say(&json!({ "show": { "close": 4001 } })).await;
+    assert_eq!(ws.close_code().await, 4001);
+    server.publish("nobody else noticed").await;
+    assert_eq!(other.json().await["text"], "nobody else noticed");
+}

@@ -1,17 +1,21 @@
-//! The opening handshake of a WebSocket (RFC 6455 section 4.2).
+//! The opening handshake of a WebSocket (RFC 6455 section 4.2), and its connection afterwards.
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use bytes::Bytes;
 use hyper::{HeaderMap, Method, StatusCode, Version, header};
+use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::conn::Conn;
 use crate::error::{ApiError, Invalid};
 use crate::query::single;
+use crate::relay;
 
 /// Checks the request and makes the 101; 405 for any method but GET, 426 for what is no upgrade or another version, 400
 /// for a bad key, or two (RFC 6455 section 11.3).
-pub(super) fn accept(request: &Request) -> Result<Response, ApiError> {
+pub(crate) fn accept(request: &Request) -> Result<Response, ApiError> {
     if request.method() != Method::GET {
         return Err(ApiError::wrong_method(Some("GET")));
     }
@@ -50,6 +54,24 @@ pub(super) fn accept(request: &Request) -> Result<Response, ApiError> {
     Ok(response
         .body(Body::empty())
         .expect("these headers are valid"))
+}
+
+/// The connection once the 101 is written, and what the client has sent already; nothing if the client has gone.
+pub(crate) fn connection(
+    request: &mut Request,
+) -> impl Future<Output = Option<(Conn, Bytes)>> + use<> {
+    let upgrade = hyper::upgrade::on(request);
+    async {
+        let parts = upgrade
+            .await
+            .ok()?
+            .downcast::<TokioIo<Conn>>()
+            .expect("the accept loop serves nothing else");
+        Some(relay::between(
+            parts.io.into_inner().upgraded(),
+            parts.read_buf,
+        ))
+    }
 }
 
 fn lists(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {

@@ -1,0 +1,65 @@
+//! A WebSocket's opening handshake, and what its errors mean: for every transport that has one.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use super::http::io;
+use super::wire::Wire;
+use super::{Failure, MAX_ANSWER, Setup};
+
+/// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
+const READ_BUFFER: usize = 4096;
+
+/// Opens a WebSocket at a path.
+pub(super) async fn open(setup: &Setup, path: &str) -> Result<WebSocketStream<Wire>, Failure> {
+    let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
+    let host = setup.addr.to_string();
+    let mut request = format!("ws://{host}{path}")
+        .into_client_request()
+        .map_err(failure)?;
+    request.headers_mut().extend(setup.headers.handshake(&host));
+    request.headers_mut().extend(setup.dialect.headers.clone());
+    setup.meter.requests.fetch_add(1, Relaxed);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0);
+    let config = config
+        .max_message_size(Some(MAX_ANSWER))
+        .max_frame_size(Some(MAX_ANSWER));
+    let (stream, answer) = client_async_with_config(request, wire, Some(config))
+        .await
+        .map_err(failure)?;
+    // Required by RFC 6455, section 4.1; the library leaves it to us.
+    if let Some(extension) = answer.headers().get(SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(Failure::Protocol(format!(
+            "the extension {extension:?} was not offered"
+        )));
+    }
+    Ok(stream)
+}
+
+/// What an error means, and whose it is.
+pub(super) fn failure(error: Error) -> Failure {
+    match error {
+        Error::Http(response) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            Failure::Refused(
+                response.status().as_u16(),
+                String::from_utf8_lossy(body).into_owned(),
+            )
+        }
+        Error::Io(error) => io(&error),
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Failure::Io("the server closed without a close frame".into())
+        }
+        other => Failure::Protocol(other.to_string()),
+    }
+}

@@ -1,0 +1,343 @@
+//! Socket.IO: clients of other makers, the packets as they are, and what is no packet.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::clients::{node, run};
+use crate::helper::TestServer;
+use crate::raw::{Raw, handshake};
+
+const COMMON: &str = r#"
+const { createRequire } = require("node:module");
+const use = createRequire(process.cwd() + "/");
+const { io } = use("socket.io-client");
+const assert = require("node:assert");
+const [url, ways] = process.argv.slice(1);
+const transports = ways.split(",");
+const connect = (auth) => io(url, { transports, auth, forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 100 });
+const once = (socket, event) => new Promise((resolve) => socket.once(event, (...given) => resolve(given)));
+const said = (socket) => { const all = []; socket.on("chat-message", (...given) => all.push(given)); return all; };
+const until = async (is) => { while (!is()) await new Promise((resolve) => setTimeout(resolve, 5)); };
+setTimeout(() => { console.error("too late"); process.exit(1); }, 15000).unref();
+"#;
+
+/// Two chat, one of them is cut and comes back where it stood.
+const CHAT: &str = r#"
+(async () => {
+  const auth = { room: "tea", name: "ann" };
+  const ann = connect(auth), bob = connect({ room: "tea" });
+  const [atAnn, atBob] = [said(ann), said(bob)];
+  let last;
+  bob.on("chat-message", (text, { cursor }) => { last = cursor; });
+  bob.auth = (give) => give({ room: "tea", ...(last && { after: last }) });
+  const [[{ cursor }]] = await Promise.all([once(ann, "hello"), once(bob, "hello")]);
+  assert(cursor.endsWith("-0"), cursor);
+  if (transports.length === 2) await until(() => ann.io.engine.transport.name === "websocket");
+  ann.emit("chat-message", "hi");
+  const answer = await bob.emitWithAck("chat-message", { from: "bob", text: "ä€🙂 \"quoted\"", key: "k" });
+  assert.deepEqual(Object.keys(answer), ["cursor"]);
+  const again = await bob.emitWithAck("chat-message", { from: "bob", text: "ä€🙂 \"quoted\"", key: "k" });
+  assert.equal(again.cursor, answer.cursor, "stored once");
+  await until(() => atAnn.length === 2 && atBob.length === 2);
+  assert.deepEqual(atAnn, atBob);
+  const texts = atAnn.map(([text]) => text).sort();
+  assert.deepEqual(texts, ["hi", "ä€🙂 \"quoted\""]);
+  const mine = atAnn.find(([text]) => text === "hi")[1];
+  assert.equal(mine.from, "ann");
+  assert(Date.now() - mine.at < 10000 && /^\w{8}-[12]$/.test(mine.cursor), JSON.stringify(mine));
+
+  bob.io.engine.close(); // As a network does that breaks.
+  for (let n = 0; n < 100; n += 1) await ann.emitWithAck("chat-message", `while away ${n}`);
+  await until(() => atBob.length === 102);
+  assert.deepEqual(atBob.slice(2).map(([text]) => text), Array.from({ length: 100 }, (_, n) => `while away ${n}`));
+  assert.deepEqual(atAnn, atBob);
+
+  const { error } = await ann.emitWithAck("chat-message", 7);
+  assert(error.reason.includes("must be a text"), error.reason);
+  const unknown = await ann.emitWithAck("no-such-event", "hi");
+  assert(unknown.error.reason.includes("chat-message"), unknown.error.reason);
+  ann.emit("chat-message", "x".repeat(65537));
+  const [{ reason }] = await once(ann, "refused");
+  assert(reason.includes("65536"), reason);
+  for (const [wrong, says] of [[{ room: "" }, "room"], [{ after: "x" }, "after"], [{ name: 7 }, "auth must be"]]) {
+    const refused = connect(wrong);
+    const [{ message }] = await once(refused, "connect_error");
+    assert(message.includes(says), message);
+    refused.close();
+  }
+  const elsewhere = io(`${url}/other`, { transports, forceNew: true });
+  const [{ message }] = await once(elsewhere, "connect_error");
+  assert(message.includes("namespace"), message);
+  console.log("done", atAnn.length);
+  for (const socket of [ann, bob, elsewhere]) socket.close();
+  setTimeout(() => process.exit(), 300);
+})();
+"#;
+
+#[tokio::test]
+async fn nodes_client_chats_over_both_transports_and_through_an_upgrade_and_resumes() {
+    for ways in ["websocket", "polling", "polling,websocket"] {
+        let server = TestServer::start("");
+        let script = format!("{COMMON}{CHAT}");
+        assert_eq!(
+            node(&script, &[&server.url(""), ways]).await,
+            "done 102\n",
+            "{ways}"
+        );
+        server
+            .until("all are gone", |stats| {
+                stats["transports"]["socketio"]["open"] == 0
+            })
+            .await;
+    }
+}
+
+/// A hundred events whose answers nobody waits for, to a client that has much to catch up with: in order, each answered.
+const BACKLOG: &str = r#"
+(async () => {
+  const socket = connect({ room: "tea" }), all = said(socket), answers = [];
+  await once(socket, "connect");
+  for (let n = 0; n < 100; n += 1) socket.emit("chat-message", `own ${n}`, ({ cursor }) => answers.push([n, cursor]));
+  await until(() => all.length === 1100 && answers.length === 100);
+  const own = all.filter(([text]) => text.startsWith("own"));
+  assert.deepEqual(own.map(([text]) => text), Array.from({ length: 100 }, (_, n) => `own ${n}`));
+  assert.deepEqual(answers.map(([n]) => n), Array.from({ length: 100 }, (_, n) => n));
+  assert.deepEqual(answers.map(([, cursor]) => cursor), own.map(([, { cursor }]) => cursor));
+  console.log("done");
+  process.exit();
+})();
+"#;
+
+#[tokio::test]
+async fn events_are_published_in_their_order_and_each_is_answered_while_the_queue_is_full() {
+    for ways in ["websocket", "polling"] {
+        let server = TestServer::start("");
+        for n in 0..1000 {
+            let body = format!(r#"{{"from":"ann","text":"{n}"}}"#);
+            server.post("/messages?room=tea", body).await;
+        }
+        let script = format!("{COMMON}{BACKLOG}");
+        assert_eq!(
+            node(&script, &[&server.url(""), ways]).await,
+            "done\n",
+            "{ways}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_websocket_did_not_get_through_ends_at_once() {
+    let server = TestServer::start("");
+    let session = entered(&server, "").await;
+    until(&server, &session, "hello").await;
+    let path = session.replace("polling", "websocket");
+    let mut raw = Raw::connect(server.addr).await;
+    raw.send(handshake("", "", "").replace("/ws", &path)).await;
+    assert_eq!(raw.answer().await.expect("an answer").status, 101);
+    // It goes, before it has said that it takes over.
+    drop(raw);
+    server
+        .until("the session is gone", |stats| {
+            stats["transports"]["socketio"]["open"] == 0
+        })
+        .await;
+    assert_eq!(server.get(&session).await.status, 400);
+}
+
+/// The tutorial's page logic, with a page's elements in its place.
+const TUTORIAL: &str = r#"
+(async () => {
+  const list = [], socket = io(url, { transports });
+  const append = (message) => list.push(message);
+  socket.on("chat-message", (message) => { append(message); });
+  await once(socket, "connect");
+  socket.emit("chat-message", "hello from the form");
+  await until(() => list.length === 2);
+  console.log(JSON.stringify(list));
+  process.exit();
+})();
+"#;
+
+#[tokio::test]
+async fn the_tutorials_client_sees_what_other_transports_said_and_they_see_its() {
+    let server = TestServer::start("");
+    server.publish("hello over HTTP").await;
+    let script = format!("{COMMON}{TUTORIAL}");
+    let list = node(&script, &[&server.url(""), "polling,websocket"]).await;
+    assert_eq!(list, "[\"hello over HTTP\",\"hello from the form\"]\n");
+    let polled = server.get("/short-poll").await;
+    assert_eq!(polled.texts(), ["hello over HTTP", "hello from the form"]);
+    assert_eq!(polled.json()["messages"][1]["from"], "anonymous");
+}
+
+/// A client of yet another maker.
+const PYTHON: &str = r#"
+import sys, socketio
+url, way = sys.argv[1:]
+client, got = socketio.Client(reconnection=False), []
+client.on("chat-message", lambda text, more=None: got.append(text))
+client.connect(url, transports=way.split(","), auth={"room": "tea"})
+answer = client.call("chat-message", "from python", timeout=10)
+assert "cursor" in answer, answer
+for n in range(200):
+    if got: break
+    client.sleep(0.05)
+client.disconnect()
+print(got)
+"#;
+
+#[tokio::test]
+async fn pythons_client_chats_over_both_transports() {
+    for ways in ["websocket", "polling", "polling,websocket"] {
+        let server = TestServer::start("");
+        let arguments = ["-c", PYTHON, &server.url(""), ways];
+        let said = run("/usr/bin/python3", &arguments, "python3-socketio").await;
+        assert_eq!(said, "['from python']\n", "{ways}");
+    }
+}
+
+/// Opens a session over polling; where to ask and to send.
+async fn open(server: &TestServer) -> String {
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let answer = server.get(path).await;
+    let open: Value =
+        serde_json::from_str(answer.body.strip_prefix('0').expect("an open packet")).unwrap();
+    format!("{path}&sid={}", open["sid"].as_str().unwrap())
+}
+
+/// Enters the lobby of a session.
+async fn entered(server: &TestServer, auth: &str) -> String {
+    let session = open(server).await;
+    assert_eq!(server.post(&session, format!("40{auth}")).await.body, "ok");
+    session
+}
+
+/// All that a session is told, until it is told this.
+async fn until(server: &TestServer, session: &str, what: &str) -> String {
+    let mut told = String::new();
+    while !told.contains(what) {
+        let answer = server.get(session).await;
+        assert_eq!(answer.status, 200, "{told}, and then {answer:?}");
+        told += &answer.body;
+    }
+    told
+}
+
+#[tokio::test]
+async fn packets_are_as_the_protocols_have_them() {
+    let server = TestServer::start("");
+    let answer = server.get("/socket.io/?EIO=4&transport=polling").await;
+    let open: Value = serde_json::from_str(&answer.body[1..]).unwrap();
+    assert_eq!(open["upgrades"], json!(["websocket"]));
+    assert_eq!(open["pingInterval"], 3_600_000, "{open}");
+    let session = entered(&server, "").await;
+    let told = until(&server, &session, "42[\"hello\"").await;
+    assert!(told.contains("40{\"sid\":"), "{told}");
+    server.publish("hi").await;
+    until(
+        &server,
+        &session,
+        "42[\"chat-message\",\"hi\",{\"cursor\":\"",
+    )
+    .await;
+    assert_eq!(
+        server
+            .post(&session, "427[\"chat-message\",\"ho\"]")
+            .await
+            .body,
+        "ok"
+    );
+    until(&server, &session, "437[{\"cursor\"").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_and_harms_nobody() {
+    let server = TestServer::start("");
+    for (path, says) in [
+        ("/socket.io/", "Transport unknown"),
+        ("/socket.io/?EIO=4", "Transport unknown"),
+        ("/socket.io/?EIO=4&transport=pigeon", "Transport unknown"),
+        (
+            "/socket.io/?EIO=3&transport=polling",
+            "Unsupported protocol version",
+        ),
+        (
+            "/socket.io/?EIO=4&transport=polling&sid=unknown",
+            "Session ID unknown",
+        ),
+    ] {
+        let answer = server.get(path).await;
+        assert!(
+            answer.status == 400 && answer.body.contains(says),
+            "{path}: {answer:?}"
+        );
+    }
+    assert_eq!(
+        server
+            .get("/socket.io/?EIO=4&transport=websocket")
+            .await
+            .status,
+        426
+    );
+    let early = server
+        .post("/socket.io/?EIO=4&transport=polling", "40")
+        .await;
+    assert!(early.body.contains("Bad handshake method"), "{early:?}");
+    // Each of these ends its session at most.
+    for packet in [
+        "",
+        "x",
+        "9",
+        "4",
+        "42",
+        "42[",
+        "42[7]",
+        "45",
+        "450-[\"chat-message\"]",
+        "42/none,[]",
+    ] {
+        let session = entered(&server, "").await;
+        let answer = server.post(&session, packet.to_owned()).await;
+        assert!(
+            [200, 400, 413].contains(&answer.status),
+            "{packet:.20}: {answer:?}"
+        );
+    }
+    let session = entered(&server, "").await;
+    let binary = "451-[\"chat-message\",{\"_placeholder\":true,\"num\":0}]\x1ebAQID";
+    assert_eq!(server.post(&session, binary).await.body, "ok");
+    let told = until(&server, &session, "refused").await;
+    assert!(told.contains("must be a text"), "{told}");
+    server.publish("still here").await;
+    until(&server, &session, "still here").await;
+}
+
+#[tokio::test]
+async fn a_drain_is_said_and_what_was_stored_is_delivered_first() {
+    let server = TestServer::start("");
+    let session = entered(&server, "").await;
+    until(&server, &session, "hello").await;
+    for n in 0..100 {
+        server.publish(&format!("message {n}")).await;
+    }
+    let url = server.url(&session);
+    let reader = tokio::spawn(async move {
+        let (http, mut told) = (reqwest::Client::new(), String::new());
+        while let Ok(answer) = http.get(&url).send().await {
+            match answer.text().await {
+                Ok(text) if !text.is_empty() => told += &text,
+                _ => break,
+            }
+        }
+        told
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.stop().await;
+    let told = reader.await.unwrap();
+    assert_eq!(told.matches("chat-message").count(), 100, "{told}");
+    assert!(
+        told.contains("message 99") && told.contains("closing"),
+        "{told}"
+    );
+}
