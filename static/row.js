@@ -26,7 +26,8 @@ export class Row {
     this.start = this.end = entry.at;
     this.flight = distance / 2;
     this.since = before && { question: this.start - before.start, answer: this.start - before.end };
-    this.holds = this.path === "/long-poll" && !/[?&]wait=0m?s/.test(this.target);
+    const held = { "/long-poll": !/[?&]wait=0m?s/.test(this.target), "/socket.io/": /[?&]sid=.*=polling/.test(this.target) };
+    this.holds = this.method === "GET" && Boolean(held[this.path]);
     this.resumed = /^last-event-id: *(.*)$/im.exec(entry.text)?.[1].trim();
   }
 

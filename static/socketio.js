@@ -3,6 +3,7 @@
 // message follows Socket.IO's own: 0 connects, 1 disconnects, 2 is an event, 3 the answer to one, 4 a refusal.
 
 const SEPARATOR = "\x1e"; // Between the packets of one answer.
+const MAX_PACKET = 72 * 1024; // Bytes the server takes in.
 const REST = 60_000; // Milliseconds until a WebSocket is tried again that did not get through.
 
 export async function run(link) {
@@ -28,6 +29,8 @@ class Session {
   #socket; // The same, once it has.
   #keys = new Map(); // Of drafts that wait for their answer, by the number they were sent with.
   #sent = 0;
+  #waiting = []; // Packets that are still to be sent.
+  #posting; // While some are under way, a promise of the end of that.
 
   constructor(link) {
     this.#link = link;
@@ -48,8 +51,10 @@ class Session {
       const answer = await this.#poll(2 * this.period);
       answer.split(SEPARATOR).forEach((packet) => this.#read(packet));
     }
+    await this.#posting;
     this.#ready.send("5");
     this.#socket = this.#link.opened(this.#ready);
+    this.#waiting.splice(0).forEach((packet) => this.#socket.send(packet));
     this.#link.alive({ next: this.period });
     this.#link.upgraded();
     return over;
@@ -57,18 +62,21 @@ class Session {
 
   end() {
     this.greeted = false;
-    const { readyState } = this.#socket ?? {};
+    const tells = this.#climbing?.readyState <= WebSocket.OPEN; // The server ends the session with it.
     this.#climbing?.close();
     // A session of polls would be thought alive until it misses a ping.
-    if (readyState === undefined && this.period) {
+    if (!tells && !this.#socket && this.period) {
       fetch(`${this.#url}&transport=polling`, { method: "POST", body: "1", keepalive: true }).catch(() => {});
     }
   }
 
   publish(draft) {
+    const packet = `42${this.#sent}${JSON.stringify(["chat-message", draft])}`;
+    const { size } = new Blob([packet]);
+    if (size > MAX_PACKET) return this.#link.refused(draft.key, `as an event it has ${size} bytes; at most ${MAX_PACKET} are accepted`);
     this.#keys.set(this.#sent, draft.key);
-    this.#say(`42${this.#sent}${JSON.stringify(["chat-message", draft])}`);
     this.#sent += 1;
+    this.#say(packet);
   }
 
   #poll(hold = 0) {
@@ -80,9 +88,18 @@ class Session {
   }
 
   #say(packet) {
-    if (this.#socket) this.#socket.send(packet);
-    // One that is lost is missed by the polls, too, and they tell.
-    else this.#post(packet).catch(() => {});
+    if (this.#socket) return this.#socket.send(packet);
+    this.#waiting.push(packet);
+    this.#posting ??= this.#flush();
+  }
+
+  /** One after the other, to arrive in their order; what waits when the WebSocket is ready goes over that. */
+  async #flush() {
+    while (this.#waiting.length && !this.#ready) {
+      // One that is lost is missed by the polls, too, and they tell.
+      await this.#post(this.#waiting.splice(0).join(SEPARATOR)).catch(() => {});
+    }
+    this.#posting = undefined;
   }
 
   /** Tries the WebSocket beside the polls; resolves when it ends after it has taken over. */

@@ -13,6 +13,7 @@ mod foreign;
 mod helper;
 mod hostile;
 mod others;
+mod pairs;
 mod reference;
 mod signals;
 mod socketio;

@@ -17,6 +17,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::Limited;
+use hyper::body::Body as _;
 use hyper::{Method, StatusCode, Uri, header};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -36,7 +37,8 @@ use crate::conn::Conn;
 use crate::cursor::After;
 use crate::deadline::within;
 use crate::error::{ApiError, Invalid};
-use crate::message::{MAX_DRAFT, check_name};
+use crate::memory::{Full, Held, UNCOUNTED};
+use crate::message::{MAX_DRAFT, MAX_TEXT, check_name};
 use crate::query::{Query, position};
 use crate::rooms::{LOBBY, RoomName, Subscription};
 use crate::stats::Transport;
@@ -46,8 +48,9 @@ use crate::upgrade;
 const MESSAGE: &str = "chat-message";
 /// Packets that may wait for a connection in the library.
 const QUEUE: usize = 32;
-/// The largest packet taken in, in bytes: a draft in an event.
-const MAX_PACKET: usize = MAX_DRAFT + 1024;
+/// The largest packet taken in, in bytes: an event with the longest text, unless much of it is escaped. While one arrives, the
+/// library holds it, and does not say so.
+const MAX_PACKET: usize = MAX_TEXT + 8 * 1024;
 /// The most that a client may send in one piece of polling, in bytes: some such packets.
 const MAX_POST: usize = 4 * MAX_PACKET;
 /// tungstenite's buffer for reading, in bytes, of every connection for its life.
@@ -78,7 +81,7 @@ impl Mount {
             .connect_timeout(config.idle_deadline)
             .max_buffer_size(QUEUE)
             // So much that a poll takes all that waits: what did not fit, the library would forget if the session then climbed.
-            .max_payload((QUEUE * MAX_PACKET) as u64)
+            .max_payload((QUEUE * MAX_DRAFT) as u64)
             .ws_max_message_size(MAX_PACKET)
             .ws_max_frame_size(MAX_PACKET)
             .ws_read_buffer_size(READ_BUFFER)
@@ -103,20 +106,29 @@ impl Mount {
         if is("transport", "websocket") && is("EIO", "4") {
             return self.upgrade(request).into_response();
         }
-        let answer = if request.method() == Method::GET {
-            Some(
-                self.call(request_like(&request).map(|()| Body::empty()))
-                    .await,
-            )
-        } else {
-            let deadline = self.app.config.idle_deadline;
-            let request = request.map(|body| Body::new(Limited::new(body, MAX_POST)));
-            within(deadline, self.call(request)).await
+        if request.method() == Method::GET {
+            let like = request_like(&request).map(|()| Body::empty());
+            return self.call(like).await;
+        }
+        let Ok(_held) = self.hold(&request) else {
+            return ApiError::from(self.app.memory.refuse()).into_response();
         };
+        let deadline = self.app.config.idle_deadline;
+        let request = request.map(|body| Body::new(Limited::new(body, MAX_POST)));
+        let answer = within(deadline, self.call(request)).await;
         answer.unwrap_or_else(|| {
             let reason = "the body took too long to arrive";
             ApiError::new(StatusCode::REQUEST_TIMEOUT, reason).into_response()
         })
+    }
+
+    /// Counts a body while it arrives.
+    fn hold(&self, request: &Request) -> Result<Held, Full> {
+        let size = request.body().size_hint().exact();
+        let size = size.and_then(|size| usize::try_from(size).ok());
+        let size = size.unwrap_or(MAX_POST).min(MAX_POST);
+        let arriving = &self.app.memory.arriving;
+        arriving.take(if size > UNCOUNTED { size } else { 0 })
     }
 
     async fn call(&mut self, request: Request) -> Response {

@@ -15,7 +15,7 @@ use crate::program::Program;
 
 const NEW_EPOCH: &str = "The room has started anew, with a new server or after a long rest. What had not arrived before is lost.";
 /// How long the long-polling page lets the server wait: longer than anything here takes.
-const HOLD: &str = "?hold=60000";
+const HOLD: &str = "?hold=60000&name=ann";
 /// What a proxy says that has lost its server.
 const UNAVAILABLE: &str =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -68,16 +68,16 @@ async fn every_page_resumes_after_a_cut_and_misses_nothing() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let forwarder = Forwarder::start(server.addr).await;
     let tabs = open_all(&browser, forwarder.addr, HOLD).await;
-    let [_, _, event_stream, _] = &tabs[..] else {
-        panic!("four tabs")
+    let [_, _, event_stream, ..] = &tabs[..] else {
+        panic!("a tab of event streams")
     };
     let mut cursor = server.publish("before").await;
     let mut shown = vec!["before"];
     for tab in &tabs {
         tab.lists(&shown).await;
     }
-    let resumed = "GET /sse?room=lobby&alive=1 HTTP/1.1 and Last-Event-ID: CURSOR";
-    let came_back = "GET /sse?room=lobby&after=CURSOR&alive=1 HTTP/1.1";
+    let resumed = "GET /sse?room=lobby&name=ann&alive=1 HTTP/1.1 and Last-Event-ID: CURSOR";
+    let came_back = "GET /sse?room=lobby&after=CURSOR&name=ann&alive=1 HTTP/1.1";
     let cuts = [
         ("", "the browser makes a new one", resumed, &["1", "2"][..]),
         // Nothing to tell afterwards: a page must not wait for the next message to find that it is back.
@@ -205,6 +205,8 @@ async fn unexpected(browser: &Browser) -> Vec<String> {
         "net::ERR_",
         "503 (Service Unavailable)",
         "WebSocket connection to",
+        // Of a Socket.IO session that the server has given up.
+        "=polling - Failed to load resource: the server responded with a status of 400",
     ];
     let expected = |complaint: &String| failed.iter().any(|failure| complaint.contains(failure));
     browser

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::clients::{node, run};
-use crate::helper::TestServer;
+use crate::helper::{Api, TestServer};
+use crate::program::Program;
 use crate::raw::{Raw, handshake};
 
 const COMMON: &str = r#"
@@ -198,7 +199,7 @@ async fn pythons_client_chats_over_both_transports() {
 }
 
 /// Opens a session over polling; where to ask and to send.
-async fn open(server: &TestServer) -> String {
+async fn open(server: &Api) -> String {
     let path = "/socket.io/?EIO=4&transport=polling";
     let answer = server.get(path).await;
     let open: Value =
@@ -207,14 +208,14 @@ async fn open(server: &TestServer) -> String {
 }
 
 /// Enters the lobby of a session.
-async fn entered(server: &TestServer, auth: &str) -> String {
+async fn entered(server: &Api, auth: &str) -> String {
     let session = open(server).await;
     assert_eq!(server.post(&session, format!("40{auth}")).await.body, "ok");
     session
 }
 
 /// All that a session is told, until it is told this.
-async fn until(server: &TestServer, session: &str, what: &str) -> String {
+async fn until(server: &Api, session: &str, what: &str) -> String {
     let mut told = String::new();
     while !told.contains(what) {
         let answer = server.get(session).await;
@@ -340,4 +341,74 @@ async fn a_drain_is_said_and_what_was_stored_is_delivered_first() {
         told.contains("message 99") && told.contains("closing"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn a_foreign_page_may_not_use_it() {
+    let server = TestServer::start("");
+    let http = reqwest::Client::new();
+    for path in [
+        "/socket.io/?EIO=4&transport=polling",
+        "/socket.io/?EIO=4&transport=websocket",
+    ] {
+        let asked = http
+            .get(server.url(path))
+            .header("origin", "http://elsewhere.example");
+        assert_eq!(asked.send().await.unwrap().status(), 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn floods_of_namespaces_and_of_events_leave_memory_flat() {
+    let server = Program::start("--allow-host 127.0.0.1").await;
+    let session = entered(&server, "").await;
+    until(&server, &session, "hello").await;
+    let flood = |n: usize| -> String {
+        let packet = |i: usize| match i % 4 {
+            0 => format!("40/namespace-{n}-{i},{{\"x\":\"{}\"}}", "y".repeat(1000)),
+            1 => format!("42[\"event-{n}-{i}\",\"{}\"]", "y".repeat(1000)),
+            2 => format!("42{i}[\"chat-message\",{i}]"),
+            _ => format!("43{i}[]"),
+        };
+        (0..200).map(packet).collect::<Vec<_>>().join("\x1e")
+    };
+    let mut before = 0;
+    for n in 0..300 {
+        assert_eq!(server.post(&session, flood(n)).await.body, "ok");
+        // What it is told is taken, or the session would end as one that does not read.
+        assert_eq!(server.get(&session).await.status, 200);
+        if n == 100 {
+            before = server.memory("VmRSS");
+        }
+    }
+    let after = server.memory("VmRSS");
+    assert!(after < before + 4096, "from {before} to {after} KiB");
+    assert_eq!(server.stats().await["rooms"], 1);
+}
+
+#[tokio::test]
+async fn who_does_not_ask_until_the_write_deadline_is_disconnected_and_resumes_without_a_loss() {
+    let server = TestServer::start("--write-deadline 300ms");
+    let session = entered(&server, "").await;
+    until(&server, &session, "hello").await;
+    for n in 0..100 {
+        server.publish(&format!("message {n}.")).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // What waits for it, and then that it is disconnected.
+    let mut told = Vec::new();
+    while told.last().is_none_or(|packet| packet != "41") {
+        let answer = server.get(&session).await;
+        assert_eq!(answer.status, 200, "{told:?}, and then {answer:?}");
+        told.extend(answer.body.split('\x1e').map(String::from));
+    }
+    let told = told.join("\n");
+    let count = told.matches("chat-message").count();
+    assert!((1..100).contains(&count), "{told}");
+    let last = told.rsplit("\"cursor\":\"").next().unwrap();
+    let last = last.split('"').next().unwrap();
+    let again = entered(&server, &format!("{{\"after\":\"{last}\"}}")).await;
+    let rest = until(&server, &again, "message 99.").await;
+    assert!(rest.contains(&format!("\"message {count}.\"")), "{rest}");
+    assert_eq!(rest.matches("chat-message").count(), 100 - count);
 }

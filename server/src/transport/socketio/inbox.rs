@@ -16,14 +16,16 @@ use super::MESSAGE;
 use super::emitter::Emitter;
 use crate::App;
 use crate::error::{ApiError, Invalid};
+use crate::memory::{Held, Pool, UNCOUNTED};
 use crate::message::Draft;
 use crate::publish::{DIFFERS, publish};
 use crate::rooms::RoomName;
 
 /// What a refusal is called, if no acknowledgement was asked for.
 const REFUSED: &str = "refused";
-/// Events of a client that may wait: whoever sends more before it has had the answers is refused.
+/// Events of a client that may wait, and bytes of them: whoever sends more before it has had the answers is refused.
 const MOST: usize = 256;
+const MOST_BYTES: usize = 1024 * 1024;
 const RIGHT: &str = "chat-message must be a text, or {from?, text, key?}";
 
 /// Who has asked, and whether it wants to be answered.
@@ -69,8 +71,33 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<(Asked, Result<Value, Invalid>)>,
+    /// Of the data that wait; counted if they are worth it.
+    bytes: usize,
+    held: Option<Held>,
     /// A task is at it.
     is_busy: bool,
+}
+
+impl Queue {
+    /// Counts so many bytes more, if there is room for them.
+    fn count(&mut self, bytes: usize, pool: &Arc<Pool>) -> bool {
+        let sum = self.bytes + bytes;
+        let mut grow = || self.held.get_or_insert_with(|| pool.hold(0)).grow(sum);
+        let fits = sum <= UNCOUNTED || sum <= MOST_BYTES && grow().is_ok();
+        if fits {
+            self.bytes = sum;
+        }
+        fits
+    }
+}
+
+/// About so many bytes; what is refused has none.
+fn size(data: &Result<Value, Invalid>) -> usize {
+    match data {
+        Ok(Value::String(text)) => text.len(),
+        Ok(other) => other.to_string().len(),
+        Err(_) => 0,
+    }
 }
 
 impl Inbox {
@@ -103,16 +130,16 @@ impl Inbox {
 
     fn take(self: &Arc<Self>, asked: Asked, data: Result<Value, Invalid>) {
         let mut queue = self.queue.lock();
-        let data = if queue.waiting.len() < MOST {
-            data
-        } else if queue.waiting.len() < 2 * MOST {
-            let reason = format!(
-                "{MOST} messages of this client wait already; send on when they are answered"
-            );
-            Err(Invalid::new(MESSAGE, reason))
-        } else {
-            // Whoever floods is not answered each time.
+        // Whoever floods is not answered each time.
+        if queue.waiting.len() >= 2 * MOST {
             return;
+        }
+        let bytes = size(&data);
+        let data = if queue.waiting.len() < MOST && queue.count(bytes, &self.app.memory.arriving) {
+            data
+        } else {
+            let reason = "too much of this client waits already; send on when it is answered";
+            Err(Invalid::new(MESSAGE, reason))
         };
         queue.waiting.push_back((asked, data));
         if !std::mem::replace(&mut queue.is_busy, true) {
@@ -126,7 +153,7 @@ impl Inbox {
             let emitter =
                 Emitter::new(Arc::clone(&self.app), SocketRef::from(asked.socket.clone()));
             // Whom it does not reach has gone, or does not read.
-            let _ = match (answer, asked.id) {
+            let told = match (answer, asked.id) {
                 (Ok(answer), _) => emitter.send(|| asked.ack().send(&answer)).await,
                 (Err(ApiError { reason, .. }), None) => {
                     emitter.emit(REFUSED, &json!({ "reason": reason })).await
@@ -136,6 +163,10 @@ impl Inbox {
                     emitter.send(|| asked.ack().send(&answer)).await
                 }
             };
+            if told.is_err() {
+                *self.queue.lock() = Queue::default();
+                return;
+            }
         }
     }
 
@@ -143,6 +174,10 @@ impl Inbox {
         let mut queue = self.queue.lock();
         let next = queue.waiting.pop_front();
         queue.is_busy = next.is_some();
+        match &next {
+            Some((_, data)) => queue.bytes -= size(data),
+            None => queue.held = None,
+        }
         next
     }
 
