@@ -16,7 +16,8 @@ const LADDER = [
 // Milliseconds.
 const PATIENCE = 2_000; // A rung that has brought nothing by then is left.
 const STEADY = 15_000; // One that breaks sooner is left; later, it was not the path that could not carry it.
-const CLIMB = 5_000; // Between two looks at what is above.
+const LAST_PATIENCE = 10_000; // The last one is given more: there is nothing below it.
+const [LOOK, SELDOM] = [5_000, 15_000]; // Between two looks at what is above: at first, and in the end.
 
 const states = new WeakMap(); // Of each link.
 
@@ -55,7 +56,6 @@ class Attempt {
   #ended = Promise.withResolvers();
   #since; // When it began to work.
   #timers = [];
-  #looking = false;
   lasted = 0; // For how long it did.
 
   constructor(link, rung, why, state) {
@@ -64,8 +64,9 @@ class Attempt {
   }
 
   async live() {
-    const late = () => this.#leave({ error: new Error(`nothing came for ${PATIENCE / 1000} s`) });
-    this.#timers.push(setTimeout(late, PATIENCE));
+    const patience = this.#rung < LADDER.length - 1 ? PATIENCE : LAST_PATIENCE;
+    const late = () => this.#leave({ error: new Error(`nothing came for ${patience / 1000} s`) });
+    this.#timers.push(setTimeout(late, patience));
     this.#module.run(this);
     const ended = await this.#ended.promise;
     this.#timers.forEach(clearTimeout);
@@ -92,18 +93,23 @@ class Attempt {
     this.#link.chose(LADDER[this.#rung][0], this.#why);
     // What the rung before has not brought to its end: the same keys, so none is stored twice.
     if (this.#module !== ws) this.#link.unanswered().forEach((draft) => this.send(draft));
-    if (this.#rung > 0) this.#timers.push(setInterval(() => this.#look(), CLIMB));
+    if (this.#rung > 0) this.#lookIn(LOOK);
+  }
+
+  #lookIn(pause) {
+    const look = async () => {
+      if (!document.hidden) await this.#look();
+      if (!this.over) this.#lookIn(Math.min(1.3 * pause, SELDOM));
+    };
+    this.#timers.push(setTimeout(look, pause));
   }
 
   /** Whether one of those above gets through by now. */
   async #look() {
-    if (this.#looking || document.hidden) return;
-    this.#looking = true;
     for (let rung = 0; rung < this.#rung && !this.over; rung += 1) {
       const gets = await SCOUTS[rung](scouting(this.#link), 1.5 * this.#state.lived[rung]).catch(() => false);
       if (gets) this.#leave({ climbed: rung });
     }
-    this.#looking = false;
   }
 
   // What the transports ask of a link.
@@ -177,7 +183,8 @@ const SCOUTS = [
     return stays(open, () => source.close(), time);
   },
   async (query, time) => {
-    const { cursor } = await (await fetch(`/short-poll?${query}`, { cache: "no-store" })).json();
+    const soon = AbortSignal.timeout(PATIENCE);
+    const { cursor } = await (await fetch(`/short-poll?${query}`, { cache: "no-store", signal: soon })).json();
     query.set("after", cursor);
     query.set("wait", `${Math.round(Math.min(Math.max(time, 1000), STEADY))}ms`);
     const signal = AbortSignal.timeout(STEADY + PATIENCE);

@@ -11,7 +11,7 @@ export function here(link) {
     const signal = AbortSignal.timeout(PATIENCE);
     const { present } = await (await fetch(`/presence?${query}`, { cache: "no-store", signal })).json();
     const over = (id) => TRANSPORTS.find((transport) => transport.id === id)?.name ?? id;
-    const names = present.slice(0, SHOWN).map((who) => `${who.name} (${over(who.over)})`);
+    const names = present.slice(0, SHOWN).map((who) => `${who.name} (${over(who.transport)})`);
     const more = present.length > SHOWN ? ` and ${plural(present.length - SHOWN, "other")}` : "";
     $("here").textContent = `Here: ${names.join(", ")}${more}`;
     $("here").hidden = present.length === 0;
@@ -21,5 +21,11 @@ export function here(link) {
     if (!document.hidden) show().catch(() => ($("here").hidden = true));
   };
   setInterval(look, PERIOD);
-  link.watch({ state: (state) => ["open", "polling"].includes(state) && setTimeout(look, 200) });
+  let last; // A poll tells its state with each answer.
+  link.watch({
+    state: (state) => {
+      if (state !== last && ["open", "polling"].includes(state)) setTimeout(look, 200);
+      last = state;
+    },
+  });
 }

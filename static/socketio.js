@@ -4,6 +4,7 @@
 
 const SEPARATOR = "\x1e"; // Between the packets of one answer.
 const MAX_PACKET = 72 * 1024; // Bytes the server takes in.
+const size = (text) => new Blob([text]).size;
 const REST = 60_000; // Milliseconds until a WebSocket is tried again that did not get through.
 
 export async function run(link) {
@@ -29,6 +30,7 @@ class Session {
   #socket; // The same, once it has.
   #keys = new Map(); // Of drafts that wait for their answer, by the number they were sent with.
   #sent = 0;
+  #most; // Bytes that the server takes in at once.
   #waiting = []; // Packets that are still to be sent.
   #posting; // While some are under way, a promise of the end of that.
 
@@ -42,7 +44,7 @@ class Session {
     this.#url = `/socket.io/?${new URLSearchParams({ EIO: 4, ...(tap && { tap }) })}`;
     const open = JSON.parse((await this.#poll()).slice(1));
     this.#url += `&sid=${open.sid}`;
-    this.period = open.pingInterval;
+    [this.period, this.#most] = [open.pingInterval, open.maxPayload];
     await this.#post(`40${JSON.stringify({ room, ...(after && { after }), ...(name && { name }) })}`);
     const rests = performance.now() < (this.#link.climbsAt ?? 0);
     const over = open.upgrades.includes("websocket") && !rests ? this.#climb() : undefined;
@@ -72,8 +74,7 @@ class Session {
 
   publish(draft) {
     const packet = `42${this.#sent}${JSON.stringify(["chat-message", draft])}`;
-    const { size } = new Blob([packet]);
-    if (size > MAX_PACKET) return this.#link.refused(draft.key, `as an event it has ${size} bytes; at most ${MAX_PACKET} are accepted`);
+    if (size(packet) > MAX_PACKET) return this.#link.refused(draft.key, `as an event it has ${size(packet)} bytes; at most ${MAX_PACKET} are accepted`);
     this.#keys.set(this.#sent, draft.key);
     this.#sent += 1;
     this.#say(packet);
@@ -97,9 +98,16 @@ class Session {
   async #flush() {
     while (this.#waiting.length && !this.#ready) {
       // One that is lost is missed by the polls, too, and they tell.
-      await this.#post(this.#waiting.splice(0).join(SEPARATOR)).catch(() => {});
+      await this.#post(this.#atOnce().join(SEPARATOR)).catch(() => {});
     }
     this.#posting = undefined;
+  }
+
+  /** Takes as many of those that wait as the server takes in at once. */
+  #atOnce() {
+    let sum = 0;
+    const more = this.#waiting.findIndex((packet, n) => n > 0 && (sum += size(packet) + 1) > this.#most - MAX_PACKET);
+    return this.#waiting.splice(0, more < 0 ? this.#waiting.length : more);
   }
 
   /** Tries the WebSocket beside the polls; resolves when it ends after it has taken over. */

@@ -92,7 +92,7 @@ pub struct Run {
 /// Each transport in turn against a fresh server, and a report.
 #[derive(Args, Debug)]
 pub struct Compare {
-    /// The transports, separated by commas [default: those of the workbench].
+    /// The transports, separated by commas [default: short-poll,long-poll,sse,ws].
     #[arg(short, long, value_enum, ignore_case = true, value_delimiter = ',', hide_default_value = true, default_values_t = Transport::usual(), help_heading = "Load")]
     mode: Vec<Transport>,
     /// With `native`, each transport once more with messages that go up as its clients send them.

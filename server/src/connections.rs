@@ -45,6 +45,11 @@ impl Connections {
         Some(Open(Arc::clone(self)))
     }
 
+    /// As many as there may be.
+    pub(crate) fn most(&self) -> u64 {
+        self.most.into()
+    }
+
     /// How many are open now.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Relaxed)

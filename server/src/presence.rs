@@ -66,13 +66,14 @@ impl Stay {
 impl Rooms {
     /// The stay of somebody who comes, if there is a place.
     fn of(&mut self, room: &RoomName, who: Who) -> Option<&mut Stay> {
-        let is_full = self.count >= IN_ALL;
-        let here = self.rooms.entry(room.clone()).or_default();
-        let is_new = !here.contains_key(&who);
-        if is_new && (is_full || here.len() >= IN_A_ROOM) {
+        let here = self.rooms.get(room);
+        let is_new = here.is_none_or(|here| !here.contains_key(&who));
+        let is_full = here.is_some_and(|here| here.len() >= IN_A_ROOM) || self.count >= IN_ALL;
+        if is_new && is_full {
             return None;
         }
         self.count += usize::from(is_new);
+        let here = self.rooms.entry(room.clone()).or_default();
         Some(here.entry(who).or_default())
     }
 
@@ -108,7 +109,7 @@ impl Drop for Present {
 }
 
 impl Presence {
-    /// Notes somebody who holds a stream, if the query gives a name.
+    /// Notes somebody who holds a stream, if there is a name.
     pub(crate) fn hold(
         self: &Arc<Self>,
         room: &RoomName,
@@ -122,7 +123,7 @@ impl Presence {
         Some(Present(Box::new((Arc::clone(self), room.clone(), who))))
     }
 
-    /// Notes somebody who asks, and may be answered as late as this, if the query gives a name.
+    /// Notes somebody who asks, and may be answered as late as this, if there is a name.
     pub(crate) fn ask(
         &self,
         room: &RoomName,
@@ -134,7 +135,8 @@ impl Presence {
         let (now, over) = (Instant::now(), over.name());
         let mut rooms = self.rooms.lock();
         if let Some(stay) = rooms.of(room, Who { name, over }) {
-            let interval = stay.asked.map_or(FIRST, |(before, _)| now - before);
+            let interval = stay.asked.filter(|(_, until)| *until > now);
+            let interval = interval.map_or(FIRST, |(before, _)| now - before);
             let patience = 2 * interval.clamp(Duration::from_secs(1), LONGEST / 2);
             stay.asked = Some((now, now + hold + patience));
         }
@@ -146,10 +148,10 @@ impl Presence {
     }
 
     fn of(&self, room: &RoomName) -> Vec<Who> {
-        let mut rooms = self.rooms.lock();
-        rooms.tidy(Instant::now());
-        let here = rooms.rooms.get(room).into_iter().flat_map(BTreeMap::keys);
-        here.cloned().collect()
+        let (now, rooms) = (Instant::now(), self.rooms.lock());
+        let here = rooms.rooms.get(room).into_iter().flatten();
+        let here = here.filter(|(_, stay)| !stay.is_over(now));
+        here.map(|(who, _)| who.clone()).collect()
     }
 }
 
@@ -161,13 +163,13 @@ pub(crate) fn name(query: &Query<'_>) -> Result<Option<Box<str>>, ApiError> {
     Ok(name.map(|name| name.as_ref().into()))
 }
 
-/// `GET /presence?room=R`: `{"present":[{"name","over"}]}`.
+/// `GET /presence?room=R`: `{"present":[{"name","transport"}]}`.
 pub(crate) async fn handle(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, ApiError> {
     let room = Query::of(&uri).room()?;
     let present = app.presence.of(&room);
     let present = present
         .iter()
-        .map(|Who { name, over }| json!({ "name": name, "over": over }));
+        .map(|Who { name, over }| json!({ "name": name, "transport": over }));
     let body = json!({ "present": present.collect::<Vec<_>>() });
     Ok((JSON, body.to_string()).into_response())
 }
@@ -201,7 +203,9 @@ mod tests {
         assert_eq!(names(&presence), ["ann ws"]);
         drop(second);
         assert_eq!(names(&presence), [""; 0]);
-        assert!(presence.rooms.lock().rooms.is_empty() && presence.rooms.lock().count == 0);
+        presence.tidy();
+        assert!(presence.rooms.lock().rooms.is_empty());
+        assert_eq!(presence.rooms.lock().count, 0);
     }
 
     #[tokio::test(start_paused = true)]

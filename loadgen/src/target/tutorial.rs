@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::console;
 
 const SCRIPT: &str = include_str!("tutorial.js");
-/// The package, with the version that it is compatible with.
-const PACKAGE: &str = "socket.io@4";
+/// The version of the package: one, for a figure to be of it.
+const VERSION: &str = "4.8.4";
 
 /// How it is started; an error says what is missing.
 pub(super) fn command() -> Result<Command> {
     let folder = folder()?;
-    if !folder.join("node_modules/socket.io").is_dir() {
+    if !is_there(&folder) {
         install(&folder)?;
     }
     let mut command = Command::new("node");
@@ -33,10 +33,18 @@ fn folder() -> Result<PathBuf> {
         .join("transport-workbench"))
 }
 
+/// By what npm writes last.
+fn is_there(folder: &Path) -> bool {
+    let about = folder.join("node_modules/.package-lock.json");
+    let about = std::fs::read_to_string(about).unwrap_or_default();
+    let about: serde_json::Value = serde_json::from_str(&about).unwrap_or_default();
+    about["packages"]["node_modules/socket.io"]["version"] == VERSION
+}
+
 fn install(folder: &Path) -> Result<()> {
-    let shown = folder.display();
+    let (shown, package) = (folder.display(), format!("socket.io@{VERSION}"));
     console::say(&format!(
-        "npm installs {PACKAGE} in {shown}, for socketio-node"
+        "npm installs {package} in {shown}, for socketio-node"
     ));
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {shown}"))?;
     let mut npm = Command::new("npm");
@@ -48,17 +56,17 @@ fn install(folder: &Path) -> Result<()> {
         "--prefix",
     ])
     .arg(folder)
-    .arg(PACKAGE)
+    .arg(&package)
     .stdin(Stdio::null());
     let needs = "socketio-node needs Node and npm (apt install nodejs npm)";
     let done = npm.output().context(needs)?;
     let said = String::from_utf8_lossy(&done.stderr);
     if !done.status.success() {
-        bail!("npm could not install {PACKAGE}: {}", said.trim_end());
+        bail!("npm could not install {package}: {}", said.trim_end());
     }
     ensure!(
-        folder.join("node_modules/socket.io").is_dir(),
-        "npm has installed {PACKAGE}, but not in {shown}"
+        is_there(folder),
+        "npm has installed {package}, but not in {shown}"
     );
     Ok(())
 }

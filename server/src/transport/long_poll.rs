@@ -30,12 +30,12 @@ pub(crate) async fn handle(
     Hold(wait): Hold,
     question: Question,
 ) -> Result<Response, ApiError> {
-    question.is_here(&app, Transport::LongPoll, wait);
     // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
     let held = match question.after {
         After::Cursor(_) => {
             let _held = Streaming::over(app.stats.of(Transport::LongPoll));
             let mut subscription = app.rooms.subscribe(&question.room, question.after).await?;
+            question.is_here(&app, Transport::LongPoll, wait);
             timeout(wait, subscription.next()).await.ok().flatten()
         }
         After::Oldest | After::Latest => None,
@@ -45,6 +45,7 @@ pub(crate) async fn handle(
         Some(batch) => batch,
         None => app.rooms.read(&question.room, question.after).await?,
     };
+    question.is_here(&app, Transport::LongPoll, Duration::ZERO);
     question.answer(&app, Transport::LongPoll, &batch, CACHE)
 }
 

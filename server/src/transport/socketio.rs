@@ -8,6 +8,7 @@ mod emitter;
 mod inbox;
 mod reader;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::Limited;
+use futures_util::future::{Either, select};
+use http_body_util::{BodyExt, Collected, Limited};
 use hyper::body::Body as _;
 use hyper::{Method, StatusCode, Uri, header};
 use parking_lot::Mutex;
@@ -25,8 +27,8 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIo};
-use tokio::io::{AsyncWriteExt, copy_bidirectional, duplex};
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncWriteExt, DuplexStream, copy, duplex, split};
+use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service;
 
 use self::emitter::Emitter;
@@ -34,6 +36,7 @@ use self::inbox::Inbox;
 use self::reader::Reader;
 use crate::App;
 use crate::conn::Conn;
+use crate::connections::{Connections, Open};
 use crate::cursor::After;
 use crate::deadline::within;
 use crate::error::{ApiError, Invalid};
@@ -59,6 +62,8 @@ const READ_BUFFER: usize = 1024;
 const PIPE: usize = 8 * 1024;
 /// How long readers may take to deliver the rest when the server drains.
 const REST: Duration = Duration::from_secs(5);
+/// How long a client may take to go once its session has.
+const CLOSING: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// `GET` and `POST /socket.io/`.
@@ -66,6 +71,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Mount {
     app: Arc<App>,
     service: SocketIoService<Router>,
+    /// As many as there may be connections: over one, any number could be opened.
+    sessions: Arc<Connections>,
 }
 
 impl Mount {
@@ -79,6 +86,8 @@ impl Mount {
             .ping_interval(config.heartbeat)
             .ping_timeout(config.heartbeat)
             .connect_timeout(config.idle_deadline)
+            // In a browser whose connections are all taken, the question that is to be answered first waits.
+            .upgrade_timeout(config.idle_deadline)
             .max_buffer_size(QUEUE)
             // So much that a poll takes all that waits: what did not fit, the library would forget if the session then climbed.
             .max_payload((QUEUE * MAX_DRAFT) as u64)
@@ -96,6 +105,7 @@ impl Mount {
         Self {
             app: Arc::clone(app),
             service,
+            sessions: Connections::new(app.connections.most()),
         }
     }
 
@@ -103,11 +113,23 @@ impl Mount {
         let query = Query::of(request.uri());
         let is = |name, value| query.get(name).as_deref() == Some(value);
         // What the library cannot go on with it refuses itself, as Socket.IO has it.
-        if is("transport", "websocket") && is("EIO", "4") {
-            return self.upgrade(request).into_response();
+        let is_websocket = is("transport", "websocket") && is("EIO", "4");
+        let begins = query.get("sid").is_none() && request.method() == Method::GET;
+        if is_websocket || begins {
+            let place = begins.then(|| self.sessions.enter());
+            let Ok(place) = place.map(|place| place.ok_or(())).transpose() else {
+                let reason = "the server has as many Socket.IO sessions as it may (--max-connections); try again";
+                return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+            };
+            let head = request_like(&request, place);
+            return if is_websocket {
+                self.upgrade(request, head).into_response()
+            } else {
+                self.open(head).await
+            };
         }
         if request.method() == Method::GET {
-            let like = request_like(&request).map(|()| Body::empty());
+            let like = request_like(&request, None).map(|()| Body::empty());
             return self.call(like).await;
         }
         let Ok(_held) = self.hold(&request) else {
@@ -120,6 +142,22 @@ impl Mount {
             let reason = "the body took too long to arrive";
             ApiError::new(StatusCode::REQUEST_TIMEOUT, reason).into_response()
         })
+    }
+
+    /// Opens a session of polls, and says how much it may send at once: the library knows one limit for both ways.
+    async fn open(&mut self, head: hyper::Request<()>) -> Response {
+        let (mut head, body) = self.call(head.map(|()| Body::empty())).await.into_parts();
+        let body = body
+            .collect()
+            .await
+            .map(Collected::to_bytes)
+            .unwrap_or_default();
+        let said = format!("\"maxPayload\":{}", QUEUE * MAX_DRAFT);
+        let right = format!("\"maxPayload\":{MAX_POST}");
+        let body = String::from_utf8_lossy(&body).replace(&said, &right);
+        head.headers
+            .insert(header::CONTENT_LENGTH, body.len().into());
+        Response::from_parts(head, body.into())
     }
 
     /// Counts a body while it arrives.
@@ -137,9 +175,13 @@ impl Mount {
         }
     }
 
-    fn upgrade(mut self, mut request: Request) -> Result<Response, ApiError> {
+    fn upgrade(
+        mut self,
+        mut request: Request,
+        head: hyper::Request<()>,
+    ) -> Result<Response, ApiError> {
         let response = upgrade::accept(&request)?;
-        let (upgraded, head) = (upgrade::connection(&mut request), request_like(&request));
+        let upgraded = upgrade::connection(&mut request);
         tokio::spawn(async move {
             match upgraded.await {
                 Some((conn, early))
@@ -157,7 +199,7 @@ impl Mount {
 
     /// Carries a WebSocket that a session wants to go on over. If nothing came of that, the session ends: the library would
     /// answer its polls with nothing for ever.
-    async fn climb(mut self, mut conn: Conn, early: &[u8], head: hyper::Request<()>) {
+    async fn climb(mut self, conn: Conn, early: &[u8], head: hyper::Request<()>) {
         let end = head
             .uri()
             .to_string()
@@ -166,14 +208,26 @@ impl Mount {
         // The room is there.
         let _ = far.write_all(early).await;
         if self.service.call((near, head)).await.is_ok() {
-            let _ = copy_bidirectional(&mut conn, &mut far).await;
+            carry(conn, far).await;
         }
-        drop((conn, far));
         let mut end_it = Request::new(Body::from("1"));
         *end_it.method_mut() = Method::POST;
         *end_it.uri_mut() = Uri::try_from(end).unwrap_or_default();
         // One that has climbed is not open to polls, and has ended with its WebSocket.
         let _ = self.call(end_it).await;
+    }
+}
+
+/// Carries what both say, until the client has gone, or the session has and the client had its time to hear so.
+async fn carry(conn: Conn, far: DuplexStream) {
+    let ((mut client, mut to_client), (mut session, mut to_session)) = (split(conn), split(far));
+    let up = pin!(copy(&mut client, &mut to_session));
+    let down = pin!(async {
+        copy(&mut session, &mut to_client).await?;
+        to_client.shutdown().await
+    });
+    if let Either::Right((Ok(()), up)) = select(up, down).await {
+        let _ = timeout(CLOSING, up).await;
     }
 }
 
@@ -193,16 +247,20 @@ pub(crate) async fn script(State(app): State<Arc<App>>) -> Result<Response, ApiE
     Ok((headers, script).into_response())
 }
 
-/// When a session began, as its request has it: the library pings from then on.
-#[derive(Clone, Copy)]
-struct Opened(Instant);
+/// When a session began, as its request has it, from when on the library pings; and the place that it has while it lives.
+#[derive(Clone)]
+struct Opened(
+    Instant,
+    #[expect(dead_code, reason = "it is held")] Option<Arc<Open>>,
+);
 
 /// The same request without what would be kept with the session for its life: headers, and the buffer they were read into.
-fn request_like(request: &Request) -> hyper::Request<()> {
+fn request_like(request: &Request, place: Option<Open>) -> hyper::Request<()> {
     let mut like = hyper::Request::new(());
     *like.method_mut() = request.method().clone();
     *like.uri_mut() = Uri::try_from(request.uri().to_string()).unwrap_or_default();
-    like.extensions_mut().insert(Opened(Instant::now()));
+    like.extensions_mut()
+        .insert(Opened(Instant::now(), place.map(Arc::new)));
     like
 }
 

@@ -317,7 +317,9 @@ impl Session {
     fn show(&mut self, asked: &[u8]) {
         match showing::asked(asked) {
             Some(Ok(frames)) => {
-                self.closing = frames.iter().any(|frame| frame.header().opcode == OpCode::Control(Control::Close));
+                let is_close =
+                    |frame: &Frame| frame.header().opcode == OpCode::Control(Control::Close);
+                self.closing |= frames.iter().any(is_close);
                 frames.into_iter().for_each(|frame| self.append(frame));
             }
             Some(Err(reason)) => self.say(&json!({ "error": { "reason": reason } })),

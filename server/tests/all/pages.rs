@@ -180,7 +180,10 @@ async fn hostile_texts_and_names_are_shown_as_text_by_every_page() {
         counts == ["30"; PAGES.len()]
     })
     .await;
-    assert_eq!(browser.complaints().await, [""; 0]);
+    // All of a browser's six connections are taken here, and a session that cannot ask may be given up.
+    let mut complaints = browser.complaints().await;
+    complaints.retain(|text| !text.contains("/socket.io/") || !text.contains("400 (Bad Request)"));
+    assert_eq!(complaints, [""; 0]);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn here(server: &Api, room: &str) -> Vec<String> {
     let text = |who: &serde_json::Value, part: &str| who[part].as_str().unwrap().to_owned();
     present
         .iter()
-        .map(|who| format!("{} {}", text(who, "name"), text(who, "over")))
+        .map(|who| format!("{} {}", text(who, "name"), text(who, "transport")))
         .collect()
 }
 

@@ -50,7 +50,7 @@ const CHAT: &str = r#"
 
   bob.io.engine.close(); // As a network does that breaks.
   for (let n = 0; n < 100; n += 1) await ann.emitWithAck("chat-message", `while away ${n}`);
-  await until(() => atBob.length === 102);
+  await until(() => atAnn.length === 102 && atBob.length === 102);
   assert.deepEqual(atBob.slice(2).map(([text]) => text), Array.from({ length: 100 }, (_, n) => `while away ${n}`));
   assert.deepEqual(atAnn, atBob);
 
@@ -370,13 +370,15 @@ async fn floods_of_namespaces_and_of_events_leave_memory_flat() {
             2 => format!("42{i}[\"chat-message\",{i}]"),
             _ => format!("43{i}[]"),
         };
-        (0..200).map(packet).collect::<Vec<_>>().join("\x1e")
+        // With its answer to whatever ping there was; and what the last of them is answered with shows that all were.
+        let last = format!("42{}[\"chat-message\",0]", 10_000 + n);
+        let packets = (0..200).map(packet).chain(["3".into(), last]);
+        packets.collect::<Vec<_>>().join("\x1e")
     };
     let mut before = 0;
     for n in 0..300 {
         assert_eq!(server.post(&session, flood(n)).await.body, "ok");
-        // What it is told is taken, or the session would end as one that does not read.
-        assert_eq!(server.get(&session).await.status, 200);
+        until(&server, &session, &format!("43{}[", 10_000 + n)).await;
         if n == 100 {
             before = server.memory("VmRSS");
         }
@@ -411,4 +413,35 @@ async fn who_does_not_ask_until_the_write_deadline_is_disconnected_and_resumes_w
     let rest = until(&server, &again, "message 99.").await;
     assert!(rest.contains(&format!("\"message {count}.\"")), "{rest}");
     assert_eq!(rest.matches("chat-message").count(), 100 - count);
+}
+
+#[tokio::test]
+async fn sessions_are_bounded_and_say_how_much_they_take_at_once() {
+    let server = TestServer::start("--max-connections 3");
+    let path = "/socket.io/?EIO=4&transport=polling";
+    for _ in 0..3 {
+        let opened = server.get(path).await;
+        assert!(opened.body.contains("\"maxPayload\":294912"), "{opened:?}");
+    }
+    let refused = server.get(path).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("--max-connections"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_clients_script_is_served_if_there_is_one() {
+    let path = "/socket.io/socket.io.js";
+    let without = TestServer::start("").get(path).await;
+    assert_eq!(without.status, 404);
+    assert!(without.body.contains("--socketio-client"), "{without:?}");
+    let file = std::env::temp_dir().join(format!("socketio-client-{}.js", std::process::id()));
+    std::fs::write(&file, "export const io = 7;").unwrap();
+    let server = TestServer::start(&format!("--socketio-client {}", file.display()));
+    let script = server.get(path).await;
+    std::fs::remove_file(file).unwrap();
+    assert_eq!(script.body, "export const io = 7;");
+    assert_eq!(
+        script.header("content-type"),
+        Some("text/javascript; charset=utf-8")
+    );
 }

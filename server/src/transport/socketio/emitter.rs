@@ -32,7 +32,7 @@ pub(super) struct Emitter {
 impl Emitter {
     pub(super) fn new(app: Arc<App>, socket: SocketRef) -> Self {
         let opened = socket.req_parts().extensions.get::<Opened>();
-        let opened = opened.map_or_else(Instant::now, |Opened(time)| *time);
+        let opened = opened.map_or_else(Instant::now, |Opened(time, _)| *time);
         Self {
             app,
             socket,

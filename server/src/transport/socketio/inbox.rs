@@ -130,8 +130,9 @@ impl Inbox {
 
     fn take(self: &Arc<Self>, asked: Asked, data: Result<Value, Invalid>) {
         let mut queue = self.queue.lock();
-        // Whoever floods is not answered each time.
         if queue.waiting.len() >= 2 * MOST {
+            // It floods. If there is no room to say so, its session ends as that of one that does not read.
+            let _ = asked.socket.disconnect();
             return;
         }
         let bytes = size(&data);
