@@ -4,14 +4,14 @@ use std::path::Path;
 
 use loadgen::comparison::load;
 
-use crate::helper::{Folder, beside, loadgen};
+use crate::helper::{Folder, alone, loadgen};
 
 /// Where npm's package is kept for these tests.
 const CACHE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/cache");
 
 #[test]
 fn ours_and_nodes_are_measured_beside_ws_and_lose_nothing() {
-    let _turn = beside();
+    let _turn = alone();
     let folder = Folder::new("socketio");
     let load_of = "compare -m ws,socketio,socketio-polling,socketio-node -c 40 --rate 20 -z 2s --sets 1 --quiet --out";
     let mut command = loadgen(load_of);

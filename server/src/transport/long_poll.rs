@@ -38,14 +38,16 @@ pub(crate) async fn handle(
             question.is_here(&app, Transport::LongPoll, wait);
             timeout(wait, subscription.next()).await.ok().flatten()
         }
-        After::Oldest | After::Latest => None,
+        After::Oldest | After::Latest => {
+            question.is_here(&app, Transport::LongPoll, Duration::ZERO);
+            None
+        }
     };
     // The hold has ended, or the server drains: whatever there is, by now nothing.
     let batch = match held {
         Some(batch) => batch,
         None => app.rooms.read(&question.room, question.after).await?,
     };
-    question.is_here(&app, Transport::LongPoll, Duration::ZERO);
     question.answer(&app, Transport::LongPoll, &batch, CACHE)
 }
 

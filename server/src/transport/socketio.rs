@@ -86,8 +86,6 @@ impl Mount {
             .ping_interval(config.heartbeat)
             .ping_timeout(config.heartbeat)
             .connect_timeout(config.idle_deadline)
-            // In a browser whose connections are all taken, the question that is to be answered first waits.
-            .upgrade_timeout(config.idle_deadline)
             .max_buffer_size(QUEUE)
             // So much that a poll takes all that waits: what did not fit, the library would forget if the session then climbed.
             .max_payload((QUEUE * MAX_DRAFT) as u64)
