@@ -89,8 +89,11 @@ fn the_server_of_the_documentation_is_measured_on_every_transport_that_it_has() 
         let (outcome, metrics) = (&trial["outcome"], &trial["metrics"]);
         assert_eq!(code, 0, "{mode}: {}", outcome["failures"]);
         assert!(
-            outcome["expected"].as_u64() > Some(500) && outcome["expected"] == outcome["delivered"],
-            "{mode}"
+            // 720 in the mean, of 36 messages of a Poisson schedule: fewer than 13 of them come once in 100,000 runs.
+            outcome["expected"].as_u64() > Some(250) && outcome["expected"] == outcome["delivered"],
+            "{mode}: {} of {}",
+            outcome["delivered"],
+            outcome["expected"]
         );
         assert_eq!(
             outcome["audit"]["expected"], outcome["audit"]["received"],
