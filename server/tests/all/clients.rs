@@ -28,7 +28,7 @@ pub(crate) async fn run(program: &str, arguments: &[&str], package: &str) -> Str
 }
 
 /// Where `./test.sh` has npm install what the tests need.
-const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/npm");
+pub(crate) const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/npm");
 
 /// Runs a script with npm's packages; what it prints.
 pub(crate) async fn node(script: &str, arguments: &[&str]) -> String {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::clients::{node, run};
+use crate::browser::Browser;
+use crate::clients::{MODULES, node, run};
 use crate::helper::{Api, TestServer};
 use crate::program::Program;
 use crate::raw::{Raw, handshake};
@@ -447,4 +448,51 @@ async fn the_clients_script_is_served_if_there_is_one() {
         script.header("content-type"),
         Some("text/javascript; charset=utf-8")
     );
+}
+
+/// The tutorial's page: a list, a form, and its script, after that of the library.
+const PAGE: &str = r#"
+document.body.innerHTML = '<ul id="messages"></ul><form id="form"><input id="input"><button id="go">Send</button></form>';
+const script = document.createElement("script");
+script.src = "/socket.io/socket.io.js";
+script.onload = () => {
+  const socket = io();
+  const [form, input, messages] = ["form", "input", "messages"].map((id) => document.getElementById(id));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    socket.emit("chat-message", input.value);
+    input.value = "";
+  });
+  socket.on("chat-message", (text) => {
+    const item = document.createElement("li");
+    item.textContent = text;
+    messages.append(item);
+  });
+};
+document.head.append(script);
+"#;
+
+#[tokio::test]
+async fn the_tutorials_page_works_in_a_browser_with_the_librarys_own_script() {
+    let client = format!("{MODULES}/node_modules/socket.io/client-dist/socket.io.js");
+    let server = TestServer::start(&format!("--socketio-client {client}"));
+    let browser = Browser::start().await;
+    let ann = browser.open(&server.url("/seventh.html")).await;
+    ann.run(PAGE).await;
+    let bob = browser.open(&server.url("/seventh.html")).await;
+    bob.run(PAGE).await;
+    server.publish("over HTTP").await;
+    for tab in [&ann, &bob] {
+        tab.until("#messages li", |items| items == ["over HTTP"])
+            .await;
+    }
+    ann.fill("#input", "from the form").await;
+    ann.click("#go").await;
+    for tab in [&ann, &bob] {
+        tab.until("#messages li", |items| {
+            items == ["over HTTP", "from the form"]
+        })
+        .await;
+    }
+    assert_eq!(browser.complaints().await, [""; 0]);
 }
