@@ -1,5 +1,5 @@
 // The best transport that gets through: WebSocket, then an event stream, then a held poll, then a short one, on one cursor,
-// so that a change loses nothing. From a lower rung the higher ones are tried again and again, beside what works.
+// so that a change loses nothing. From a later choice the earlier ones are tried again and again, beside what works.
 
 import { ANEW } from "./link.js";
 import * as longPoll from "./long-poll.js";
@@ -7,37 +7,37 @@ import * as shortPoll from "./short-poll.js";
 import * as sse from "./sse.js";
 import * as ws from "./ws.js";
 
-const LADDER = [
+const CHOICES = [
   ["ws", ws],
   ["sse", sse],
   ["long-poll", longPoll],
   ["short-poll", shortPoll],
 ];
 // Milliseconds.
-const PATIENCE = 2_000; // A rung that has brought nothing by then is left.
+const PATIENCE = 2_000; // A choice that has brought nothing by then is left.
 const STEADY = 15_000; // One that breaks sooner is left; later, it was not the path that could not carry it.
-const LAST_PATIENCE = 10_000; // The last one is given more: there is nothing below it.
-const [LOOK, SELDOM] = [5_000, 15_000]; // Between two looks at what is above: at first, and in the end.
+const LAST_PATIENCE = 10_000; // The last one is given more: nothing comes after it.
+const [LOOK, SELDOM] = [5_000, 15_000]; // Between two tries of what comes before: at first, and in the end.
 
 const states = new WeakMap(); // Of each link.
 
 export async function run(link) {
-  const state = states.get(link) ?? { lived: LADDER.map(() => 0) };
+  const state = states.get(link) ?? { lived: CHOICES.map(() => 0) };
   states.set(link, state);
-  let [rung, why] = [0, "the best there is"];
+  let [choice, why] = [0, "the best there is"];
   for (;;) {
-    const attempt = (state.attempt = new Attempt(link, rung, why, state));
-    const { error, climbed } = await attempt.live();
-    const name = LADDER[rung][0];
-    if (climbed !== undefined) [rung, why] = [climbed, `${LADDER[climbed][0]} gets through again`];
+    const attempt = (state.attempt = new Attempt(link, choice, why, state));
+    const { error, better } = await attempt.live();
+    const name = CHOICES[choice][0];
+    if (better !== undefined) [choice, why] = [better, `${CHOICES[better][0]} gets through again`];
     else if (error.final) return void link.again(error);
     else if (error.message === ANEW) continue;
-    else if (rung < LADDER.length - 1 && attempt.lasted < STEADY && !link.pluggedIn()) {
-      state.lived[rung] = attempt.lasted;
-      [rung, why] = [rung + 1, `${name}: ${error.message}`];
+    else if (choice < CHOICES.length - 1 && attempt.lasted < STEADY && !link.pluggedIn()) {
+      state.lived[choice] = attempt.lasted;
+      [choice, why] = [choice + 1, `${name}: ${error.message}`];
     } else {
       if (!(await link.again(error))) return;
-      [rung, why] = [0, "the best there is"];
+      [choice, why] = [0, "the best there is"];
     }
   }
 }
@@ -50,26 +50,26 @@ export function send(link, draft) {
 class Attempt {
   #link;
   #module;
-  #rung;
+  #choice;
   #why;
   #state;
   #ended = Promise.withResolvers();
   #since; // When it began to work.
-  #timers = [];
+  #timer; // Until it is late, and later until the next look.
   lasted = 0; // For how long it did.
 
-  constructor(link, rung, why, state) {
-    [this.#link, this.#rung, this.#why, this.#state] = [link, rung, why, state];
-    [, this.#module] = LADDER[rung];
+  constructor(link, choice, why, state) {
+    [this.#link, this.#choice, this.#why, this.#state] = [link, choice, why, state];
+    [, this.#module] = CHOICES[choice];
   }
 
   async live() {
-    const patience = this.#rung < LADDER.length - 1 ? PATIENCE : LAST_PATIENCE;
+    const patience = this.#choice < CHOICES.length - 1 ? PATIENCE : LAST_PATIENCE;
     const late = () => this.#leave({ error: new Error(`nothing came for ${patience / 1000} s`) });
-    this.#timers.push(setTimeout(late, patience));
+    this.#timer = setTimeout(late, patience);
     this.#module.run(this);
     const ended = await this.#ended.promise;
-    this.#timers.forEach(clearTimeout);
+    clearTimeout(this.#timer);
     if (this.#since) this.lasted = performance.now() - this.#since;
     return ended;
   }
@@ -89,11 +89,11 @@ class Attempt {
   #works() {
     if (this.#since || this.over) return;
     this.#since = performance.now();
-    this.#timers.forEach(clearTimeout);
-    this.#link.chose(LADDER[this.#rung][0], this.#why);
-    // What the rung before has not brought to its end: the same keys, so none is stored twice.
+    clearTimeout(this.#timer);
+    this.#link.chose(CHOICES[this.#choice][0], this.#why);
+    // What the choice before has not brought to its end: the same keys, so none is stored twice.
     if (this.#module !== ws) this.#link.unanswered().forEach((draft) => this.send(draft));
-    if (this.#rung > 0) this.#lookIn(LOOK);
+    if (this.#choice > 0) this.#lookIn(LOOK);
   }
 
   #lookIn(pause) {
@@ -101,14 +101,14 @@ class Attempt {
       if (!document.hidden) await this.#look();
       if (!this.over) this.#lookIn(Math.min(1.3 * pause, SELDOM));
     };
-    this.#timers.push(setTimeout(look, pause));
+    this.#timer = setTimeout(look, pause);
   }
 
   /** Whether one of those above gets through by now. */
   async #look() {
-    for (let rung = 0; rung < this.#rung && !this.over; rung += 1) {
-      const gets = await SCOUTS[rung](scouting(this.#link), 1.5 * this.#state.lived[rung]).catch(() => false);
-      if (gets) this.#leave({ climbed: rung });
+    for (let choice = 0; choice < this.#choice && !this.over; choice += 1) {
+      const gets = await PROBES[choice](probing(this.#link), 1.5 * this.#state.lived[choice]).catch(() => false);
+      if (gets) this.#leave({ better: choice });
     }
   }
 
@@ -157,8 +157,8 @@ class Attempt {
   }
 }
 
-/** Where a scout asks: for what comes from now on. */
-const scouting = ({ room }) => new URLSearchParams({ room, after: "latest" });
+/** Where a probe asks: for what comes from now on. */
+const probing = ({ room }) => new URLSearchParams({ room, after: "latest" });
 
 /** Whether a stream says hello, and then stays for as long as the one before it did not. */
 const stays = (open, close, time) =>
@@ -171,8 +171,8 @@ const stays = (open, close, time) =>
     );
   });
 
-/** Of each rung but the last, whether it gets through. */
-const SCOUTS = [
+/** Of each choice but the last, whether it gets through. */
+const PROBES = [
   async (query, time) => {
     const socket = new WebSocket(new URL(`/ws?${query}`, location.href.replace("http", "ws")));
     return stays((good, bad) => Object.assign(socket, { onmessage: good, onclose: bad }), () => socket.close(), time);

@@ -1,4 +1,4 @@
-// Socket.IO: named events over Engine.IO, which begins with long polling and climbs to a WebSocket while the polls go on.
+// Socket.IO: named events over Engine.IO, which begins with long polling and is upgraded to a WebSocket while the polls go on.
 // Each packet begins with a digit: 0 opens, 1 closes, 2 pings, 3 pongs, 4 is a message, 5 upgrades, 6 says nothing. In a
 // message follows Socket.IO's own: 0 connects, 1 disconnects, 2 is an event, 3 the answer to one, 4 a refusal.
 
@@ -25,7 +25,7 @@ class Session {
   greeted = false;
   #link;
   #url;
-  #climbing; // A WebSocket that is tried.
+  #upgrading; // A WebSocket that is tried.
   #ready; // The same, once it is to take over: no question is asked any more.
   #socket; // The same, once it has.
   #keys = new Map(); // Of drafts that wait for their answer, by the number they were sent with.
@@ -46,8 +46,8 @@ class Session {
     this.#url += `&sid=${open.sid}`;
     [this.period, this.#most] = [open.pingInterval, open.maxPayload];
     await this.#post(`40${JSON.stringify({ room, ...(after && { after }), ...(name && { name }) })}`);
-    const rests = performance.now() < (this.#link.climbsAt ?? 0);
-    const over = open.upgrades.includes("websocket") && !rests ? this.#climb() : undefined;
+    const rests = performance.now() < (this.#link.upgradesAt ?? 0);
+    const over = open.upgrades.includes("websocket") && !rests ? this.#upgrade() : undefined;
     while (!this.#ready) {
       // The server holds the question for as long as nothing comes, but asks back once a period.
       const answer = await this.#poll(2 * this.period);
@@ -64,8 +64,8 @@ class Session {
 
   end() {
     this.greeted = false;
-    const tells = this.#climbing?.readyState <= WebSocket.OPEN; // The server ends the session with it.
-    this.#climbing?.close();
+    const tells = this.#upgrading?.readyState <= WebSocket.OPEN; // The server ends the session with it.
+    this.#upgrading?.close();
     // A session of polls would be thought alive until it misses a ping.
     if (!tells && !this.#socket && this.period) {
       fetch(`${this.#url}&transport=polling`, { method: "POST", body: "1", keepalive: true }).catch(() => {});
@@ -111,9 +111,9 @@ class Session {
   }
 
   /** Tries the WebSocket beside the polls; resolves when it ends after it has taken over. */
-  #climb() {
+  #upgrade() {
     const url = new URL(`${this.#url}&transport=websocket`, location.href.replace("http", "ws"));
-    const socket = (this.#climbing = new WebSocket(url));
+    const socket = (this.#upgrading = new WebSocket(url));
     socket.onopen = () => socket.send("2probe");
     return new Promise((resolve) => {
       socket.onmessage = ({ data }) => {
@@ -126,7 +126,7 @@ class Session {
       };
       socket.onclose = ({ reason }) => {
         // What did not get through is not tried with each session anew; the server has ended this one.
-        if (!this.#ready) this.#link.climbsAt = performance.now() + REST;
+        if (!this.#ready) this.#link.upgradesAt = performance.now() + REST;
         else resolve(new Error(reason || "the connection broke"));
       };
     });

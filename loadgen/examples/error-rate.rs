@@ -279,11 +279,7 @@ type Sets = BTreeMap<(String, String), Vec<Values>>;
 
 fn read(file: &str) -> Result<Sets> {
     let mut all: BTreeMap<(String, String), BTreeMap<usize, Values>> = BTreeMap::new();
-    let text = if fs::exists(file)? {
-        fs::read_to_string(file)?
-    } else {
-        String::new()
-    };
+    let text = text_of(file)?;
     for line in text.lines().skip(1) {
         let [kind, condition, set, _, p50, cpu, seconds] = line.split(',').collect::<Vec<_>>()[..]
         else {
@@ -306,13 +302,18 @@ fn read(file: &str) -> Result<Sets> {
     Ok(sets.collect())
 }
 
-/// The highest number that any set of the file has.
-fn last(file: &str) -> Result<usize> {
-    let text = if fs::exists(file)? {
+/// What a file has; nothing if there is none yet.
+fn text_of(file: &str) -> Result<String> {
+    Ok(if fs::exists(file)? {
         fs::read_to_string(file)?
     } else {
         String::new()
-    };
+    })
+}
+
+/// The highest number that any set of the file has.
+fn last(file: &str) -> Result<usize> {
+    let text = text_of(file)?;
     let number = |line: &str| line.split(',').nth(2)?.parse().ok();
     Ok(text.lines().filter_map(number).max().unwrap_or(0))
 }
@@ -321,11 +322,10 @@ const DECIDED: &str = "run,sets,row,figure,word,beyond,of,ratio,from,to\n";
 
 /// Appends what a comparison says of its rows, and prints of how many in the file it is decided.
 fn decided(file: &str, result: Option<&Path>) -> Result<()> {
-    let mut text = if fs::exists(file)? {
-        fs::read_to_string(file)?
-    } else {
-        DECIDED.to_owned()
-    };
+    let mut text = text_of(file)?;
+    if text.is_empty() {
+        text += DECIDED;
+    }
     if let Some(result) = result {
         let comparison = load(result)?;
         let run = text

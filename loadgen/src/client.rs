@@ -51,8 +51,8 @@ pub fn visit<V: Visitor>(transport: Transport, visitor: V) -> V::Output {
         Transport::LongPoll => visitor.visit::<long_poll::LongPoll>(),
         Transport::Sse | Transport::SseStock => visitor.visit::<sse::Sse>(),
         Transport::Ws | Transport::WsStock => visitor.visit::<ws::Ws>(),
-        Transport::SocketIo | Transport::SocketIoNode => visitor.visit::<socketio::SocketIo>(),
-        Transport::SocketIoPolling => visitor.visit::<socketio::SocketIoPolling>(),
+        Transport::Socketio | Transport::SocketioNode => visitor.visit::<socketio::SocketIo>(),
+        Transport::SocketioPolling => visitor.visit::<socketio::SocketIoPolling>(),
     }
 }
 
@@ -131,6 +131,15 @@ pub struct Setup {
     pub timestamped: bool,
     /// Where its traffic is counted.
     pub meter: Arc<Meter>,
+}
+
+impl Setup {
+    /// Waits until it is to poll. An error: it never will be.
+    async fn until_active(&mut self) -> Result<(), Failure> {
+        let over = |_| Failure::Own("the trial is over".into());
+        self.active.wait_for(|active| *active).await.map_err(over)?;
+        Ok(())
+    }
 }
 
 /// What a client reports.

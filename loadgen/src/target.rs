@@ -83,7 +83,7 @@ impl Target {
         mode: Transport,
         flags: &[String],
     ) -> Result<Self> {
-        if mode == Transport::SocketIoNode {
+        if mode == Transport::SocketioNode {
             let target = Self::spawn(tutorial::command()?, server_cores, START).await?;
             let dialect = Dialect {
                 is_foreign: true,

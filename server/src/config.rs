@@ -62,7 +62,7 @@ pub struct Config {
     #[arg(long, value_name = "SIZE", default_value = "128KiB", value_parser = size, hide = true)]
     pub(crate) unsent: u32,
     /// File with Socket.IO's client, which pages then find at /socket.io/socket.io.js.
-    #[arg(long, value_name = "FILE", value_parser = script)]
+    #[arg(long, value_name = "FILE", value_parser = crate::transport::socketio::script::read)]
     pub(crate) socketio_client: Option<Bytes>,
     /// What goes wrong on purpose.
     #[cfg(feature = "faults")]
@@ -208,20 +208,6 @@ fn size(text: &str) -> Result<u32, String> {
         .ok()
         .and_then(|size| u32::try_from(size).ok());
     size.ok_or_else(|| "must be a size such as 128KiB, or 0".into())
-}
-
-/// A script is no longer than this.
-const LONGEST_SCRIPT: usize = 4 << 20;
-
-fn script(path: &str) -> Result<Bytes, String> {
-    let script = std::fs::read(path).map_err(|error| error.to_string())?;
-    if script.len() > LONGEST_SCRIPT {
-        return Err(format!(
-            "it has {} bytes; at most {LONGEST_SCRIPT} are served",
-            script.len()
-        ));
-    }
-    Ok(script.into())
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::App;
-use crate::error::{ApiError, JSON};
+use crate::error::{ApiError, Invalid, JSON};
 use crate::message::check_name;
 use crate::query::Query;
 use crate::rooms::RoomName;
@@ -155,12 +155,15 @@ impl Presence {
     }
 }
 
-/// `name=N` of a query: 1 to 64 characters, no control characters.
-pub(crate) fn name(query: &Query<'_>) -> Result<Option<Box<str>>, ApiError> {
-    let name = query.get("name");
-    name.as_deref()
-        .map_or(Ok(()), |name| check_name("name", name))?;
-    Ok(name.map(|name| name.as_ref().into()))
+/// `name=N` of a query, if it is there.
+pub(crate) fn name(query: &Query<'_>) -> Result<Option<Box<str>>, Invalid> {
+    named(query.get("name").as_deref())
+}
+
+/// A name that somebody gives: 1 to 64 characters, no control characters.
+pub(crate) fn named(name: Option<&str>) -> Result<Option<Box<str>>, Invalid> {
+    name.map_or(Ok(()), |name| check_name("name", name))?;
+    Ok(name.map(Into::into))
 }
 
 /// `GET /presence?room=R`: `{"present":[{"name","transport"}]}`.

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use hyper::{HeaderMap, StatusCode, Uri, header};
+use serde_json::{Value, json};
 
 use crate::App;
 use crate::deadline::within;
@@ -17,7 +18,7 @@ use crate::query::{Query, single};
 use crate::rooms::{Published, RoomName};
 
 /// What a publisher is told whose key stands for another message already.
-pub(crate) const DIFFERS: &str = "the key is that of an earlier message, and so is the cursor; this message differs from it and was not stored";
+const DIFFERS: &str = "the key is that of an earlier message, and so is the cursor; this message differs from it and was not stored";
 
 /// A body over its limit is read on for this many bytes.
 const DISCARDED: usize = 8 * 1024 * 1024;
@@ -35,6 +36,23 @@ pub(crate) async fn publish(
     Ok(published)
 }
 
+/// What a publisher on a connection of its own is told: `{"cursor","differs"?}`.
+pub(crate) fn answer(published: &Published) -> Value {
+    let mut answer = json!({ "cursor": published.cursor });
+    if published.differs {
+        answer["differs"] = DIFFERS.into();
+    }
+    answer
+}
+
+/// 408: a body that was not whole in time.
+pub(crate) fn late() -> ApiError {
+    ApiError::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "the body took too long to arrive",
+    )
+}
+
 /// `POST /messages?room=R` with `{"from","text","key"?}`: 201, or 200 if the key was known, with
 /// `{"cursor","differs"?}`.
 pub(crate) async fn handle(
@@ -43,15 +61,8 @@ pub(crate) async fn handle(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = match within(app.config.idle_deadline, read(&app.memory, body)).await {
-        Some(body) => body?,
-        None => {
-            return Err(ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "the body took too long to arrive",
-            ));
-        }
-    };
+    let body = within(app.config.idle_deadline, read(&app.memory, body)).await;
+    let body = body.ok_or_else(late)??;
     check_coding(&headers)?;
     check_json(&headers)?;
     let room = Query::of(&uri).room()?;

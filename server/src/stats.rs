@@ -25,8 +25,7 @@ pub(crate) enum Transport {
     LongPoll,
     Sse,
     Ws,
-    #[strum(serialize = "socketio")]
-    SocketIo,
+    Socketio,
 }
 
 impl Transport {
@@ -134,7 +133,7 @@ impl Stats {
         let polls = [
             Transport::ShortPoll,
             Transport::LongPoll,
-            Transport::SocketIo,
+            Transport::Socketio,
         ];
         let polls = polls.map(|transport| self.of(transport));
         polls

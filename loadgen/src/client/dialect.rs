@@ -48,11 +48,7 @@ impl Dialect {
         after: &After,
         wait: Option<Duration>,
     ) -> Result<Uri, Failure> {
-        let after = match after {
-            After::Oldest => String::new(),
-            After::Latest => "latest".into(),
-            After::Cursor(cursor) => cursor.to_string(),
-        };
+        let after = after.text().unwrap_or_default();
         let wait = wait.map_or(String::new(), |wait| format!("{}ms", wait.as_millis()));
         uri(&fill(
             &self.subscribe,
@@ -148,7 +144,8 @@ fn fill_part(mut filled: String, part: &str, values: &[(&str, &str)]) -> String 
     filled
 }
 
-fn uri(path: &str) -> Result<Uri, Failure> {
+/// A path as it is asked for.
+pub(super) fn uri(path: &str) -> Result<Uri, Failure> {
     Uri::try_from(path).map_err(|error| Failure::Protocol(format!("{path:?} is no path: {error}")))
 }
 

@@ -132,14 +132,7 @@ impl Http {
         repeat: Repeat,
     ) -> Result<Option<Cursor>, Failure> {
         let draft = Bytes::from(draft);
-        let ask = |http: &Self| {
-            let mut request = http.request(Method::POST, uri.clone(), draft.clone());
-            request.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            );
-            request
-        };
+        let ask = |http: &Self| http.posted(&uri, "application/json", &draft);
         let reply = self.exchange(ask, repeat).await?;
         // Who has no cursors may answer with anything.
         if !reply.body.starts_with(b"{") {
@@ -150,13 +143,15 @@ impl Http {
 
     /// `POST` of packets, as Engine.IO's script sends them; what came of them is told by later answers.
     pub(super) async fn post(&mut self, uri: &Uri, packets: Bytes) -> Result<(), Failure> {
-        let ask = |http: &Self| {
-            let mut request = http.request(Method::POST, uri.clone(), packets.clone());
-            let kind = HeaderValue::from_static("text/plain;charset=UTF-8");
-            request.headers_mut().insert(header::CONTENT_TYPE, kind);
-            request
-        };
+        let ask = |http: &Self| http.posted(uri, "text/plain;charset=UTF-8", &packets);
         self.exchange(ask, Repeat::Never).await.map(drop)
+    }
+
+    fn posted(&self, uri: &Uri, kind: &'static str, body: &Bytes) -> Asked {
+        let mut request = self.request(Method::POST, uri.clone(), body.clone());
+        let kind = HeaderValue::from_static(kind);
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        request
     }
 
     fn request(&self, method: Method, uri: Uri, body: Bytes) -> Request<Full<Bytes>> {

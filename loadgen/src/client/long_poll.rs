@@ -18,7 +18,7 @@ impl Client for LongPoll {
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
-        self.0.active().await?;
+        self.0.setup.until_active().await?;
         self.0.ask(None, events).await
     }
 

@@ -49,14 +49,6 @@ impl Poller {
         })
     }
 
-    /// Waits until it is to poll. An error: it never will be.
-    pub(super) async fn active(&mut self) -> Result<(), Failure> {
-        let over = |_| Failure::Own("the trial is over".into());
-        let active = &mut self.setup.active;
-        active.wait_for(|active| *active).await.map_err(over)?;
-        Ok(())
-    }
-
     /// Waits until it is no longer to poll; for ever, if nobody is there to say so.
     pub(super) async fn idle(&mut self) {
         if self.setup.active.wait_for(|active| !active).await.is_err() {

@@ -19,6 +19,17 @@ pub enum After {
     Cursor(Cursor),
 }
 
+impl After {
+    /// As it is asked for; everything is where nothing is said.
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self::Oldest => None,
+            Self::Latest => Some("latest".into()),
+            Self::Cursor(cursor) => Some(cursor.to_string()),
+        }
+    }
+}
+
 /// The largest number that every reader of JSON holds exactly; no log has as many messages.
 const MAX_SEQ: u64 = (1 << 53) - 1;
 /// An epoch has 8 characters; nobody's has more than this.

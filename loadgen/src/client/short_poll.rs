@@ -29,7 +29,7 @@ impl Client for ShortPoll {
         // From now, or from the last tick if that answer came within it: a tick passed meanwhile is not made up for.
         let cadence = self.poller.setup.cadence;
         let tick = loop {
-            self.poller.active().await?;
+            self.poller.setup.until_active().await?;
             let tick = cadence.tick_after(now().max(self.asked));
             // Who is to be idle meanwhile is told at once, not by a timer in the slice of another.
             tokio::select! {

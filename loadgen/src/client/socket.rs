@@ -1,17 +1,20 @@
-//! A WebSocket's opening handshake, and what its errors mean: for every transport that has one.
+//! A WebSocket: its opening handshake, its frames, and what its errors mean, for every transport that has one.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
-use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::http::io;
 use super::wire::Wire;
 use super::{Failure, MAX_ANSWER, Setup};
+use crate::clock::Nanos;
 
 /// tungstenite's default of 128 KiB, zero-filled on every read, would be the client's cost and not the transport's.
 const READ_BUFFER: usize = 4096;
@@ -44,8 +47,46 @@ pub(super) async fn open(setup: &Setup, path: &str) -> Result<WebSocketStream<Wi
     Ok(stream)
 }
 
+/// Reads text frames until there are no more for now: each is taken as of the moment at which the last of it was read, and
+/// answered with a text, if it asks for one.
+pub(super) async fn read(
+    stream: &mut WebSocketStream<Wire>,
+    mut take: impl FnMut(&[u8], Nanos) -> Result<Option<&'static str>, Failure> + Send,
+) -> Result<(), Failure> {
+    let mut message = stream.next().await;
+    loop {
+        let received = stream.get_ref().last_read().get();
+        match message
+            .ok_or_else(|| Failure::Io("the server closed without a close frame".into()))?
+            .map_err(failure)?
+        {
+            Message::Text(text) => {
+                if let Some(answer) = take(text.as_bytes(), received)? {
+                    send(stream, answer.into()).await?;
+                }
+            }
+            Message::Close(frame) => {
+                return Err(Failure::Closed(
+                    frame.map_or(1005, |frame| frame.code.into()),
+                ));
+            }
+            _ => {}
+        }
+        // What is already here belongs to the same wake-up.
+        match pin!(stream.next()).now_or_never() {
+            Some(more) => message = more,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Sends a text frame.
+pub(super) async fn send(stream: &mut WebSocketStream<Wire>, text: String) -> Result<(), Failure> {
+    stream.send(Message::text(text)).await.map_err(failure)
+}
+
 /// What an error means, and whose it is.
-pub(super) fn failure(error: Error) -> Failure {
+fn failure(error: Error) -> Failure {
     match error {
         Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();

@@ -2,20 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
 use hyper::Uri;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::dialect::Draft;
+use super::dialect::{Draft, uri};
 use super::protocol::{Gap, Position, lossy, parse};
-use super::socket::{failure, open};
+use super::socket::{open, read, send};
 use super::wire::Wire;
 use super::{Acked, After, Answer, Client, Delivery, Event, Failure, Http, Setup, greeted};
 use crate::clock::Nanos;
@@ -40,55 +37,26 @@ impl Client for SocketIo {
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
         let mut stream = open(setup, &format!("{PATH}websocket")).await?;
-        stream
-            .send(Message::text(enter(setup, after)))
-            .await
-            .map_err(failure)?;
+        send(&mut stream, enter(setup, after)).await?;
         let session = Session::new(setup);
         greeted(Self { stream, session }, events).await
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let mut message = self.stream.next().await;
-        loop {
-            let received = self.stream.get_ref().last_read().get();
-            match message
-                .ok_or_else(|| Failure::Io("the server closed without a close frame".into()))?
-                .map_err(failure)?
-            {
-                Message::Text(packet) => {
-                    if let Some(answer) = self.session.read(packet.as_bytes(), received, events)? {
-                        self.stream
-                            .send(Message::text(answer))
-                            .await
-                            .map_err(failure)?;
-                    }
-                }
-                Message::Close(frame) => {
-                    return Err(Failure::Closed(
-                        frame.map_or(1005, |frame| frame.code.into()),
-                    ));
-                }
-                _ => {}
-            }
-            // What is already here belongs to the same wake-up.
-            match pin!(self.stream.next()).now_or_never() {
-                Some(more) => message = more,
-                None => return Ok(()),
-            }
-        }
+        let Self { stream, session } = self;
+        read(stream, |packet, received| {
+            session.read(packet, received, events)
+        })
+        .await
     }
 
     async fn publish(&mut self, draft: &Draft, answer: Answer) -> Result<(), Failure> {
         let packet = self.session.publish(draft, answer);
-        self.stream
-            .send(Message::text(packet))
-            .await
-            .map_err(failure)
+        send(&mut self.stream, packet).await
     }
 
     async fn close(mut self) {
-        let _ = self.stream.send(Message::text("41")).await;
+        let _ = send(&mut self.stream, "41".into()).await;
         let _ = self.stream.close(None).await;
     }
 }
@@ -115,13 +83,11 @@ impl Client for SocketIoPolling {
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
         let mut http = Http::connect(setup, "socketio.html").await?;
-        let path =
-            |path: &str| Uri::try_from(path).map_err(|error| Failure::Protocol(error.to_string()));
-        let reply = http.get(&path(&format!("{PATH}polling"))?, None).await?;
+        let reply = http.get(&uri(&format!("{PATH}polling"))?, None).await?;
         let open = reply.body.strip_prefix(b"0");
         let open = open.ok_or_else(|| unknown(&reply.body))?;
         let Open { sid } = parse(open)?;
-        let uri = path(&format!("{PATH}polling&sid={sid}"))?;
+        let uri = uri(&format!("{PATH}polling&sid={sid}"))?;
         http.post(&uri, enter(setup, after).into()).await?;
         let (setup, session) = (setup.clone(), Session::new(setup));
         let mut client = Self {
@@ -137,12 +103,7 @@ impl Client for SocketIoPolling {
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let over = |_| Failure::Own("the trial is over".into());
-        self.setup
-            .active
-            .wait_for(|active| *active)
-            .await
-            .map_err(over)?;
+        self.setup.until_active().await?;
         self.ask(events).await
     }
 
@@ -171,10 +132,8 @@ impl SocketIoPolling {
 /// The packet that enters a room, at a place in it.
 fn enter(setup: &Setup, after: &After) -> String {
     let mut auth = json!({ "room": setup.room });
-    match after {
-        After::Oldest => {}
-        After::Latest => auth["after"] = "latest".into(),
-        After::Cursor(cursor) => auth["after"] = cursor.to_string().into(),
+    if let Some(after) = after.text() {
+        auth["after"] = after.into();
     }
     format!("40{auth}")
 }

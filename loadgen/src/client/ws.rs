@@ -2,16 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::pin::pin;
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 
 use super::dialect::Draft;
-use super::protocol::{Gap, Message as Chat, Position, lossy, parse};
-use super::socket::{failure, open};
+use super::protocol::{Gap, Message, Position, lossy, parse};
+use super::socket::{open, read, send};
 use super::wire::Wire;
 use super::{Acked, After, Answer, Client, Delivery, Event, Failure, Setup, greeted};
 use crate::clock::Nanos;
@@ -59,35 +56,17 @@ impl Client for Ws {
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let mut message = self.stream.next().await;
-        loop {
-            let received = self.stream.get_ref().last_read().get();
-            match message
-                .ok_or_else(|| Failure::Io("the server closed without a close frame".into()))?
-                .map_err(failure)?
-            {
-                Message::Text(text) => events.extend(self.read(text.as_bytes(), received)?),
-                Message::Close(frame) => {
-                    return Err(Failure::Closed(
-                        frame.map_or(1005, |frame| frame.code.into()),
-                    ));
-                }
-                _ => {}
-            }
-            // What is already here belongs to the same wake-up.
-            match pin!(self.stream.next()).now_or_never() {
-                Some(more) => message = more,
-                None => return Ok(()),
-            }
-        }
+        let Self { stream, waiting } = self;
+        read(stream, |frame, received| {
+            events.extend(event(waiting, frame, received)?);
+            Ok(None)
+        })
+        .await
     }
 
     async fn publish(&mut self, draft: &Draft, answer: Answer) -> Result<(), Failure> {
         self.waiting.push_back(answer);
-        self.stream
-            .send(Message::text(draft.json()))
-            .await
-            .map_err(failure)
+        send(&mut self.stream, draft.json()).await
     }
 
     async fn close(mut self) {
@@ -95,53 +74,57 @@ impl Client for Ws {
     }
 }
 
-impl Ws {
-    /// Reads one frame; `None` for the answer to a publish, which goes to whoever waits for it.
-    fn read(&mut self, frame: &[u8], received: Nanos) -> Result<Option<Event>, Failure> {
-        if frame.starts_with(b"{\"seq\":") {
-            return Ok(Some(parse::<Chat<'_>>(frame)?.into_event(received, None)));
-        }
-        let answer = match parse(frame)? {
-            Frame {
-                text: Some(text),
+/// What one frame says; `None` for the answer to a publish, which goes to whoever waits for it.
+fn event(
+    waiting: &mut VecDeque<Answer>,
+    frame: &[u8],
+    received: Nanos,
+) -> Result<Option<Event>, Failure> {
+    if frame.starts_with(b"{\"seq\":") {
+        return Ok(Some(
+            parse::<Message<'_>>(frame)?.into_event(received, None),
+        ));
+    }
+    let answer = match parse(frame)? {
+        Frame {
+            text: Some(text),
+            seq,
+            ..
+        } => {
+            let said = (&*text).into();
+            return Ok(Some(Event::Message(Delivery {
                 seq,
-                ..
-            } => {
-                let said = (&*text).into();
-                return Ok(Some(Event::Message(Delivery {
-                    seq,
-                    received,
-                    asked: None,
-                    said,
-                })));
-            }
-            Frame {
-                hello: Some(hello), ..
-            } => return Ok(Some(Event::Hello(hello.cursor))),
-            Frame { gap: Some(gap), .. } => return Ok(Some(Event::Gap(gap))),
-            Frame { ack: Some(ack), .. } => Ok(Acked {
-                cursor: ack.cursor,
-                at: received,
-            }),
-            Frame {
-                error: Some(error), ..
-            } => Err(Failure::Refused(0, error.reason)),
-            Frame { .. } => {
-                return Err(Failure::Protocol(format!(
-                    "a frame of no kind: {}",
-                    lossy(frame)
-                )));
-            }
-        };
-        match self.waiting.pop_front() {
-            Some(waiting) => {
-                // Whoever waited may be gone, when the trial is at its end.
-                let _ = waiting.send(answer);
-                Ok(None)
-            }
-            None => Err(answer
-                .err()
-                .unwrap_or_else(|| Failure::Protocol("an ack for nothing".into()))),
+                received,
+                asked: None,
+                said,
+            })));
         }
+        Frame {
+            hello: Some(hello), ..
+        } => return Ok(Some(Event::Hello(hello.cursor))),
+        Frame { gap: Some(gap), .. } => return Ok(Some(Event::Gap(gap))),
+        Frame { ack: Some(ack), .. } => Ok(Acked {
+            cursor: ack.cursor,
+            at: received,
+        }),
+        Frame {
+            error: Some(error), ..
+        } => Err(Failure::Refused(0, error.reason)),
+        Frame { .. } => {
+            return Err(Failure::Protocol(format!(
+                "a frame of no kind: {}",
+                lossy(frame)
+            )));
+        }
+    };
+    match waiting.pop_front() {
+        Some(waiting) => {
+            // Whoever waited may be gone, when the trial is at its end.
+            let _ = waiting.send(answer);
+            Ok(None)
+        }
+        None => Err(answer
+            .err()
+            .unwrap_or_else(|| Failure::Protocol("an ack for nothing".into()))),
     }
 }

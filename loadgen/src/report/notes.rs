@@ -29,7 +29,7 @@ pub fn caveats(comparison: &Comparison) -> String {
     let has_library = |variant: &Variant| {
         matches!(
             variant.mode,
-            Transport::SocketIo | Transport::SocketIoPolling
+            Transport::Socketio | Transport::SocketioPolling
         )
     };
     let library = comparison.variants.iter().any(has_library);

@@ -30,20 +30,12 @@ pub enum Transport {
     /// Server-sent events by such a server.
     SseStock,
     /// Socket.IO over its WebSocket.
-    #[value(name = "socketio", alias = "socket.io")]
-    #[serde(rename = "socketio")]
-    #[display("socketio")]
-    SocketIo,
+    #[value(alias = "socket.io")]
+    Socketio,
     /// Socket.IO over its polling, where a question waits at the server.
-    #[value(name = "socketio-polling")]
-    #[serde(rename = "socketio-polling")]
-    #[display("socketio-polling")]
-    SocketIoPolling,
+    SocketioPolling,
     /// The tutorial's own server, Socket.IO on Node, over its WebSocket.
-    #[value(name = "socketio-node")]
-    #[serde(rename = "socketio-node")]
-    #[display("socketio-node")]
-    SocketIoNode,
+    SocketioNode,
 }
 
 impl Transport {
@@ -71,14 +63,14 @@ impl Transport {
             ..poll
         };
         match self {
-            Self::ShortPoll | Self::LongPoll | Self::SocketIoPolling => poll,
+            Self::ShortPoll | Self::LongPoll | Self::SocketioPolling => poll,
             Self::Sse => stream,
-            Self::Ws | Self::SocketIo => Properties {
+            Self::Ws | Self::Socketio => Properties {
                 is_socket: true,
                 is_duplex: true,
                 ..stream
             },
-            Self::WsStock | Self::SocketIoNode => Properties {
+            Self::WsStock | Self::SocketioNode => Properties {
                 is_socket: true,
                 is_stock: true,
                 ..stream

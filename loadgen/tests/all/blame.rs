@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use loadgen::client::{Cadence, Failure, Http, Repeat, Setup};
+use loadgen::client::{Failure, Http, Repeat, Setup};
 use loadgen::result::variant::Headers;
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::sync::watch;
 
-use crate::helper::{Running, TestServer, beside, failing, loadgen};
+use crate::helper::{Running, TestServer, beside, failing, loadgen, setup};
 
 /// A short load over several connections, and a trial that ends by itself.
 const LOAD: &str =
@@ -305,19 +305,8 @@ async fn a_publish_without_a_key_is_never_sent_again() {
     let server = TestServer::start("");
     let (addr, requests) = closes_what_has_rested(server.addr);
     let setup = Setup {
-        active: loadgen::clock::always(),
-        dialect: Arc::default(),
-        addr,
-        room: "blame".into(),
-        cadence: Cadence {
-            interval: Duration::from_secs(1),
-            phase: Duration::ZERO,
-        },
-        hold: Duration::from_secs(1),
         headers: Headers::Minimal,
-        keep_alive: true,
-        timestamped: false,
-        meter: Arc::default(),
+        ..setup(addr, "blame")
     };
     for (draft, repeat) in [
         (r#"{"from":"test","text":"once"}"#, Repeat::Never),

@@ -1,19 +1,18 @@
 //! One script per property, run for every transport there is.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::{
-    After, Cadence, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said,
-    Setup, Visitor, visit,
+    After, Client, Cursor, Delivery, Event, Failure, Gap, GapReason, Http, Repeat, Said, Setup,
+    Visitor, visit,
 };
-use loadgen::result::variant::{Headers, Transport};
+use loadgen::result::variant::Transport;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::helper::{TestServer, beside};
+use crate::helper::{TestServer, beside, setup};
 
 /// No property takes long; one that hangs is to say so.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -65,23 +64,7 @@ struct Room {
 impl Room {
     async fn open(flags: &str, transport: Transport) -> Self {
         let server = TestServer::start(flags);
-        let cadence = Cadence {
-            interval: Duration::from_millis(1),
-            phase: Duration::ZERO,
-        };
-        let hold = Duration::from_secs(25);
-        let setup = Setup {
-            active: loadgen::clock::always(),
-            addr: server.addr,
-            dialect: Arc::default(),
-            room: "conformance".into(),
-            cadence,
-            hold,
-            headers: Headers::Browser,
-            keep_alive: true,
-            timestamped: true,
-            meter: Arc::default(),
-        };
+        let setup = setup(server.addr, "conformance");
         let publisher = Http::connect(&setup, "").await.unwrap();
         Self {
             server,
@@ -340,12 +323,12 @@ mod properties {
         let upgrade = if is_socket { upgrade } else { "" };
         let path = match transport {
             // It asks for nothing, so it has no connection to be cut.
-            Transport::SocketIoPolling => return,
-            Transport::SocketIo => "socket.io/?EIO=4&transport=websocket".into(),
+            Transport::SocketioPolling => return,
+            Transport::Socketio => "socket.io/?EIO=4&transport=websocket".into(),
             other => format!("{other}?room=conformance"),
         };
         let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n");
-        if transport == Transport::SocketIo {
+        if transport == Transport::Socketio {
             deaf.write_all(request.as_bytes()).await.unwrap();
             let enter = br#"40{"room":"conformance"}"#;
             let head = [0x81, 0x80 | enter.len() as u8, 0, 0, 0, 0];
@@ -356,7 +339,7 @@ mod properties {
         // What the kernel's buffers take is no proof: 12 MB is more than they have.
         for i in 0..200 {
             // A poll is answered once, so it has to be repeated.
-            if (i == 0 && transport != Transport::SocketIo || !transport.properties().streams)
+            if (i == 0 && transport != Transport::Socketio || !transport.properties().streams)
                 && deaf.try_write(request.as_bytes()).is_err()
             {
                 break;

@@ -10,6 +10,8 @@ use std::thread::JoinHandle as JoinThread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use loadgen::client::{Cadence, Setup};
+use loadgen::result::variant::Headers;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use server::{Config, Server};
@@ -88,6 +90,25 @@ impl TestServer {
                 );
             }
         }
+    }
+}
+
+/// A client of a room, with a browser's headers, that polls every millisecond.
+pub(crate) fn setup(addr: SocketAddr, room: &str) -> Setup {
+    Setup {
+        active: loadgen::clock::always(),
+        addr,
+        dialect: Arc::default(),
+        room: room.into(),
+        cadence: Cadence {
+            interval: Duration::from_millis(1),
+            phase: Duration::ZERO,
+        },
+        hold: Duration::from_secs(25),
+        headers: Headers::Browser,
+        keep_alive: true,
+        timestamped: true,
+        meter: Arc::default(),
     }
 }
 

@@ -1,38 +1,19 @@
 //! What a client of one transport publishes, those of every transport receive: once, and in order.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use loadgen::client::dialect::Draft;
-use loadgen::client::{After, Cadence, Client, Delivery, Event, Said, Setup, Visitor, visit};
-use loadgen::result::variant::{Headers, Transport};
+use loadgen::client::{After, Client, Delivery, Event, Said, Setup, Visitor, visit};
+use loadgen::result::variant::Transport;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::helper::{TestServer, beside};
+use crate::helper::{TestServer, beside, setup};
 
 /// Of each way up.
 const MESSAGES: usize = 30;
 const DEADLINE: Duration = Duration::from_secs(60);
-
-fn setup(server: &TestServer) -> Setup {
-    Setup {
-        active: loadgen::clock::always(),
-        addr: server.addr,
-        dialect: Arc::default(),
-        room: "pairs".into(),
-        cadence: Cadence {
-            interval: Duration::from_millis(5),
-            phase: Duration::ZERO,
-        },
-        hold: Duration::from_secs(25),
-        headers: Headers::Browser,
-        keep_alive: true,
-        timestamped: false,
-        meter: Arc::default(),
-    }
-}
 
 /// Reads so many messages, and whatever comes in the tenth of a second after them.
 struct Reading {
@@ -107,11 +88,11 @@ async fn what_one_publishes_all_others_receive_once_and_in_order() {
     // Taken where it may block; held to the end.
     let _turn = tokio::task::block_in_place(beside);
     let server = TestServer::start("");
-    let setup = setup(&server);
+    let setup = setup(server.addr, "pairs");
     let ways: Vec<Transport> = Transport::all()
         .filter(|transport| transport.properties().is_duplex)
         .collect();
-    assert_eq!(ways, [Transport::Ws, Transport::SocketIo]);
+    assert_eq!(ways, [Transport::Ws, Transport::Socketio]);
     let count = MESSAGES * (1 + ways.len());
     let mut readers = Vec::new();
     for transport in Transport::all() {

@@ -1,10 +1,11 @@
 //! The best transport that gets through, on the start page, through proxies that let less through; and back.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::browser::{Browser, Tab};
 use crate::helper::TestServer;
-use crate::proxies::Proxy;
+use crate::proxies::{Proxy, nginx_configuration};
 
 /// What a proxy lets through.
 #[derive(Clone, Copy)]
@@ -21,22 +22,21 @@ const OPEN: Way = Way {
     cut: 60,
 };
 
-fn configuration(way: Way) -> impl Fn(&str, std::net::SocketAddr, std::net::SocketAddr) -> String {
+fn configuration(way: Way) -> impl Fn(&str, SocketAddr, SocketAddr) -> String {
     move |at, addr, upstream| {
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary = temporary
-            .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
-            .concat();
+        let host = "proxy_set_header Host $http_host;";
         let tunnel = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
         let tunnel = if way.upgrades { tunnel } else { "" };
         let buffers = "proxy_ignore_headers X-Accel-Buffering; proxy_buffering on;";
         let buffers = if way.streams { "" } else { buffers };
-        let cut = way.cut;
-        format!(
-            "daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1; worker_shutdown_timeout 1s;\nevents {{}}\n\
-             http {{ access_log off; proxy_read_timeout {cut}s; proxy_http_version 1.1;\n{temporary}\
-             server {{ listen {addr};\n location / {{ proxy_pass http://{upstream}; proxy_set_header Host $http_host; {buffers} }}\n\
-             location /ws {{ proxy_pass http://{upstream}; proxy_set_header Host $http_host; {tunnel} }} }} }}\n"
+        let http = format!("proxy_read_timeout {}s; proxy_http_version 1.1;", way.cut);
+        let of_each = [buffers, tunnel].map(|more| format!("{host} {more}"));
+        nginx_configuration(
+            at,
+            addr,
+            upstream,
+            &http,
+            of_each.each_ref().map(|more| &**more),
         )
     }
 }
@@ -56,7 +56,7 @@ async fn over(tab: &Tab<'_>, what: &str, within: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_start_page_settles_on_what_gets_through_and_climbs_back_and_nothing_is_lost() {
+async fn the_start_page_settles_on_what_gets_through_and_goes_back_and_nothing_is_lost() {
     let (server, browser) = (TestServer::start(""), Browser::start().await);
     let ways = [
         (

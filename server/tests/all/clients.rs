@@ -37,8 +37,11 @@ pub(crate) async fn node(script: &str, arguments: &[&str]) -> String {
         there.is_dir(),
         "npm has installed nothing in {MODULES}; ./test.sh has it do so"
     );
-    // What a script requires is looked for from its folder on.
-    let script = format!("process.chdir({MODULES:?});{script}");
+    // What it requires is looked for from that folder on.
+    let script = format!(
+        "const use = require('node:module').createRequire({:?});{script}",
+        format!("{MODULES}/")
+    );
     run("node", &[&["-e", &script], arguments].concat(), "nodejs").await
 }
 
@@ -172,8 +175,6 @@ async fn pythons_websockets_publishes_resumes_and_misses_nothing() {
 
 /// A chat over npm's `ws`, and over its `websocket`.
 const NODE: &str = r#"
-const { createRequire } = require("node:module");
-const use = createRequire(process.cwd() + "/");
 const assert = require("node:assert");
 const { WebSocket } = use("ws");
 const { client: Client } = use("websocket");

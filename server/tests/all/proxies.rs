@@ -34,18 +34,36 @@ fn nginx(server: &TestServer) -> Proxy {
 /// The same, with more to say about every request.
 fn nginx_with(server: &TestServer, more: &str) -> Proxy {
     Proxy::start("nginx", "nginx-light", server, |at, addr, upstream| {
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
-            .concat();
         let tunnel = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
         let cut = CUT.as_secs();
-        format!(
-            "daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\nevents {{}}\n\
-             http {{ access_log off; proxy_read_timeout {cut}s; proxy_send_timeout {cut}s;\n{temporary}\
-             server {{ listen {addr};\n location / {{ proxy_pass http://{upstream}; {more} }}\n\
-             location /ws {{ proxy_pass http://{upstream}; {tunnel} {more} }} }} }}\n"
+        let timeouts = format!("proxy_read_timeout {cut}s; proxy_send_timeout {cut}s;");
+        nginx_configuration(
+            at,
+            addr,
+            upstream,
+            &timeouts,
+            [more, &format!("{tunnel} {more}")],
         )
     })
+}
+
+/// With more to say for all, and for everything but WebSockets and for those.
+pub(crate) fn nginx_configuration(
+    at: &str,
+    addr: SocketAddr,
+    upstream: SocketAddr,
+    http: &str,
+    [other, sockets]: [&str; 2],
+) -> String {
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+        .concat();
+    format!(
+        "daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1; worker_shutdown_timeout 1s;\nevents {{}}\n\
+         http {{ access_log off; {http}\n{temporary}\
+         server {{ listen {addr};\n location / {{ proxy_pass http://{upstream}; {other} }}\n\
+         location /ws {{ proxy_pass http://{upstream}; {sockets} }} }} }}\n"
+    )
 }
 
 /// With the timeouts that it asks for.

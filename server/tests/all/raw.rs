@@ -236,9 +236,13 @@ pub(crate) struct RawFrame {
 }
 
 impl RawFrame {
-    pub(crate) fn json(&self) -> Value {
+    pub(crate) fn text(&self) -> &str {
         assert_eq!(self.first, TEXT, "a text frame: {self:?}");
-        serde_json::from_slice(&self.payload).expect("JSON")
+        std::str::from_utf8(&self.payload).expect("UTF-8")
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(self.text()).expect("JSON")
     }
 }
 
@@ -267,8 +271,13 @@ impl RawWs {
     }
 
     /// `None` if it is refused.
-    pub(crate) async fn try_over(mut raw: Raw, query: &str) -> Option<Self> {
-        raw.send(handshake(query, "", "")).await;
+    pub(crate) async fn try_over(raw: Raw, query: &str) -> Option<Self> {
+        Self::begin(raw, &handshake(query, "", "")).await
+    }
+
+    /// With a handshake of one's own; `None` if it is refused.
+    pub(crate) async fn begin(mut raw: Raw, handshake: &str) -> Option<Self> {
+        raw.send(handshake).await;
         let answer = raw.answer().await.expect("an answer");
         if answer.status == 503 {
             return None;

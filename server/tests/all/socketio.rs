@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::browser::Browser;
 use crate::clients::{MODULES, node, run};
 use crate::helper::{Api, TestServer};
 use crate::program::Program;
-use crate::raw::{Raw, handshake};
+use crate::raw::{Raw, RawWs, TEXT, handshake};
 
 const COMMON: &str = r#"
-const { createRequire } = require("node:module");
-const use = createRequire(process.cwd() + "/");
 const { io } = use("socket.io-client");
 const assert = require("node:assert");
 const [url, ways] = process.argv.slice(1);
@@ -102,6 +101,8 @@ const BACKLOG: &str = r#"
   await once(socket, "connect");
   for (let n = 0; n < 100; n += 1) socket.emit("chat-message", `own ${n}`, ({ cursor }) => answers.push([n, cursor]));
   await until(() => all.length === 1100 && answers.length === 100);
+  // With a full queue too it is upgraded, long before that would time out (after 10 s).
+  await until(() => socket.io.engine.transport.name === transports.at(-1));
   const own = all.filter(([text]) => text.startsWith("own"));
   assert.deepEqual(own.map(([text]) => text), Array.from({ length: 100 }, (_, n) => `own ${n}`));
   assert.deepEqual(answers.map(([n]) => n), Array.from({ length: 100 }, (_, n) => n));
@@ -113,7 +114,7 @@ const BACKLOG: &str = r#"
 
 #[tokio::test]
 async fn events_are_published_in_their_order_and_each_is_answered_while_the_queue_is_full() {
-    for ways in ["websocket", "polling"] {
+    for ways in ["websocket", "polling", "polling,websocket"] {
         let server = TestServer::start("");
         for n in 0..1000 {
             let body = format!(r#"{{"from":"ann","text":"{n}"}}"#);
@@ -133,9 +134,8 @@ async fn a_session_whose_websocket_did_not_get_through_ends_at_once() {
     let server = TestServer::start("");
     let session = entered(&server, "").await;
     until(&server, &session, "hello").await;
-    let path = session.replace("polling", "websocket");
     let mut raw = Raw::connect(server.addr).await;
-    raw.send(handshake("", "", "").replace("/ws", &path)).await;
+    raw.send(upgrade(&session)).await;
     assert_eq!(raw.answer().await.expect("an answer").status, 101);
     // It goes, before it has said that it takes over.
     drop(raw);
@@ -145,6 +145,37 @@ async fn a_session_whose_websocket_did_not_get_through_ends_at_once() {
         })
         .await;
     assert_eq!(server.get(&session).await.status, 400);
+}
+
+/// Long before an upgrade times out, after 10 s.
+const SOON: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_session_for_which_as_much_waits_as_may_is_upgraded_soon_and_gets_it_all() {
+    let server = TestServer::start("");
+    for n in 0..100 {
+        server.publish(&format!("message {n}.")).await;
+    }
+    let session = entered(&server, "").await;
+    // Nobody asks: what waits for it stays.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let raw = Raw::connect(server.addr).await;
+    let mut socket = RawWs::begin(raw, &upgrade(&session))
+        .await
+        .expect("it is let in");
+    socket.send(TEXT, "2probe").await;
+    let answer = timeout(SOON, socket.next()).await.expect("it is upgraded");
+    assert_eq!(answer.text(), "3probe");
+    socket.send(TEXT, "5").await;
+    let mut n = 0;
+    while n < 100 {
+        let packet = socket.next().await;
+        if packet.text().contains("chat-message") {
+            let expected = format!("\"message {n}.\"");
+            assert!(packet.text().contains(&expected), "{packet:?}");
+            n += 1;
+        }
+    }
 }
 
 /// The tutorial's page logic, with a page's elements in its place.
@@ -206,6 +237,12 @@ async fn open(server: &Api) -> String {
     let open: Value =
         serde_json::from_str(answer.body.strip_prefix('0').expect("an open packet")).unwrap();
     format!("{path}&sid={}", open["sid"].as_str().unwrap())
+}
+
+/// The handshake by which a session asks for a WebSocket.
+fn upgrade(session: &str) -> String {
+    let path = session.replace("polling", "websocket");
+    handshake("", "", "").replace("/ws", &path)
 }
 
 /// Enters the lobby of a session.
@@ -307,6 +344,7 @@ async fn what_cannot_be_is_refused_and_harms_nobody() {
         );
     }
     let session = entered(&server, "").await;
+    until(&server, &session, "hello").await;
     let binary = "451-[\"chat-message\",{\"_placeholder\":true,\"num\":0}]\x1ebAQID";
     assert_eq!(server.post(&session, binary).await.body, "ok");
     let told = until(&server, &session, "refused").await;

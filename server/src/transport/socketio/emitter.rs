@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use socketioxide::extract::SocketRef;
-use socketioxide::{SendError, SocketError};
+use socketioxide::{SendError, SocketError, TransportType};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Opened;
+use super::opening::Opening;
 use crate::App;
 use crate::problems::Problem;
 
@@ -26,17 +26,17 @@ pub(super) struct Ended;
 pub(super) struct Emitter {
     pub(super) app: Arc<App>,
     pub(super) socket: SocketRef,
-    opened: Instant,
+    opening: Arc<Opening>,
 }
 
 impl Emitter {
     pub(super) fn new(app: Arc<App>, socket: SocketRef) -> Self {
-        let opened = socket.req_parts().extensions.get::<Opened>();
-        let opened = opened.map_or_else(Instant::now, |Opened(time, _)| *time);
+        let opening = socket.req_parts().extensions.get::<Arc<Opening>>();
+        let opening = opening.map_or_else(|| Opening::new(None), Arc::clone);
         Self {
             app,
             socket,
-            opened,
+            opening,
         }
     }
 
@@ -52,8 +52,17 @@ impl Emitter {
         let [mut pause, longest] = PAUSES;
         let deadline = Instant::now() + self.app.config.write_deadline;
         loop {
-            match send() {
-                Ok(()) => return Ok(()),
+            let polls = self.socket.transport_type() == TransportType::Polling;
+            let sent = if polls && self.opening.is_full() {
+                Err(SendError::Socket(SocketError::InternalChannelFull))
+            } else {
+                send()
+            };
+            match sent {
+                Ok(()) => {
+                    self.opening.is_emitted();
+                    return Ok(());
+                }
                 Err(SendError::Socket(SocketError::InternalChannelFull)) => {}
                 Err(_) => return Err(Ended),
             }
@@ -72,8 +81,8 @@ impl Emitter {
     async fn leave_room_for_a_ping(&self) {
         let [before, after] = AROUND_PING;
         let (period, now) = (self.app.config.heartbeat, Instant::now());
-        let periods = (now - self.opened).div_duration_f64(period).ceil();
-        let ping = self.opened + period.mul_f64(periods);
+        let periods = (now - self.opening.time).div_duration_f64(period).ceil();
+        let ping = self.opening.time + period.mul_f64(periods);
         if ping - now < before.min(period / 4) {
             sleep_until(ping + after.min(period / 8)).await;
         }

@@ -18,7 +18,7 @@ use crate::App;
 use crate::error::{ApiError, Invalid};
 use crate::memory::{Held, Pool, UNCOUNTED};
 use crate::message::Draft;
-use crate::publish::{DIFFERS, publish};
+use crate::publish::{self, publish};
 use crate::rooms::RoomName;
 
 /// What a refusal is called, if no acknowledgement was asked for.
@@ -200,10 +200,6 @@ impl Inbox {
             _ => return Err(Invalid::new(MESSAGE, RIGHT).into()),
         };
         let published = publish(&self.app, &self.room, &draft).await?;
-        let mut answer = json!({ "cursor": published.cursor });
-        if published.differs {
-            answer["differs"] = DIFFERS.into();
-        }
-        Ok(answer)
+        Ok(publish::answer(&published))
     }
 }

@@ -127,7 +127,7 @@ impl Reader {
     }
 
     pub(super) async fn run(mut self) {
-        let _open = Streaming::over(self.emitter.app.stats.of(Transport::SocketIo));
+        let _open = Streaming::over(self.emitter.app.stats.of(Transport::Socketio));
         // Whoever ended it, the client knows, or is not there to be told.
         let _ = self.read().await;
     }
@@ -188,7 +188,7 @@ async fn send(
         // Two arguments: a page that knows of one gets the text.
         emitter.emit(MESSAGE, &(raw(text), raw(more))).await?;
     }
-    let traffic = emitter.app.stats.of(Transport::SocketIo);
+    let traffic = emitter.app.stats.of(Transport::Socketio);
     traffic.delivered(batch, lines.len());
     Ok(())
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::error::ApiError;
 use crate::message::{self, Draft};
-use crate::publish::{DIFFERS, publish};
+use crate::publish::{self, publish};
 use crate::rooms::RoomName;
 
 /// Publishes what a frame holds, and says what came of it.
@@ -20,12 +20,9 @@ pub(super) async fn answer(app: &App, room: &RoomName, text: &[u8]) -> Value {
 async fn try_publish(app: &App, room: &RoomName, text: &[u8]) -> Result<Value, ApiError> {
     let draft = Draft::from_json(text)?;
     let published = publish(app, room, &draft).await?;
-    let mut ack = json!({ "cursor": published.cursor });
+    let mut ack = publish::answer(&published);
     if let Some(key) = &draft.key {
         ack["key"] = (&**key).into();
-        if published.differs {
-            ack["differs"] = DIFFERS.into();
-        }
     }
     Ok(json!({ "ack": ack }))
 }
