@@ -277,13 +277,22 @@ fn members(scenario: &Scenario, rows: Vec<Row>, rounds: usize, seed: u64) -> Vec
     rows.into_iter().enumerate().map(member).collect()
 }
 
+/// The flags of servers that are stopped while others have their turn, from these: one that beat as usual would find, when it
+/// runs again, that a ping from before was not answered in time.
+fn in_turns(flags: &[String]) -> Vec<String> {
+    let given = flags.iter().any(|flag| flag.starts_with("--heartbeat"));
+    let seldom = ["--heartbeat", "1h"].map(String::from);
+    let own = seldom.into_iter().filter(|_| !given);
+    own.chain(flags.iter().cloned()).collect()
+}
+
 /// The rows that are in a set: all of them, or where there is no room for so many, each in its turn beside the baseline and
 /// the control.
 fn of_set(comparison: &Comparison, number: usize) -> Vec<Row> {
     let row = |(variant, control): (Variant, bool)| Row {
         variant,
         control,
-        flags: comparison.server_flags.clone(),
+        flags: in_turns(&comparison.server_flags),
     };
     let all = rows(comparison);
     let all: Vec<Row> = all.into_iter().map(row).collect();
@@ -421,6 +430,19 @@ mod tests {
                 assert!(same, "round {round}");
             }
         }
+    }
+
+    #[test]
+    fn a_server_that_is_stopped_in_between_pings_seldom_unless_it_is_told_otherwise() {
+        let words = |text: &str| -> Vec<String> { text.split(' ').map(String::from).collect() };
+        let retain = words("--retain-messages 9");
+        let both = [words("--heartbeat 1h"), retain.clone()].concat();
+        assert_eq!(in_turns(&retain), both);
+        for own in ["--heartbeat 5s", "--heartbeat=5s"].map(words) {
+            assert_eq!(in_turns(&own), own);
+        }
+        let flags = &of_set(&comparison("--duration 3s"), 1)[0].flags;
+        assert_eq!(*flags, words("--heartbeat 1h"));
     }
 
     #[test]

@@ -56,6 +56,7 @@ const CHAT: &str = r#"
 
   const { error } = await ann.emitWithAck("chat-message", 7);
   assert(error.reason.includes("must be a text"), error.reason);
+  assert.equal(error.parameter, "chat-message");
   const unknown = await ann.emitWithAck("no-such-event", "hi");
   assert(unknown.error.reason.includes("chat-message"), unknown.error.reason);
   ann.emit("chat-message", "x".repeat(65537));

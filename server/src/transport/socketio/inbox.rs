@@ -156,11 +156,9 @@ impl Inbox {
             // Whom it does not reach has gone, or does not read.
             let told = match (answer, asked.id) {
                 (Ok(answer), _) => emitter.send(|| asked.ack().send(&answer)).await,
-                (Err(ApiError { reason, .. }), None) => {
-                    emitter.emit(REFUSED, &json!({ "reason": reason })).await
-                }
-                (Err(ApiError { reason, .. }), Some(_)) => {
-                    let answer = json!({ "error": { "reason": reason } });
+                (Err(error), None) => emitter.emit(REFUSED, &error).await,
+                (Err(error), Some(_)) => {
+                    let answer = json!({ "error": error });
                     emitter.send(|| asked.ack().send(&answer)).await
                 }
             };
