@@ -7,7 +7,7 @@ checkout=$(realpath "${1:?CHECKOUT is missing: a checkout of github.com/socketio
 cd "$(dirname "$0")/../.."
 
 suite() {
-    local feature=$1 from=$checkout/docs/$2 here=target/suites/$1 server failed=0
+    local feature=$1 from=$checkout/docs/$2 here=target/suites/$1 server
     if [[ ! -e $from/test-suite.js ]]; then
         echo "socketio.sh: there is no test-suite.js in $from" >&2
         exit 2
@@ -19,13 +19,16 @@ suite() {
     cargo build --release --locked -p server --features "$feature" --target-dir target/echo
     target/echo/release/server --port 3000 --log off &
     server=$!
+    # shellcheck disable=SC2064
+    trap "kill $server" EXIT
     (cd "$here" && npx mocha test-suite.js) || failed=1
+    trap - EXIT
     kill "$server"
     wait "$server" || true
-    return $failed
 }
 
+# Called as they are: behind "||" nothing in them would stop at a failed build.
 failed=0
-suite echo-engine engine.io-protocol/v4-test-suite || failed=1
-suite echo socket.io-protocol/v5-test-suite || failed=1
+suite echo-engine engine.io-protocol/v4-test-suite
+suite echo socket.io-protocol/v5-test-suite
 exit $failed

@@ -102,7 +102,7 @@ const BACKLOG: &str = r#"
   await once(socket, "connect");
   for (let n = 0; n < 100; n += 1) socket.emit("chat-message", `own ${n}`, ({ cursor }) => answers.push([n, cursor]));
   await until(() => all.length === 1100 && answers.length === 100);
-  // With a full queue too it is upgraded, long before that would time out (after 10 s).
+  // Meanwhile it was upgraded, where it can be.
   await until(() => socket.io.engine.transport.name === transports.at(-1));
   const own = all.filter(([text]) => text.startsWith("own"));
   assert.deepEqual(own.map(([text]) => text), Array.from({ length: 100 }, (_, n) => `own ${n}`));
