@@ -25,7 +25,9 @@ use loadgen::console;
 use loadgen::cores::{available, pin};
 use loadgen::load::subscribers::{Course, Subscribers};
 use loadgen::message_id::MessageId;
+use loadgen::result::disturbance::Disturbance;
 use loadgen::result::variant::{Headers, Transport};
+use tokio::sync::watch;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -95,6 +97,8 @@ fn setup(addr: SocketAddr) -> Setup {
         keep_alive: true,
         timestamped: false,
         meter,
+        link: None,
+        line: None,
     }
 }
 
@@ -106,6 +110,8 @@ fn with_recorders(transport: Transport, addr: SocketAddr) -> Result<f64> {
         length: 60_000_000_000,
         patience: u64::MAX,
         most: u64::MAX,
+        disturbance: Disturbance::default(),
+        load: watch::channel(0..0).1,
     };
     let clients = (0..CLIENTS)
         .map(|n| {

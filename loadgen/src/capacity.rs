@@ -53,7 +53,7 @@ impl Capacity {
 
 /// How many servers, each with all the clients of a load, this process has room for at once.
 pub fn servers(scenario: &Scenario, capacity: Capacity) -> usize {
-    let each = (scenario.clients + scenario.publishers) as u64;
+    let each = (scenario.clients + scenario.publishers()) as u64;
     let left = capacity.clients(0);
     let memory = capacity.memory / (each * (CLIENT + CONNECTION));
     usize::try_from(memory.min(left / each)).unwrap_or(usize::MAX)
@@ -61,11 +61,7 @@ pub fn servers(scenario: &Scenario, capacity: Capacity) -> usize {
 
 /// Refuses a load that this machine has no room for, whatever its single numbers are; names the flag that is at fault.
 pub fn check(scenario: &Scenario, capacity: Capacity) -> Result<()> {
-    let Scenario {
-        clients,
-        publishers,
-        ..
-    } = *scenario;
+    let (clients, publishers) = (scenario.clients, scenario.publishers());
     let left = capacity.clients(0);
     let files = format!(
         "this process may open {} files (ulimit -n), enough for",

@@ -1,6 +1,7 @@
 //! What the commands take, and what they do with it.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -8,6 +9,7 @@ use clap::Args;
 use hyper::header::{HeaderName, HeaderValue};
 
 use crate::capacity::{self, Capacity};
+use crate::client;
 use crate::client::dialect::{Dialect, PUBLISH, SUBSCRIBE, check_publish, check_subscribe};
 use crate::comparison::{begin, data_file, load};
 use crate::console;
@@ -18,14 +20,16 @@ use crate::report;
 use crate::report::markdown::{self, Shown};
 use crate::result::bounds::{BLOCKS, BUDGET, SETS};
 use crate::result::comparison::Comparison;
+use crate::result::disturbance::Disturbance;
 use crate::result::files::DATA;
+use crate::result::link::Link;
 use crate::result::scenario::Scenario;
 use crate::result::variant::{Publish, Transport, Variant};
 use crate::target::Target;
 use crate::{cores, environment, shell, signals};
 
 /// What a comparison that is gone on with has already.
-const SETTINGS: [&str; 20] = [
+const SETTINGS: [&str; 25] = [
     "mode",
     "publish",
     "clients",
@@ -46,6 +50,11 @@ const SETTINGS: [&str; 20] = [
     "server_flags",
     "out",
     "name",
+    "link",
+    "cut",
+    "storm",
+    "server_restart",
+    "reconnect",
 ];
 /// Characters of a comparison's name: with the time before it and a number after it, no file system finds it too long.
 const NAME: usize = 100;
@@ -80,6 +89,15 @@ pub struct Run {
     publish: Publish,
     #[command(flatten)]
     scenario: Scenario,
+    /// The distance between clients and server, emulated: fast4g, slow4g, 3g, edge, cable, dsl, leo, geo and so on, or
+    /// rtt=80ms,jitter=10ms,down=10mbit,up=2mbit,loss=0.5%.
+    #[arg(
+        long,
+        value_name = "LINK",
+        allow_hyphen_values = true,
+        help_heading = "Distance and disturbance"
+    )]
+    link: Option<Distances>,
     #[command(flatten)]
     target: TargetFlags,
     #[command(flatten)]
@@ -126,6 +144,15 @@ pub struct Compare {
     thorough: bool,
     #[command(flatten)]
     scenario: Scenario,
+    /// The distance between clients and server, emulated; of several, such as none,fast4g, a comparison each: fast4g, slow4g,
+    /// 3g, edge, cable, dsl, leo, geo and so on, or rtt=80ms,jitter=10ms,down=10mbit,up=2mbit,loss=0.5%.
+    #[arg(
+        long,
+        value_name = "LINK",
+        allow_hyphen_values = true,
+        help_heading = "Distance and disturbance"
+    )]
+    link: Option<Distances>,
     #[command(flatten)]
     target: TargetFlags,
     #[command(flatten)]
@@ -251,6 +278,32 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue)> {
     Ok((name, value))
 }
 
+/// Links, one after the other; nothing is none.
+#[derive(Debug, Clone)]
+struct Distances(Vec<Option<Link>>);
+
+impl FromStr for Distances {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Commas stand between the figures of one link, or between the names of several.
+        let links: Vec<&str> = if text.contains('=') {
+            vec![text]
+        } else {
+            text.split(',').collect()
+        };
+        let read = |text: &str| match text {
+            "none" => Ok(None),
+            link => link.parse().map(Some),
+        };
+        links
+            .into_iter()
+            .map(read)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
 /// Words as a shell would read them.
 #[derive(Debug, Clone)]
 struct Words(Vec<String>);
@@ -310,7 +363,19 @@ impl Run {
                 publish: self.publish,
             })
             .collect();
-        let comparison = begin(variants, 1, self.scenario, command());
+        let scenario = match self.link {
+            None => self.scenario,
+            Some(Distances(links)) => {
+                let Ok([link]) = <[Option<Link>; 1]>::try_from(links) else {
+                    anyhow::bail!("--link: one trial has one link; compare takes several");
+                };
+                Scenario {
+                    link,
+                    ..self.scenario
+                }
+            }
+        };
+        let comparison = begin(variants, 1, scenario, command());
         let claim = |trials| {
             self.out
                 .as_deref()
@@ -362,24 +427,45 @@ impl Compare {
                 variants.push(variant);
             }
         }
-        // A server that runs is one: nothing can be beside it.
-        let comparison = if self.whole_trials || self.target.url.is_some() {
-            self.blocks_of(variants)
-        } else {
-            self.sets_of(variants)?
-        };
-        let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
-        execute(comparison, limits, &self.target, &self.output, claim).await
+        let distances = self.link.clone().map_or(vec![None], |links| links.0);
+        let (several, mut exit) = (distances.len() > 1, Exit::Done);
+        for link in distances {
+            let name = link.as_ref().map_or("none", |link| &link.name);
+            let folder = match several {
+                true => format!("{folder}-{name}"),
+                false => folder.clone(),
+            };
+            let scenario = Scenario {
+                link: link.clone(),
+                ..self.scenario.clone()
+            };
+            // A server that runs is one: nothing can be beside it. And what is done to connections has its time in one trial.
+            let is_whole = self.whole_trials || self.target.url.is_some();
+            let comparison = if is_whole || scenario.disturbance.is_any() {
+                self.blocks_of(variants.clone(), scenario)
+            } else {
+                Self::sets_of(variants.clone(), scenario)?
+            };
+            let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
+            let ended = execute(comparison, limits, &self.target, &self.output, claim).await?;
+            if ended != Exit::Done {
+                exit = ended;
+            }
+            if signals::received().is_some() {
+                break;
+            }
+        }
+        Ok(exit)
     }
 
     /// Whole trials, one after the other.
-    fn blocks_of(&self, variants: Vec<Variant>) -> Comparison {
+    fn blocks_of(&self, variants: Vec<Variant>, scenario: Scenario) -> Comparison {
         let claims = self.standard || self.thorough;
-        let longer = claims.then(|| (self.scenario.interval * 5).max(WARMUP));
+        let longer = claims.then(|| (scenario.interval * 5).max(WARMUP));
         let scenario = Scenario {
-            duration: self.scenario.duration.or(Some(BLOCK[usize::from(claims)])),
-            warmup: self.scenario.warmup.or(longer),
-            ..self.scenario.clone()
+            duration: scenario.duration.or(Some(BLOCK[usize::from(claims)])),
+            warmup: scenario.warmup.or(longer),
+            ..scenario
         };
         let blocks = match (self.standard, self.thorough) {
             (true, _) => 10,
@@ -390,9 +476,8 @@ impl Compare {
     }
 
     /// Slices in turns; as many at once as there is room for.
-    fn sets_of(&self, variants: Vec<Variant>) -> Result<Comparison> {
-        let (length, warmup) = (self.scenario.duration.unwrap_or(SET), self.scenario.warmup);
-        let mut scenario = self.scenario.clone();
+    fn sets_of(variants: Vec<Variant>, mut scenario: Scenario) -> Result<Comparison> {
+        let (length, warmup) = (scenario.duration.unwrap_or(SET), scenario.warmup);
         scenario.duration = Some(length);
         let mut comparison = begin(variants, 0, scenario, command());
         // It belongs to the transport.
@@ -483,6 +568,7 @@ async fn execute(
     claim: impl FnOnce(usize) -> Result<Option<Folder>>,
 ) -> Result<Exit> {
     capacity::check(&comparison.scenario, Capacity::here())?;
+    check_disturbance(&comparison, target)?;
     // There are none where it is gone on with: it has its own.
     let flags = &target.server_flags.0;
     comparison.server_flags.extend_from_slice(flags);
@@ -502,15 +588,7 @@ async fn execute(
     }
     let folder = claim(comparison.planned())?;
     let progress = Progress::new(output.quiet);
-    progress.say(&format!("{}.", comparison.workload()));
-    progress.say(&match comparison.rounds {
-        Some(_) => sets::forecast(&comparison, limits),
-        None => comparison.forecast(),
-    });
-    comparison
-        .cautions()
-        .into_iter()
-        .for_each(|caution| progress.say(caution));
+    begins(&mut comparison, limits, &progress).await?;
     let mut plan = Plan {
         comparison,
         server,
@@ -546,6 +624,64 @@ async fn execute(
             Exit::Done
         }
     }))
+}
+
+/// Says what will be measured; a link is measured itself.
+async fn begins(comparison: &mut Comparison, limits: Limits, progress: &Progress) -> Result<()> {
+    progress.say(&format!("{}.", comparison.workload()));
+    if let Some(link) = &comparison.scenario.link {
+        let measured = signals::or_interrupted(client::calibrate(link)).await?;
+        progress.say(&format!("The link, as measured: {measured}."));
+        comparison.calibration = Some(measured);
+    }
+    progress.say(&match comparison.rounds {
+        Some(_) => sets::forecast(comparison, limits),
+        None => comparison.forecast(),
+    });
+    comparison
+        .cautions()
+        .into_iter()
+        .for_each(|caution| progress.say(caution));
+    Ok(())
+}
+
+/// Refuses what is done to a server or at a time that is not there.
+fn check_disturbance(comparison: &Comparison, target: &TargetFlags) -> Result<()> {
+    let Disturbance {
+        storm,
+        server_restart,
+        ..
+    } = comparison.scenario.disturbance;
+    let length = comparison.scenario.duration();
+    for (flag, at) in [
+        ("--storm", storm.map(|storm| storm.at_seconds)),
+        (
+            "--server-restart",
+            server_restart.map(|restart| restart.at_seconds),
+        ),
+    ] {
+        anyhow::ensure!(
+            at.is_none_or(|at| at < length.as_secs_f64()),
+            "{flag}: its time must be within the measuring window of {}; raise --duration",
+            humantime::format_duration(length)
+        );
+    }
+    let stock = |variant: &&Variant| variant.mode.properties().is_stock;
+    match (
+        server_restart,
+        comparison.variants.iter().find(stock),
+        &target.url,
+    ) {
+        (Some(_), Some(stock), _) => {
+            anyhow::bail!(
+                "--server-restart: the server of {stock} cannot be started on a port that is known"
+            )
+        }
+        (Some(_), _, Some(url)) => {
+            anyhow::bail!("--server-restart: the server at {url} was not started by loadgen")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What standard output shows of a comparison.

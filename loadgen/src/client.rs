@@ -1,9 +1,12 @@
 //! What a simulated client is: [`Client`] for what differs between transports.
 
+mod calibration;
 pub mod dialect;
 mod headers;
 mod http;
+mod link;
 mod long_poll;
+mod path;
 mod poller;
 mod protocol;
 mod publisher;
@@ -22,8 +25,10 @@ use std::time::Duration;
 use derive_more::Display;
 use tokio::sync::oneshot;
 
+pub use self::calibration::calibrate;
 use self::dialect::{Dialect, Draft};
 pub use self::http::{Http, Repeat};
+pub use self::path::Line;
 pub use self::protocol::{After, Cursor, Gap, GapReason};
 pub use self::publisher::Publisher;
 pub use self::wire::Meter;
@@ -31,6 +36,7 @@ use crate::clock::{Active, Nanos};
 use crate::foreign::plain;
 use crate::message_id::MessageId;
 pub use crate::pacer::Cadence;
+use crate::result::link::Link;
 use crate::result::variant::{Headers, Transport};
 
 /// No answer, event or frame of the protocol is longer: a message takes at most 388 KiB, a batch 128 KiB and a message.
@@ -131,6 +137,10 @@ pub struct Setup {
     pub timestamped: bool,
     /// Where its traffic is counted.
     pub meter: Arc<Meter>,
+    /// What is between it and the server, where a link is emulated.
+    pub link: Option<Arc<Link>>,
+    /// By what its connections are cut, if they may be.
+    pub line: Option<Arc<Line>>,
 }
 
 impl Setup {

@@ -49,6 +49,7 @@ pub fn begin(
         control: blocks >= CONTROL_FROM,
         scenario,
         trials: Vec::new(),
+        calibration: None,
         effects: Vec::new(),
         components: Vec::new(),
         tails: Vec::new(),

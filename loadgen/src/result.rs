@@ -4,13 +4,16 @@
 pub mod audit;
 pub mod bounds;
 pub mod comparison;
+pub mod disturbance;
 pub mod effect;
 pub mod environment;
 pub mod files;
 pub mod histogram;
 pub mod known;
+pub mod link;
 pub mod metric;
 pub mod outcome;
+pub mod recovery;
 pub mod scenario;
 pub mod spread;
 pub mod summary;

@@ -256,9 +256,9 @@ fn room(found: &mut Findings, cores: &Cores, load: &Scenario) -> u64 {
     );
     let shared = "server and loadgen share the only core: latency is of both together";
     found.tell(apart, "cores", if apart { &text } else { shared });
-    let (capacity, publishers) = (Capacity::here(), load.publishers as u64);
+    let (capacity, publishers) = (Capacity::here(), load.publishers() as u64);
     let most = capacity.clients(publishers);
-    let together = 6 * (load.clients + load.publishers) as u64;
+    let together = 6 * (load.clients + load.publishers()) as u64;
     let text = format!(
         "at most {most} at one server; six servers at once, as compare has them, with {} each ({} files may be open)",
         (capacity.clients(0) / 6).saturating_sub(publishers),

@@ -46,6 +46,8 @@ const LINE: u64 = 4096;
 const LOOK: Duration = Duration::from_millis(10);
 /// Connections the server may have beyond clients and publishers: who reconnects, before the old one is noticed gone.
 const SPARE_CONNECTIONS: usize = 32;
+/// A session of polls whose client is gone is noticed when its ping is not answered, seconds later: 25 and 20.
+const UNNOTICED: f64 = 45.0;
 /// A server to measure.
 #[derive(Debug)]
 pub struct Target {
@@ -57,6 +59,8 @@ pub struct Target {
     pub dialect: Arc<Dialect>,
     /// What a report says of it.
     pub tried: Tried,
+    /// With what a server of the workbench was started, but for its port.
+    flags: Vec<String>,
     process: Option<Process>,
     /// Ends when all that it said on standard error has been passed on.
     said: Option<JoinHandle<()>>,
@@ -64,9 +68,17 @@ pub struct Target {
 
 /// The flags of a server of the workbench for this load, and then these.
 fn flags_for(scenario: &Scenario, flags: &[String]) -> Vec<String> {
-    let connections = scenario.clients + scenario.publishers + SPARE_CONNECTIONS;
+    let mut connections = scenario.clients + scenario.publishers() + SPARE_CONNECTIONS;
+    if scenario.disturbance.is_any() {
+        // Who comes back is there before the server knows that it was gone.
+        let every = scenario
+            .disturbance
+            .cut
+            .map_or(UNNOTICED, |cut| cut.every_seconds);
+        connections += (scenario.clients as f64 * (1.0 + UNNOTICED / every)) as usize;
+    }
     let all = format!(
-        "--port 0 --print-addr --exit-with-stdin --max-rooms {} --max-connections {connections}",
+        "--print-addr --exit-with-stdin --max-rooms {} --max-connections {connections}",
         scenario.rooms().max(1000)
     );
     all.split(' ')
@@ -105,8 +117,29 @@ impl Target {
                 ..target
             });
         }
-        command.arg("serve").args(flags_for(scenario, flags));
-        Self::spawn(command, server_cores, START).await
+        command.args(["serve", "--port", "0"]);
+        let flags = flags_for(scenario, flags);
+        command.args(&flags);
+        let target = Self::spawn(command, server_cores, START).await?;
+        Ok(Self { flags, ..target })
+    }
+
+    /// Kills a server of the workbench without a word, and starts it again on the same port.
+    pub async fn restart(&mut self, server_cores: &[usize]) -> Result<()> {
+        let process = self.process.take();
+        let process = process.context("a server that was not started here cannot be restarted")?;
+        process.kill()?;
+        let program = std::env::current_exe().context("cannot find the loadgen binary")?;
+        let (mut command, port) = (Command::new(program), self.addr.port().to_string());
+        command.args(["serve", "--port", &port]).args(&self.flags);
+        let Self {
+            pids,
+            process,
+            said,
+            ..
+        } = Self::spawn(command, server_cores, START).await?;
+        (self.pids, self.process, self.said) = (pids, process, said);
+        Ok(())
     }
 
     /// Starts this server, which prints its address within the time.
@@ -151,6 +184,7 @@ impl Target {
                     pids: pid.into_iter().collect(),
                     dialect: Arc::default(),
                     tried: Tried::Workbench,
+                    flags: Vec::new(),
                     process: Some(process),
                     said,
                 })

@@ -17,8 +17,9 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 
+use super::path::Path;
 use super::protocol::{Position, parse};
-use super::wire::{LastRead, Wire};
+use super::wire::LastRead;
 use super::{Cursor, Failure, MAX_ANSWER, Setup};
 use crate::clock::{Nanos, nanos, now};
 
@@ -266,9 +267,9 @@ fn is_closed(error: &hyper::Error) -> bool {
 }
 
 async fn open(setup: &Setup) -> Result<(http1::SendRequest<Full<Bytes>>, LastRead), Failure> {
-    let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
-    let last_read = wire.last_read().clone();
-    let (sender, connection) = http1::handshake(TokioIo::new(wire))
+    let path = Path::connect(setup).await.map_err(|error| io(&error))?;
+    let last_read = path.last_read().clone();
+    let (sender, connection) = http1::handshake(TokioIo::new(path))
         .await
         .map_err(|error| io(&error))?;
     // It ends with the sender or the peer; what went wrong reaches the request under way.

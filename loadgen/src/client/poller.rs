@@ -31,9 +31,12 @@ impl Poller {
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
         let mut http = Http::connect(setup, &format!("{transport}.html")).await?;
+        // Who comes back wants to know at once that it is there, and what it has missed.
+        let at_once = wait.filter(|_| matches!(after, After::Cursor(_)));
+        let at_once = at_once.map(|_| Duration::ZERO);
         let first = setup
             .dialect
-            .subscribe(transport, &setup.room, after, None)?;
+            .subscribe(transport, &setup.room, after, at_once)?;
         let reply = http.get(&first, None).await?;
         let answered = http.received();
         let answer: Answer<'_> = parse(&reply.body)?;

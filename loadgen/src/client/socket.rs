@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::http::io;
-use super::wire::Wire;
+use super::path::Path;
 use super::{Failure, MAX_ANSWER, Setup};
 use crate::clock::Nanos;
 
@@ -20,8 +20,8 @@ use crate::clock::Nanos;
 const READ_BUFFER: usize = 4096;
 
 /// Opens a WebSocket at a path.
-pub(super) async fn open(setup: &Setup, path: &str) -> Result<WebSocketStream<Wire>, Failure> {
-    let wire = Wire::connect(setup).await.map_err(|error| io(&error))?;
+pub(super) async fn open(setup: &Setup, path: &str) -> Result<WebSocketStream<Path>, Failure> {
+    let connection = Path::connect(setup).await.map_err(|error| io(&error))?;
     let host = setup.addr.to_string();
     let mut request = format!("ws://{host}{path}")
         .into_client_request()
@@ -35,7 +35,7 @@ pub(super) async fn open(setup: &Setup, path: &str) -> Result<WebSocketStream<Wi
     let config = config
         .max_message_size(Some(MAX_ANSWER))
         .max_frame_size(Some(MAX_ANSWER));
-    let (stream, answer) = client_async_with_config(request, wire, Some(config))
+    let (stream, answer) = client_async_with_config(request, connection, Some(config))
         .await
         .map_err(failure)?;
     // Required by RFC 6455, section 4.1; the library leaves it to us.
@@ -50,7 +50,7 @@ pub(super) async fn open(setup: &Setup, path: &str) -> Result<WebSocketStream<Wi
 /// Reads text frames until there are no more for now: each is taken as of the moment at which the last of it was read, and
 /// answered with a text, if it asks for one.
 pub(super) async fn read(
-    stream: &mut WebSocketStream<Wire>,
+    stream: &mut WebSocketStream<Path>,
     mut take: impl FnMut(&[u8], Nanos) -> Result<Option<&'static str>, Failure> + Send,
 ) -> Result<(), Failure> {
     let mut message = stream.next().await;
@@ -81,7 +81,7 @@ pub(super) async fn read(
 }
 
 /// Sends a text frame.
-pub(super) async fn send(stream: &mut WebSocketStream<Wire>, text: String) -> Result<(), Failure> {
+pub(super) async fn send(stream: &mut WebSocketStream<Path>, text: String) -> Result<(), Failure> {
     stream.send(Message::text(text)).await.map_err(failure)
 }
 

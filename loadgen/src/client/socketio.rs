@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 use tokio_tungstenite::WebSocketStream;
 
 use super::dialect::{Draft, uri};
+use super::path::Path;
 use super::protocol::{Gap, Position, lossy, parse};
 use super::socket::{open, read, send};
-use super::wire::Wire;
 use super::{Acked, After, Answer, Client, Delivery, Event, Failure, Http, Setup, greeted};
 use crate::clock::Nanos;
 
@@ -26,7 +26,7 @@ const MESSAGE: &str = "chat-message";
 
 /// A client with an open WebSocket.
 pub(super) struct SocketIo {
-    stream: WebSocketStream<Wire>,
+    stream: WebSocketStream<Path>,
     session: Session,
 }
 

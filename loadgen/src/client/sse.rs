@@ -204,6 +204,8 @@ mod tests {
             keep_alive: true,
             timestamped: false,
             meter: Arc::default(),
+            link: None,
+            line: None,
         };
         let mut events = Vec::new();
         let mut client = Sse::connect(&setup, &After::Latest, &mut events)

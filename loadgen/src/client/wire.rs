@@ -1,6 +1,7 @@
 //! Every client's socket, wrapped once: its bytes are counted, some are read with the kernel's arrival stamps, and
-//! each is asked for `TCP_INFO` before it closes (and here a later link emulation has its place).
+//! each is asked for `TCP_INFO` before it closes.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -19,10 +20,16 @@ use tokio::net::TcpStream;
 use super::Setup;
 use super::tcp_info;
 use crate::clock::{Nanos, Windows, nanos, now, time_of};
+use crate::result::histogram::Times;
+use crate::result::recovery::Recovery;
 use crate::result::usage::{Tcp, Totals};
 
 /// What a segment of a real link carries: 1500 bytes less the headers and a timestamp option.
 const SEGMENT: u64 = 1448;
+/// A tenth of a second.
+const TENTH: Nanos = 100_000_000;
+/// Of a socket whose bytes wait in a link, in bytes.
+const RECEIVE_BUFFER: usize = 64 * 1024;
 /// At most this many receive delays are kept for one worker.
 const MAX_RECEIVE_DELAYS: usize = 1_000_000;
 
@@ -46,6 +53,12 @@ pub struct Meter {
     closed: Mutex<Tcp>,
     /// How long what was read had been in the kernel, within the windows, where stamps are taken.
     receive_delays: Mutex<Vec<Nanos>>,
+    /// How far from its time the emulated link let each piece through, within the windows.
+    link_delays: Mutex<Times>,
+    /// How clients came back.
+    recovery: Mutex<Recovery>,
+    /// Attempts to connect since the load began, by the tenth of a second.
+    attempts: Mutex<BTreeMap<u64, u64>>,
     windows: Windows,
 }
 
@@ -84,6 +97,63 @@ impl Meter {
         std::mem::take(&mut *self.receive_delays.lock())
     }
 
+    /// How far from their time what went over the link was.
+    pub fn take_link_delays(&self) -> Times {
+        std::mem::take(&mut *self.link_delays.lock())
+    }
+
+    /// Notes how far from its time the link let a piece through.
+    pub(super) fn linked(&self, off: Option<Nanos>) {
+        if let Some(off) = off
+            && self.windows.is_under_way()
+        {
+            self.link_delays.lock().record(off);
+        }
+    }
+
+    /// How clients came back, and how many tried to connect in each tenth of a second.
+    pub fn take_recovery(&self) -> (Recovery, BTreeMap<u64, u64>) {
+        let recovery = std::mem::take(&mut *self.recovery.lock());
+        (recovery, std::mem::take(&mut *self.attempts.lock()))
+    }
+
+    /// Whether something came over a new connection for each that ended.
+    pub fn are_back(&self) -> bool {
+        let recovery = self.recovery.lock();
+        recovery.back.count() >= recovery.lost
+    }
+
+    /// A connection was cut on purpose.
+    pub fn planned(&self) {
+        let mut recovery = self.recovery.lock();
+        recovery.lost += 1;
+        recovery.planned += 1;
+    }
+
+    /// A client was not back at the end.
+    pub fn away(&self) {
+        self.recovery.lock().away += 1;
+    }
+
+    /// A client tries to connect.
+    pub(super) fn attempted(&self) {
+        if self.windows.is_under_way() {
+            *self.attempts.lock().entry(now() / TENTH).or_default() += 1;
+        }
+    }
+
+    /// A connection has ended, if that is news.
+    pub(super) fn lost(&self, is_news: bool) {
+        self.recovery.lock().lost += u64::from(is_news);
+    }
+
+    /// A client has come back after this long, if it was away.
+    pub(super) fn back(&self, after: Option<Nanos>) {
+        if let Some(after) = after {
+            self.recovery.lock().back.record(after);
+        }
+    }
+
     fn read(&self, bytes: u64) {
         self.bytes_in.fetch_add(bytes, Relaxed);
         self.reads.fetch_add(1, Relaxed);
@@ -120,6 +190,10 @@ impl LastRead {
     pub(super) fn get(&self) -> Nanos {
         self.0.load(Relaxed)
     }
+
+    pub(super) fn set(&self, time: Nanos) {
+        self.0.store(time, Relaxed);
+    }
 }
 
 /// A socket whose bytes are counted.
@@ -139,6 +213,10 @@ impl Wire {
         if setup.timestamped {
             setsockopt(&stream, sockopt::ReceiveTimestampns, &true)?;
         }
+        if setup.link.is_some() {
+            // What waits for a slow link waits in its queue, and then at the server.
+            setsockopt(&stream, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+        }
         let (meter, last_read) = (Arc::clone(&setup.meter), LastRead::default());
         Ok(Self {
             stream,
@@ -151,6 +229,16 @@ impl Wire {
     /// When it was last read from, also for who has given it away.
     pub(super) fn last_read(&self) -> &LastRead {
         &self.last_read
+    }
+
+    /// Closes it with a reset.
+    pub(super) fn reset(self) {
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        // Where it cannot be, the peer sees an ordinary end.
+        let _ = setsockopt(&self.stream, sockopt::Linger, &linger);
     }
 
     /// Reads together with the moment at which the last of it reached this machine's TCP.
@@ -210,7 +298,7 @@ impl AsyncRead for Wire {
         match buf.filled().len() - before {
             0 => {}
             bytes => {
-                self.last_read.0.store(now(), Relaxed);
+                self.last_read.set(now());
                 self.meter.read(bytes as u64);
             }
         }

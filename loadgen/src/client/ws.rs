@@ -7,15 +7,15 @@ use serde::Deserialize;
 use tokio_tungstenite::WebSocketStream;
 
 use super::dialect::Draft;
+use super::path::Path;
 use super::protocol::{Gap, Message, Position, lossy, parse};
 use super::socket::{open, read, send};
-use super::wire::Wire;
 use super::{Acked, After, Answer, Client, Delivery, Event, Failure, Setup, greeted};
 use crate::clock::Nanos;
 
 /// A client with an open socket.
 pub(super) struct Ws {
-    stream: WebSocketStream<Wire>,
+    stream: WebSocketStream<Path>,
     /// Who waits for the answer to a publish, in the order in which they were sent.
     waiting: VecDeque<Answer>,
 }

@@ -62,7 +62,7 @@ const fn rule(
 
 /// All of them, causes before what follows from them, each with the figures that it can spoil and no others: bytes of a
 /// stream and the audit do not care about a busy neighbour, a p99 does.
-const RULES: [Rule; 18] = {
+const RULES: [Rule; 19] = {
     use Kind::{GeneratorLimited, Noisy, NotSteady, NothingMeasured, ScheduleOff};
     const ALL: &[Guard] = &Guard::ALL;
     const CPU: &[Guard] = &[Guard::Cpu];
@@ -201,6 +201,14 @@ const RULES: [Rule; 18] = {
             SLOW,
         ),
         rule(
+            "link_delay_p99",
+            "the emulated link's distance from its own times p99",
+            "ms",
+            GeneratorLimited,
+            TIMES,
+            SLOW,
+        ),
+        rule(
             "samples_impossible",
             "samples below zero or above an hour",
             "samples",
@@ -288,7 +296,9 @@ fn measured(outcome: &Outcome) -> Vec<(&'static str, Option<f64>, f64)> {
     let tried = connects.count().saturating_sub(connections.unable as u64);
     let absent = (connections.wanted as u64).saturating_sub(tried) as f64;
     let of_cores = |ns: Option<u64>| Some(usage.percent(ns?, usage.loadgen_cores));
-    let lost = connections.lost.saturating_sub(connections.cut) as f64;
+    let lost = connections
+        .lost
+        .saturating_sub(connections.cut + connections.planned) as f64;
     let unpaced = publishing.scheduled.saturating_sub(publishing.paced);
     let unpaced = 100.0 * unpaced as f64 / publishing.scheduled.max(1) as f64;
     // With few messages even independent waits are uneven: 1.63 / sqrt(n) is the distance that 1 % of samples exceed.
@@ -335,17 +345,23 @@ fn measured(outcome: &Outcome) -> Vec<(&'static str, Option<f64>, f64)> {
         ("samples_impossible", Some(outcome.impossible as f64), 0.0),
         ("audit_unbalanced", Some(outcome.unbalanced as f64), 0.0),
     ];
+    let link = outcome.link.as_ref();
+    let linked = link.map(|kept| ("link_delay_p99", Some(ms(&kept.off, 0.99)), kept.limit_ms()));
     let known = ks.map(|ks| ("poll_waits", Some(ks), uneven));
-    // The meter runs in a slice of every trial of a set, and in no whole one.
-    let percent = |pauses: &Pauses| pauses.percent(negligible_pause(p50));
-    let pauses = outcome.pauses.as_ref().map(percent);
-    let is_in_set = pauses.is_some() || !outcome.turns.is_empty();
-    let pauses = is_in_set.then_some(("pauses", pauses, PAUSES_OF_A_TAIL));
+    let pauses = pauses(outcome, p50);
     let steady = outcome
         .drift_percent
         .map(|drift| ("drift", Some(drift), 25.0));
-    let rows = rows.into_iter().chain(pauses);
+    let rows = rows.into_iter().chain(pauses).chain(linked);
     rows.chain(known).chain(steady).collect()
+}
+
+/// The meter runs in a slice of every trial of a set, and in no whole one.
+fn pauses(outcome: &Outcome, p50: f64) -> Option<(&'static str, Option<f64>, f64)> {
+    let percent = |pauses: &Pauses| pauses.percent(negligible_pause(p50));
+    let measured = outcome.pauses.as_ref().map(percent);
+    let is_in_set = measured.is_some() || !outcome.turns.is_empty();
+    is_in_set.then_some(("pauses", measured, PAUSES_OF_A_TAIL))
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use crate::measure::recorder::{Recorder, Subscriber, parts_per_second};
 use crate::message_id::MessageId;
 use crate::result::audit::Audit;
 use crate::result::histogram::Times;
+use crate::result::link::Kept;
 use crate::result::outcome::{Connections, End, Failures, Outcome, Publishing, tally};
+use crate::result::recovery::Recovery;
 use crate::result::scenario::Scenario;
 use crate::result::usage::Usage;
 use crate::result::variant::Variant;
@@ -43,6 +45,10 @@ pub struct Evidence {
     pub recorders: Vec<Recorder>,
     /// How long what the timestamped clients read had been in the kernel.
     pub receive_delays: Vec<Nanos>,
+    /// How well the emulated link kept its times, if there was one.
+    pub link: Option<Kept>,
+    /// How clients came back, where connections are cut on purpose.
+    pub recovery: Option<Recovery>,
     /// What it cost.
     pub usage: Usage,
     /// Of a set: where each slice lay, and what it cost by itself.
@@ -143,18 +149,12 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
     let latency = Times::merged(parts.iter());
     let slices = slices::Slices::of(&evidence, &parts);
     let mut receive_delay = Times::default();
-    evidence
-        .receive_delays
-        .iter()
-        .for_each(|&time| receive_delay.record(time));
+    let delays = evidence.receive_delays.iter();
+    delays.for_each(|&time| receive_delay.record(time));
     let mut timer_delay = all.merged(|recorder| &recorder.timer_delay);
     timer_delay.add(&evidence.publishers.timer_delay);
-    let second = |i: usize| {
-        recorders
-            .iter()
-            .filter_map(|recorder| recorder.series.get(i))
-            .sum()
-    };
+    let of_second = |i: usize| recorders.iter().filter_map(move |one| one.series.get(i));
+    let second = |i: usize| of_second(i).sum();
     let subscribers = recorders.iter().flat_map(|recorder| &recorder.subscribers);
     Outcome {
         variant,
@@ -177,7 +177,9 @@ pub fn settle(variant: Variant, scenario: &Scenario, mut evidence: Evidence) -> 
         drift_percent: figures::drift(&parts).filter(|_| publishing.acked >= STEADY_MESSAGES),
         wait_ks: figures::wait_ks(scenario, &acks, &recorders),
         realised: figures::realised(variant, scenario, &evidence, &acks, &recorders, &rooms),
-        restarts: restarts(&recorders),
+        restarts: restarts(&recorders, scenario),
+        link: evidence.link.take(),
+        recovery: evidence.recovery.take(),
         impossible: all.sum(|recorder| recorder.impossible),
         unbalanced,
         failures: failures(&evidence, &recorders),
@@ -221,6 +223,7 @@ impl All<'_> {
             unable: self.sum(|recorder| recorder.unable),
             lost: self.sum(|recorder| recorder.disconnects),
             cut: self.sum(|recorder| recorder.cut),
+            planned: self.sum(|recorder| recorder.planned),
         }
     }
 }
@@ -493,13 +496,14 @@ fn failures(evidence: &Evidence, recorders: &[Recorder]) -> BTreeMap<String, Fai
     all
 }
 
-/// The most that the log of one room began anew.
-fn restarts(recorders: &[Recorder]) -> u64 {
+/// The most that the log of one room began anew, but for a server that was killed on purpose.
+fn restarts(recorders: &[Recorder], scenario: &Scenario) -> u64 {
     let logs = recorders
         .iter()
         .flat_map(|recorder| &recorder.subscribers)
         .map(|subscriber| subscriber.epochs.len());
-    logs.max().unwrap_or(0).saturating_sub(1) as u64
+    let planned = usize::from(scenario.disturbance.server_restart.is_some());
+    logs.max().unwrap_or(0).saturating_sub(1 + planned) as u64
 }
 
 mod figures;

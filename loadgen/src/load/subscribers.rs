@@ -1,6 +1,8 @@
 //! The simulated clients: threads with a share of them each, a recorder per thread, and the clients' ways through a trial.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,12 +16,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::client::dialect::Draft;
-use crate::client::{self, After, Answer, Client, Event, Failure, Meter, Setup, Visitor};
-use crate::clock::{Active, Nanos, Windows, now, sleep_until, tick};
+use crate::client::{self, After, Answer, Client, Event, Failure, Line, Meter, Setup, Visitor};
+use crate::clock::{Active, Nanos, Windows, nanos, now, sleep_until, tick};
 use crate::fault;
 use crate::measure::recorder::Recorder;
+use crate::result::disturbance::{CutKind, Disturbance};
 use crate::result::histogram::Times;
-use crate::result::scenario::{CONNECTS_PER_SECOND, Part};
+use crate::result::recovery::Recovery;
+use crate::result::scenario::{CONNECTS_PER_SECOND, GOLDEN, Part};
 use crate::result::usage::{Tcp, Totals};
 use crate::result::variant::Transport;
 
@@ -27,8 +31,6 @@ use crate::result::variant::Transport;
 const RAMP: Nanos = 1_000_000_000 / CONNECTS_PER_SECOND;
 /// A client that is not connected after this long is not connected.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A lost connection is made again after a random share of this.
-const RECONNECT: Duration = Duration::from_secs(1);
 /// Clients may take this long to leave.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -55,6 +57,10 @@ pub struct Course {
     pub patience: Nanos,
     /// No room can have more messages.
     pub most: u64,
+    /// What is done to connections.
+    pub disturbance: Disturbance,
+    /// The window of the load, which disturbances are timed by; empty before there is any.
+    pub load: watch::Receiver<Range<Nanos>>,
 }
 
 /// What a worker shares with the trial.
@@ -116,9 +122,18 @@ impl Subscribers {
                 length,
                 patience,
                 most,
+                disturbance,
+                load,
             } = course.clone();
             let mut recorder = Recorder::new(clients, windows.clone(), length, patience, most);
             recorder.needs_positions = needs_positions;
+            recorder.behind_after = if transport.properties().streams {
+                0
+            } else {
+                share
+                    .first()
+                    .map_or(0, |place| nanos(place.setup.cadence.interval))
+            };
             let recorder = Mutex::new(recorder);
             let shared = Arc::new(Shared {
                 recorder,
@@ -136,6 +151,8 @@ impl Subscribers {
                 shared: theirs,
                 phase,
                 active,
+                disturbance,
+                load,
             };
             Ok((
                 shared,
@@ -196,6 +213,13 @@ impl Subscribers {
         Times::merged(latencies.iter())
     }
 
+    /// Whether everybody is back whose connection ended, where connections are cut on purpose.
+    pub fn are_back(&self) -> bool {
+        self.workers
+            .iter()
+            .all(|(shared, _)| shared.meter.are_back())
+    }
+
     /// All traffic so far.
     pub fn traffic(&self) -> Totals {
         self.workers
@@ -207,19 +231,26 @@ impl Subscribers {
     /// Lets everybody leave and hands over what is known.
     pub fn finish(self) -> Returned {
         self.phase.send_replace(Phase::Leave);
-        let mut returned = Returned::default();
+        let (mut returned, mut attempts) = (Returned::default(), BTreeMap::<u64, u64>::new());
         for (shared, thread) in self.workers {
             // What was noted before a panic still counts.
             fault::joined("worker", &thread.join());
-            returned
-                .recorders
-                .push(std::mem::take(&mut *shared.recorder.lock()));
+            let recorder = std::mem::take(&mut *shared.recorder.lock());
+            returned.recovery.behind += recorder.behind;
+            returned.recorders.push(recorder);
             returned.tcp = returned.tcp + shared.meter.closed();
             returned.traffic = returned.traffic + shared.meter.totals();
             returned
                 .receive_delays
                 .extend(shared.meter.take_receive_delays());
+            returned.link_delay.add(&shared.meter.take_link_delays());
+            let (recovery, tried) = shared.meter.take_recovery();
+            returned.recovery.merge(&recovery);
+            for (tenth, count) in tried {
+                *attempts.entry(tenth).or_default() += count;
+            }
         }
+        returned.recovery.peak_connects = attempts.into_values().max().unwrap_or(0);
         returned
     }
 }
@@ -235,6 +266,10 @@ pub struct Returned {
     pub traffic: Totals,
     /// How long what was read had been in the kernel.
     pub receive_delays: Vec<Nanos>,
+    /// How far from its time the emulated link let each piece through.
+    pub link_delay: Times,
+    /// How clients that lost their connections came back.
+    pub recovery: Recovery,
 }
 
 /// A worker's thread, with its share of the clients, the time between two connects, and what it shares with the trial.
@@ -244,6 +279,8 @@ struct Worker {
     shared: Arc<Shared>,
     phase: watch::Receiver<Phase>,
     active: Active,
+    disturbance: Disturbance,
+    load: watch::Receiver<Range<Nanos>>,
 }
 
 impl Visitor for Worker {
@@ -262,6 +299,8 @@ fn work<C: Client>(worker: Worker) {
         shared,
         phase,
         active,
+        disturbance,
+        load,
     } = worker;
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -301,10 +340,16 @@ fn work<C: Client>(worker: Worker) {
             setup.meter = Arc::clone(&shared.meter);
             let (abort, registration) = AbortHandle::new_pair();
             aborts.push(abort);
+            let trouble = Trouble {
+                ramp,
+                disturbance,
+                load: load.clone(),
+            };
             clients.spawn(live::<C>(
                 client,
                 setup,
                 orders,
+                trouble,
                 Arc::clone(&shared),
                 registration,
             ));
@@ -325,11 +370,14 @@ async fn live<C: Client>(
     client: usize,
     setup: Setup,
     mut orders: Option<UnboundedReceiver<Order>>,
+    trouble: Trouble,
     shared: Arc<Shared>,
     registration: AbortRegistration,
 ) {
     let mut current: Option<C> = None;
     let mut active = setup.active.clone();
+    let line = setup.line.clone();
+    let reconnect = trouble.disturbance.reconnect;
     let life = async {
         let began = now();
         match connect(client, &setup, &shared).await {
@@ -345,32 +393,114 @@ async fn live<C: Client>(
             }
         }
         shared.recorder.lock().connects.record(now() - began);
+        let mut since = now();
         loop {
             let Err(failure) = stay(client, &mut current, &mut orders, &shared).await else {
                 return;
             };
+            let is_planned =
+                line.as_ref().is_some_and(|line| line.is_cut()) || trouble.has_restarted(since);
             {
                 let mut recorder = shared.recorder.lock();
-                recorder.fail(&failure);
+                if is_planned {
+                    recorder.planned += 1;
+                } else {
+                    recorder.fail(&failure);
+                    recorder.cut += u64::from(!failure.is_own());
+                }
                 recorder.disconnects += 1;
-                recorder.cut += u64::from(!failure.is_own());
                 recorder.connected -= 1;
             }
             current = None;
-            while current.is_none() {
-                tokio::time::sleep(RECONNECT.mul_f64(fastrand::f64())).await;
+            for failed in 0.. {
+                if current.is_some() {
+                    break;
+                }
+                tokio::time::sleep(reconnect.wait(failed, fastrand::f64())).await;
                 // While others have their turn, the server would not answer.
                 if active.wait_for(|active| *active).await.is_err() {
                     return;
                 }
                 current = connect(client, &setup, &shared).await.ok();
             }
+            since = now();
+        }
+    };
+    let life = async {
+        tokio::select! {
+            () = life => {}
+            () = disturbed(line.as_deref(), &trouble, &shared.meter) => {}
         }
     };
     // Abortable asks a flag of its own at each wake-up; a channel would ask a lock that all clients share.
     let _ = Abortable::new(life, registration).await;
+    if line.is_some_and(|line| line.is_away()) {
+        shared.meter.away();
+    }
     if let Some(connected) = current {
         connected.close().await;
+    }
+}
+
+/// What is done to a client: by its place in the order of connecting it is known whether a storm meets it.
+struct Trouble {
+    ramp: u64,
+    disturbance: Disturbance,
+    load: watch::Receiver<Range<Nanos>>,
+}
+
+impl Trouble {
+    /// When something of the scenario happens that has a time.
+    fn at(load: &Range<Nanos>, seconds: f64) -> Nanos {
+        load.start + nanos(Duration::from_secs_f64(seconds))
+    }
+
+    /// Whether the server was killed since then.
+    fn has_restarted(&self, since: Nanos) -> bool {
+        let load = self.load.borrow().clone();
+        self.disturbance.server_restart.is_some_and(|restart| {
+            let at = Self::at(&load, restart.at_seconds);
+            !load.is_empty() && since < at && at <= now()
+        })
+    }
+
+    /// When a storm meets it, if one does.
+    fn storm(&self, load: &Range<Nanos>) -> Option<Nanos> {
+        let storm = self.disturbance.storm?;
+        let is_met = (self.ramp as f64 * GOLDEN).fract() < storm.share_percent / 100.0;
+        is_met.then(|| Self::at(load, storm.at_seconds))
+    }
+}
+
+/// Cuts a client's line whenever the scenario says so, until its load ends; returns never.
+async fn disturbed(line: Option<&Line>, trouble: &Trouble, meter: &Meter) {
+    let mut load = trouble.load.clone();
+    let load = load.wait_for(|load| !load.is_empty()).await;
+    let load = load.map(|load| load.clone());
+    let (Some(line), Ok(load)) = (line, load) else {
+        return pending().await;
+    };
+    let (mut storm, cut) = (trouble.storm(&load), trouble.disturbance.cut);
+    loop {
+        let next = cut.map(|cut| {
+            let apart = -(1.0 - fastrand::f64()).ln() * cut.every_seconds;
+            now().max(load.start) + nanos(Duration::from_secs_f64(apart))
+        });
+        let is_storm = storm.is_some_and(|storm| next.is_none_or(|next| storm <= next));
+        let at = if is_storm { storm.take() } else { next };
+        let Some(at) = at.filter(|at| *at < load.end) else {
+            return pending().await;
+        };
+        sleep_until(at).await;
+        let cut = cut.filter(|_| !is_storm);
+        let kind = cut.map_or(CutKind::Rst, |cut| cut.kind);
+        if line.cut(kind) {
+            meter.planned();
+        }
+        if let Some(cut) = cut.filter(|_| kind == CutKind::Silence) {
+            tokio::time::sleep(Duration::from_secs_f64(cut.patience_seconds)).await;
+            line.give_up();
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::measure::recorder::Recorder;
 use crate::pacer::{Cadence, Pacer};
 use crate::progress::Progress;
 use crate::result::environment::Cores;
+use crate::result::link::Kept;
 use crate::result::outcome::{End, Outcome};
 use crate::result::scenario::{Phase, Scenario, room_name};
 use crate::result::usage::{Memory, Usage};
@@ -106,6 +107,8 @@ pub struct Trial<'a> {
     target: &'a mut Target,
     windows: Windows,
     active: watch::Sender<bool>,
+    /// The window of the load that is under way: disturbances are timed by it.
+    load: watch::Sender<Range<Nanos>>,
     subscribers: Subscribers,
     publishers: Publishers,
     /// When the first window begins, in UTC.
@@ -151,13 +154,15 @@ impl<'a> Trial<'a> {
         let tag: String = std::iter::repeat_with(fastrand::alphanumeric)
             .take(6)
             .collect();
-        let active = watch::Sender::new(false);
+        let (active, load) = (watch::Sender::new(false), watch::Sender::new(0..0));
         let course = Course {
             windows: Windows::default(),
             active: active.subscribe(),
             length: nanos(scenario.duration()),
             patience: nanos(scenario.patience()),
             most: scenario.most_in_a_room(),
+            disturbance: scenario.disturbance,
+            load: load.subscribe(),
         };
         let client = |n| {
             let room = scenario.room_of(n);
@@ -167,6 +172,7 @@ impl<'a> Trial<'a> {
                 room,
                 Setup {
                     timestamped,
+                    line: scenario.disturbance.is_any().then(Arc::default),
                     ..setup
                 },
             )
@@ -189,6 +195,7 @@ impl<'a> Trial<'a> {
             target,
             windows: course.windows,
             active,
+            load,
             subscribers,
             publishers,
             began: String::new(),
@@ -241,7 +248,7 @@ impl<'a> Trial<'a> {
 
     async fn measure(&mut self, slice: Slice) -> Result<(), End> {
         self.begin(slice);
-        for phase in [Phase::WarmUp, Phase::Measure, Phase::GracePeriod] {
+        for phase in self.scenario.loading() {
             self.go_through(phase).await?;
         }
         self.windows.close(now());
@@ -262,7 +269,8 @@ impl<'a> Trial<'a> {
     async fn go_through(&mut self, phase: Phase) -> Result<(), End> {
         match phase {
             Phase::Connect { clients } => self.subscribers.allow(clients),
-            Phase::Measure => self.begun = Some(self.reading()),
+            Phase::Measure { .. } => self.begun = Some(self.reading()),
+            Phase::Restart => self.restart().await?,
             Phase::Rest { .. } | Phase::WarmUp | Phase::GracePeriod => {}
         }
         let since = now();
@@ -283,9 +291,15 @@ impl<'a> Trial<'a> {
             }
             Phase::Rest { .. } => now() >= since + nanos(REST),
             Phase::WarmUp => now() >= self.windows.latest().start,
-            Phase::Measure => now() >= self.windows.latest().end,
+            Phase::Measure { until: None } => now() >= self.windows.latest().end,
+            Phase::Measure { until: Some(until) } => {
+                let Range { start, end } = self.windows.latest();
+                now() >= end.min(start + nanos(until))
+            }
+            Phase::Restart => true,
             Phase::GracePeriod => {
-                self.is_all_delivered() || now() >= since + nanos(self.scenario.patience())
+                (self.is_all_delivered() && self.subscribers.are_back())
+                    || now() >= since + nanos(self.scenario.patience())
             }
         }
     }
@@ -294,7 +308,7 @@ impl<'a> Trial<'a> {
     /// ones. Idle is what the transport makes of it: questions are held, polls are asked and answered with nothing.
     fn end(&mut self, phase: Phase) -> Result<(), End> {
         match phase {
-            Phase::Connect { .. } | Phase::WarmUp | Phase::GracePeriod => {}
+            Phase::Connect { .. } | Phase::WarmUp | Phase::Restart | Phase::GracePeriod => {}
             Phase::Rest { clients } => {
                 let connected = self.subscribers.sum(|recorder| recorder.connected);
                 if self.setting.reads_memory {
@@ -318,7 +332,7 @@ impl<'a> Trial<'a> {
                     self.connected = connected;
                 }
             }
-            Phase::Measure => self.note_usage(),
+            Phase::Measure { .. } => self.note_usage(),
         }
         Ok(())
     }
@@ -329,6 +343,7 @@ impl<'a> Trial<'a> {
         let from = start + nanos(slice.warmup);
         let end = from + nanos(slice.length);
         self.windows.open(from..end);
+        self.load.send_replace(from..end);
         let scenario = Scenario {
             seed: Some(slice.seed),
             ..self.scenario.clone()
@@ -340,6 +355,15 @@ impl<'a> Trial<'a> {
             let until = Duration::from_nanos(from.saturating_sub(now()));
             self.began = humantime::format_rfc3339_millis(SystemTime::now() + until).to_string();
         }
+    }
+
+    /// Kills the server and starts it again: what the old one used was noted.
+    async fn restart(&mut self) -> Result<(), End> {
+        let restarted = self.target.restart(&self.setting.cores.server).await;
+        restarted.map_err(|error| match error.is::<signals::Interrupted>() {
+            true => End::Interrupted,
+            false => End::Broken(format!("{error:#}")),
+        })
     }
 
     fn reading(&self) -> Reading {
@@ -379,7 +403,9 @@ impl<'a> Trial<'a> {
                 return Err(End::Broken(reason));
             }
             let name = match phase {
-                Phase::WarmUp | Phase::Measure | Phase::GracePeriod if self.setting.in_set => {
+                Phase::WarmUp | Phase::Measure { .. } | Phase::GracePeriod
+                    if self.setting.in_set =>
+                {
                     "in turns"
                 }
                 phase => phase.name(),
@@ -402,8 +428,9 @@ impl<'a> Trial<'a> {
             return None;
         }
         let since = *self.deserted_since.get_or_insert_with(now);
+        let patience = DESERTED + self.scenario.away();
         let text = "every client has lost its connection and none could come back";
-        (now() - since > nanos(DESERTED)).then(|| format!("{text} for {} s", DESERTED.as_secs()))
+        (now() - since > nanos(patience)).then(|| format!("{text} for {} s", patience.as_secs()))
     }
 
     /// Why there is nothing to measure though clients do connect, if none keeps its connection.
@@ -493,6 +520,8 @@ impl<'a> Trial<'a> {
             tcp,
             traffic,
             receive_delays,
+            link_delay,
+            recovery,
         } = self.subscribers.finish();
         (usage.tcp, usage.life) = (tcp, traffic);
         // The server is not to blame for what was not done.
@@ -507,6 +536,11 @@ impl<'a> Trial<'a> {
             publishers,
             recorders,
             receive_delays,
+            link: self.scenario.link.as_ref().map(|link| Kept {
+                delay_ms: link.rtt_ms / 2.0,
+                off: link_delay,
+            }),
+            recovery: self.scenario.disturbance.is_any().then_some(recovery),
             usage,
             notes,
         };
@@ -542,7 +576,7 @@ fn assignment(
             keep_alive: true,
             ..setup
         },
-        publishers: scenario.publishers,
+        publishers: scenario.publishers(),
         orders: if is_native {
             subscribers.orders()
         } else {
@@ -591,6 +625,8 @@ fn setup(scenario: &Scenario, target: &Target, room: String, n: usize, course: &
         keep_alive,
         timestamped: false,
         meter: Arc::default(),
+        link: scenario.link.clone().map(Arc::new),
+        line: None,
     }
 }
 

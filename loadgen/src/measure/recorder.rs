@@ -70,8 +70,14 @@ pub struct Recorder {
     pub unable: usize,
     /// Connections lost after that.
     pub disconnects: u64,
-    /// Those of them that the other side ended.
+    /// Those of them that the other side ended, and not the scenario.
     pub cut: u64,
+    /// Those that the scenario ended.
+    pub planned: u64,
+    /// Deliveries that took longer than `behind_after`, in the windows.
+    pub behind: u64,
+    /// So much more than a second as a client waits by itself.
+    pub behind_after: Nanos,
     /// Deliveries by kind; `expected` and `lost` are known only at the end.
     pub audit: Audit,
     /// What every client has got.
@@ -310,6 +316,11 @@ impl Recorder {
             )));
         }
         self.audit.gaps += missed.unwrap_or(1);
+        // What else the log had that is gone will not come.
+        if let Some(gone) = subscriber.epochs.len().checked_sub(1) {
+            let rest = (gone, subscriber.last + 1);
+            subscriber.told.insert(rest, u64::MAX);
+        }
         subscriber.epochs.push(epoch);
         subscriber
             .told
@@ -398,6 +409,7 @@ impl Recorder {
         // Received before it was due: the clock went back, and the notes are not to be believed.
         self.impossible += u64::from(delivery.received < message.due || latency > Times::HIGHEST);
         part(&mut self.parts, self.length, at).record(latency);
+        self.behind += u64::from(latency > SECOND + self.behind_after);
         let samples = self.subscribers[client].samples.as_mut();
         if let Some(samples) = samples.filter(|samples| samples.len() < MAX_SAMPLES) {
             samples.push(u32::try_from(latency / 1000).unwrap_or(u32::MAX));

@@ -21,10 +21,16 @@ pub fn caveats(comparison: &Comparison) -> String {
             .parse::<SocketAddr>()
             .is_ok_and(|addr| addr.ip().is_loopback())
     };
-    let way = if comparison.target.as_ref().is_none_or(is_local) {
-        LOOPBACK
-    } else {
-        NETWORK
+    let way = match (&comparison.scenario.link, &comparison.target) {
+        (Some(_), _) => {
+            let measured = comparison.calibration;
+            let measured = measured.map_or(String::new(), |link| format!(" Measured: {link}."));
+            format!("{LOOPBACK}{EMULATED}{measured}")
+        }
+        (None, target) if target.as_ref().is_none_or(is_local) => {
+            format!("{LOOPBACK} No network, no TLS, no round-trip time.")
+        }
+        (None, _) => NETWORK.to_owned(),
     };
     let has_library = |variant: &Variant| {
         matches!(
@@ -49,7 +55,11 @@ const LOOPBACK: &str = "Over loopback, where the kernel runs a receiver's TCP in
     where they differ by more than half. \"Machine busy\" is everything that ran, other programs too. Memory is this \
     server's, in user space, as a slope over 0, N/4, N/2 and N idle connections; kernel memory counts both ends and \
     whatever else the machine did. A real link is modelled: 52 bytes of headers for each segment of 1448 bytes and each \
-    bare acknowledgement. No network, no TLS, no round-trip time.";
+    bare acknowledgement.";
+
+const EMULATED: &str = " The distance is emulated in each client's socket, for publishers and for connecting too: delay, rates, \
+    queues, and losses as stalls of what is behind them. What it does not show: TCP's slow start and pacing, queues that \
+    several clients share, real retransmission timeouts, the server's own side of TCP, TLS.";
 
 /// What went wrong, and what to think of the rest: what is missing first.
 pub fn of(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
@@ -255,9 +265,11 @@ fn about(outcome: &Outcome) -> Vec<Note> {
         publishing,
         audit,
         usage,
+        recovery,
         ..
     } = outcome;
     let retries = usage.life.retries + publishing.retries;
+    let (unplanned, recovery) = (connections.lost - connections.planned, recovery.as_ref());
     let interrupted = "interrupted; what was measured until then is shown";
     let again = "closed between two requests, and made again";
     let met = "sent again after meeting the close of an idle connection";
@@ -267,7 +279,9 @@ fn about(outcome: &Outcome) -> Vec<Note> {
     let mut notes: Vec<Option<Note>> = vec![
         (outcome.end == End::Interrupted).then(|| Note::new("end", interrupted.into())),
         failure.map(|failure| Note::new("failure", failure)),
-        Note::of("lost", connections.lost, "connection", "lost"),
+        Note::of("lost", unplanned, "connection", "lost"),
+        recovery.and_then(|cut| Note::of("planned", cut.planned, "connection", "cut on purpose")),
+        recovery.and_then(|cut| Note::of("away", cut.away, "client", "not back at the end")),
         Note::of("again", usage.life.reconnects, "connection", again),
         Note::of("retries", retries, "request", met),
         Note::of(

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::effect::{Effect, Figure};
 use super::environment::{Cores, Environment};
 use super::known::KnownAnswers;
+use super::link::Calibration;
 use super::metric::{self, METRICS};
 use super::outcome::Outcome;
 use super::scenario::{CONNECTS_PER_SECOND, Scenario};
@@ -55,6 +56,9 @@ pub struct Comparison {
     pub scenario: Scenario,
     /// What came out, in the order in which the trials ran: drawn from the scenario's seed, and balanced over the blocks.
     pub trials: Vec<Trial>,
+    /// What the emulated link did, measured before the first trial.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
     /// Every row against the baseline, over the blocks.
     pub effects: Vec<Effect>,
     /// How the baseline scatters, though it is the same server twice.

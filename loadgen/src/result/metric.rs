@@ -404,6 +404,61 @@ pub const METRICS: &[Metric] = &[
         batch,
     ),
     metric(
+        "back_p50_ms",
+        "away after a cut p50",
+        "ms",
+        Guard::Median,
+        |o| o.recovery.as_ref()?.back.ms(0.5),
+    )
+    .lower()
+    .first(),
+    metric(
+        "back_p99_ms",
+        "away after a cut p99",
+        "ms",
+        Guard::Tail,
+        |o| o.recovery.as_ref()?.back.ms(0.99),
+    )
+    .lower()
+    .first(),
+    metric(
+        "back_max_ms",
+        "until all were back",
+        "ms",
+        Guard::Tail,
+        |o| o.recovery.as_ref()?.back.ms(1.0),
+    )
+    .lower()
+    .first(),
+    metric(
+        "away",
+        "clients not back at the end",
+        "",
+        Guard::Counts,
+        |o| Some(o.recovery.as_ref()?.away as f64),
+    )
+    .lower()
+    .first(),
+    metric(
+        "peak_connects",
+        "most connects within 100 ms",
+        "",
+        Guard::Counts,
+        |o| Some(o.recovery.as_ref()?.peak_connects as f64),
+    )
+    .lower(),
+    metric(
+        "behind_percent",
+        "deliveries more than a second late",
+        "%",
+        Guard::Counts,
+        |o| {
+            let late = o.recovery.as_ref()?.behind as f64;
+            Some(100.0 * late / o.expected.max(1) as f64)
+        },
+    )
+    .lower(),
+    metric(
         "poll_wait_ks",
         "wait against U(0, interval)",
         "KS",

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::Audit;
 use super::histogram::Times;
+use super::link::Kept;
+use super::recovery::Recovery;
 use super::turn::{Pauses, Turn};
 use super::usage::Usage;
 use super::variant::Variant;
@@ -76,6 +78,12 @@ pub struct Outcome {
     /// Latency in the calm parts of those: where no core in use stood still.
     #[serde(default)]
     pub calm: Times,
+    /// How well the emulated link kept its own times, if there was one.
+    #[serde(default)]
+    pub link: Option<Kept>,
+    /// How clients came back, where connections are cut on purpose.
+    #[serde(default)]
+    pub recovery: Option<Recovery>,
     /// Failures by kind.
     pub failures: BTreeMap<String, Failures>,
     /// Samples below zero or above an hour: there must be none.
@@ -172,9 +180,12 @@ pub struct Connections {
     pub unable: usize,
     /// Connections lost after they first stood, over the whole trial.
     pub lost: u64,
-    /// Those of them that the server, or what stands between, ended.
+    /// Those of them that the server, or what stands between, ended, and not the scenario.
     #[serde(default)]
     pub cut: u64,
+    /// Those that the scenario ended.
+    #[serde(default)]
+    pub planned: u64,
 }
 
 /// The publishers' side.
@@ -253,6 +264,14 @@ impl Outcome {
             (own, other) => *own = own.take().or(other.clone()),
         }
         self.calm.add(&other.calm);
+        match (&mut self.link, &other.link) {
+            (Some(own), Some(other)) => own.off.add(&other.off),
+            (own, other) => *own = own.take().or(other.clone()),
+        }
+        match (&mut self.recovery, &other.recovery) {
+            (Some(own), Some(other)) => own.merge(other),
+            (own, other) => *own = own.take().or(other.clone()),
+        }
         self.usage.add(&other.usage);
         self.restarts += other.restarts;
         self.impossible += other.impossible;
@@ -384,6 +403,8 @@ pub(crate) mod tests {
             usage: calm(),
             realised: Realised::default(),
             restarts: 0,
+            link: None,
+            recovery: None,
             failures: BTreeMap::new(),
             impossible: 0,
             unbalanced: 0,

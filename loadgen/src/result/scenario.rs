@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::bounds::{
     CLIENTS, DURATION, HOLD, INTERVAL, PAYLOAD, PUBLISHERS, RATE, ROOM_SIZE, SEED, WARMUP,
 };
+use super::disturbance::{CutKind, Disturbance};
+use super::link::Link;
 use super::variant::{Headers, Transport};
 use super::words::{count, number};
 
@@ -90,6 +92,14 @@ pub struct Scenario {
     /// messages at the same times [default: drawn, and recorded].
     #[arg(long, value_name = "N", value_parser = within!(SEED), allow_hyphen_values = true)]
     pub seed: Option<u64>,
+    /// The distance between clients and server, publishers included.
+    #[arg(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+    /// What is done to connections and to the server.
+    #[command(flatten)]
+    #[serde(default)]
+    pub disturbance: Disturbance,
 }
 
 impl Scenario {
@@ -122,6 +132,9 @@ impl Scenario {
         INTERVAL.check(*interval)?;
         HOLD.check(*hold)?;
         PUBLISHERS.check(*publishers)?;
+        if let Some(link) = &self.link {
+            link.check()?;
+        }
         warmup.map_or(Ok(()), |warmup| WARMUP.check(warmup))?;
         duration.map_or(Ok(()), |duration| DURATION.check(duration))
     }
@@ -168,7 +181,38 @@ impl Scenario {
 
     /// How long a delivery may take after the last publish before it counts as missing.
     pub fn patience(&self) -> Duration {
-        (self.interval + Duration::from_secs(2)).max(Duration::from_secs(5))
+        let usual = (self.interval + Duration::from_secs(2)).max(Duration::from_secs(5));
+        let trips = self
+            .link
+            .as_ref()
+            .map_or(Duration::ZERO, |link| 4 * link.rtt());
+        usual + trips + self.away()
+    }
+
+    /// From an answer of the server to where its next question reaches it, over the link: both ways, in the mean.
+    pub fn trip(&self) -> Duration {
+        let link = self.link.as_ref();
+        link.map_or(Duration::ZERO, |link| {
+            link.rtt() + Duration::from_secs_f64(link.jitter_ms / 1e3)
+        })
+    }
+
+    /// How long a client may be away that is cut on purpose: it finds out, waits, and tries twice.
+    pub fn away(&self) -> Duration {
+        let Disturbance { cut, reconnect, .. } = &self.disturbance;
+        if !self.disturbance.is_any() {
+            return Duration::ZERO;
+        }
+        let silent = cut.filter(|cut| cut.kind == CutKind::Silence);
+        let silent = silent.map_or(0.0, |cut| cut.patience_seconds);
+        reconnect.wait(0, 1.0) + reconnect.wait(1, 1.0) + Duration::from_secs_f64(silent)
+    }
+
+    /// Connections that publish: enough for the messages that are under way over a link at once, twice over.
+    pub fn publishers(&self) -> usize {
+        let trips = self.link.as_ref().map_or(Duration::ZERO, Link::rtt);
+        let under_way = 2.0 * self.publish_rate() * trips.as_secs_f64();
+        self.publishers.max(under_way.ceil() as usize)
     }
 
     /// More messages than any room of a trial can have: ten standard deviations above the mean of its schedule, and
@@ -190,6 +234,18 @@ impl Scenario {
             .into_iter()
             .flat_map(|clients| [Phase::Connect { clients }, Phase::Rest { clients }]);
         connecting.collect()
+    }
+
+    /// The phases from the first load on, in their order.
+    pub fn loading(&self) -> Vec<Phase> {
+        let restart = self.disturbance.server_restart;
+        let until = restart.map(|restart| Duration::from_secs_f64(restart.at_seconds));
+        let mut phases = vec![Phase::WarmUp];
+        if until.is_some() {
+            phases.extend([Phase::Measure { until }, Phase::Restart]);
+        }
+        phases.extend([Phase::Measure { until: None }, Phase::GracePeriod]);
+        phases
     }
 
     /// Messages per second over all rooms.
@@ -229,7 +285,14 @@ impl Scenario {
         if !self.keep_alive && modes.iter().any(|mode| !mode.properties().streams) {
             text += ", a new connection for each poll";
         }
-        text + &format!(", measured for {}", time(self.duration()))
+        if let Some(link) = &self.link {
+            text += &format!(", over an emulated link ({link})");
+        }
+        text += &format!(", measured for {}", time(self.duration()));
+        if self.disturbance.is_any() {
+            text += &format!("; {}", self.disturbance);
+        }
+        text
     }
 
     fn rooms_in_words(&self) -> String {
@@ -287,8 +350,13 @@ pub enum Phase {
     },
     /// Load that does not count.
     WarmUp,
-    /// Load that counts.
-    Measure,
+    /// Load that counts, until so much of it has passed, or all.
+    Measure {
+        /// If it is not all.
+        until: Option<Duration>,
+    },
+    /// The server is killed, and started again.
+    Restart,
     /// What was published may still arrive.
     GracePeriod,
 }
@@ -299,7 +367,8 @@ impl Phase {
         match self {
             Self::Connect { .. } | Self::Rest { .. } => "connecting",
             Self::WarmUp => "warm-up",
-            Self::Measure => "measuring",
+            Self::Measure { .. } => "measuring",
+            Self::Restart => "server restart",
             Self::GracePeriod => "grace period",
         }
     }

@@ -100,6 +100,7 @@ impl Target {
             pids,
             dialect: Arc::new(dialect),
             tried,
+            flags: Vec::new(),
             process: None,
             said: None,
         }

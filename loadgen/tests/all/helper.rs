@@ -109,6 +109,8 @@ pub(crate) fn setup(addr: SocketAddr, room: &str) -> Setup {
         keep_alive: true,
         timestamped: true,
         meter: Arc::default(),
+        link: None,
+        line: None,
     }
 }
 

@@ -82,9 +82,11 @@ pub(super) fn acks(evidence: &Evidence) -> Acks {
 
 /// The waits of short polls, from ack to the tick that fetched the message, against U(0, interval).
 pub(super) fn wait_ks(scenario: &Scenario, acks: &Acks, recorders: &[Recorder]) -> Option<f64> {
+    // The ack takes a way down, and the question one up.
+    let trip = nanos(scenario.trip()) as f64;
     let waits = recorders.iter().flat_map(|recorder| &recorder.waits);
     let mut waits: Vec<f64> = waits
-        .filter_map(|wait| Some(wait.asked as f64 - *acks.get(&wait.message.key())? as f64))
+        .filter_map(|wait| Some(wait.asked as f64 + trip - *acks.get(&wait.message.key())? as f64))
         .collect();
     ks_uniform(&mut waits, nanos(scenario.interval) as f64)
 }
@@ -101,12 +103,13 @@ pub(super) fn realised(
     if variant.mode != Transport::ShortPoll {
         return realised;
     }
+    let trip = nanos(scenario.trip());
     for wait in recorders.iter().flat_map(|recorder| &recorder.waits) {
         if let Some(acked) = acks.get(&wait.message.key()) {
             let path = acked.saturating_sub(wait.message.due);
-            realised
-                .base
-                .record(path + wait.received.saturating_sub(wait.asked));
+            let both = path + wait.received.saturating_sub(wait.asked);
+            // The message does not wait for its ack, nor the question for its way.
+            realised.base.record(both.saturating_sub(trip));
         }
     }
     for client in 0..scenario.clients {
@@ -124,7 +127,7 @@ pub(super) fn realised(
             let mut found: Vec<Nanos> = room
                 .acked
                 .iter()
-                .map(|&at| cadence.tick_after(at))
+                .map(|&at| cadence.tick_after(at.saturating_sub(trip)))
                 .collect();
             found.retain(|tick| window.contains(tick));
             found.sort_unstable();

@@ -86,6 +86,8 @@ fn trial(fate: impl Fn(usize, u64) -> bool) -> (Scenario, Evidence) {
         deadlines: vec![20 * SECOND],
         publishers,
         recorders: vec![recorder],
+        link: None,
+        recovery: None,
         receive_delays: Vec::new(),
         usage: Usage::default(),
         notes: Vec::new(),
