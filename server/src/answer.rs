@@ -46,6 +46,8 @@ pub(crate) static BODY: Format = Format {
 pub(crate) struct Question {
     pub(crate) room: RoomName,
     pub(crate) after: After,
+    /// The most messages that it wants.
+    pub(crate) limit: usize,
     /// Who asks, if they say so.
     name: Option<Box<str>>,
     /// The client has the answer that says that there is nothing new: `If-None-Match: "<after>"`.
@@ -62,6 +64,7 @@ impl FromRequestParts<Arc<App>> for Question {
         Ok(Self {
             room: query.room()?,
             after,
+            limit: query.limit()?,
             name: name(&query)?,
             known,
         })

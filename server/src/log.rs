@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub(crate) use self::batch::{Batch, Gap, GapReason};
+pub(crate) use self::retained::MAX_BATCH;
 use self::retained::{Entry, State, cost};
 use self::wake::{Seat, Wake};
 use crate::cursor::{After, Cursor, Epoch};
@@ -116,11 +117,11 @@ impl Log {
         })
     }
 
-    /// What comes after a position, at once and possibly nothing.
-    pub(crate) fn read(&self, after: After) -> Batch {
+    /// What comes after a position, at once and possibly nothing; at most `limit` messages of it.
+    pub(crate) fn read(&self, after: After, limit: usize) -> Batch {
         let mut state = self.state.lock();
         let (seq, gap) = self.locate(&state, after);
-        Batch::new(self.epoch, gap, state.run(seq, &self.ranges))
+        Batch::new(self.epoch, gap, state.run(seq, limit, &self.ranges))
     }
 
     /// A reader that can wait for what comes after a position.
@@ -133,6 +134,7 @@ impl Log {
                 log: Arc::clone(self),
                 seq,
                 gap,
+                limit: MAX_BATCH,
             },
         }
     }
@@ -244,9 +246,17 @@ struct Reader {
     log: Arc<Log>,
     seq: u64,
     gap: Option<Gap>,
+    /// The most messages of one batch.
+    limit: usize,
 }
 
 impl Subscription {
+    /// With at most this many messages in a batch.
+    pub(crate) fn at_most(mut self, limit: usize) -> Self {
+        self.reader.limit = limit;
+        self
+    }
+
     /// Where it stands; after a gap, where reading goes on.
     pub(crate) fn cursor(&self) -> Cursor {
         self.reader.log.at(self.reader.seq)
@@ -263,7 +273,7 @@ impl Subscription {
                 return batch;
             }
             #[cfg(test)]
-            tests::found_nothing();
+            tests::reached(tests::Moment::FallsAsleep);
             woken.await;
         }
     }
@@ -282,11 +292,19 @@ impl Reader {
             None => self.log.check(&state, self.seq),
         };
         if gap.is_some() || seq < state.head() {
-            let batch = Batch::new(self.log.epoch, gap, state.run(seq, &self.log.ranges));
+            let batch = Batch::new(
+                self.log.epoch,
+                gap,
+                state.run(seq, self.limit, &self.log.ranges),
+            );
             self.seq = batch.cursor.seq;
             return Poll::Ready(Some(batch));
         }
-        if state.closed {
+        let is_closed = state.closed;
+        drop(state);
+        #[cfg(test)]
+        tests::reached(tests::Moment::FoundNothing);
+        if is_closed {
             Poll::Ready(None)
         } else {
             Poll::Pending

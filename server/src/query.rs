@@ -8,7 +8,7 @@ use hyper::header::{HeaderMap, HeaderValue};
 
 use crate::cursor::After;
 use crate::error::Invalid;
-use crate::rooms::{LOBBY, RoomName};
+use crate::rooms::{LOBBY, MAX_BATCH, RoomName};
 
 /// The query string of a request, read parameter by parameter.
 pub(crate) struct Query<'a>(&'a str);
@@ -34,6 +34,18 @@ impl<'a> Query<'a> {
     pub(crate) fn after(&self) -> Result<After, Invalid> {
         self.get("after")
             .map_or(Ok(After::Oldest), |text| position("after", &text))
+    }
+
+    /// `limit=N`: at most this many messages in an answer; absent for as many as fit in a batch.
+    pub(crate) fn limit(&self) -> Result<usize, Invalid> {
+        let Some(text) = self.get("limit") else {
+            return Ok(MAX_BATCH);
+        };
+        let limit = text.parse().ok().filter(|_| !text.starts_with('+'));
+        let right = format_args!("a whole number from 1 to {MAX_BATCH}");
+        limit
+            .filter(|limit| (1..=MAX_BATCH).contains(limit))
+            .ok_or_else(|| Invalid::not("limit", right, &text))
     }
 
     /// `alive=1`: signs of life are to be such that a page sees them.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::cursor::After;
 use crate::error::{ApiError, Invalid};
-pub(crate) use crate::log::{Batch, Gap, Published, Retention, Subscription};
+pub(crate) use crate::log::{Batch, Gap, MAX_BATCH, Published, Retention, Subscription};
 use crate::log::{Log, NotStored};
 use crate::memory::{Full, Memory};
 use crate::message::{Draft, Format, check_name};
@@ -150,9 +150,14 @@ impl Rooms {
         Ok(published?)
     }
 
-    /// What comes after a position in a room, at once and possibly nothing.
-    pub(crate) async fn read(&self, name: &RoomName, after: After) -> Result<Batch, ApiError> {
-        Ok(self.get(name)?.read(after))
+    /// What comes after a position in a room, at once and possibly nothing; at most `limit` messages of it.
+    pub(crate) async fn read(
+        &self,
+        name: &RoomName,
+        after: After,
+        limit: usize,
+    ) -> Result<Batch, ApiError> {
+        Ok(self.get(name)?.read(after, limit))
     }
 
     /// A reader of a room that can wait for what comes after a position.

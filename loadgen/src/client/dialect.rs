@@ -11,7 +11,7 @@ use super::Failure;
 use super::protocol::After;
 
 /// Where to subscribe. What a template has in braces is filled in; a parameter of its query without a value is left out.
-pub const SUBSCRIBE: &str = "/{transport}?room={room}&after={after}&wait={wait}";
+pub const SUBSCRIBE: &str = "/{transport}?room={room}&after={after}&wait={wait}&limit={limit}";
 /// Where to publish.
 pub const PUBLISH: &str = "/messages?room={room}";
 
@@ -40,16 +40,19 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    /// Where to read from a place in a room; `wait` is how long a long poll waits.
+    /// Where to read from a place in a room; `wait` is how long a long poll waits, `limit` how many messages a poll wants at
+    /// most.
     pub(super) fn subscribe(
         &self,
         transport: &str,
         room: &str,
         after: &After,
         wait: Option<Duration>,
+        limit: Option<u32>,
     ) -> Result<Uri, Failure> {
         let after = after.text().unwrap_or_default();
         let wait = wait.map_or(String::new(), |wait| format!("{}ms", wait.as_millis()));
+        let limit = limit.map_or(String::new(), |limit| limit.to_string());
         uri(&fill(
             &self.subscribe,
             &[
@@ -57,6 +60,7 @@ impl Dialect {
                 ("room", room),
                 ("after", &after),
                 ("wait", &wait),
+                ("limit", &limit),
             ],
         ))
     }
@@ -85,7 +89,7 @@ impl Draft {
 
 /// Checks the template of a subscription.
 pub fn check_subscribe(template: &str) -> Result<String, String> {
-    check(template, &["transport", "room", "after", "wait"])
+    check(template, &["transport", "room", "after", "wait", "limit"])
 }
 
 /// Checks the template of a publish.
@@ -159,7 +163,7 @@ mod tests {
         let dialect = Dialect::default();
         let path = |after, wait| {
             dialect
-                .subscribe("long-poll", "a", &after, wait)
+                .subscribe("long-poll", "a", &after, wait, None)
                 .unwrap()
                 .to_string()
         };
@@ -173,13 +177,16 @@ mod tests {
             path(cursor, Some(Duration::from_secs(2))),
             "/long-poll?room=a&after=abcdefgh-7&wait=2000ms"
         );
+        let piece = dialect.subscribe("short-poll", "a", &After::Oldest, None, Some(4));
+        assert_eq!(piece.unwrap(), "/short-poll?room=a&limit=4");
         assert_eq!(dialect.publish("a").unwrap(), "/messages?room=a");
         let own = Dialect {
             subscribe: "/rooms/{room}/{transport}?v=&from={after}".into(),
             ..Dialect::default()
         };
         assert_eq!(
-            own.subscribe("sse", "a", &After::Oldest, None).unwrap(),
+            own.subscribe("sse", "a", &After::Oldest, None, None)
+                .unwrap(),
             "/rooms/a/sse?v="
         );
         let bare = Dialect {
@@ -187,7 +194,8 @@ mod tests {
             ..Dialect::default()
         };
         assert_eq!(
-            bare.subscribe("sse", "a", &After::Oldest, None).unwrap(),
+            bare.subscribe("sse", "a", &After::Oldest, None, None)
+                .unwrap(),
             "/stream"
         );
     }

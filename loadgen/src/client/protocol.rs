@@ -124,6 +124,9 @@ pub(super) struct Answer<'a> {
     #[serde(borrow)]
     messages: Vec<Message<'a>>,
     gap: Option<Gap>,
+    /// There are more than were given.
+    #[serde(default)]
+    pub(super) more: bool,
 }
 
 impl Answer<'_> {

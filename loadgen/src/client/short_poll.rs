@@ -26,6 +26,10 @@ impl Client for ShortPoll {
     }
 
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
+        if self.poller.is_behind() {
+            self.poller.setup.until_active().await?;
+            return self.poller.ask(None, events).await;
+        }
         // From now, or from the last tick if that answer came within it: a tick passed meanwhile is not made up for.
         let cadence = self.poller.setup.cadence;
         let tick = loop {

@@ -28,7 +28,9 @@ impl Client for Sse {
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
         let mut http = Http::connect(setup, "sse.html").await?;
-        let uri = setup.dialect.subscribe("sse", &setup.room, after, None)?;
+        let uri = setup
+            .dialect
+            .subscribe("sse", &setup.room, after, None, None)?;
         let body = http.open(&uri, "text/event-stream").await?;
         greeted(
             Self {

@@ -43,7 +43,9 @@ impl Client for Ws {
         after: &After,
         events: &mut Vec<Event>,
     ) -> Result<Self, Failure> {
-        let path = setup.dialect.subscribe("ws", &setup.room, after, None)?;
+        let path = setup
+            .dialect
+            .subscribe("ws", &setup.room, after, None, None)?;
         let stream = open(setup, &path.to_string()).await?;
         greeted(
             Self {

@@ -10,7 +10,7 @@ use super::batch::Run;
 use crate::memory::{Held, Pool, UNCOUNTED};
 
 /// The most messages one batch holds.
-pub(super) const MAX_BATCH: usize = 1000;
+pub(crate) const MAX_BATCH: usize = 1000;
 /// The most bytes of encoded messages in a batch of several: readers at as many different places hold a batch each.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
 /// The same while memory is short: with what a format adds it is still so small that it need not be counted.
@@ -129,15 +129,14 @@ impl State {
         }
     }
 
-    /// The messages after `seq`, as many as fit in a batch; from the kept ranges if somebody has asked for the same
-    /// before.
-    pub(super) fn run(&mut self, seq: u64, ranges: &Arc<Pool>) -> Arc<Run> {
+    /// The messages after `seq`, as many as fit in a batch and no more than `limit`; from the kept ranges if somebody has
+    /// asked for the same before.
+    pub(super) fn run(&mut self, seq: u64, limit: usize, ranges: &Arc<Pool>) -> Arc<Run> {
         let head = self.head();
-        if let Some(run) = self
-            .runs
-            .iter()
-            .find(|run| run.after == seq && (run.end() == head || run.full))
-        {
+        let is_the_same = |run: &&Arc<Run>| {
+            run.after == seq && (run.end() == head || run.full) && run.messages.len() <= limit
+        };
+        if let Some(run) = self.runs.iter().find(is_the_same) {
             return Arc::clone(run);
         }
         let first =
@@ -152,12 +151,17 @@ impl State {
             bytes += entry.encoded.len();
             bytes <= most || bytes == entry.encoded.len()
         };
-        let messages = self.entries.range(first..).take(MAX_BATCH).take_while(fits);
+        let limit = limit.min(MAX_BATCH);
+        let messages = self.entries.range(first..).take(limit).take_while(fits);
         let messages: Vec<Bytes> = messages.map(|entry| entry.encoded.clone()).collect();
         let full = seq + (messages.len() as u64) < head;
+        let is_cut_short = full && messages.len() == limit && limit < MAX_BATCH;
         let run = Arc::new(Run::new(seq, messages, full, ranges));
-        self.runs.truncate(KEPT_RUNS - 1);
-        self.runs.push_front(Arc::clone(&run));
+        // Others want all that fits.
+        if !is_cut_short {
+            self.runs.truncate(KEPT_RUNS - 1);
+            self.runs.push_front(Arc::clone(&run));
+        }
         run
     }
 }

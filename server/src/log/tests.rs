@@ -1,5 +1,6 @@
 //! The races that the model (in `model`) cannot see, and what is shared.
 
+mod come_and_go;
 mod model;
 
 use std::cell::Cell;
@@ -41,15 +42,33 @@ const WIDE: Retention = Retention {
 /// Far beyond what the slowest machine needs: whoever is not there by then never comes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-thread_local! {
-    static WORST_MOMENT: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+/// A reader between its look and its sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// It has just seen that there is nothing: the earliest at which something new is not seen.
+    FoundNothing,
+    /// It has done all that it does before it sleeps.
+    FallsAsleep,
 }
 
-/// A reader of this thread has found nothing and does not sleep yet: whatever a test wants to happen now, once.
-pub(super) fn found_nothing() {
-    if let Some(happen) = WORST_MOMENT.take() {
-        happen();
+/// What is to happen, once.
+type Happens = Box<dyn FnOnce()>;
+
+thread_local! {
+    static WORST_MOMENT: Cell<Option<(Moment, Happens)>> = const { Cell::new(None) };
+}
+
+/// A reader of this thread has come so far: whatever a test wants to happen now does.
+pub(super) fn reached(moment: Moment) {
+    match WORST_MOMENT.take() {
+        Some((at, happen)) if at == moment => happen(),
+        other => WORST_MOMENT.set(other),
     }
+}
+
+/// Has something happen when the next reader of this thread is so far.
+fn at(moment: Moment, happen: impl FnOnce() + 'static) {
+    WORST_MOMENT.set(Some((moment, Box::new(happen))));
 }
 
 fn new_log(retention: Retention) -> Arc<Log> {
@@ -71,19 +90,30 @@ fn ask(subscription: &mut Subscription) -> Poll<Option<Batch>> {
 
 #[test]
 fn no_lost_wake_up_between_finding_nothing_and_falling_asleep() {
-    for readers in [1, 200] {
+    for (readers, moment) in [1, 200]
+        .into_iter()
+        .flat_map(|readers| [Moment::FoundNothing, Moment::FallsAsleep].map(|at| (readers, at)))
+    {
         let log = new_log(WIDE);
         let mut subscriptions: Vec<Subscription> =
             (0..readers).map(|_| log.subscribe(After::Latest)).collect();
         let publishes = Arc::clone(&log);
-        WORST_MOMENT.set(Some(Box::new(move || {
+        at(moment, move || {
             assert!(publishes.append(&draft("now", None)).is_ok());
-        })));
+        });
         let closes = Arc::clone(&log);
         let last = subscriptions.last_mut().unwrap();
-        assert!(matches!(ask(last), Poll::Ready(Some(batch)) if batch.count() == 1));
-        WORST_MOMENT.set(Some(Box::new(move || closes.close())));
-        assert!(matches!(ask(last), Poll::Ready(None)));
+        let got = ask(last);
+        assert!(
+            matches!(&got, Poll::Ready(Some(batch)) if batch.count() == 1),
+            "{readers} readers, {moment:?}: {got:?}"
+        );
+        at(moment, move || closes.close());
+        let end = ask(last);
+        assert!(
+            matches!(end, Poll::Ready(None)),
+            "{readers} readers, {moment:?}: {end:?}"
+        );
     }
 }
 
@@ -352,7 +382,7 @@ fn a_range_is_merged_once_and_shared_by_everybody_who_reads_it() {
     let Poll::Ready(Some(delivered)) = ask(&mut waits) else {
         panic!("the message is there")
     };
-    let read = log.read(After::Oldest);
+    let read = log.read(After::Oldest, MAX_BATCH);
     for format in [&ALL, &LINES] {
         assert_eq!(
             delivered.encoded(format).unwrap().as_ptr(),
@@ -375,7 +405,7 @@ fn while_memory_is_short_batches_are_so_small_that_they_are_merged_all_the_same(
             .map(bytes::Bytes::len)
             .sum::<usize>()
     };
-    let plenty = log.read(After::Oldest);
+    let plenty = log.read(After::Oldest, MAX_BATCH);
     assert!(
         (100 << 10..=128 << 10).contains(&bytes(&plenty)),
         "{}",
@@ -383,7 +413,7 @@ fn while_memory_is_short_batches_are_so_small_that_they_are_merged_all_the_same(
     );
     log.forget_ranges();
     let others = memory.ranges.hold(memory.ranges.limit());
-    let little = log.read(After::Oldest);
+    let little = log.read(After::Oldest, MAX_BATCH);
     // Half of what need not be counted is for what a format adds; and no more calls than it takes.
     assert!(
         (7 << 10..=8 << 10).contains(&bytes(&little)),

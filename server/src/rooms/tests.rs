@@ -32,19 +32,22 @@ async fn fill(rooms: &Rooms, room: &str, messages: usize) {
 #[tokio::test(start_paused = true)]
 async fn a_room_that_nobody_uses_goes_after_its_rest_and_one_that_is_used_never() {
     let rooms = rooms(8);
-    rooms.read(&name("rests"), After::Latest).await.unwrap();
+    rooms
+        .read(&name("rests"), After::Latest, MAX_BATCH)
+        .await
+        .unwrap();
     let subscription = rooms
         .subscribe(&name("watched"), After::Latest)
         .await
         .unwrap();
     let polled = rooms
-        .read(&name("polled"), After::Latest)
+        .read(&name("polled"), After::Latest, MAX_BATCH)
         .await
         .unwrap()
         .cursor;
     for _ in 0..10 {
         let again = rooms
-            .read(&name("polled"), After::Latest)
+            .read(&name("polled"), After::Latest, MAX_BATCH)
             .await
             .unwrap()
             .cursor;
@@ -55,7 +58,7 @@ async fn a_room_that_nobody_uses_goes_after_its_rest_and_one_that_is_used_never(
     assert_eq!(
         subscription.cursor(),
         rooms
-            .read(&name("watched"), After::Latest)
+            .read(&name("watched"), After::Latest, MAX_BATCH)
             .await
             .unwrap()
             .cursor
@@ -114,7 +117,7 @@ async fn when_memory_is_short_the_fullest_rooms_lose_their_oldest_messages_and_t
         250 - large.retained().messages - larger.retained().messages
     );
     assert_eq!(
-        larger.read(After::Oldest).cursor.seq,
+        larger.read(After::Oldest, MAX_BATCH).cursor.seq,
         150,
         "the newest stay"
     );
@@ -186,7 +189,10 @@ async fn merged_ranges_are_counted_and_go_within_a_second_unless_somebody_still_
     );
     fill(&rooms, "a", 100).await;
     let messages = memory.used();
-    let batch = rooms.read(&name("a"), After::Oldest).await.unwrap();
+    let batch = rooms
+        .read(&name("a"), After::Oldest, MAX_BATCH)
+        .await
+        .unwrap();
     let range = rooms.encode(&batch, &BODY).unwrap();
     drop(batch);
     assert!(memory.used() - messages >= range.len());
@@ -228,13 +234,21 @@ async fn at_the_cap_only_a_rested_room_without_subscriber_goes() {
 #[tokio::test(start_paused = true)]
 async fn a_room_that_comes_back_has_another_epoch() {
     let rooms = rooms(1);
-    let before = rooms.read(&name("a"), After::Latest).await.unwrap().cursor;
+    let before = rooms
+        .read(&name("a"), After::Latest, MAX_BATCH)
+        .await
+        .unwrap()
+        .cursor;
     tokio::time::advance(REST).await;
     rooms.get(&name("b")).unwrap();
     tokio::time::advance(REST).await;
     assert_ne!(
         before,
-        rooms.read(&name("a"), After::Latest).await.unwrap().cursor
+        rooms
+            .read(&name("a"), After::Latest, MAX_BATCH)
+            .await
+            .unwrap()
+            .cursor
     );
 }
 
@@ -306,10 +320,13 @@ async fn rooms_of_one_large_message_that_are_never_left_keep_no_room_from_others
         (0, 0),
         "the newest went, too"
     );
-    let cursor = first.read(After::Latest).cursor;
+    let cursor = first.read(After::Latest, MAX_BATCH).cursor;
     assert_eq!(cursor.seq, 1, "what is gone still counts");
     let told = first
-        .read(After::Cursor(crate::cursor::Cursor { seq: 0, ..cursor }))
+        .read(
+            After::Cursor(crate::cursor::Cursor { seq: 0, ..cursor }),
+            MAX_BATCH,
+        )
         .gap
         .unwrap();
     assert_eq!((told.missed, told.cursor), (Some(1), cursor));

@@ -24,17 +24,19 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 const CACHE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// `GET /long-poll?room=R&after=C&wait=25s`.
+/// `GET /long-poll?room=R&after=C&wait=25s&limit=N`.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     Hold(wait): Hold,
     question: Question,
 ) -> Result<Response, ApiError> {
+    let limit = question.limit;
     // Only somebody who knows where they stand is made to wait: the first question is how one gets to know it.
     let held = match question.after {
         After::Cursor(_) => {
             let _held = Streaming::over(app.stats.of(Transport::LongPoll));
-            let mut subscription = app.rooms.subscribe(&question.room, question.after).await?;
+            let subscription = app.rooms.subscribe(&question.room, question.after).await?;
+            let mut subscription = subscription.at_most(limit);
             question.is_here(&app, Transport::LongPoll, wait);
             timeout(wait, subscription.next()).await.ok().flatten()
         }
@@ -46,7 +48,11 @@ pub(crate) async fn handle(
     // The hold has ended, or the server drains: whatever there is, by now nothing.
     let batch = match held {
         Some(batch) => batch,
-        None => app.rooms.read(&question.room, question.after).await?,
+        None => {
+            app.rooms
+                .read(&question.room, question.after, limit)
+                .await?
+        }
     };
     question.answer(&app, Transport::LongPoll, &batch, CACHE)
 }

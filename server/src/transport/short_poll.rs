@@ -15,12 +15,15 @@ use crate::stats::Transport;
 /// A cache may keep the answer but has to ask each time; the `ETag` turns that into a 304.
 const CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// `GET /short-poll?room=R&after=C`.
+/// `GET /short-poll?room=R&after=C&limit=N`.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     question: Question,
 ) -> Result<Response, ApiError> {
-    let batch = app.rooms.read(&question.room, question.after).await?;
+    let Question {
+        room, after, limit, ..
+    } = &question;
+    let batch = app.rooms.read(room, *after, *limit).await?;
     question.is_here(&app, Transport::ShortPoll, Duration::ZERO);
     question.answer(&app, Transport::ShortPoll, &batch, CACHE)
 }

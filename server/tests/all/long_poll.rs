@@ -1,9 +1,11 @@
 //! Long polling from outside: what is held, what ends the hold, and what is never held.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::helper::TestServer;
 use crate::raw::{PATIENCE, Raw};
@@ -134,5 +136,65 @@ async fn a_wait_that_is_no_time_is_refused_by_name() {
             (400, &json!("wait")),
             "{wait}"
         );
+    }
+}
+
+/// More readers than one shard of wake-ups has, and with those who come and go more still.
+const READERS: usize = 200;
+const PASSERS: usize = 40;
+const ROUNDS: u64 = 50;
+
+/// Asks for ever, each question held until there is an answer; tells each message that it gets.
+async fn read_on(addr: SocketAddr, mut cursor: String, tells: mpsc::Sender<u64>) {
+    let (mut raw, mut seen) = (Raw::connect(addr).await, 0);
+    while seen < ROUNDS {
+        let answer = raw.get(&question(&cursor, "60s")).await;
+        let answer: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        cursor = answer["cursor"].as_str().expect("a cursor").into();
+        for message in answer["messages"].as_array().expect("messages") {
+            seen += 1;
+            assert_eq!(message["seq"], seen, "each once, in order");
+            tells.send(seen).await.expect("somebody counts");
+        }
+    }
+}
+
+/// Asks for what comes next, and mostly goes without an answer.
+async fn pass_by(addr: SocketAddr) {
+    loop {
+        let mut raw = Raw::connect(addr).await;
+        let here = raw.get("/short-poll?after=latest").await;
+        let here: serde_json::Value = serde_json::from_str(&here.body).expect("JSON");
+        let question = question(here["cursor"].as_str().expect("a cursor"), "60s");
+        raw.send(format!("GET {question} HTTP/1.1\r\nhost: test\r\n\r\n"))
+            .await;
+        sleep(Duration::from_millis(fastrand::u64(..20))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_of_two_hundred_is_passed_over_while_others_come_and_go() {
+    let server = TestServer::start("");
+    let cursor = server.get("/long-poll?after=latest").await.cursor();
+    let (tells, mut told) = mpsc::channel(READERS);
+    for _ in 0..READERS {
+        tokio::spawn(read_on(server.addr, cursor.clone(), tells.clone()));
+    }
+    let passers: Vec<_> = (0..PASSERS)
+        .map(|_| tokio::spawn(pass_by(server.addr)))
+        .collect();
+    for round in 1..=ROUNDS {
+        server.publish("now").await;
+        // The next is published when all have this one: whoever was passed over would be held to the end.
+        for got in 0..READERS {
+            let seq = timeout(PATIENCE, told.recv()).await;
+            let seq = seq.unwrap_or_else(|_| {
+                panic!("round {round}: {} of {READERS} wait on", READERS - got)
+            });
+            assert_eq!(seq, Some(round));
+        }
+    }
+    for passer in passers {
+        passer.abort();
     }
 }

@@ -103,6 +103,11 @@ impl Raw {
         timeout(PATIENCE, read).await.expect("the server reads it");
     }
 
+    /// Ends the connection as a network does that breaks: with a reset, whatever was read or not.
+    pub(crate) fn reset(self) {
+        self.stream.set_zero_linger().expect("it is a socket");
+    }
+
     /// Ends this side: it sends no more, and reads on.
     pub(crate) async fn half_close(&mut self) {
         self.stream
@@ -175,7 +180,8 @@ impl Raw {
         self.take(count).await.expect("so much comes");
     }
 
-    async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+    /// Reads this many bytes; `None` if the connection ended before.
+    pub(crate) async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.arrived.len() < count {
             if !self.more().await {
                 return None;
@@ -216,6 +222,13 @@ impl Raw {
             head,
             body: String::from_utf8(body).unwrap(),
         })
+    }
+
+    /// Reads to the end of the connection, which has to be one and no break; all that came.
+    pub(crate) async fn to_the_end(mut self) -> String {
+        let read = timeout(PATIENCE, self.stream.read_to_end(&mut self.arrived)).await;
+        read.expect("it ends").expect("it ends and does not break");
+        String::from_utf8(self.arrived).expect("UTF-8")
     }
 
     /// Reads until the connection ends; how many bytes came.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::result::link::Kept;
 use crate::result::outcome::{Connections, Publishing};
 use crate::result::turn::Pauses;
 use crate::result::usage::Demand;
@@ -70,7 +71,16 @@ fn healthy() -> Outcome {
         cores: vec![Times::default()],
     });
     outcome.usage.demand = [0, 1].map(|core| demand(core, 500, 0)).into();
+    outcome.link = Some(kept(1));
     outcome
+}
+
+/// Of a link of 50 ms one way, which is so far from its times.
+fn kept(ms: u64) -> Kept {
+    Kept {
+        delay_ms: 50.0,
+        off: times(ms),
+    }
 }
 
 /// A pause of so long.
@@ -205,6 +215,11 @@ const CAUSES: &[(&str, Kind, Change)] = &[
     ("client receive delay p99", Kind::GeneratorLimited, |o| {
         o.receive_delay = times(2);
     }),
+    (
+        "the emulated link's distance from its own times p99",
+        Kind::GeneratorLimited,
+        |o| o.link = Some(kept(3)),
+    ),
     (
         "samples below zero or above an hour",
         Kind::GeneratorLimited,

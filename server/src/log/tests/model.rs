@@ -83,8 +83,8 @@ impl Model {
         }
     }
 
-    /// A batch has 1000 messages at most, and 128 KiB unless a single message has more.
-    fn end_of_batch(&self, after: u64) -> u64 {
+    /// A batch has 1000 messages at most, or as few as are wanted, and 128 KiB unless a single message has more.
+    fn end_of_batch(&self, after: u64, limit: usize) -> u64 {
         let mut bytes = 0;
         let fits = |&seq: &u64| {
             let (text, _) = &self.messages[usize::try_from(seq).unwrap() - 1];
@@ -93,14 +93,14 @@ impl Model {
             bytes <= 128 * 1024 || bytes == size
         };
         (after + 1..=self.head())
-            .take(1000)
+            .take(limit.min(1000))
             .take_while(fits)
             .last()
             .unwrap_or(after)
     }
 
-    /// Checks a batch to the byte against what a reader who stood there is to get.
-    fn check(&self, standing: &mut Standing, batch: &Batch) {
+    /// Checks a batch to the byte against what a reader who stood there, and wants so many at most, is to get.
+    fn check(&self, standing: &mut Standing, limit: usize, batch: &Batch) {
         let before = self.oldest() - 1;
         let fell_off = (standing.seq < before).then_some(GapReason::Window);
         let gap = standing.untold.take().or(fell_off).map(|reason| Gap {
@@ -113,7 +113,7 @@ impl Model {
         });
         assert_eq!(batch.gap, gap);
         let after = if gap.is_some() { before } else { standing.seq };
-        let end = self.end_of_batch(after);
+        let end = self.end_of_batch(after, limit);
         assert_eq!(
             batch.cursor,
             Cursor {
@@ -141,12 +141,12 @@ impl Model {
         standing.seq = end;
     }
 
-    fn check_next(&self, standing: &mut Standing, next: Poll<Option<Batch>>) {
+    fn check_next(&self, standing: &mut Standing, limit: usize, next: Poll<Option<Batch>>) {
         let expected = standing.untold.is_some() || standing.seq < self.head();
         match next {
             Poll::Ready(Some(batch)) => {
                 assert!(expected, "nothing is made up");
-                self.check(standing, &batch);
+                self.check(standing, limit, &batch);
             }
             Poll::Ready(None) => assert!(
                 self.closed && !expected,
@@ -173,8 +173,8 @@ enum Step {
         key: Option<u8>,
         times: usize,
     },
-    Read(Place),
-    Subscribe(Place),
+    Read(Place, usize),
+    Subscribe(Place, usize),
     Next(prop::sample::Index),
     Leave(prop::sample::Index),
     Close,
@@ -191,13 +191,17 @@ fn place() -> impl Strategy<Value = Place> {
     ]
 }
 
+fn limit() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(MAX_BATCH), 1..8_usize, 1..=MAX_BATCH]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let times = prop_oneof![9 => Just(1_usize), 1 => 1..1300_usize, 1 => Just(1300)];
     let publish = ("[a-z]{0,140}", prop::option::of(0..6_u8), times);
     prop_oneof![
         12 => publish.prop_map(|(text, key, times)| Step::Publish { text, key, times }),
-        6 => place().prop_map(Step::Read),
-        4 => place().prop_map(Step::Subscribe),
+        6 => (place(), limit()).prop_map(|(place, limit)| Step::Read(place, limit)),
+        4 => (place(), limit()).prop_map(|(place, limit)| Step::Subscribe(place, limit)),
         12 => any::<prop::sample::Index>().prop_map(Step::Next),
         1 => any::<prop::sample::Index>().prop_map(Step::Leave),
         1 => Just(Step::Close),
@@ -219,9 +223,9 @@ proptest! {
         steps in prop::collection::vec(step(), 1..80),
     ) {
         let log = new_log(retention);
-        let epoch = log.read(After::Latest).cursor.epoch;
+        let epoch = log.read(After::Latest, MAX_BATCH).cursor.epoch;
         let mut model = Model { retention, epoch, messages: Vec::new(), closed: false };
-        let mut readers: Vec<(Subscription, Standing)> = Vec::new();
+        let mut readers: Vec<(Subscription, Standing, usize)> = Vec::new();
         for step in steps {
             run(&log, &mut model, &mut readers, step);
             assert_eq!(log.subscribers(), readers.len());
@@ -229,16 +233,21 @@ proptest! {
         // However it went, everybody is told everything in the end.
         log.close();
         model.closed = true;
-        for (subscription, standing) in &mut readers {
+        for (subscription, standing, limit) in &mut readers {
             while let Poll::Ready(Some(batch)) = ask(subscription) {
-                model.check(standing, &batch);
+                model.check(standing, *limit, &batch);
             }
-            model.check_next(standing, ask(subscription));
+            model.check_next(standing, *limit, ask(subscription));
         }
     }
 }
 
-fn run(log: &Arc<Log>, model: &mut Model, readers: &mut Vec<(Subscription, Standing)>, step: Step) {
+fn run(
+    log: &Arc<Log>,
+    model: &mut Model,
+    readers: &mut Vec<(Subscription, Standing, usize)>,
+    step: Step,
+) {
     let resolve = |place| match place {
         Place::Oldest => After::Oldest,
         Place::Latest => After::Latest,
@@ -263,15 +272,17 @@ fn run(log: &Arc<Log>, model: &mut Model, readers: &mut Vec<(Subscription, Stand
                 }
             }
         }
-        Step::Read(place) => {
-            model.check(&mut model.stand(resolve(place)), &log.read(resolve(place)));
+        Step::Read(place, limit) => {
+            let batch = log.read(resolve(place), limit);
+            model.check(&mut model.stand(resolve(place)), limit, &batch);
         }
-        Step::Subscribe(place) => {
-            readers.push((log.subscribe(resolve(place)), model.stand(resolve(place))));
+        Step::Subscribe(place, limit) => {
+            let subscription = log.subscribe(resolve(place)).at_most(limit);
+            readers.push((subscription, model.stand(resolve(place)), limit));
         }
         Step::Next(index) if !readers.is_empty() => {
-            let (subscription, standing) = index.get_mut(readers);
-            model.check_next(standing, ask(subscription));
+            let (subscription, standing, limit) = index.get_mut(readers);
+            model.check_next(standing, *limit, ask(subscription));
         }
         Step::Leave(index) if !readers.is_empty() => {
             drop(readers.swap_remove(index.index(readers.len())));
