@@ -23,13 +23,14 @@ use crate::result::comparison::Comparison;
 use crate::result::disturbance::Disturbance;
 use crate::result::files::DATA;
 use crate::result::link::Link;
+use crate::result::proxy::Proxy;
 use crate::result::scenario::Scenario;
 use crate::result::variant::{Publish, Transport, Variant};
-use crate::target::Target;
+use crate::target::{Target, via};
 use crate::{cores, environment, shell, signals};
 
 /// What a comparison that is gone on with has already.
-const SETTINGS: [&str; 25] = [
+const SETTINGS: [&str; 26] = [
     "mode",
     "publish",
     "clients",
@@ -47,6 +48,7 @@ const SETTINGS: [&str; 25] = [
     "seed",
     "whole_trials",
     "url",
+    "via",
     "server_flags",
     "out",
     "name",
@@ -69,6 +71,9 @@ const SET: Duration = Duration::from_secs(2);
 const ROUND: Duration = Duration::from_secs(1);
 /// A set of a variant, the baseline, and one more of it.
 const SMALLEST: usize = 3;
+/// How long sets may go on where nobody says it: 14 of the usual rows, and 12 where each has a row through a proxy beside it.
+const BUDGET_DIRECT: Duration = Duration::from_secs(285);
+const BUDGET_VIA: Duration = Duration::from_secs(450);
 
 /// One trial of one transport.
 #[derive(Args, Debug)]
@@ -119,9 +124,9 @@ pub struct Compare {
     /// So many sets, decided or not, 1 to 1000 [default: until all is decided, or the budget is over].
     #[arg(long, value_name = "N", value_parser = |text: &str| SETS.parse(text), conflicts_with = "url", allow_hyphen_values = true, help_heading = "Design")]
     sets: Option<u16>,
-    /// How long it may take, 1s to 1day.
-    #[arg(long, value_name = "TIME", default_value = "4m45s", value_parser = |text: &str| BUDGET.parse(text), conflicts_with_all = ["sets", "url"], allow_hyphen_values = true, help_heading = "Design")]
-    budget: Duration,
+    /// How long it may take, 1s to 1day [default: 4m45s, with --via 7m30s].
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| BUDGET.parse(text), conflicts_with_all = ["sets", "url"], allow_hyphen_values = true, help_heading = "Design")]
+    budget: Option<Duration>,
     /// Go on with the sets of this folder, with its seed and its settings.
     #[arg(long, value_name = "FOLDER", conflicts_with_all = SETTINGS, help_heading = "Design")]
     resume: Option<PathBuf>,
@@ -188,6 +193,9 @@ struct TargetFlags {
     /// A server that already runs, such as http://127.0.0.1:3000 [default: start one for each trial].
     #[arg(long)]
     url: Option<String>,
+    /// Through a proxy (Debian's nginx-light or haproxy) before each server that is started; compare has each row also without it.
+    #[arg(long, value_enum, value_name = "PROXY", conflicts_with = "url")]
+    via: Option<Proxy>,
     /// Allow a --url that is not this machine.
     #[arg(long)]
     allow_remote: bool,
@@ -361,6 +369,7 @@ impl Run {
             .map(|mode| Variant {
                 mode,
                 publish: self.publish,
+                via: self.target.via,
             })
             .collect();
         let scenario = match self.link {
@@ -402,31 +411,22 @@ impl Compare {
             "--name {:?}: only letters, digits, - and _ are accepted, 1 to {NAME} of them",
             self.name
         );
-        let limits = Limits {
+        let limits = |comparison: &Comparison| Limits {
             sets: self.sets.map(usize::from),
-            budget: self.budget,
+            budget: self.budget.unwrap_or(budget_of(comparison)),
         };
         if let Some(path) = &self.resume {
             let comparison = resumed(path)?;
             let folder = folder_of(&data_file(path)?);
             let claim = |_| Folder::resume(&folder).map(Some);
+            let limits = limits(&comparison);
             return execute(comparison, limits, &self.target, &self.output, claim).await;
         }
         let time = humantime::format_rfc3339_seconds(SystemTime::now())
             .to_string()
             .replace(['-', ':'], "");
         let folder = format!("{time}-{}", self.name);
-        let mut variants: Vec<Variant> = Vec::new();
-        let ways = [Publish::Post, Publish::Native]
-            .into_iter()
-            .take(1 + usize::from(self.publish == Publish::Native));
-        for variant in
-            ways.flat_map(|publish| self.mode.iter().map(move |&mode| Variant { mode, publish }))
-        {
-            if !variants.contains(&variant) {
-                variants.push(variant);
-            }
-        }
+        let variants = self.variants();
         let distances = self.link.clone().map_or(vec![None], |links| links.0);
         let (several, mut exit) = (distances.len() > 1, Exit::Done);
         for link in distances {
@@ -444,8 +444,9 @@ impl Compare {
             let comparison = if is_whole || scenario.disturbance.is_any() {
                 self.blocks_of(variants.clone(), scenario)
             } else {
-                Self::sets_of(variants.clone(), scenario)?
+                self.sets_of(variants.clone(), scenario)?
             };
+            let limits = limits(&comparison);
             let claim = |trials| Folder::claim_new(&self.out, &folder, trials).map(Some);
             let ended = execute(comparison, limits, &self.target, &self.output, claim).await?;
             if ended != Exit::Done {
@@ -456,6 +457,29 @@ impl Compare {
             }
         }
         Ok(exit)
+    }
+
+    /// The rows, each once: one that goes through a proxy stands beside the same without it.
+    fn variants(&self) -> Vec<Variant> {
+        let ways = [Publish::Post, Publish::Native]
+            .into_iter()
+            .take(1 + usize::from(self.publish == Publish::Native));
+        let proxies = [None, self.target.via];
+        let mut variants: Vec<Variant> = Vec::new();
+        for publish in ways {
+            for (mode, via) in self
+                .mode
+                .iter()
+                .flat_map(|mode| proxies.map(|via| (mode, via)))
+            {
+                let mode = *mode;
+                let variant = Variant { mode, publish, via };
+                if !variants.contains(&variant) {
+                    variants.push(variant);
+                }
+            }
+        }
+        variants
     }
 
     /// Whole trials, one after the other.
@@ -476,7 +500,7 @@ impl Compare {
     }
 
     /// Slices in turns; as many at once as there is room for.
-    fn sets_of(variants: Vec<Variant>, mut scenario: Scenario) -> Result<Comparison> {
+    fn sets_of(&self, variants: Vec<Variant>, mut scenario: Scenario) -> Result<Comparison> {
         let (length, warmup) = (scenario.duration.unwrap_or(SET), scenario.warmup);
         scenario.duration = Some(length);
         let mut comparison = begin(variants, 0, scenario, command());
@@ -486,17 +510,28 @@ impl Compare {
         (comparison.rounds, comparison.control) = (Some(rounds.max(1.0) as usize), true);
         let (all, capacity) = (comparison.variants.len() + 1, Capacity::here());
         let room = capacity::servers(&comparison.scenario, capacity);
+        let smallest = SMALLEST + usize::from(self.target.via.is_some());
         anyhow::ensure!(
-            room >= all.min(SMALLEST),
+            room >= all.min(smallest),
             "--clients {}: with as many each, {room} of at least {} servers have room at once ({} files may be open, ulimit \
              -n, and {:.1} GiB are free); compare them one after the other, with --whole-trials",
             comparison.scenario.clients,
-            all.min(SMALLEST),
+            all.min(smallest),
             capacity.files,
             capacity::gib(capacity.memory)
         );
-        comparison.together = if room < all { SMALLEST } else { all };
+        comparison.together = if room < all { smallest } else { all };
         Ok(comparison)
+    }
+}
+
+/// How long the sets of a comparison may go on where nobody says it.
+fn budget_of(comparison: &Comparison) -> Duration {
+    let is_through = |variant: &Variant| variant.via.is_some();
+    if comparison.variants.iter().any(is_through) {
+        BUDGET_VIA
+    } else {
+        BUDGET_DIRECT
     }
 }
 
@@ -581,6 +616,7 @@ async fn execute(
             "--mode {stock}: its server is started for it, so it cannot be the one at --url {url}"
         );
     }
+    look_at_proxy(&mut comparison)?;
     let server = target.running().await?;
     if let Some(target) = &server {
         comparison.target = Some(target.addr.to_string());
@@ -638,6 +674,10 @@ async fn begins(comparison: &mut Comparison, limits: Limits, progress: &Progress
         Some(_) => sets::forecast(comparison, limits),
         None => comparison.forecast(),
     });
+    if let Some(proxy) = &comparison.proxy {
+        let lines = proxy.configuration.join("\n    ");
+        progress.say(&format!("Through {}\n    {lines}", proxy.sentence()));
+    }
     comparison
         .cautions()
         .into_iter()
@@ -682,6 +722,24 @@ fn check_disturbance(comparison: &Comparison, target: &TargetFlags) -> Result<()
         }
         _ => Ok(()),
     }
+}
+
+/// Notes the proxy that rows go through, if any do: one that is gone on with has the same.
+fn look_at_proxy(comparison: &mut Comparison) -> Result<()> {
+    let Some(proxy) = comparison.variants.iter().find_map(|variant| variant.via) else {
+        return Ok(());
+    };
+    let now = via::look(proxy, &comparison.scenario, Capacity::here())?;
+    if let Some(then) = &comparison.proxy {
+        anyhow::ensure!(
+            *then == now,
+            "--resume: it was measured through {proxy} {}, this one is {}, or is configured otherwise; begin anew",
+            then.version,
+            now.version
+        );
+    }
+    comparison.proxy = Some(now);
+    Ok(())
 }
 
 /// What standard output shows of a comparison.

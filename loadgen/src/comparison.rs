@@ -46,6 +46,7 @@ pub fn begin(
         rounds: None,
         together: 1,
         server_flags: Vec::new(),
+        proxy: None,
         control: blocks >= CONTROL_FROM,
         scenario,
         trials: Vec::new(),

@@ -3,12 +3,14 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadgen::cli::{self, Compare, Exit, Report, Run};
 use loadgen::console;
 use loadgen::hint;
+use loadgen::result::proxy::Proxy;
 use loadgen::selftest::Selftest;
 use loadgen::signals::{self, First, Interrupted};
 use loadgen::target;
@@ -17,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   loadgen compare                                   every transport, one workload, a report in results/
   loadgen compare --mode sse,ws --budget 10m        two of them, and more sets to see smaller differences with
+  loadgen compare --via nginx                       what nginx before the server costs each of them
   loadgen selftest                                  what this machine may be trusted with
   loadgen --mode ws --clients 5000                  one transport, one run
   loadgen -m short-poll -c 200 --interval 250ms -z 30s --url http://127.0.0.1:3000
@@ -59,6 +62,13 @@ enum Command {
     /// Run an ordinary server to compare with, on a free port, until standard input ends.
     #[command(hide = true)]
     Stock,
+    /// Keep a proxy before a server, for so many connections, until standard input ends.
+    #[command(hide = true)]
+    Proxy {
+        proxy: Proxy,
+        server: SocketAddr,
+        connections: usize,
+    },
     /// Run the server, as the `server` binary does.
     Serve {
         #[command(flatten)]
@@ -88,6 +98,22 @@ fn main() -> ExitCode {
             target::continue_when_alone();
             First::EndsTheProgram
         }
+        // It listens for signals of its own: the proxy goes before it does.
+        Command::Proxy {
+            proxy,
+            server,
+            connections,
+        } => {
+            let kept = target::via::keep(proxy, server, connections);
+            return kept.map_or_else(
+                |error| {
+                    console::say(&format!("{error:#}"));
+                    console::flush();
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            );
+        }
         Command::Run(_) | Command::Compare(_) => First::EndsTheRun,
         _ => First::EndsTheProgram,
     };
@@ -98,7 +124,7 @@ fn main() -> ExitCode {
         Command::Selftest(selftest) => loadgen::block_on(selftest.run()),
         Command::Meter { cores } => loadgen::measure::meter::run(&cores).map(|()| Exit::Done),
         Command::Stock => loadgen::target::stock::run().map(|()| Exit::Done),
-        Command::Schema | Command::Serve { .. } => cli::schema(),
+        Command::Schema | Command::Serve { .. } | Command::Proxy { .. } => cli::schema(),
     });
     let exit = result.unwrap_or_else(|error| {
         if !error.is::<Interrupted>() {

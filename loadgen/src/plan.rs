@@ -239,8 +239,7 @@ pub async fn against_own_server(
     setting: &Setting<'_>,
     flags: &[String],
 ) -> Result<(Outcome, Tried)> {
-    let mut target =
-        Target::start(&setting.cores.server, setting.scenario, variant.mode, flags).await?;
+    let mut target = Target::start(&setting.cores.server, setting.scenario, variant, flags).await?;
     let outcome = trial::run(variant, setting, &mut target).await?;
     let tried = target.tried.clone();
     if outcome.end == End::Completed

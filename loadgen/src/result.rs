@@ -13,6 +13,7 @@ pub mod known;
 pub mod link;
 pub mod metric;
 pub mod outcome;
+pub mod proxy;
 pub mod recovery;
 pub mod scenario;
 pub mod spread;

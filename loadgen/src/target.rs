@@ -1,47 +1,42 @@
 //! What is measured: processes, an address and how they are spoken to. Servers of the workbench and ordinary ones
-//! (`stock`, and on Node `tutorial`) are started as child processes; one that already runs is looked up (`running`).
+//! (`stock`, and on Node `tutorial`) are started as child processes, with a proxy before them if one is asked for (`via`); one
+//! that already runs is looked up (`running`).
 
+mod launch;
 mod running;
 pub mod stock;
 mod tutorial;
+pub mod via;
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::launch::{LAST_LINES, first_line, launch, pass_on};
+use self::via::Via;
 use crate::children::Process;
 use crate::client::dialect::Dialect;
-use crate::console;
-use crate::cores;
 use crate::measure::reading::{Held, held, peak};
 use crate::progress::Progress;
 use crate::result::comparison::Target as Tried;
 use crate::result::scenario::Scenario;
-use crate::result::variant::Transport;
+use crate::result::variant::{Transport, Variant};
 use crate::signals;
 
 /// A server that starts says where it listens within this time, also on a busy machine.
 const START: Duration = Duration::from_secs(20);
-/// An address is not longer than this many bytes.
-const ADDRESS: u64 = 100;
+/// What it is called.
+const SERVER: &str = "the server";
 /// A server that has been asked to leave may take this long: its drain has a deadline of 8 s.
 const LEAVE: Duration = Duration::from_secs(12);
 /// A wait for it that is longer than this is said.
 const SLOW: Duration = Duration::from_secs(1);
-/// A server that has ended has said all by then.
-const LAST_LINES: Duration = Duration::from_secs(1);
-/// What it says at once: more is cut into lines of this many bytes.
-const LINE: u64 = 4096;
 /// Between two looks whether it has left.
 const LOOK: Duration = Duration::from_millis(10);
 /// Connections the server may have beyond clients and publishers: who reconnects, before the old one is noticed gone.
@@ -51,7 +46,7 @@ const UNNOTICED: f64 = 45.0;
 /// A server to measure.
 #[derive(Debug)]
 pub struct Target {
-    /// Where it listens.
+    /// Where clients connect to: where it listens, or the proxy before it.
     pub addr: SocketAddr,
     /// Its processes, if they are known and on this machine.
     pub pids: Vec<i32>,
@@ -59,8 +54,11 @@ pub struct Target {
     pub dialect: Arc<Dialect>,
     /// What a report says of it.
     pub tried: Tried,
-    /// With what a server of the workbench was started, but for its port.
+    /// Where the server itself listens, and with what it was started, but for its port.
+    server: SocketAddr,
     flags: Vec<String>,
+    /// The proxy before it; ended before the server, so that nothing is under way there any more.
+    via: Option<Via>,
     process: Option<Process>,
     /// Ends when all that it said on standard error has been passed on.
     said: Option<JoinHandle<()>>,
@@ -68,7 +66,7 @@ pub struct Target {
 
 /// The flags of a server of the workbench for this load, and then these.
 fn flags_for(scenario: &Scenario, flags: &[String]) -> Vec<String> {
-    let mut connections = scenario.clients + scenario.publishers() + SPARE_CONNECTIONS;
+    let mut connections = via::connections(scenario);
     if scenario.disturbance.is_any() {
         // Who comes back is there before the server knows that it was gone.
         let every = scenario
@@ -88,8 +86,29 @@ fn flags_for(scenario: &Scenario, flags: &[String]) -> Vec<String> {
 }
 
 impl Target {
-    /// Starts a server for this transport on a free port and on these cores: `loadgen serve`, or an ordinary one.
+    /// Starts a server for this row on a free port and on these cores, and its proxy if it has one: `loadgen serve`, or an
+    /// ordinary server.
     pub async fn start(
+        server_cores: &[usize],
+        scenario: &Scenario,
+        variant: Variant,
+        flags: &[String],
+    ) -> Result<Self> {
+        let Variant { mode, via, .. } = variant;
+        let server = Self::start_server(server_cores, scenario, mode, flags).await?;
+        let Some(proxy) = via else {
+            return Ok(server);
+        };
+        let connections = via::connections(scenario);
+        let via = Via::start(proxy, server.addr, connections, server_cores).await?;
+        Ok(Self {
+            addr: via.addr,
+            via: Some(via),
+            ..server
+        })
+    }
+
+    async fn start_server(
         server_cores: &[usize],
         scenario: &Scenario,
         mode: Transport,
@@ -130,7 +149,7 @@ impl Target {
         let process = process.context("a server that was not started here cannot be restarted")?;
         process.kill()?;
         let program = std::env::current_exe().context("cannot find the loadgen binary")?;
-        let (mut command, port) = (Command::new(program), self.addr.port().to_string());
+        let (mut command, port) = (Command::new(program), self.server.port().to_string());
         command.args(["serve", "--port", &port]).args(&self.flags);
         let Self {
             pids,
@@ -143,39 +162,11 @@ impl Target {
     }
 
     /// Starts this server, which prints its address within the time.
-    async fn spawn(mut command: Command, server_cores: &[usize], time: Duration) -> Result<Self> {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // A group of its own: Ctrl-C is for loadgen, which then ends its server in good order.
-        command.process_group(0);
-        let own_cores = cores::available();
-        cores::pin(server_cores);
-        let child = command.spawn();
-        cores::pin(&own_cores);
-        let mut child = child.context("cannot start the server")?;
-        let (stdout, stderr, pid) = (
-            child.stdout.take(),
-            child.stderr.take(),
-            i32::try_from(child.id()).ok(),
-        );
+    async fn spawn(command: Command, server_cores: &[usize], time: Duration) -> Result<Self> {
+        let (child, said) = launch(command, server_cores, SERVER)?;
+        let pid = i32::try_from(child.id()).ok();
         let process = Process::new(child);
-        let (stdout, stderr) = stdout
-            .zip(stderr)
-            .context("the server has no standard output")?;
-        let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
-        let stderr = BufReader::new(pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))?);
-        let (mut line, mut stdout) = (Vec::new(), BufReader::new(stdout.take(ADDRESS)));
-        let reading = async { Ok(timeout(time, stdout.read_until(b'\n', &mut line)).await) };
-        match signals::or_interrupted(reading).await? {
-            Err(_) => bail!(
-                "the server did not say within {} s where it listens, and was killed",
-                time.as_secs_f64()
-            ),
-            Ok(read) => read.context("cannot read the server's address")?,
-        };
-        let line = String::from_utf8_lossy(&line);
+        let (line, stderr) = said.first(time, SERVER).await?;
         match line.trim().parse() {
             Ok(addr) => {
                 let said = Some(tokio::spawn(pass_on(stderr)));
@@ -184,7 +175,9 @@ impl Target {
                     pids: pid.into_iter().collect(),
                     dialect: Arc::default(),
                     tried: Tried::Workbench,
+                    server: addr,
                     flags: Vec::new(),
+                    via: None,
                     process: Some(process),
                     said,
                 })
@@ -211,18 +204,42 @@ impl Target {
         sum(self.pids.iter().map(|pid| peak(*pid)))
     }
 
-    /// Lets a server of our own run, or stops it while others have their turn: its heartbeats and deadlines then wake no core.
+    /// The processes of the proxy before it, if there is one.
+    pub fn proxy_pids(&self) -> &[i32] {
+        self.via.as_ref().map_or(&[], |via| &via.pids)
+    }
+
+    /// All processes, those of the proxy too.
+    pub fn all_pids(&self) -> Vec<i32> {
+        [&self.pids, self.proxy_pids()].concat()
+    }
+
+    /// The memory of the proxy, in bytes.
+    pub fn proxy_memory(&self) -> Option<Held> {
+        sum(self.proxy_pids().iter().map(|pid| held(*pid)))
+    }
+
+    /// The most memory its processes ever had, in bytes.
+    pub fn proxy_peak(&self) -> Option<u64> {
+        sum(self.proxy_pids().iter().map(|pid| peak(*pid)))
+    }
+
+    /// Lets a server of our own and its proxy run, or stops them while others have their turn: its heartbeats and deadlines then wake no core.
     /// If loadgen ends meanwhile, it is continued ([`continue_when_alone`]), and finds its standard input ended.
     pub fn set_active(&self, active: bool) {
         let signal = if active { Signal::CONT } else { Signal::STOP };
-        for pid in self.pids.iter().filter(|_| self.process.is_some()) {
+        let own = self.pids.iter().filter(|_| self.process.is_some());
+        for pid in own.chain(self.proxy_pids()) {
             // One that has ended is noticed by `gone`.
             let _ = Pid::from_raw(*pid).map(|pid| kill_process(pid, signal));
         }
     }
 
-    /// Why the server is no longer there, if it is not.
+    /// Why the server or its proxy is no longer there, if it is not.
     pub fn gone(&mut self) -> Option<String> {
+        if let Some(reason) = self.via.as_mut().and_then(Via::gone) {
+            return Some(reason);
+        }
         let status = self.process.as_ref()?.status().ok()??;
         Some(format!("the server ended by itself ({status})"))
     }
@@ -230,6 +247,7 @@ impl Target {
     /// Asks a server of our own to drain and leave, and waits for it; a signal ends the wait, and the server.
     pub async fn stop(mut self, progress: &Progress) -> Result<()> {
         self.set_active(true);
+        drop(self.via.take());
         let Some(process) = self.process.take() else {
             return Ok(());
         };
@@ -273,32 +291,10 @@ fn sum<T: std::iter::Sum>(figures: impl Iterator<Item = Option<T>>) -> Option<T>
     figures.sum()
 }
 
-/// Says what a server says, line by line.
-async fn pass_on(mut stderr: BufReader<pipe::Receiver>) {
-    while let Some(line) = next_line(&mut stderr).await {
-        console::say(&line);
-    }
-}
-
-/// Why a server that has ended did not start, in its own words.
-async fn first_line(mut stderr: BufReader<pipe::Receiver>) -> Option<String> {
-    let line = timeout(LAST_LINES, next_line(&mut stderr)).await.ok()??;
-    Some(
-        line.trim_start_matches("error: ")
-            .trim_start_matches("server: ")
-            .into(),
-    )
-}
-
-async fn next_line(stderr: &mut BufReader<pipe::Receiver>) -> Option<String> {
-    let mut line = Vec::new();
-    let size = stderr.take(LINE).read_until(b'\n', &mut line).await.ok()?;
-    (size > 0).then(|| String::from_utf8_lossy(&line).trim_end().into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cores;
 
     #[tokio::test]
     async fn a_server_that_does_not_say_where_it_listens_is_killed_and_said_to_be_so() {

@@ -14,8 +14,8 @@ use crate::result::scenario::Scenario;
 const LARGEST_SUM: u64 = 1 << 58;
 /// Slices of a variant in a set: a day of them.
 const MOST_ROUNDS: usize = 24 * 3600;
-/// Variants: each transport, with each way up.
-const MOST_VARIANTS: usize = 12;
+/// Variants: each transport, with each way up, without a proxy and through one.
+const MOST_VARIANTS: usize = 36;
 /// Numbers that no sum is made of, and which may be as large as they can, or below zero.
 const ANY_SIZE: [&str; 3] = ["seed", "descriptors", "correlation"];
 
@@ -292,6 +292,36 @@ mod tests {
             let error = read(&value).unwrap_err().to_string();
             assert!(error.contains(says), "{place}: {error}");
         }
+    }
+
+    #[test]
+    fn rows_through_a_proxy_are_read_with_how_it_was_configured() {
+        let mut value = comparison();
+        assert!(read(&value).unwrap().proxy.is_none(), "of an older file");
+        let through = serde_json::json!({ "mode": "ws", "publish": "post", "via": "nginx" });
+        value["variants"][1] = through;
+        value["trials"][1]["outcome"]["mode"] = "ws".into();
+        value["trials"][1]["outcome"]["via"] = "nginx".into();
+        let configuration = ["events {", "    worker_connections 9;", "}"];
+        value["proxy"] = serde_json::json!({
+            "proxy": "nginx", "version": "1.22.1", "configuration": configuration
+        });
+        let comparison = read(&value).unwrap();
+        assert_eq!(
+            comparison.proxy.as_ref().unwrap().configuration,
+            configuration
+        );
+        let row = comparison.trials[1].outcome.variant;
+        assert_eq!(
+            (row.to_string(), comparison.base_of(row)),
+            ("ws via nginx".into(), Some(Transport::Ws.into()))
+        );
+        value["trials"][1]["outcome"]["via"] = "haproxy".into();
+        let error = read(&value).unwrap_err().to_string();
+        assert!(
+            error.contains("ws via haproxy, which is no variant"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn lag_one(ratios: &[f64]) -> Option<f64> {
     (squares > 0.0).then(|| products / squares)
 }
 
-/// Every row against the baseline, in every figure.
+/// Every row against the baseline, and through a proxy against the same without it, in every figure.
 pub fn effects(comparison: &Comparison) -> Vec<Effect> {
     let Some(baseline) = comparison.baseline() else {
         return Vec::new();
@@ -82,7 +82,8 @@ pub fn effects(comparison: &Comparison) -> Vec<Effect> {
     let of_figure = |figure: Figure| {
         let values = Values::of(comparison, figure);
         let effect = move |&(variant, control): &(Variant, bool)| {
-            let against = values.against(variant, control)?;
+            let base = comparison.base_of(variant)?;
+            let against = values.against(variant, control, base)?;
             let difference = if control {
                 None
             } else {
@@ -111,23 +112,22 @@ fn judged(
     against: &Against,
     variant: Variant,
 ) -> Option<Difference> {
-    let baseline = comparison.baseline()?;
+    let (baseline, base) = (comparison.baseline()?, comparison.base_of(variant)?);
     // Who drops messages has less to do, and whoever never got one has no latency.
     let is_whole = |variant: &Variant| {
         let mut trials = comparison.trials.iter();
         trials.all(|trial| trial.outcome.variant != *variant || !trial.outcome.misses())
     };
-    let control = values.against(baseline, true)?;
+    let control = values.against(baseline, true, baseline)?;
     let can_be = figure.is_judged()
-        && against.to_both.is_some()
         && against.ratio.interval.is_some()
         && control.ratio.interval.is_some()
-        && [variant, baseline].iter().all(is_whole);
+        && [variant, base].iter().all(is_whole);
     let is_cross = figure == Figure::Cpu
-        && variant.mode.properties().streams != baseline.mode.properties().streams;
+        && variant.mode.properties().streams != base.mode.properties().streams;
     let least = if is_cross { LOOPBACK } else { NEGLIGIBLE };
     let difference = can_be.then(|| judge(against, &control.ratio, least))?;
-    let is_own = figure == Figure::P50 && is_loadgens(comparison, variant, baseline);
+    let is_own = figure == Figure::P50 && is_loadgens(comparison, variant, base);
     Some(match difference {
         Difference::Lower | Difference::Higher if is_own => Difference::Own,
         difference => difference,
@@ -136,7 +136,7 @@ fn judged(
 
 /// Whether too much of a difference in latency is loadgen's own, or may be, for all that is known: its part in each median is
 /// sending and reading.
-fn is_loadgens(comparison: &Comparison, variant: Variant, baseline: Variant) -> bool {
+fn is_loadgens(comparison: &Comparison, variant: Variant, base: Variant) -> bool {
     let median = |variant: Variant, id: &str| {
         let metric = Metric::of(id);
         let own = comparison.trials.iter().filter(|trial| {
@@ -147,7 +147,7 @@ fn is_loadgens(comparison: &Comparison, variant: Variant, baseline: Variant) -> 
         let values = own.filter_map(|trial| (metric.read)(&trial.outcome));
         Some(ratio_of(values.collect())?.median)
     };
-    let apart = |id: &str| Some(median(variant, id)? - median(baseline, id)?);
+    let apart = |id: &str| Some(median(variant, id)? - median(base, id)?);
     let own = apart("send_delay_p50_ms").zip(apart("receive_delay_p50_ms"));
     let all = apart("latency_p50_ms");
     own.zip(all)
@@ -193,10 +193,7 @@ pub(super) fn counts(comparison: &Comparison, trial: &Trial, guard: Guard) -> bo
 }
 
 /// A figure in all trials in which it stands: by row, and by set.
-struct Values {
-    rows: Vec<((Variant, bool), BTreeMap<usize, f64>)>,
-    baseline: Variant,
-}
+struct Values(Vec<((Variant, bool), BTreeMap<usize, f64>)>);
 
 impl Values {
     fn of(comparison: &Comparison, figure: Figure) -> Self {
@@ -213,22 +210,17 @@ impl Values {
                 None => rows.push((row, BTreeMap::from([(trial.block, value)]))),
             }
         }
-        Self {
-            rows,
-            baseline: comparison.baseline().expect("there are rows"),
-        }
+        Self(rows)
     }
 
     fn row(&self, variant: Variant, control: bool) -> Option<&BTreeMap<usize, f64>> {
-        let (_, values) = self.rows.iter().find(|(of, _)| *of == (variant, control))?;
+        let (_, values) = self.0.iter().find(|(of, _)| *of == (variant, control))?;
         Some(values)
     }
 
-    fn against(&self, variant: Variant, control: bool) -> Option<Against> {
-        let (base, again) = (
-            self.row(self.baseline, false)?,
-            self.row(self.baseline, true),
-        );
+    /// A row, or the control, beside the one that it is compared with, of which only the baseline is there twice.
+    fn against(&self, variant: Variant, control: bool, base: Variant) -> Option<Against> {
+        let (base, again) = (self.row(base, false)?, self.row(base, true));
         let row = self.row(variant, control)?;
         let Some(again) = again.filter(|_| !control) else {
             let ratio = |(set, value): (&usize, &f64)| Some(value / base.get(set)?);

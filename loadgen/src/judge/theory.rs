@@ -133,7 +133,7 @@ fn predicted(outcome: &Outcome, scenario: &Scenario, gap: &Gap) -> Option<Predic
             scenario.interval.as_secs_f64() * 1e3,
         ),
         _ => {
-            let cost = outcome.usage.us(outcome.usage.server_cpu_ns)? / 1e3;
+            let cost = outcome.usage.us(outcome.usage.serving_ns())? / 1e3;
             (&outcome.publishing.acks, scenario.room_size() as f64 * cost)
         }
     };

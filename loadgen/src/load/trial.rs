@@ -312,7 +312,8 @@ impl<'a> Trial<'a> {
             Phase::Rest { clients } => {
                 let connected = self.subscribers.sum(|recorder| recorder.connected);
                 if self.setting.reads_memory {
-                    let memory = reading::memory(connected, self.target.memory());
+                    let (server, proxy) = (self.target.memory(), self.target.proxy_memory());
+                    let memory = reading::memory(connected, server, proxy);
                     self.memory.push(memory);
                 }
                 if clients > 0 && connected == 0 {
@@ -369,6 +370,7 @@ impl<'a> Trial<'a> {
     fn reading(&self) -> Reading {
         Reading::take(
             &self.target.pids,
+            self.target.proxy_pids(),
             &self.setting.idle,
             self.subscribers.traffic(),
             self.subscribers.sum(|recorder| recorder.deliveries),
@@ -512,6 +514,7 @@ impl<'a> Trial<'a> {
             minimal: self.scenario.headers == Headers::Minimal,
             memory: self.memory,
             server_peak: self.target.peak(),
+            proxy_peak: self.target.proxy_peak(),
             ..used.unwrap_or_default()
         };
         let publishers = self.publishers.finish();

@@ -18,6 +18,7 @@ use crate::result::usage::{Demand, Memory, Ticks, Totals, Usage};
 pub struct Reading {
     at: Nanos,
     server: Option<Paid>,
+    proxy: Option<Paid>,
     /// CPU time of the servers that are to be idle.
     idle: Option<Nanos>,
     loadgen_cpu: Nanos,
@@ -58,12 +59,19 @@ pub fn core_times(stat: &str) -> BTreeMap<usize, CoreTime> {
 }
 
 impl Reading {
-    /// Reads everything now; `server` are its processes, if they are on this machine, and `idle` those of servers that wait for
-    /// their turn.
-    pub fn take(server: &[i32], idle: &[i32], traffic: Totals, deliveries: u64) -> Self {
+    /// Reads everything now; `server` are its processes, if they are on this machine, `proxy` those of the proxy before it, and
+    /// `idle` those of servers that wait for their turn.
+    pub fn take(
+        server: &[i32],
+        proxy: &[i32],
+        idle: &[i32],
+        traffic: Totals,
+        deliveries: u64,
+    ) -> Self {
         Self {
             at: now(),
             server: Paid::by_all(server),
+            proxy: Paid::by_all(proxy),
             idle: idle.iter().map(|pid| cpu_clock(*pid)).sum(),
             // Of the whole process: the sum over its threads would forget those that have ended.
             loadgen_cpu: time_of(rustix::time::ClockId::ProcessCPUTime),
@@ -153,8 +161,8 @@ fn cpu_clock(pid: i32) -> Option<Nanos> {
     Some(nanos(time.into()))
 }
 
-/// Reads now what the server and the kernel hold with this many connections.
-pub fn memory(connections: usize, server: Option<Held>) -> Memory {
+/// Reads now what the server, the proxy before it and the kernel hold with this many connections.
+pub fn memory(connections: usize, server: Option<Held>, proxy: Option<Held>) -> Memory {
     let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let line = sockets
         .lines()
@@ -170,6 +178,7 @@ pub fn memory(connections: usize, server: Option<Held>) -> Memory {
         connections,
         server_pss: server.map(|held| held.pss),
         server_anonymous: server.map(|held| held.anonymous),
+        proxy_pss: proxy.map(|held| held.pss),
         kernel: pages * procfs::page_size() + slab,
     }
 }
@@ -193,6 +202,9 @@ pub fn between(from: &Reading, to: &Reading, cores: &Cores) -> Usage {
         usage.server_switches = Some(to.switches.saturating_sub(from.switches));
         usage.in_ticks = to.in_ticks;
     }
+    let proxy = to.proxy.zip(from.proxy);
+    usage.proxy_cpu_ns = proxy.map(|(to, from)| to.cpu.saturating_sub(from.cpu));
+    usage.in_ticks |= to.proxy.is_some_and(|proxy| proxy.in_ticks);
     let loadgen_cpu = to.loadgen_cpu.saturating_sub(from.loadgen_cpu);
     usage.loadgen_cpu_ns = Some(loadgen_cpu);
     let idle = to.idle.zip(from.idle);
@@ -210,7 +222,7 @@ pub fn between(from: &Reading, to: &Reading, cores: &Cores) -> Usage {
     usage.loadgen_queued_ns = (!both.is_empty()).then(|| both.iter().sum());
     usage.loadgen_cores = cores.loadgen.len() as u64;
     let shared = usage
-        .server_cpu_ns
+        .serving_ns()
         .filter(|_| cores.server.iter().any(|core| cores.loadgen.contains(core)));
     let busy = |demand: &[Demand]| demand.iter().map(|core| core.busy_ns).sum::<u64>();
     let own = to.demand(from, &cores.loadgen);
@@ -291,7 +303,7 @@ mod tests {
             loadgen_cpu: at / 100,
             queued: HashMap::new(),
             cores: core_times(stat),
-            ..Reading::take(&[], &[], Totals::default(), 0)
+            ..Reading::take(&[], &[], &[], Totals::default(), 0)
         }
     }
 

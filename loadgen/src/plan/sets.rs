@@ -34,6 +34,8 @@ pub const FEWEST: usize = 8;
 const WITH_MEMORY: usize = 2;
 /// Of a server: its start, a rest, its end.
 const AROUND: Duration = Duration::from_millis(700);
+/// Of a proxy, beside its server.
+const PROXY: Duration = Duration::from_millis(150);
 /// After a slice, until all that is late has come.
 const LATE: Duration = Duration::from_millis(50);
 
@@ -104,10 +106,9 @@ pub async fn run_rows(
     for member in &members {
         let Row { variant, flags, .. } = &member.row;
         let (cores, flags) = (&set.cores.server, in_turns(flags));
-        targets.push(Target::start(cores, &member.scenario, variant.mode, &flags).await?);
+        targets.push(Target::start(cores, &member.scenario, *variant, &flags).await?);
     }
-    let pids = targets.iter().map(|target| target.pids.clone());
-    let pids: Vec<Vec<i32>> = pids.collect();
+    let pids: Vec<Vec<i32>> = targets.iter().map(Target::all_pids).collect();
     let setting = |i: usize| Setting {
         scenario: &members[i].scenario,
         cores: set.cores,
@@ -287,7 +288,7 @@ fn in_turns(flags: &[String]) -> Vec<String> {
 }
 
 /// The rows that are in a set: all of them, or where there is no room for so many, each in its turn beside the baseline and
-/// the control.
+/// the control, and one that goes through a proxy beside the same without it.
 fn of_set(comparison: &Comparison, number: usize) -> Vec<Row> {
     let row = |(variant, control): (Variant, bool)| Row {
         variant,
@@ -300,10 +301,26 @@ fn of_set(comparison: &Comparison, number: usize) -> Vec<Row> {
         return all;
     }
     let baseline = comparison.baseline();
+    let takers = takers(comparison);
+    let turn = takers.get((number - 1) % takers.len().max(1)).copied();
     let is_base = |row: &&Row| Some(row.variant) == baseline;
-    let others: Vec<&Row> = all.iter().filter(|row| !is_base(row)).collect();
-    let turn = others.get((number - 1) % others.len().max(1)).copied();
-    all.iter().filter(is_base).chain(turn).cloned().collect()
+    let is_next = |row: &&Row| {
+        turn.is_some() && [Some(row.variant), comparison.direct(row.variant)].contains(&turn)
+    };
+    let next = all.iter().filter(is_next);
+    all.iter().filter(is_base).chain(next).cloned().collect()
+}
+
+/// Those that take turns where not all are up at once: a row that goes through a proxy has its turn with the same without it,
+/// but for the baseline's, which has one of its own.
+fn takers(comparison: &Comparison) -> Vec<Variant> {
+    let baseline = comparison.baseline();
+    let others = comparison.variants.iter().copied();
+    let takes = |variant: &Variant| {
+        let direct = comparison.direct(*variant);
+        Some(*variant) != baseline && (direct.is_none() || direct == baseline)
+    };
+    others.filter(takes).collect()
 }
 
 /// In how many sets each row has been in one at least.
@@ -312,7 +329,7 @@ fn turns(comparison: &Comparison) -> usize {
     if comparison.together >= all {
         1
     } else {
-        all.saturating_sub(2).max(1)
+        takers(comparison).len().max(1)
     }
 }
 
@@ -328,7 +345,11 @@ fn length(comparison: &Comparison, rounds: usize) -> Duration {
             LATE
         };
         let slices: Duration = slices.map(|slice| slice.warmup + slice.length + late).sum();
-        AROUND + Duration::from_secs_f64(connects) + slices
+        let around = match member.row.variant.via {
+            Some(_) => AROUND + PROXY,
+            None => AROUND,
+        };
+        around + Duration::from_secs_f64(connects) + slices
     };
     let members = members(&comparison.scenario, of_set(comparison, 1), rounds, 1);
     members.iter().map(member).sum()
@@ -386,6 +407,7 @@ fn seed_of(numbers: &[u64]) -> u64 {
 mod tests {
     use super::*;
     use crate::comparison::begin;
+    use crate::result::proxy::Proxy;
     use crate::result::scenario::tests::scenario;
 
     fn comparison(flags: &str) -> Comparison {
@@ -473,6 +495,29 @@ mod tests {
             turns,
             [(3, ShortPoll), (3, LongPoll), (3, Sse), (3, ShortPoll)]
         );
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_all_a_row_through_a_proxy_has_its_turn_with_the_same_without_it()
+    {
+        use Transport::{Sse, Ws};
+        let mut comparison = comparison("--duration 3s");
+        let through = |mode: Transport| Variant {
+            via: Some(Proxy::Nginx),
+            ..mode.into()
+        };
+        comparison.variants = vec![Sse.into(), through(Sse), Ws.into(), through(Ws)];
+        comparison.together = 4;
+        let turn = |number| {
+            let rows = of_set(&comparison, number).into_iter();
+            rows.map(|row| row.variant).collect::<Vec<_>>()
+        };
+        let (sse, ws) = (
+            vec![Ws.into(), Ws.into(), Sse.into(), through(Sse)],
+            vec![Ws.into(), Ws.into(), through(Ws)],
+        );
+        assert_eq!([1, 2, 3].map(turn), [sse.clone(), ws, sse]);
+        assert_eq!(turns(&comparison), 2);
     }
 
     #[test]

@@ -1,30 +1,39 @@
-//! The answer in three lines: what came, how late, and at what price. The rest of a report explains them.
+//! The answer in three lines: what came, how late, and at what price; and as many for what a proxy costs. The rest of a report
+//! explains them.
 
 use crate::result::comparison::{Comparison, Trial};
 use crate::result::effect::Figure;
+use crate::result::metric::Metric;
 use crate::result::outcome::{End, Outcome};
 use crate::result::summary::{Missing, Summary};
 use crate::result::verdict::Guard;
 use crate::result::words::number;
 
-/// The three lines; fewer where nothing was measured.
+/// The lines; fewer where nothing was measured.
 pub fn lines(comparison: &Comparison, summaries: &[Summary]) -> Vec<String> {
     let figures = [
-        ("Latency p50", Figure::P50),
-        ("Server CPU per delivery", Figure::Cpu),
+        ("Latency p50", Figure::P50.metric(), Some(Figure::P50)),
+        (
+            "Server CPU per delivery",
+            Figure::Cpu.metric(),
+            Some(Figure::Cpu),
+        ),
+        ("Proxy CPU per delivery", Metric::of("proxy_cpu_us"), None),
     ];
-    let has_any = |figure: Figure| {
-        summaries
-            .iter()
-            .any(|summary| summary.value(figure.metric()).is_some())
-    };
-    let ranked = figures.into_iter().filter(|(_, figure)| has_any(*figure));
-    let ranked =
-        ranked.map(|(name, figure)| format!("{name}: {}.", ranking(comparison, summaries, figure)));
-    [arrived(comparison, summaries)]
-        .into_iter()
-        .chain(ranked)
-        .collect()
+    // What goes through a proxy is compared with the same without it, not with the rows beside it.
+    let has_direct = |summary: &&Summary| comparison.direct(summary.variant).is_some();
+    let (through, own): (Vec<&Summary>, Vec<&Summary>) = summaries.iter().partition(has_direct);
+    let mut lines = vec![arrived(comparison, summaries)];
+    for (rows, against) in [(own, ""), (through, ", against the same without the proxy")] {
+        for (name, metric, figure) in figures {
+            let ranking = ranking(comparison, &rows, metric, figure);
+            if !ranking.is_empty() {
+                let against = figure.map_or("", |_| against);
+                lines.push(format!("{name}{against}: {ranking}."));
+            }
+        }
+    }
+    lines
 }
 
 /// What came of what was expected, and how many trials may be believed.
@@ -122,22 +131,28 @@ fn trusted(trials: &[Trial]) -> String {
     }
 }
 
-/// The rows from the lowest to the highest, each with its word; in brackets, and last, what is not to be relied on.
-fn ranking(comparison: &Comparison, summaries: &[Summary], figure: Figure) -> String {
+/// The rows from the lowest to the highest, each with its word if the figure has words; in brackets, and last, what is not to be
+/// relied on.
+fn ranking(
+    comparison: &Comparison,
+    summaries: &[&Summary],
+    metric: &Metric,
+    figure: Option<Figure>,
+) -> String {
     let mut values: Vec<(&Summary, f64)> = summaries
         .iter()
-        .filter_map(|summary| Some((summary, summary.value(figure.metric())?)))
+        .filter_map(|summary| Some((*summary, summary.value(metric)?)))
         .collect();
-    let is_sound = |summary: &Summary| summary.is_sound(figure.metric().guard);
+    let is_sound = |summary: &Summary| summary.is_sound(metric.guard);
     values.sort_by(|(a, x), (b, y)| is_sound(b).cmp(&is_sound(a)).then(x.total_cmp(y)));
     let said = |(summary, value): &(&Summary, f64)| {
-        let word = comparison
-            .effect(summary.variant, false, figure)
+        let word = figure
+            .and_then(|figure| comparison.effect(summary.variant, false, figure))
             .filter(|effect| effect.difference.is_some());
         let word = word.map_or(String::new(), |effect| {
             format!(" ({})", effect.said(comparison.unit()))
         });
-        let value = format!("{} {}", number(*value), figure.metric().unit);
+        let value = format!("{} {}", number(*value), metric.unit);
         let value = if is_sound(summary) {
             value
         } else {

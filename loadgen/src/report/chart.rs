@@ -27,21 +27,14 @@ const LEGEND: [f64; 2] = [40.0, 17.0];
 /// All pictures of a comparison: the name of the file, and the SVG.
 pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let summaries = &Summary::of(comparison);
-    // One bar for each row of several parts.
-    let parts = |ids: &[&str]| -> Vec<(&Summary, Vec<f64>)> {
-        let read = |s: &Summary| {
-            ids.iter()
-                .map(|id| s.value(Metric::of(id)))
-                .collect::<Option<_>>()
-        };
-        summaries
-            .iter()
-            .filter_map(|s| Some((s, read(s)?)))
-            .collect()
+    let cpu = with_proxy(summaries, "server_cpu_us", "proxy_cpu_us");
+    let memory = with_proxy(summaries, "server_memory_kib", "proxy_memory_kib");
+    let also = match comparison.proxy {
+        Some(_) => "; outlined: the proxy's",
+        None => "",
     };
-    let cpu = parts(&["server_cpu_us"]);
-    let memory = parts(&["server_memory_kib"]);
-    let bytes = parts(&["bytes_down", "bytes_up"]);
+    let bytes = |s| Some((s, both_ways(s)?));
+    let bytes: Vec<(&Summary, Vec<f64>)> = summaries.iter().filter_map(bytes).collect();
     let unit = comparison.unit();
     let mut charts = vec![
         ("latency.svg", latency(summaries)),
@@ -51,7 +44,11 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
         ),
         (
             "cpu.svg",
-            bars("Server CPU per delivery, µs", Guard::Cpu, &cpu),
+            bars(
+                &format!("Server CPU per delivery, µs{also}"),
+                Guard::Cpu,
+                &cpu,
+            ),
         ),
         (
             "bytes.svg",
@@ -64,7 +61,7 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
         (
             "memory.svg",
             bars(
-                "Server memory per idle connection, KiB",
+                &format!("Server memory per idle connection, KiB{also}"),
                 Guard::Memory,
                 &memory,
             ),
@@ -89,17 +86,39 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     charts
 }
 
-/// The classes of a row's lines and bars: its transport's place in the palette, and another pattern for another way up.
+/// Bytes to the clients, and from them.
+fn both_ways(summary: &Summary) -> Option<Vec<f64>> {
+    let read = |id: &str| summary.value(Metric::of(id));
+    Some(vec![read("bytes_down")?, read("bytes_up")?])
+}
+
+/// A figure of the server, and of a row that goes through a proxy the proxy's beside it.
+fn with_proxy<'a>(
+    summaries: &'a [Summary],
+    server: &str,
+    proxy: &str,
+) -> Vec<(&'a Summary, Vec<f64>)> {
+    let parts = |s: &'a Summary| {
+        let server = s.value(Metric::of(server))?;
+        let proxy = s.value(Metric::of(proxy));
+        Some((s, [server].into_iter().chain(proxy).collect()))
+    };
+    summaries.iter().filter_map(parts).collect()
+}
+
+/// The classes of a row's lines and bars: its transport's place in the palette, thinner for another way up, and paler through a
+/// proxy.
 fn class(variant: Variant) -> String {
-    let Variant { mode, publish } = variant;
+    let Variant { mode, publish, via } = variant;
     format!(
-        "c-{}{}",
+        "c-{}{}{}",
         mode as usize + 1,
         if publish == Publish::Native {
             " c-native"
         } else {
             ""
-        }
+        },
+        if via.is_some() { " c-via" } else { "" }
     )
 }
 
@@ -494,6 +513,12 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
     let rows: Vec<(&Effect, &[f64])> = effects.map(|effect| (effect, &effect.ratios[..])).collect();
     let axis = axis_of(rows.iter().flat_map(|(_, ratios)| *ratios));
     let name = |effect: &Effect| row_name(effect.variant, effect.control);
+    let has_direct = |(effect, _): &(&Effect, _)| comparison.direct(effect.variant).is_some();
+    let or_direct = if rows.iter().any(has_direct) {
+        " or direct"
+    } else {
+        ""
+    };
     let said = |effect: &Effect| {
         format!("{} {}", short(effect.ratio.median), effect.short_word())
             .trim_end()
@@ -523,7 +548,7 @@ fn ratios(title: &str, comparison: &Comparison, figure: Figure) -> Option<String
         "c-mark",
         ends[1] + 14.0,
         bottom + 13.0,
-        &format!("times {base}"),
+        &format!("times {base}{or_direct}"),
     );
     for (i, (effect, ratios)) in rows.iter().enumerate() {
         let (middle, own) = (47.0 + i as f64 * BAR, class(effect.variant));

@@ -15,6 +15,7 @@ use crate::result::words::{count, number};
 pub fn tables(comparison: &Comparison, summaries: &[Summary]) -> Vec<Table> {
     let all = [
         against(comparison, summaries),
+        through(comparison, summaries),
         tails(comparison),
         spread(comparison),
         contrasts(comparison),
@@ -33,18 +34,114 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
     let rows = comparison
         .variants
         .iter()
-        .filter(|variant| Some(**variant) != base)
+        .filter(|variant| Some(**variant) != base && comparison.direct(**variant).is_none())
         .map(|&variant| (variant, false));
     let control = base
         .filter(|_| comparison.control)
         .map(|variant| (variant, true));
+    let base = base.map_or(String::new(), |variant| variant.to_string());
+    ratios(
+        format!("Against {base}, {unit} by {unit}", unit = comparison.unit()),
+        &with_figures(rows.chain(control).collect(), comparison),
+        comparison,
+        summaries,
+    )
+}
+
+/// What the proxy costs: the ratios of the rows that go through it to the same without it, and its own figures.
+pub fn through(comparison: &Comparison, summaries: &[Summary]) -> Table {
+    let rows = comparison.variants.iter().map(|&variant| (variant, false));
+    let rows = rows.filter(|(variant, _)| comparison.direct(*variant).is_some());
+    let rows = with_figures(rows.collect(), comparison);
+    let proxy = rows.first().and_then(|(variant, _)| variant.via);
+    let proxy = proxy.map_or(String::new(), |proxy| proxy.to_string());
+    let mut table = ratios(
+        format!(
+            "What {proxy} costs: against the same without it, {unit} by {unit}",
+            unit = comparison.unit()
+        ),
+        &rows,
+        comparison,
+        summaries,
+    );
+    let figures = [
+        ("latency_p50_ms", Told::More),
+        ("server_cpu_us", Told::More),
+        ("proxy_cpu_us", Told::Whole),
+        ("proxy_memory_kib", Told::Whole),
+        ("bytes_both", Told::More),
+    ];
+    let figures = figures.map(|(id, told)| {
+        let cell = |&(variant, _): &(Variant, bool)| {
+            let cell = of_proxy(variant, comparison, summaries, Metric::of(id), told);
+            cell.unwrap_or_else(|| NONE.to_owned().into())
+        };
+        Row {
+            is_key: true,
+            ..Row::new(Metric::of(id).name(), rows.iter().map(cell).collect())
+        }
+    });
+    let is_told = |row: &Row| row.cells.iter().any(|cell| cell.text != NONE);
+    table.rows.extend(figures.into_iter().filter(is_told));
+    table.foot = "As above, but each against the same row without the proxy, which is one server but for the baseline. The last \
+        rows, with units, are of all trials together, and no ratios."
+        .into();
+    table
+}
+
+/// How a figure is told of a row that goes through a proxy.
+#[derive(Clone, Copy)]
+enum Told {
+    /// By how much it is more than without the proxy.
+    More,
+    /// As it is.
+    Whole,
+}
+
+/// A figure of a row that goes through a proxy.
+fn of_proxy(
+    variant: Variant,
+    comparison: &Comparison,
+    summaries: &[Summary],
+    metric: &Metric,
+    told: Told,
+) -> Option<Cell> {
+    let summary = |variant| summaries.iter().find(|summary| summary.variant == variant);
+    let (own, direct) = (summary(variant)?, summary(comparison.direct(variant)?)?);
+    let value = own.value(metric)?;
+    let (value, text) = match told {
+        Told::Whole => (value, number(value)),
+        Told::More => {
+            let more = value - direct.value(metric)?;
+            let word = if more < 0.0 { "less" } else { "more" };
+            (more, format!("{} {word}", number(more.abs())))
+        }
+    };
+    Some(Cell {
+        value: Some(value),
+        believable: [own, direct].iter().all(|row| row.is_sound(metric.guard)),
+        ..text.into()
+    })
+}
+
+/// Those of some rows that are compared with another in any figure.
+fn with_figures(rows: Vec<(Variant, bool)>, comparison: &Comparison) -> Vec<(Variant, bool)> {
     let has_figures = |(variant, control): &(Variant, bool)| {
         comparison
             .effects
             .iter()
             .any(|e| e.variant == *variant && e.control == *control)
     };
-    let columns: Vec<_> = rows.chain(control).filter(has_figures).collect();
+    rows.into_iter().filter(has_figures).collect()
+}
+
+/// Ratios of these rows to those that they are compared with.
+fn ratios(
+    title: String,
+    columns: &[(Variant, bool)],
+    comparison: &Comparison,
+    summaries: &[Summary],
+) -> Table {
     let tail = comparison
         .trials
         .iter()
@@ -58,11 +155,12 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
             .map_or(NONE.to_owned().into(), |effect| Cell {
                 believable: (tail || figure != Figure::P99)
                     && is_whole(variant)
-                    && base.is_none_or(is_whole),
+                    && comparison.base_of(variant).is_none_or(is_whole),
                 ..ratio(effect, comparison)
             })
     };
-    let figures = Figure::ALL.iter().filter(|_| comparison.blocks > 1);
+    let has_ratios = comparison.blocks > 1 && !columns.is_empty();
+    let figures = Figure::ALL.iter().filter(|_| has_ratios);
     let figures = figures.filter(|figure| {
         comparison
             .effects
@@ -83,12 +181,8 @@ pub fn against(comparison: &Comparison, summaries: &[Summary]) -> Table {
         Some(summary) => summary.head(),
         None => row_name(variant, control),
     };
-    let unit = comparison.unit();
     Table {
-        title: format!(
-            "Against {}, {unit} by {unit}",
-            base.map(|variant| variant.to_string()).unwrap_or_default()
-        ),
+        title,
         head: columns.iter().map(head).collect(),
         rows: figures.map(row).collect(),
         foot: foot(comparison, tail),

@@ -41,6 +41,16 @@ pub fn render(comparison: &Comparison) -> String {
             table.foot
         );
     }
+    if let Some(proxy) = &comparison.proxy {
+        let configured = proxy.configuration.iter();
+        let configured: String = configured.map(|line| format!("    {line}\n")).collect();
+        let _ = write!(
+            out,
+            "\n## How {} was configured\n\n{}\n\n{configured}",
+            proxy.proxy,
+            proxy.sentence()
+        );
+    }
     let _ = writeln!(
         out,
         "\nMeasured {started} with `{command}`.\n\n{environment}\n\n{}",
@@ -74,10 +84,11 @@ pub fn terminal(comparison: &Comparison, shown: Shown) -> String {
             .iter()
             .map(|text| shown.paragraph(text)),
     );
-    let against = evidence::against(comparison, summaries);
-    if !against.rows.is_empty() {
-        let title = shown.paragraph(&format!("{}:", against.title));
-        parts.extend([title, shown.table(&against), shown.paragraph(&against.foot)]);
+    for table in [evidence::against, evidence::through].map(|table| table(comparison, summaries)) {
+        if !table.rows.is_empty() {
+            let title = shown.paragraph(&format!("{}:", table.title));
+            parts.extend([title, shown.table(&table), shown.paragraph(&table.foot)]);
+        }
     }
     if !shown.all && !figures.rows.is_empty() {
         parts.push(shown.paragraph("Every figure: --verbose, or the files of the report."));

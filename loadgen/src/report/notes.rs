@@ -39,8 +39,14 @@ pub fn caveats(comparison: &Comparison) -> String {
         )
     };
     let library = comparison.variants.iter().any(has_library);
-    format!("{way}{}", if library { LIBRARY } else { "" })
+    let library = if library { LIBRARY } else { "" };
+    let proxy = comparison.proxy.as_ref().map_or("", |_| PROXY);
+    format!("{way}{library}{proxy}")
 }
+
+const PROXY: &str = " The proxy works on the server's cores, and with one of them both take turns on it: part of its latency is \
+    that. Between it and the server is loopback, too, and each pays for what the other sends it. Bytes are those between it and the \
+    clients, not between it and the server; its memory grows with two connections for each client.";
 
 const LIBRARY: &str = " Of socketio, what it costs more than ws is the library's (socketioxide) as much as the protocol's: it \
     encodes each event for each subscriber, and keeps it in a queue of the connection's own (of 32 packets, after which the \

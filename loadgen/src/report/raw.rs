@@ -21,13 +21,15 @@ fn window(comparison: &Comparison, trial: &Trial) -> f64 {
         .seconds(comparison.scenario.duration().as_secs_f64())
 }
 
+/// A tag has no spaces: `ws-via-nginx-1`.
 fn tag(trial: &Trial) -> String {
-    format!(
+    let tag = format!(
         "{}{}-{}",
         trial.outcome.variant,
         if trial.control { "-control" } else { "" },
         trial.block
-    )
+    );
+    tag.replace(' ', "-")
 }
 
 /// Every second's latencies in microseconds, tagged `ROW-BLOCK`; the base time is when the comparison began.

@@ -7,6 +7,7 @@ use crate::judge::{self, theory, verdict};
 use crate::result::comparison::tests::add;
 use crate::result::histogram::Times;
 use crate::result::outcome::{End, Failures, Followed, Outcome};
+use crate::result::proxy::Proxy;
 use crate::result::scenario::Scenario;
 use crate::result::summary::Summary;
 use crate::result::usage::{Demand, Memory, Ticks, Totals};
@@ -161,6 +162,7 @@ impl Draw {
             (self.maybe(Self::count), self.maybe(Self::count));
         (usage.machine_busy_ns, usage.server_peak) =
             (self.maybe(Self::count), self.maybe(Self::count));
+        (usage.proxy_cpu_ns, usage.proxy_peak) = (self.maybe(Self::count), self.maybe(Self::count));
         (usage.loadgen_queued_ns, usage.loadgen_threads) = (self.maybe(Self::count), self.count());
         (usage.cores, usage.loadgen_cores, usage.minimal) =
             (self.count(), self.count(), self.0.bool());
@@ -171,6 +173,7 @@ impl Draw {
             connections: draw.count() as usize,
             server_pss: draw.maybe(Self::count),
             server_anonymous: draw.maybe(Self::count),
+            proxy_pss: draw.maybe(Self::count),
             kernel: draw.count(),
         });
     }
@@ -190,6 +193,11 @@ impl Draw {
         variants.push(Variant {
             mode: Transport::Ws,
             publish: Publish::Native,
+            via: None,
+        });
+        variants.push(Variant {
+            via: Some(Proxy::Nginx),
+            ..Transport::Ws.into()
         });
         let flags = self
             .0

@@ -12,6 +12,7 @@ use super::known::KnownAnswers;
 use super::link::Calibration;
 use super::metric::{self, METRICS};
 use super::outcome::Outcome;
+use super::proxy::Configured;
 use super::scenario::{CONNECTS_PER_SECOND, Scenario};
 use super::spread::{Components, Contrast, Tail};
 use super::variant::{Transport, Variant};
@@ -52,6 +53,9 @@ pub struct Comparison {
     /// More flags for the servers that were started.
     #[serde(default)]
     pub server_flags: Vec<String>,
+    /// The proxy of the rows that go through one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Configured>,
     /// With which load.
     pub scenario: Scenario,
     /// What came out, in the order in which the trials ran: drawn from the scenario's seed, and balanced over the blocks.
@@ -59,7 +63,7 @@ pub struct Comparison {
     /// What the emulated link did, measured before the first trial.
     #[serde(default)]
     pub calibration: Option<Calibration>,
-    /// Every row against the baseline, over the blocks.
+    /// Every row against the baseline, and through a proxy against the same without it, over the blocks.
     pub effects: Vec<Effect>,
     /// How the baseline scatters, though it is the same server twice.
     #[serde(default)]
@@ -182,7 +186,18 @@ impl Comparison {
         ws.or(self.variants.first()).copied()
     }
 
-    /// How a row, or the control, compares with the baseline in a figure.
+    /// The row that goes the same way without the proxy, if this one has one.
+    pub fn direct(&self, variant: Variant) -> Option<Variant> {
+        let direct = variant.direct();
+        (variant.via.is_some() && self.variants.contains(&direct)).then_some(direct)
+    }
+
+    /// What a row is compared with: the same without the proxy, so that what the proxy costs is seen, or the baseline.
+    pub fn base_of(&self, variant: Variant) -> Option<Variant> {
+        self.direct(variant).or(self.baseline())
+    }
+
+    /// How a row compares with what it is compared with in a figure, or the control with the baseline.
     pub fn effect(&self, variant: Variant, control: bool, figure: Figure) -> Option<&Effect> {
         self.effects.iter().find(|effect| {
             effect.variant == variant && effect.control == control && effect.figure == figure

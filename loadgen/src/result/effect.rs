@@ -120,7 +120,7 @@ pub enum Difference {
     Loopback,
 }
 
-/// One figure of one row against the baseline.
+/// One figure of one row against the baseline; of one that goes through a proxy, against the same without it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Effect {
     /// The row.
@@ -130,7 +130,7 @@ pub struct Effect {
     /// What is compared.
     pub figure: Figure,
     /// The row's value over the geometric mean of the baseline's and the control's, of each set (or block) that has all; the
-    /// control's, and where there is none, over the baseline's.
+    /// control's, and where there is none, over the baseline's; over the value of the row without the proxy.
     #[serde(default)]
     pub ratios: Vec<f64>,
     /// All of them together.

@@ -292,6 +292,15 @@ pub const METRICS: &[Metric] = &[
         |o| o.usage.per_delivery(o.usage.server_switches?),
     ),
     metric(
+        "proxy_cpu_us",
+        "proxy CPU per delivery",
+        "µs",
+        Guard::Cpu,
+        |o| o.usage.us(o.usage.proxy_cpu_ns),
+    )
+    .lower_of_its_kind()
+    .first(),
+    metric(
         "server_memory_kib",
         "server memory per connection",
         "KiB",
@@ -320,6 +329,22 @@ pub const METRICS: &[Metric] = &[
         "MiB",
         Guard::Memory,
         |o| Some(o.usage.server_peak? as f64 / 1048576.0),
+    ),
+    metric(
+        "proxy_memory_kib",
+        "proxy memory per connection",
+        "KiB",
+        Guard::Memory,
+        |o| o.usage.proxy_kib(),
+    )
+    .lower()
+    .first(),
+    metric(
+        "proxy_peak_mib",
+        "proxy memory at its peak",
+        "MiB",
+        Guard::Memory,
+        |o| Some(o.usage.proxy_peak? as f64 / 1048576.0),
     ),
     metric(
         "bytes_down",
@@ -491,7 +516,7 @@ fn empties(outcome: &Outcome) -> Option<f64> {
 
 /// Bytes that one publish sends; over a subscriber's own socket, all that the subscribers send.
 fn upward(outcome: &Outcome) -> Option<f64> {
-    let Variant { mode, publish } = outcome.variant;
+    let Variant { mode, publish, .. } = outcome.variant;
     let is_own = publish == Publish::Native && mode.properties().is_duplex;
     let (bytes, n) = match is_own {
         true => (outcome.usage.traffic.bytes_out, outcome.publishing.acked),
@@ -574,6 +599,7 @@ mod tests {
         (usage.server_cpu_ns, usage.loadgen_cpu_ns) = (Some(20_000), Some(30_000));
         (usage.server_user_ns, usage.machine_busy_ns) = (Some(5_000), Some(70_000));
         (usage.server_switches, usage.server_peak) = (Some(40), Some(3 << 20));
+        (usage.proxy_cpu_ns, usage.proxy_peak) = (Some(25_000), Some(5 << 20));
         (usage.traffic.bytes_in, usage.traffic.bytes_out) = (800, 900);
         (
             usage.traffic.requests,
@@ -584,6 +610,7 @@ mod tests {
             connections,
             server_pss: Some(kib << 10),
             server_anonymous: Some(kib << 9),
+            proxy_pss: Some(kib << 12),
             kernel: kib << 11,
         };
         usage.memory = vec![
@@ -596,7 +623,7 @@ mod tests {
     }
 
     /// What is read of `measured`.
-    const READ: [(&str, f64); 31] = [
+    const READ: [(&str, f64); 34] = [
         ("latency_p50_ms", 1.0),
         ("latency_p90_ms", 1.0),
         ("latency_p99_ms", 1.0),
@@ -614,10 +641,13 @@ mod tests {
         ("loadgen_cpu_us", 3.0),
         ("machine_busy_us", 7.0),
         ("server_switches", 4.0),
+        ("proxy_cpu_us", 2.5),
         ("server_memory_kib", 3.0),
         ("server_anonymous_kib", 1.5),
         ("kernel_memory_kib", 6.0),
         ("server_peak_mib", 3.0),
+        ("proxy_memory_kib", 12.0),
+        ("proxy_peak_mib", 5.0),
         ("bytes_down", 80.0),
         ("bytes_up", 90.0),
         // Measured with a browser's headers; minimal ones are 30 bytes less in each request.

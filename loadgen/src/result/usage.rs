@@ -18,6 +18,9 @@ pub struct Memory {
     /// who else runs the same one.
     #[serde(default)]
     pub server_anonymous: Option<u64>,
+    /// Proportional set size of the proxy before the server, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_pss: Option<u64>,
     /// What the kernel holds, in bytes: socket buffers and slab of the whole machine, both ends of each connection.
     pub kernel: u64,
 }
@@ -72,7 +75,10 @@ pub struct Usage {
     pub server_ticks: Option<Ticks>,
     /// Context switches of the server.
     pub server_switches: Option<u64>,
-    /// CPU time of the servers beside it that were idle.
+    /// CPU time of the proxy before the server, all of its processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_cpu_ns: Option<u64>,
+    /// CPU time of the servers beside it that were idle, and of their proxies.
     #[serde(default)]
     pub idle_ns: Option<u64>,
     /// CPU time of loadgen.
@@ -108,6 +114,9 @@ pub struct Usage {
     pub memory: Vec<Memory>,
     /// The most memory the server ever had, in bytes (`VmHWM`).
     pub server_peak: Option<u64>,
+    /// The same of the proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_peak: Option<u64>,
 }
 
 /// What was asked for on a core: its time that was not idle.
@@ -132,6 +141,7 @@ impl Usage {
             server_user_ns,
             server_ticks,
             server_switches,
+            proxy_cpu_ns,
             idle_ns,
             loadgen_cpu_ns,
             loadgen_queued_ns,
@@ -150,6 +160,7 @@ impl Usage {
             tcp,
             memory,
             server_peak,
+            proxy_peak,
         } = other;
         let sum = |a: &mut Option<u64>, b: &Option<u64>| *a = a.zip(*b).map(|(a, b)| a + b);
         self.seconds += seconds;
@@ -163,6 +174,7 @@ impl Usage {
             self.server_user_ns = self.server_cpu_ns.and_then(|cpu| ticks.user_of(cpu));
         }
         sum(&mut self.server_switches, server_switches);
+        sum(&mut self.proxy_cpu_ns, proxy_cpu_ns);
         sum(&mut self.idle_ns, idle_ns);
         sum(&mut self.loadgen_cpu_ns, loadgen_cpu_ns);
         sum(&mut self.loadgen_queued_ns, loadgen_queued_ns);
@@ -184,6 +196,7 @@ impl Usage {
         self.tcp = self.tcp + *tcp;
         self.memory.extend(memory);
         self.server_peak = self.server_peak.max(*server_peak);
+        self.proxy_peak = self.proxy_peak.max(*proxy_peak);
     }
 
     /// A sum per delivery.
@@ -194,6 +207,11 @@ impl Usage {
     /// A time per delivery, in microseconds, of a sum in nanoseconds.
     pub fn us(&self, ns: Option<u64>) -> Option<f64> {
         Some(self.per_delivery(ns?)? / 1e3)
+    }
+
+    /// CPU time of the server, and of the proxy before it, which works on the same cores.
+    pub fn serving_ns(&self) -> Option<u64> {
+        Some(self.server_cpu_ns? + self.proxy_cpu_ns.unwrap_or(0))
     }
 
     /// CPU time of the server in user mode, in nanoseconds, where it is known: never more than all of it.
@@ -232,6 +250,11 @@ impl Usage {
     /// The same of its anonymous memory alone.
     pub fn anonymous_kib(&self) -> Option<f64> {
         self.memory_slope(|memory| memory.server_anonymous)
+    }
+
+    /// Memory of the proxy for each idle client.
+    pub fn proxy_kib(&self) -> Option<f64> {
+        self.memory_slope(|memory| memory.proxy_pss)
     }
 
     /// The same of what the kernel holds for both ends of a connection.

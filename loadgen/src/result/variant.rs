@@ -5,6 +5,8 @@ use derive_more::Display;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::proxy::Proxy;
+
 /// The transports there are: the flag, the row, its colour and the dispatch come from this one list. New ones come last,
 /// and the others keep their colours.
 #[derive(
@@ -109,15 +111,29 @@ pub enum Publish {
     Native,
 }
 
-/// A row of a comparison: a transport, and which way messages go up.
+/// A row of a comparison: a transport, which way messages go up, and what stands between.
 #[derive(Serialize, Deserialize, JsonSchema, Display, Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[display("{mode}{}", if *publish == Publish::Native { "-native" } else { "" })]
+#[display(
+    "{mode}{}{}",
+    if *publish == Publish::Native { "-native" } else { "" },
+    via.map_or(String::new(), |proxy| format!(" via {proxy}"))
+)]
 pub struct Variant {
     /// The transport.
     pub mode: Transport,
     /// Which way messages go up.
     #[serde(default)]
     pub publish: Publish,
+    /// The proxy that clients and publishers go through, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Proxy>,
+}
+
+impl Variant {
+    /// The same without a proxy.
+    pub fn direct(self) -> Self {
+        Self { via: None, ..self }
+    }
 }
 
 impl From<Transport> for Variant {
@@ -125,6 +141,7 @@ impl From<Transport> for Variant {
         Self {
             mode,
             publish: Publish::Post,
+            via: None,
         }
     }
 }
@@ -138,4 +155,30 @@ pub enum Headers {
     /// Only what the protocol needs.
     #[value(alias = "lean")]
     Minimal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_called_by_all_that_it_is_and_older_files_have_no_proxy() {
+        let row = Variant {
+            publish: Publish::Native,
+            via: Some(Proxy::Haproxy),
+            ..Transport::Ws.into()
+        };
+        assert_eq!(row.to_string(), "ws-native via haproxy");
+        let json = r#"{"mode":"ws","publish":"native","via":"haproxy"}"#;
+        assert_eq!(serde_json::to_string(&row).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Variant>(json).unwrap(), row);
+        let direct = r#"{"mode":"ws","publish":"native"}"#;
+        assert_eq!(serde_json::to_string(&row.direct()).unwrap(), direct);
+        for old in [direct, r#"{"mode":"ws"}"#] {
+            let read: Variant = serde_json::from_str(old).unwrap();
+            assert_eq!((read.via, read.mode), (None, Transport::Ws));
+        }
+        assert_eq!(row.direct().to_string(), "ws-native");
+        assert!(Proxy::from_str("caddy", true).is_err());
+    }
 }

@@ -100,7 +100,9 @@ impl Target {
             pids,
             dialect: Arc::new(dialect),
             tried,
+            server: addr,
             flags: Vec::new(),
+            via: None,
             process: None,
             said: None,
         }

@@ -25,4 +25,5 @@ mod socketio;
 mod storm;
 mod streams;
 mod structure;
+mod via;
 mod words;

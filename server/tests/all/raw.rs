@@ -225,7 +225,7 @@ impl Raw {
     }
 
     /// Reads to the end of the connection, which has to be one and no break; all that came.
-    pub(crate) async fn to_the_end(mut self) -> String {
+    pub(crate) async fn read_to_end(mut self) -> String {
         let read = timeout(PATIENCE, self.stream.read_to_end(&mut self.arrived)).await;
         read.expect("it ends").expect("it ends and does not break");
         String::from_utf8(self.arrived).expect("UTF-8")

@@ -3,6 +3,7 @@
 use super::*;
 use crate::result::files::DATA;
 use crate::result::metric::METRICS;
+use crate::result::proxy::{Configured, Proxy};
 use crate::result::variant::Transport::{LongPoll, ShortPoll, Sse, Ws, WsStock};
 use crate::result::words::digits;
 
@@ -540,7 +541,7 @@ fn no_label_of_a_picture_is_cut_off_however_large_the_figure_and_however_many_th
             })
             .collect();
         comparison.variants.extend(variants);
-        judge::compare(&mut comparison);
+        through(&mut comparison, Proxy::Haproxy);
         for (name, svg) in chart::all(&comparison) {
             for (text, from, to) in labels(&svg) {
                 assert!(
@@ -550,6 +551,90 @@ fn no_label_of_a_picture_is_cut_off_however_large_the_figure_and_however_many_th
             }
         }
     }
+}
+
+/// Adds each row once more, through a proxy, where everything takes twice as long and the proxy 30 µs of CPU.
+fn through(comparison: &mut Comparison, proxy: Proxy) {
+    let via = |variant: Variant| Variant {
+        via: Some(proxy),
+        ..variant
+    };
+    let own = comparison.trials.iter().filter(|trial| !trial.control);
+    let own: Vec<crate::result::comparison::Trial> = own.cloned().collect();
+    for mut trial in own {
+        let outcome = &mut trial.outcome;
+        outcome.variant = via(outcome.variant);
+        let usage = &mut outcome.usage;
+        usage.server_cpu_ns = usage.server_cpu_ns.map(|ns| 2 * ns);
+        usage.proxy_cpu_ns = Some(30_000 * usage.deliveries);
+        comparison.trials.push(trial);
+    }
+    let rows: Vec<Variant> = comparison.variants.iter().copied().map(via).collect();
+    comparison.variants.extend(rows);
+    comparison.proxy = Some(Configured {
+        proxy,
+        version: "1.2.3".into(),
+        configuration: vec!["listen <ADDRESS>".into()],
+    });
+    judge::compare(comparison);
+}
+
+#[test]
+fn what_a_proxy_costs_is_told_against_the_same_row_without_it_and_how_it_was_configured() {
+    let mut comparison = blocks(10, &[Ws, Sse], |outcome, _, _| {
+        let factor = if outcome.variant.mode == Sse { 4 } else { 1 };
+        outcome.usage.server_cpu_ns = outcome.usage.server_cpu_ns.map(|ns| ns * factor);
+    });
+    let before = markdown::render(&comparison);
+    assert!(!before.contains("proxy") && !before.contains("configured"));
+    through(&mut comparison, Proxy::Nginx);
+    let text = markdown::render(&comparison);
+    let all = ["ws", "sse", "ws via nginx", "sse via nginx"];
+    assert_eq!(row(&text, " "), all);
+    assert_eq!(
+        row(&text, "proxy CPU per delivery, µs"),
+        ["-", "-", "30.0", "30.0"]
+    );
+    let (_, costs) = text
+        .split_once("## What nginx costs: against the same")
+        .unwrap();
+    assert_eq!(row(costs, " "), ["ws via nginx", "sse via nginx"]);
+    let word = "2.00 (2.00 to 2.00), more CPU: at least 2.00 times, 10 of 10 blocks";
+    assert_eq!(row(costs, "server CPU per delivery "), [word, word]);
+    assert_eq!(
+        row(costs, "server CPU per delivery, µs"),
+        ["20.0 more", "80.0 more"]
+    );
+    assert_eq!(row(costs, "proxy CPU per delivery, µs"), ["30.0", "30.0"]);
+    let (against, _) = text.split_once("## What nginx costs").unwrap();
+    let (_, against) = against.split_once("## Against ws").unwrap();
+    assert_eq!(row(against, " "), ["sse", "ws, A/A control"]);
+    assert!(
+        text.contains("## How nginx was configured") && text.contains("\n    listen <ADDRESS>\n")
+    );
+    let lines: Vec<String> = terminal(&comparison).lines().map(String::from).collect();
+    assert!(lines[2].starts_with("Server CPU per delivery: ws 20.0 µs, sse 80.0 µs"));
+    assert_eq!(
+        lines[4],
+        "Server CPU per delivery, against the same without the proxy: ws via nginx 40.0 µs (more CPU: at least 2.00 times, \
+         10 of 10 blocks), sse via nginx 160 µs (more CPU: at least 2.00 times, 10 of 10 blocks)."
+    );
+    assert_eq!(
+        lines[5],
+        "Proxy CPU per delivery: ws via nginx 30.0 µs, sse via nginx 30.0 µs."
+    );
+    let page = html::render(&comparison).unwrap();
+    assert!(page.contains("How nginx was configured") && page.contains("listen &#60;ADDRESS&#62;"));
+    assert!(page.contains("c-4 c-via") && raw::trials(&comparison).contains(",ws via nginx,"));
+    comparison.trials[0].outcome.began = comparison.started.clone();
+    let tagged = comparison.trials.last_mut().unwrap();
+    tagged.outcome.began = comparison.started.clone();
+    tagged.outcome.intervals = vec![tagged.outcome.latency.clone()];
+    assert!(
+        raw::hlog(&comparison)
+            .unwrap()
+            .contains("Tag=sse-via-nginx-10,")
+    );
 }
 
 #[test]

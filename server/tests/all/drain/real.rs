@@ -43,7 +43,7 @@ async fn stream(addr: SocketAddr) -> impl Future<Output = u64> {
     let mut raw = Raw::connect(addr).await;
     raw.send("GET /sse HTTP/1.1\r\nhost: test\r\n\r\n").await;
     raw.until("event: hello").await;
-    async { last(&raw.to_the_end().await, "data: {\"seq\":") }
+    async { last(&raw.read_to_end().await, "data: {\"seq\":") }
 }
 
 async fn socket(addr: SocketAddr) -> impl Future<Output = u64> {
