@@ -19,7 +19,8 @@
 //! a [`result::outcome::Outcome`].
 //!
 //! [`selftest`] says in a minute what the machine may be trusted with. `examples/overhead.rs` and `examples/error-rate.rs`
-//! measure loadgen itself: what its recording costs, and how often its comparisons are wrong.
+//! measure loadgen itself: what its recording costs, and how often its comparisons are wrong. [`probe`] measures nothing: it
+//! finds out what a path to a server carries.
 //!
 //! Around it: [`console`] (what people are told), [`signals`] (what ends a run early), [`folder`] (where results go).
 //!
@@ -47,6 +48,7 @@ pub mod measure;
 pub mod message_id;
 pub mod pacer;
 pub mod plan;
+pub mod probe;
 pub mod progress;
 pub mod report;
 pub mod result;

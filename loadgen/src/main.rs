@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use loadgen::cli::{self, Compare, Exit, Report, Run};
 use loadgen::console;
 use loadgen::hint;
+use loadgen::probe::{self, Probe};
 use loadgen::result::proxy::Proxy;
 use loadgen::selftest::Selftest;
 use loadgen::signals::{self, First, Interrupted};
@@ -21,6 +22,7 @@ Examples:
   loadgen compare --mode sse,ws --budget 10m        two of them, and more sets to see smaller differences with
   loadgen compare --via nginx                       what nginx before the server costs each of them
   loadgen selftest                                  what this machine may be trusted with
+  loadgen probe http://127.0.0.1:8080               what a path to a running server carries
   loadgen --mode ws --clients 5000                  one transport, one run
   loadgen -m short-poll -c 200 --interval 250ms -z 30s --url http://127.0.0.1:3000
 
@@ -54,6 +56,9 @@ enum Command {
     Report(Report),
     /// What this machine may be trusted with: a minute of known answers.
     Selftest(Selftest),
+    /// What the path to a running server carries: its proxies and balancers.
+    #[command(after_help = probe::EXAMPLES)]
+    Probe(Probe),
     /// Print the JSON Schema of comparison.json.
     Schema,
     /// Run the hiccup meter on these cores, until standard input ends.
@@ -114,7 +119,7 @@ fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             );
         }
-        Command::Run(_) | Command::Compare(_) => First::EndsTheRun,
+        Command::Run(_) | Command::Compare(_) | Command::Probe(_) => First::EndsTheRun,
         _ => First::EndsTheProgram,
     };
     let result = signals::listen(first).and_then(|()| match command {
@@ -122,6 +127,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => loadgen::block_on(compare.run()),
         Command::Report(report) => report.run(),
         Command::Selftest(selftest) => loadgen::block_on(selftest.run()),
+        Command::Probe(probe) => loadgen::block_on(probe.run()),
         Command::Meter { cores } => loadgen::measure::meter::run(&cores).map(|()| Exit::Done),
         Command::Stock => loadgen::target::stock::run().map(|()| Exit::Done),
         Command::Schema | Command::Serve { .. } | Command::Proxy { .. } => cli::schema(),

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::launch::{LAST_LINES, first_line, launch, pass_on};
+pub(crate) use self::running::resolve;
 use self::via::Via;
 use crate::children::Process;
 use crate::client::dialect::Dialect;

@@ -1,11 +1,11 @@
-//! One heartbeat for all connections, in shards so that they do not all beat at once; and how a drain reaches idle
-//! ones.
+//! One heartbeat for all connections, in shards so that they do not all beat at once, but for those that ask for one of
+//! their own; and how a drain reaches idle ones.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 /// Connections beat in this many groups, spread over the period.
 const SHARDS: usize = 32;
@@ -61,6 +61,26 @@ impl Heartbeat {
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         Follower(self.shards[shard].subscribe())
     }
+
+    /// An ear for beats of its own, if a period was asked for. That one is told of no drain: a stream's log ends it.
+    pub(crate) fn follow_at(&self, period: Option<Duration>) -> Follower {
+        let Some(period) = period else {
+            return self.follow();
+        };
+        let beats = watch::Sender::new(Beat::Alive);
+        let follower = Follower(beats.subscribe());
+        tokio::spawn(async move {
+            let mut ticks = interval_at(Instant::now() + period, period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = beats.closed() => return,
+                    _ = ticks.tick() => drop(beats.send_replace(Beat::Alive)),
+                }
+            }
+        });
+        follower
+    }
 }
 
 /// Hears every beat since it was made or last asked. Cancel safe.
@@ -90,7 +110,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::{Instant, advance, timeout};
+    use tokio::time::{advance, timeout};
 
     #[tokio::test(start_paused = true)]
     async fn every_follower_hears_one_beat_a_period_and_not_all_at_once() {
@@ -113,6 +133,25 @@ mod tests {
             () = heartbeat.run(Duration::from_secs(20)) => unreachable!(),
             heard = listen => assert!(heard.windows(2).all(|pair| pair[0] < pair[1])),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_period_that_was_asked_for_is_kept_from_the_beginning_on_and_ends_with_who_asked() {
+        let (heartbeat, start) = (Heartbeat::new(), Instant::now());
+        let mut follower = heartbeat.follow_at(Some(Duration::from_secs(60)));
+        for beat in 1..=3 {
+            assert_eq!(follower.beat().await, Beat::Alive);
+            assert_eq!(start.elapsed(), Duration::from_secs(60 * beat));
+        }
+        let tasks = || {
+            tokio::runtime::Handle::current()
+                .metrics()
+                .num_alive_tasks()
+        };
+        assert_eq!(tasks(), 1);
+        drop(follower);
+        tokio::task::yield_now().await;
+        assert_eq!(tasks(), 0);
     }
 
     #[tokio::test(start_paused = true)]

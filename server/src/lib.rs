@@ -109,6 +109,8 @@ pub(crate) struct App {
     #[cfg(feature = "faults")]
     faults: faults::Faults,
     started: Instant,
+    /// Drawn at the start: by it a client sees behind a balancer whether the same server answers.
+    instance: String,
 }
 
 impl App {
@@ -151,6 +153,7 @@ impl Server {
             #[cfg(feature = "faults")]
             faults: faults::Faults::new(&config.faults),
             started: Instant::now(),
+            instance: format!("{:016x}", fastrand::u64(..)),
             config,
         };
         Ok(Self {

@@ -2,6 +2,8 @@
 //! header and what it accepts.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use hyper::Uri;
 use hyper::header::{HeaderMap, HeaderValue};
@@ -9,6 +11,10 @@ use hyper::header::{HeaderMap, HeaderValue};
 use crate::cursor::After;
 use crate::error::Invalid;
 use crate::rooms::{LOBBY, MAX_BATCH, RoomName};
+
+/// How often a stream may ask for a sign of life. The longest bounds how late it is noticed that a peer has vanished behind
+/// a proxy: within three of them.
+const HEARTBEAT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 
 /// The query string of a request, read parameter by parameter.
 pub(crate) struct Query<'a>(&'a str);
@@ -53,6 +59,18 @@ impl<'a> Query<'a> {
         self.flag("alive")
     }
 
+    /// `heartbeat=60s`: how often this stream is to get a sign of life, or absent for what `--heartbeat` says.
+    pub(crate) fn heartbeat(&self) -> Result<Option<Duration>, Invalid> {
+        let Some(text) = self.get("heartbeat") else {
+            return Ok(None);
+        };
+        let right = "a whole number of ms or s from 1s to 600s, such as 1500ms or 60s";
+        time(&text)
+            .filter(|period| HEARTBEAT.contains(period))
+            .map(Some)
+            .ok_or_else(|| Invalid::not("heartbeat", right, &text))
+    }
+
     /// `NAME=1`, or absent.
     pub(crate) fn flag(&self, name: &'static str) -> Result<bool, Invalid> {
         match self.get(name).as_deref() {
@@ -61,6 +79,17 @@ impl<'a> Query<'a> {
             Some(other) => Err(Invalid::not(name, "1, or absent", other)),
         }
     }
+}
+
+/// `25s` or `500ms`.
+pub(crate) fn time(text: &str) -> Option<Duration> {
+    let milliseconds = text.strip_suffix("ms").map(|digits| (digits, 1));
+    let (digits, unit) = milliseconds.or(text.strip_suffix('s').map(|digits| (digits, 1000)))?;
+    let number: u64 = digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| digits.parse().ok())??;
+    number.checked_mul(unit).map(Duration::from_millis)
 }
 
 /// A header of which there may be one; two are refused, for another reader might take the other one.

@@ -212,9 +212,13 @@ pub(crate) fn tasks() -> usize {
         .num_alive_tasks()
 }
 
-/// `GET /healthz`: who answers here, and which protocol it speaks.
-pub(crate) async fn healthz() -> Response {
-    let body =
-        json!({ "name": crate::NAME, "version": crate::VERSION, "protocol": crate::PROTOCOL });
+/// `GET /healthz`: who answers here, which one of several, and which protocol it speaks.
+pub(crate) async fn healthz(State(app): State<Arc<App>>) -> Response {
+    let body = json!({
+        "name": crate::NAME,
+        "version": crate::VERSION,
+        "protocol": crate::PROTOCOL,
+        "instance": app.instance,
+    });
     (JSON, body.to_string()).into_response()
 }

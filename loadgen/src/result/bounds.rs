@@ -100,6 +100,21 @@ pub const BUDGET: Bounds<Duration> = Bounds {
     kind: TIME,
 };
 
+/// The longest silence that a probe tries: a server can be asked for ten minutes of it.
+pub const UP_TO: Bounds<Duration> = Bounds {
+    name: "up-to",
+    from: Duration::from_secs(1),
+    to: Duration::from_secs(540),
+    kind: TIME,
+};
+/// The heartbeats that a probe asks for: the server's own range.
+pub const HEARTBEAT: Bounds<Duration> = Bounds {
+    name: "heartbeats",
+    from: Duration::from_secs(1),
+    to: Duration::from_secs(600),
+    kind: TIME,
+};
+
 /// How numbers of one kind are read and written.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind<T> {

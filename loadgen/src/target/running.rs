@@ -28,7 +28,7 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 impl Target {
     /// Looks up a server of the workbench.
     pub async fn at(url: &str, allow_remote: bool, dialect: Dialect) -> Result<Self> {
-        let addr = resolve(url, allow_remote).await?;
+        let addr = resolve("--url", url, allow_remote).await?;
         // A redirect would lead to somebody who was not asked for, on this machine or on another.
         let client = reqwest::Client::builder()
             .timeout(CONTROL)
@@ -68,7 +68,7 @@ impl Target {
         pids: &[i32],
         dialect: Dialect,
     ) -> Result<Self> {
-        let addr = resolve(url, allow_remote).await?;
+        let addr = resolve("--url", url, allow_remote).await?;
         let mut pids = pids.to_vec();
         pids.sort_unstable();
         pids.dedup();
@@ -125,17 +125,18 @@ struct Stats {
     pid: i32,
 }
 
-async fn resolve(url: &str, allow_remote: bool) -> Result<SocketAddr> {
+/// The address of a URL that was given with this flag or to this command; of another machine only if that is allowed.
+pub(crate) async fn resolve(flag: &str, url: &str, allow_remote: bool) -> Result<SocketAddr> {
     // A password is never told again, and the command that a report keeps has none.
     ensure!(
         !url.contains('@'),
-        "--url: only http://HOST:PORT is accepted; no name or password is sent to a server"
+        "{flag}: only http://HOST:PORT is accepted; no name or password is sent to a server"
     );
     let parsed = Url::parse(url).map_err(|error| {
-        anyhow!("--url {url}: {error}; expected something like http://127.0.0.1:3000")
+        anyhow!("{flag} {url}: {error}; expected something like http://127.0.0.1:3000")
     })?;
     if parsed.scheme() != "http" || parsed.path() != "/" || parsed.query().is_some() {
-        bail!("--url {url}: only http://HOST:PORT is accepted");
+        bail!("{flag} {url}: only http://HOST:PORT is accepted");
     }
     let host = parsed
         .host_str()
@@ -144,17 +145,17 @@ async fn resolve(url: &str, allow_remote: bool) -> Result<SocketAddr> {
     let port = parsed.port_or_known_default().unwrap_or(80);
     let found = tokio::net::lookup_host((host, port))
         .await
-        .map_err(|error| anyhow!("--url {url}: cannot find {host}: {error}"))?;
+        .map_err(|error| anyhow!("{flag} {url}: cannot find {host}: {error}"))?;
     let addrs: Vec<SocketAddr> = found.collect();
     if !allow_remote && addrs.iter().any(|addr| !addr.ip().is_loopback()) {
         bail!(
-            "--url {url}: {host} is not this machine; a load on somebody else's needs --allow-remote (and their consent)"
+            "{flag} {url}: {host} is not this machine; somebody else's needs --allow-remote (and their consent)"
         );
     }
     let preferred = addrs.iter().find(|addr| addr.is_ipv4()).or(addrs.first());
     preferred
         .copied()
-        .ok_or_else(|| anyhow!("--url {url}: {host} has no address"))
+        .ok_or_else(|| anyhow!("{flag} {url}: {host} has no address"))
 }
 
 async fn get<T: serde::de::DeserializeOwned>(

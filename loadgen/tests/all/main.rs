@@ -18,6 +18,7 @@ mod links;
 mod others;
 mod pairs;
 mod path;
+mod probe;
 mod reader;
 mod reference;
 mod signals;

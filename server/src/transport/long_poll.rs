@@ -14,7 +14,7 @@ use crate::App;
 use crate::answer::Question;
 use crate::cursor::After;
 use crate::error::{ApiError, Invalid};
-use crate::query::Query;
+use crate::query::{Query, time};
 use crate::stats::{Streaming, Transport};
 
 /// How long a question waits that does not say: proxies cut a silent one at 30 to 60 s.
@@ -71,18 +71,8 @@ impl FromRequestParts<Arc<App>> for Hold {
 /// `wait=25s` or `wait=500ms`, 0 to 60 s.
 fn wait(text: Option<&str>) -> Result<Duration, Invalid> {
     let Some(text) = text else { return Ok(HOLD) };
-    let milliseconds = text.strip_suffix("ms").map(|digits| (digits, 1));
-    let parsed = milliseconds
-        .or(text.strip_suffix('s').map(|digits| (digits, 1000)))
-        .and_then(|(digits, unit)| {
-            let number: u64 = digits
-                .bytes()
-                .all(|b| b.is_ascii_digit())
-                .then(|| digits.parse().ok())??;
-            number.checked_mul(unit).map(Duration::from_millis)
-        });
     let right = "a whole number of ms or s up to 60s, such as 500ms or 25s";
-    parsed
+    time(text)
         .filter(|wait| *wait <= LONGEST)
         .ok_or_else(|| Invalid::not("wait", right, text))
 }

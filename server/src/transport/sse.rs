@@ -46,7 +46,7 @@ static EVENTS: Format = Format {
 /// A comment: a sign of life that no listener sees.
 const COMMENT: &[u8] = b":\n\n";
 
-/// `GET /sse?room=R&after=C&alive=1`; a browser that reconnects says `Last-Event-ID`, which wins over `after`.
+/// `GET /sse?room=R&after=C&alive=1&heartbeat=20s`; a browser that reconnects says `Last-Event-ID`, which wins over `after`.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     uri: Uri,
@@ -58,7 +58,7 @@ pub(crate) async fn handle(
         Some(id) => position("Last-Event-ID", &String::from_utf8_lossy(id.as_bytes()))?,
         None => query.after()?,
     };
-    let (room, name) = (query.room()?, name(&query)?);
+    let (room, name, heartbeat) = (query.room()?, name(&query)?, query.heartbeat()?);
     let subscription = app.rooms.subscribe(&room, after).await?;
     let cursor = subscription.cursor();
     // A gap comes next if the client stands elsewhere. Its id must be the first: were the connection cut before it, a
@@ -71,11 +71,11 @@ pub(crate) async fn handle(
     let hello = format!("retry: {retry}\n{id}event: hello\ndata: {{\"cursor\":\"{cursor}\"}}\n\n");
     let sign = query
         .wants_signs()?
-        .then(|| sign(app.config.heartbeat.as_millis()));
+        .then(|| sign(heartbeat.unwrap_or(app.config.heartbeat).as_millis()));
     let hello = hello + sign.as_deref().unwrap_or_default();
     let sign = sign.map_or(Bytes::from_static(COMMENT), Bytes::from);
     let open = Streaming::over(app.stats.of(Transport::Sse));
-    let (follower, ready) = (app.heartbeat.follow(), Some(hello.into()));
+    let (follower, ready) = (app.heartbeat.follow_at(heartbeat), Some(hello.into()));
     let events = Events {
         _present: app.presence.hold(&room, name, Transport::Sse),
         app,

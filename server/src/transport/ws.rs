@@ -64,7 +64,7 @@ const LARGE: usize = 1024;
 /// How long a peer may take to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// `GET /ws?room=R&after=C&alive=1`.
+/// `GET /ws?room=R&after=C&alive=1&heartbeat=20s`.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     mut request: Request,
@@ -72,7 +72,7 @@ pub(crate) async fn handle(
     let response = upgrade::accept(&request)?;
     let query = Query::of(request.uri());
     let (room, after, signs) = (query.room()?, query.after()?, query.wants_signs()?);
-    let name = name(&query)?;
+    let (name, heartbeat) = (name(&query)?, query.heartbeat()?);
     let subscription = app.rooms.subscribe(&room, after).await?;
     let upgraded = upgrade::connection(&mut request);
     tokio::spawn(async move {
@@ -82,6 +82,7 @@ pub(crate) async fn handle(
         // A task of its own: this one is larger, and ends. By reference: a future that owned it would hold it twice.
         let mut session = Session {
             signs,
+            heartbeat,
             _present: app.presence.hold(&room, name, Transport::Ws),
             ..Session::new(app, room, subscription, conn, &early)
         };
@@ -108,6 +109,8 @@ struct Session {
     closing: bool,
     /// With each ping a message, too: a page sees no ping.
     signs: bool,
+    /// How often it gets a ping, if it asked.
+    heartbeat: Option<Duration>,
     _present: Option<Present>,
 }
 
@@ -132,6 +135,7 @@ impl Session {
             missed_pings: 0,
             closing: false,
             signs: false,
+            heartbeat: None,
             _present: None,
             app,
             room,
@@ -155,7 +159,7 @@ impl Session {
             self.give_sign();
         }
         self.read().await?;
-        let mut beat = pin!(self.app.heartbeat.follow().next());
+        let mut beat = pin!(self.app.heartbeat.follow_at(self.heartbeat).next());
         while !self.closing {
             self.flush().await?;
             tokio::select! {
@@ -363,7 +367,8 @@ impl Session {
     /// A sign of life that a page sees, if it was asked for: it says in how many milliseconds the next one comes.
     fn give_sign(&mut self) {
         if self.signs {
-            let next = self.app.config.heartbeat.as_millis();
+            let period = self.heartbeat.unwrap_or(self.app.config.heartbeat);
+            let next = period.as_millis();
             self.say(&json!({ "alive": { "next": u64::try_from(next).unwrap_or(u64::MAX) } }));
         }
     }

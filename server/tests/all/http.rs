@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::helper::{Answer, TestServer};
-use crate::raw::{Raw, RawWs};
+use crate::raw::{Raw, RawWs, handshake};
 
 fn message(text: &str, key: &str) -> String {
     json!({ "from": "ann", "text": text, "key": key }).to_string()
@@ -436,8 +436,18 @@ async fn polls_are_revalidated_and_nothing_else_is_stored_by_a_cache() {
 #[tokio::test]
 async fn healthz_says_who_it_is_and_stats_what_was_done() {
     let server = TestServer::start("");
-    let health = json!({ "name": "transport-workbench", "version": env!("CARGO_PKG_VERSION"), "protocol": 1 });
-    assert_eq!(server.get("/healthz").await.json(), health);
+    let said = server.get("/healthz").await.json();
+    let instance = said["instance"].as_str().unwrap();
+    let health = json!({
+        "name": "transport-workbench",
+        "version": env!("CARGO_PKG_VERSION"),
+        "protocol": 1,
+        "instance": instance,
+    });
+    assert_eq!(said, health);
+    assert_eq!(server.get("/healthz").await.json(), health, "the same one");
+    let other = TestServer::start("").get("/healthz").await.json();
+    assert_ne!(other["instance"], instance, "another one");
 
     server.post("/messages", message("one", "k")).await;
     server.post("/messages", message("one", "k")).await;
@@ -500,6 +510,19 @@ async fn a_malformed_parameter_is_refused_by_name() {
             .post(&format!("/messages?room={room}"), message("hi", "k"))
             .await;
         assert_refused(&published, 400, Some("room"));
+    }
+    for heartbeat in ["", "20", "0s", "999ms", "601s", "-1s", "1m", "NaN", "1e18s"] {
+        let query = format!("heartbeat={heartbeat}");
+        let refused = server.get(&format!("/sse?{query}")).await;
+        assert_refused(&refused, 400, Some("heartbeat"));
+        let mut raw = Raw::connect(server.addr).await;
+        raw.send(handshake(&format!("?{query}"), "", "")).await;
+        let refused = raw.answer().await.expect("an answer");
+        assert_eq!(refused.status, 400, "{heartbeat}");
+        assert!(
+            refused.body.contains(r#""parameter":"heartbeat""#),
+            "{heartbeat}"
+        );
     }
     assert_eq!(
         server.stats().await["rooms"],

@@ -267,3 +267,23 @@ async fn who_leaves_is_forgotten_and_a_bad_id_is_refused_by_name() {
     let body = answer.text().await.unwrap();
     assert!(body.contains(r#""parameter":"Last-Event-ID""#), "{body}");
 }
+
+#[tokio::test]
+async fn a_stream_that_asks_for_a_heartbeat_of_its_own_gets_that_one() {
+    let server = TestServer::start("--heartbeat 1s");
+    let mut often = Stream::open(&server, "/sse?heartbeat=1100ms&alive=1").await;
+    let mut seldom = Stream::open(&server, "/sse?heartbeat=600s&alive=1").await;
+    for (stream, next) in [(&mut often, 1_100), (&mut seldom, 600_000)] {
+        assert!(stream.next().await.contains("event: hello"));
+        let sign = stream.next().await;
+        assert_eq!(message(&sign), json!({ "next": next }), "{sign}");
+    }
+    for _ in 0..3 {
+        assert!(often.next().await.starts_with("event: alive"));
+    }
+    // Three of the server's own have passed meanwhile.
+    let silence = timeout(std::time::Duration::from_millis(100), seldom.event()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    server.publish("still there").await;
+    assert_eq!(message(&seldom.next().await)["text"], "still there");
+}

@@ -622,3 +622,20 @@ async fn what_a_page_cannot_send_the_server_sends_to_the_one_that_asks_for_it() 
     server.publish("nobody else noticed").await;
     assert_eq!(other.json().await["text"], "nobody else noticed");
 }
+
+#[tokio::test]
+async fn a_socket_that_asks_for_a_heartbeat_of_its_own_gets_that_one_and_is_given_up_by_it() {
+    let server = TestServer::start("--heartbeat 1s");
+    let (mut often, _) = connected(&server, "?heartbeat=1100ms").await;
+    let (mut seldom, _) = connected(&server, "?heartbeat=600s&alive=1").await;
+    assert_eq!(seldom.json().await, json!({ "alive": { "next": 600_000 } }));
+    for _ in 0..2 {
+        assert_eq!(often.any_frame().await.expect("a ping").first, PING);
+    }
+    // Two unanswered are enough. Meanwhile three of the server's own have passed.
+    assert!(often.any_frame().await.is_none());
+    let silence = tokio::time::timeout(Duration::from_millis(100), seldom.any_frame()).await;
+    assert!(silence.is_err());
+    server.publish("still there").await;
+    assert_eq!(seldom.json().await["text"], "still there");
+}
