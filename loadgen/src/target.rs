@@ -248,7 +248,9 @@ impl Target {
     /// Asks a server of our own to drain and leave, and waits for it; a signal ends the wait, and the server.
     pub async fn stop(mut self, progress: &Progress) -> Result<()> {
         self.set_active(true);
-        drop(self.via.take());
+        if let Some(via) = self.via.take() {
+            via.stop().await;
+        }
         let Some(process) = self.process.take() else {
             return Ok(());
         };

@@ -30,7 +30,7 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let cpu = with_proxy(summaries, "server_cpu_us", "proxy_cpu_us");
     let memory = with_proxy(summaries, "server_memory_kib", "proxy_memory_kib");
     let also = match comparison.proxy {
-        Some(_) => "; outlined: the proxy's",
+        Some(_) => "; outlined: proxy",
         None => "",
     };
     let bytes = |s| Some((s, both_ways(s)?));

@@ -79,6 +79,14 @@ impl Via {
         })
     }
 
+    /// Ends it, and waits until its keeper has done so: others are ended meanwhile.
+    pub(super) async fn stop(mut self) {
+        drop(self.keeper.0.stdin.take());
+        while matches!(self.keeper.0.try_wait(), Ok(None)) {
+            tokio::time::sleep(super::LOOK).await;
+        }
+    }
+
     /// Why it is no longer there, if it is not.
     pub(super) fn gone(&mut self) -> Option<String> {
         let status = self.keeper.0.try_wait().ok()??;
