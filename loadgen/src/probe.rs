@@ -1,13 +1,15 @@
 //! `loadgen probe URL`: does a path carry this? By trying, with few connections, it finds what becomes of each transport
 //! between here and a running server: behind a proxy, a balancer, or both.
 //!
-//! `tries` and `waits` try, over `connection`; what they find is in `findings`. `advice` says what follows, `remedies` what
+//! `tries`, `streams` and `waits` try, over `connection` and `kept`; what they find is in `findings`. `advice` says what follows, `remedies` what
 //! to change in which product, `words` tells it.
 
 mod advice;
 mod connection;
 mod findings;
+mod kept;
 mod remedies;
+mod streams;
 mod tries;
 mod waits;
 mod words;

@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::findings::End;
+use super::findings::{End, Fate};
 use crate::foreign::plain;
 
 /// What is to be answered at once is answered within this time, over any path that is of use.
@@ -63,6 +63,17 @@ impl Answer {
     /// A header, as far as it is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// What became of a header that has this in it.
+    pub(super) fn fate(&self, name: &str, right: &str) -> Fate {
+        match self.header(name) {
+            None => Fate::Lost,
+            Some(value) if value.contains(right) => Fate::Passed,
+            Some(value) => Fate::Changed {
+                to: plain(value).into_owned(),
+            },
+        }
     }
 
     /// What it says: the reason that the server gives, or the first line of a text that is not a page.

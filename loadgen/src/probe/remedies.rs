@@ -82,7 +82,7 @@ const UPGRADE: [Setting; 6] = [
     ),
     setting(
         "AWS ALB",
-        "passes it by itself: the target group has to be of protocol version HTTP1, and no WAF rule against it",
+        "passes it by itself: look for a WAF rule against it, or a target group that refuses it",
         ALB_LISTENERS,
     ),
     setting(

@@ -7,11 +7,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::header::ACCEPT;
 use hyper::{Method, StatusCode};
+use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::{Came, PATIENCE, Path, Refusal, next};
+use super::connection::{Answer, Came, PATIENCE, Path, Refusal, next, read};
 use super::findings::{End, Findings, Page, Upgrade, Wait, seconds};
-use super::tries::{hold, piece, publish_at};
+use super::kept::{TIMES, publish_at};
+use super::streams::piece;
 use crate::result::variant::Transport;
 
 /// A message that is published when all that was to be tried has been: what is open then, brings it.
@@ -84,6 +86,35 @@ pub(super) async fn run(
             () = &mut publish, if !is_published => is_published = true,
         }
     }
+}
+
+/// Holds a poll for this long, where the server stands now; of several servers, at one that knows the cursor.
+async fn hold_poll(path: &Path, wait: Duration) -> Result<(Answer, Duration), End> {
+    let mut http = path.http().await?;
+    let mut answer = http.get(&path.at("short-poll", "after=latest")).await?;
+    let mut cursor = String::new();
+    for nth in 0..TIMES {
+        // Each cursor is asked for twice: of two servers that take turns, the second one that is asked knows it.
+        if nth % 2 == 0 {
+            let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            let Some(known) = json["cursor"].as_str() else {
+                return Ok((answer, Duration::ZERO));
+            };
+            known.clone_into(&mut cursor);
+        }
+        let poll = format!("after={cursor}&wait={}ms", wait.as_millis());
+        let (poll, asked) = (path.at("long-poll", &poll), Instant::now());
+        let held = async { read(http.ask(Method::GET, &poll, &[], String::new()).await?).await };
+        answer = match timeout(wait + PATIENCE, held).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(End::Silent),
+        };
+        // What is answered at once was not held: another server, or something that came in between.
+        if !answer.status.is_success() || asked.elapsed() > wait / 2 {
+            return Ok((answer, asked.elapsed()));
+        }
+    }
+    Ok((answer, Duration::ZERO))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -207,7 +238,7 @@ impl Rung {
 
     async fn hold(self, path: &Path, limits: Limits) -> Wait {
         let (wait, began) = (limits.up_to.min(LONGEST_HOLD), Instant::now());
-        let held = timeout(wait + 2 * PATIENCE, hold(path, wait)).await;
+        let held = timeout(wait + 2 * PATIENCE, hold_poll(path, wait)).await;
         let (end, held) = match held.unwrap_or(Err(End::Silent)) {
             Ok((answer, held)) if answer.status == StatusCode::OK => {
                 let end = if held.is_zero() {

@@ -1,6 +1,6 @@
 //! Findings as they could be, and what is said of them.
 
-use super::super::findings::{Answers, Header, Servers, Stream};
+use super::super::findings::{Answers, Fate, Header, Page, Servers, Stream, Upgrade};
 use super::*;
 
 fn wait(transport: Transport, heartbeat_s: Option<f64>, end: End, silent_s: f64) -> Wait {
@@ -349,4 +349,15 @@ fn a_cut_that_nobody_is_told_of_is_one() {
         [Kind::Servers],
         "the message may have gone to the other one"
     );
+}
+
+#[test]
+fn a_sign_of_life_at_the_moment_of_the_cut_is_a_race_that_was_lost_and_no_limit_of_the_whole_life()
+{
+    let mut found = cut_after(Transport::Ws, 60.0);
+    found.stream.as_mut().unwrap().heartbeat_s = Some(60.0);
+    let sixty = found.waits.last_mut().unwrap();
+    (sixty.end, sixty.open_s, sixty.silent_s, sixty.beats) = (End::Fin, 60.0, 0.0, 1);
+    assert_eq!(kinds(&found), [Kind::IdleSocket]);
+    assert_eq!(cut(&found, Transport::Ws).unwrap().silent_s, 60.0);
 }
